@@ -1,0 +1,164 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Backend plugins: operations on device tensors. A backend sees matrices, rows and tiles, never a model.
+ *
+ * Conventions. Pointers named with the prefix d_ are device pointers from alloc(); on a host-memory backend they
+ * are ordinary pointers. The caller may add offsets to them and never dereferences them unless the backend has
+ * CWP_BACKEND_HOST_MEMORY. All matrices are row-major; ld is the distance between rows in elements. Activations,
+ * gradients and statistics are f32 unless said otherwise; sums over tokens inside an operation are f32 or better
+ * in a fixed order. Work is cut into tiles by shapes only: the same call gives the same bytes with any number of
+ * threads. All operations are called from the worker's main thread [worker] and may run asynchronously until
+ * sync(); they return 0 or a negative code. `b` is what open() gave. */
+#ifndef CWP_BACKEND_H
+#define CWP_BACKEND_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cwp/plugin.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CWP_BACKEND_INTERFACE "cwp.backend/1.draft"
+
+enum cwp_backend_flags { CWP_BACKEND_HOST_MEMORY = 1 << 0 };
+
+enum cwp_dtype {
+	CWP_F32 = 1,
+	CWP_BF16 = 2,
+	CWP_F16 = 3
+};
+
+enum cwp_glu { CWP_GLU_SILU = 1, CWP_GLU_GELU_TANH = 2 };
+
+/* Several sequences packed one after another in a matrix of tokens: sequence s has the tokens
+ * [start[s], start[s + 1]). The array is in host memory. */
+struct cwp_sequences {
+	uint64_t count;
+	const uint64_t *start; /* [count + 1], ascending, start[0] == 0 */
+};
+
+/* Causal attention with grouped queries over packed sequences. */
+struct cwp_attention {
+	uint32_t size;
+	uint32_t flags;    /* 0 */
+	uint32_t heads;
+	uint32_t kv_heads; /* divides heads */
+	uint32_t head_dim;
+	uint32_t window;   /* 0: all earlier tokens; else only the last `window` tokens, self included */
+	float scale;       /* multiplies q k^T */
+	float softcap;     /* 0: none */
+	struct cwp_sequences sequences;
+};
+
+/* Statistics of one Linear [rows, cols] over samples: sample s has the tokens [start[s], start[s + 1]) of X and
+ * dY; its gradient is g = dY_s^T X_s. The arrays [rows, cols] are added to; NULL ones are not wanted. */
+struct cwp_grad_stats {
+	uint32_t size;
+	uint32_t flags; /* 0 */
+	uint64_t rows;  /* output channels */
+	uint64_t cols;  /* input channels */
+	struct cwp_sequences samples;
+	const float *d_x; /* [tokens, cols] */
+	uint64_t ldx;
+	const float *d_dy; /* [tokens, rows] */
+	uint64_t lddy;
+	float *d_sum;
+	float *d_abs;
+	float *d_sq;
+};
+
+struct cwp_backend {
+	uint32_t size;  /* sizeof(struct cwp_backend) */
+	uint32_t flags; /* enum cwp_backend_flags */
+
+	/* device: NULL or a UUID. The host table lives until close(). [worker] */
+	int (*open)(const struct cwp_host *host, const struct cwp_setting *settings, const char *device, void **ret_b);
+	void (*close)(void *b); /* NULL is allowed */
+	/* What runs, for logs and manifests: "cpu avx512". Owned by the backend. */
+	const char *(*describe)(void *b);
+
+	/* 64-byte aligned device memory, not cleared; NULL when there is none. */
+	void *(*alloc)(void *b, size_t bytes);
+	void (*free)(void *b, void *d_p);
+	int (*upload)(void *b, void *d_dst, const void *src, size_t bytes);
+	int (*download)(void *b, void *dst, const void *d_src, size_t bytes);
+	int (*zero)(void *b, void *d_dst, size_t bytes);
+	int (*sync)(void *b);
+
+	/* d_dst[i] = f32 of d_src[i] (enum cwp_dtype), i < n. Exact. */
+	int (*convert)(void *b, float *d_dst, const void *d_src, uint32_t dtype, uint64_t n);
+	/* C [m, n] = (accumulate ? C : 0) + op(A) op(B); op(A) is [m, k], A^T when trans_a; likewise B [k, n]. */
+	int (*matmul)(void *b, int trans_a, int trans_b, uint64_t m, uint64_t n, uint64_t k, const float *d_a,
+		uint64_t lda, const float *d_b, uint64_t ldb, int accumulate, float *d_c, uint64_t ldc);
+	/* d_y[i] += d_x[i] */
+	int (*add)(void *b, float *d_y, const float *d_x, uint64_t n);
+	/* Adds bias [cols] to each row of y [rows, cols]. */
+	int (*add_bias)(void *b, float *d_y, const float *d_bias, uint64_t rows, uint64_t cols);
+
+	/* y = x * rstd * (w + offset) by row, rstd = 1/sqrt(mean(x^2) + eps) [rows] is kept for the backward pass. */
+	int (*rmsnorm)(void *b, const float *d_x, const float *d_w, float offset, float eps, uint64_t rows,
+		uint64_t cols, float *d_y, float *d_rstd);
+	/* dx (+)= gradient; with accumulate, dx is added to. d_dw, when not NULL: [samples.count, cols], each sample's
+	 * gradient of w, overwritten. */
+	int (*rmsnorm_backward)(void *b, const float *d_dy, const float *d_x, const float *d_w, float offset,
+		const float *d_rstd, uint64_t rows, uint64_t cols, int accumulate, float *d_dx,
+		const struct cwp_sequences *samples, float *d_dw);
+
+	/* Rotary embedding in place on x [rows, heads * head_dim], pairs (i, i + rotary/2) within the first
+	 * `rotary` of each head; d_cos, d_sin [positions, rotary/2]; d_position [rows] u32. inverse: the transpose
+	 * rotation, for the backward pass. */
+	int (*rope)(void *b, float *d_x, uint64_t rows, uint64_t ld, uint32_t heads, uint32_t head_dim,
+		uint32_t rotary, const float *d_cos, const float *d_sin, const uint32_t *d_position, int inverse);
+
+	/* q [T, heads * head_dim], k and v [T, kv_heads * head_dim] -> out [T, heads * head_dim] and the logarithm of
+	 * each row's softmax sum lse [heads, T]. */
+	int (*attention)(void *b, const struct cwp_attention *a, const float *d_q, const float *d_k,
+		const float *d_v, float *d_out, float *d_lse);
+	/* dq, dk, dv are overwritten. */
+	int (*attention_backward)(void *b, const struct cwp_attention *a, const float *d_q, const float *d_k,
+		const float *d_v, const float *d_out, const float *d_lse, const float *d_dout, float *d_dq,
+		float *d_dk, float *d_dv);
+	/* One new token a sequence against its cache: q [heads * head_dim]; k_cache, v_cache [length, kv_heads * head_dim],
+	 * the new token's own row included -> out [heads * head_dim]. a->sequences is ignored. */
+	int (*attention_decode)(void *b, const struct cwp_attention *a, const float *d_q, const float *d_k_cache,
+		const float *d_v_cache, uint64_t length, float *d_out);
+
+	/* h = act(gate) * up, n elements (enum cwp_glu). */
+	int (*glu)(void *b, uint32_t act, const float *d_gate, const float *d_up, uint64_t n, float *d_h);
+	/* d_dgate, d_dup are overwritten; they may be the same memory as d_gate, d_up. */
+	int (*glu_backward)(void *b, uint32_t act, const float *d_gate, const float *d_up, const float *d_dh,
+		uint64_t n, float *d_dgate, float *d_dup);
+
+	/* Cross entropy over a vocabulary that comes in slices. For row t, logits [rows, n] are the scores of the tokens
+	 * [first, first + n). Before the first slice d_max is -inf and d_sum 0 (set by xent_begin). xent_slice updates
+	 * the running maximum, the sum of exp(logit - max), the target's logit, and the best token so far (argmax,
+	 * first of equals). All [rows]. */
+	int (*xent_begin)(void *b, uint64_t rows, float *d_max, double *d_sum, float *d_target_logit,
+		float *d_best, uint32_t *d_best_token);
+	int (*xent_slice)(void *b, const float *d_logits, uint64_t rows, uint64_t ld, uint64_t n, uint32_t first,
+		const uint32_t *d_target, float *d_max, double *d_sum, float *d_target_logit, float *d_best,
+		uint32_t *d_best_token);
+	/* logits -> gradient in place: weight[t] * (softmax - [token == target]), softmax = exp(logit - lse[t]). */
+	int (*xent_backward)(void *b, float *d_logits, uint64_t rows, uint64_t ld, uint64_t n, uint32_t first,
+		const uint32_t *d_target, const float *d_weight, const double *d_lse);
+
+	/* Per-sample gradient statistics, fused: the gradient itself is never stored. */
+	int (*grad_stats)(void *b, const struct cwp_grad_stats *s);
+	/* Activation statistics of X [rows, cols]: sum and sum of squares in f64, maximum of |x|; added to. NULL ones
+	 * are not wanted. */
+	int (*act_stats)(void *b, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld, double *d_sum,
+		double *d_sq, float *d_absmax);
+
+	/* y = dequantized(quantized(x)) by row, as the run-time activation schemes of enum cwp_activation_kind
+	 * (quantizer.h) do it: INT8_TOKEN, FP8_TOKEN. d_y may be d_x. */
+	int (*fake_quant_rows)(void *b, uint32_t activation, const float *d_x, uint64_t rows, uint64_t cols,
+		float *d_y);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Quantizer plugins: a weight matrix and the mask of protected weights -> codes, scales, zero points.
+ * A quantizer never sees a file; names and packing are the business of the host's format writers.
+ *
+ * A quantized value is (code - zero) * scale. Scales are always values that BF16 can hold, and codes come from
+ * the rounded scale, so that engines that keep scales in BF16 compute the same weight. */
+#ifndef CWP_QUANTIZER_H
+#define CWP_QUANTIZER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cwp/plugin.h>
+#include <cwp/scorer.h> /* enum cwp_statistic */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CWP_QUANTIZER_INTERFACE "cwp.quantizer/1.draft"
+
+enum cwp_code_kind {
+	CWP_CODE_INT = 1, /* int8 holding a `bits` wide signed integer, -2^(bits-1) .. 2^(bits-1)-1 */
+	CWP_CODE_E4M3 = 2 /* uint8 holding an FP8 E4M3FN bit pattern; no zero point */
+};
+
+enum cwp_granularity {
+	CWP_PER_TENSOR = 1,
+	CWP_PER_CHANNEL = 2, /* one scale an output row */
+	CWP_PER_GROUP = 3,   /* one scale for `group` neighbouring input channels of a row */
+	CWP_PER_BLOCK = 4    /* one scale for block_rows x group */
+};
+
+enum cwp_activation_kind {
+	CWP_ACT_NONE = 0,
+	CWP_ACT_INT8_TOKEN = 1, /* at run time, symmetric, one scale a token: absmax / 127 */
+	CWP_ACT_FP8_TOKEN = 2,  /* at run time, one scale a token: absmax / 448 */
+	CWP_ACT_INT8_TENSOR = 3,
+	CWP_ACT_FP8_TENSOR = 4
+};
+
+/* How one module is quantized; what decoding and the format writers need to know. */
+struct cwp_grid {
+	uint32_t size;
+	uint32_t code;        /* enum cwp_code_kind */
+	uint32_t bits;        /* 8, 4, 3 or 2 */
+	uint32_t symmetric;   /* 1: zero points are all 0 and not stored */
+	uint32_t granularity; /* enum cwp_granularity */
+	uint32_t group;       /* input channels a scale, 0 unless PER_GROUP or PER_BLOCK */
+	uint32_t block_rows;  /* 0 unless PER_BLOCK */
+	uint32_t activation;  /* enum cwp_activation_kind */
+	uint32_t fallback;    /* 1 when the asked granularity did not fit this shape and another was taken */
+	float threshold;      /* int8: run-time outlier threshold, else 0 */
+};
+
+/* Rows [row, row + rows) of one weight matrix [*, cols]. The host owns all input arrays. */
+struct cwp_quantizer_tile {
+	uint32_t size;
+	uint32_t flags; /* 0 */
+	uint64_t row;
+	uint64_t rows;
+	uint64_t cols;
+	const float *weight; /* [rows, cols] */
+	/* Protected weights, one bit each: row r begins at mask[r * mask_stride], column c is bit c & 7 of byte
+	 * c >> 3. They take no part in scales; their codes are whatever the grid gives, since the exact value is
+	 * stored beside. NULL: nothing is protected. */
+	const uint8_t *mask;
+	uint64_t mask_stride; /* bytes */
+	const float *act_absmax; /* [cols], NULL unless asked for */
+	const float *act_sq;     /* [cols], NULL unless asked for */
+	const float *gram;       /* [cols, cols], NULL unless asked for */
+};
+
+/* What quantize() fills; the host allocates and owns the arrays. n_scales of a row: 1, or ceil(cols / group). */
+struct cwp_quantizer_result {
+	uint32_t size;
+	uint32_t flags;
+	uint8_t *codes; /* [rows, cols] one byte each: int8 or E4M3 */
+	float *scales;  /* [rows, n_scales] values that BF16 can hold */
+	int8_t *zeros;  /* [rows, n_scales]; NULL when the grid is symmetric */
+};
+
+struct cwp_quantizer {
+	uint32_t size; /* sizeof(struct cwp_quantizer) */
+	/* enum cwp_statistic bits that quantize() needs under these settings. [scan] */
+	uint32_t (*needs)(const struct cwp_setting *settings);
+	/* The grid for a module of this shape. CWP_EVALUE, with a text in err, when the settings contradict each
+	 * other. [scan] */
+	int (*grid)(const struct cwp_setting *settings, uint64_t rows, uint64_t cols, struct cwp_grid *ret_grid,
+		char *err, size_t err_size);
+	/* Quantizes whole rows. CWP_ENUMBER when a weight is NaN or infinite. [any-thread] */
+	int (*quantize)(const struct cwp_setting *settings, const struct cwp_grid *grid,
+		const struct cwp_quantizer_tile *tile, const struct cwp_quantizer_result *result);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif
