@@ -1,0 +1,48 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Calibration sets as samples: one or more token sequences with a signed weight on every predicted token, so that one
+ * formula covers all: loss = sum over tokens of weight * NLL (architecture: "A sample"). */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "engine/text/chat.h"
+#include "engine/text/tokenizer.h"
+#include "job/job.h"
+
+struct cwe_sequence {
+	uint32_t *id;  /* [count] */
+	float *weight; /* [count]: signed weight on the prediction of id[t]; weight[0] is 0 */
+	size_t count;  /* at least 1 */
+};
+
+struct cwe_sample {
+	struct cwe_sequence *sequence;
+	size_t count;
+	char digest[33]; /* identity of the item: first 32 hexadecimal digits of SHA-256 of its text, for disjointness */
+};
+
+struct cwe_sample_set {
+	char *name;
+	enum cwj_role role;
+	struct cwe_sample *sample;
+	size_t count;
+	uint64_t tokens;    /* over all sequences */
+	uint64_t truncated; /* samples that were cut to `length` */
+};
+
+/* Reads a set as the job describes it. data:
+ *   samples  JSON lines {"ids", "weights", "group"} (no tokenizer needed: t and chat may be NULL)
+ *   text     plain text, UTF-8: paragraphs separated by empty lines, or JSON lines {"text"}; 1/(n-1) on all but the first token
+ *   answers  JSON lines {"prompt", "answer"}: 1/n on the answer's tokens; rendered as a chat turn when chat is not NULL
+ *   pairs    JSON lines {"more", "less"} with optional "context": +1/n on the stereotype's own tokens, -1/n on the other's
+ * The choice of at most set->samples items is by the seed, a pure function of (seed, set name, item). context: the
+ * model's context length; a longer sample is an error that names file and line (data: samples), or is cut at
+ * set->length (default 512) where the kind allows it. Errors name file, line and field. */
+int cwe_samples_read(const struct cwj_set *set, const struct cwe_tokenizer *t, const struct cwe_chat *chat,
+	uint64_t seed, size_t context, size_t vocabulary, struct cwe_sample_set *ret, struct cwb_err *err);
+/* A sample file by itself (data: samples), for cwp-inspect statistics. */
+int cwe_samples_read_file(const char *path, size_t context, size_t vocabulary, struct cwe_sample_set *ret, struct cwb_err *err);
+void cwe_samples_free(struct cwe_sample_set *set);

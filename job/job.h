@@ -1,0 +1,122 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The job file: what cwp-job(5) describes, as a checked structure. Knows names and ranges, opens no model and no
+ * plugin: plugin options are kept as name and text, and are checked where the plugin is known. */
+#pragma once
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum cwj_combine { CWJ_COMBINE_MEAN, CWJ_COMBINE_REFERENCE, CWJ_COMBINE_RANK };
+enum cwj_utility { CWJ_UTILITY_ADD, CWJ_UTILITY_SUBTRACT, CWJ_UTILITY_IGNORE };
+enum cwj_unit { CWJ_UNIT_WEIGHT, CWJ_UNIT_COLUMN, CWJ_UNIT_ROW, CWJ_UNIT_MODULE };
+enum cwj_scope { CWJ_SCOPE_GLOBAL, CWJ_SCOPE_LAYER, CWJ_SCOPE_ROW };
+enum cwj_carrier { CWJ_CARRIER_OVERLAY, CWJ_CARRIER_NONE, CWJ_CARRIER_DENSE, CWJ_CARRIER_MODULES, CWJ_CARRIER_ADAPTER };
+enum cwj_format { CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_FORMAT_BITSANDBYTES, CWJ_FORMAT_GPTQ, CWJ_FORMAT_FP8, CWJ_FORMAT_GGUF, CWJ_FORMAT_DENSE };
+enum cwj_precision { CWJ_PRECISION_AUTO, CWJ_PRECISION_F32, CWJ_PRECISION_BF16 };
+enum cwj_role { CWJ_ROLE_CRITICAL, CWJ_ROLE_UTILITY };
+enum cwj_gate_kind { CWJ_GATE_AT_MOST, CWJ_GATE_AT_LEAST, CWJ_GATE_AT_MOST_TIMES, CWJ_GATE_WORSE_BY_AT_MOST };
+enum cwj_than { CWJ_THAN_ORIGINAL, CWJ_THAN_QUANTIZED };
+
+struct cwj_option {
+	char *name;
+	char *value; /* as written: "4", "true", "group" */
+	int line, column;
+};
+
+struct cwj_plugin_use {
+	char *plugin; /* id, NULL when absent */
+	size_t n_options;
+	struct cwj_option *options;
+	int line, column;
+};
+
+/* One calibration set. */
+struct cwj_set {
+	enum cwj_role role;
+	char *name;
+	char *data; /* kind of data: samples, text, pairs, answers, and the data sets of later versions */
+	char *path; /* absolute after cwj_job_parse */
+	uint64_t samples; /* at most this many; 0: all */
+	uint64_t length;  /* tokens a sample at most; 0: the kind's default */
+	int line, column;
+};
+
+struct cwj_evaluation {
+	char *name;
+	char *benchmark; /* id of an evaluator plugin */
+	char *path;      /* absolute */
+	uint64_t limit;  /* items; 0: all */
+	size_t n_options;
+	struct cwj_option *options;
+	int line, column;
+};
+
+struct cwj_gate {
+	char *metric; /* "<evaluation name>.<metric>" */
+	enum cwj_gate_kind kind;
+	double value;
+	enum cwj_than than;
+	int line, column;
+};
+
+struct cwj_limits {
+	uint64_t memory;  /* bytes; 0: not limited */
+	uint64_t scratch; /* bytes; 0: not limited */
+	uint64_t time;    /* seconds; 0: not limited */
+	uint32_t threads; /* 0: all that the process may use */
+};
+
+struct cwj_job {
+	char *name;      /* may be NULL */
+	char *model;     /* absolute path */
+	char *adapter;   /* absolute path or NULL */
+	char *output;    /* absolute path */
+	uint64_t seed;
+	char *backend;   /* auto, cpu, cuda, cuda:UUID */
+	enum cwj_precision precision;
+	struct cwj_limits limits;
+	size_t n_sets;
+	struct cwj_set *sets; /* critical sets first, in file order */
+	int has_score;
+	struct cwj_plugin_use score;
+	enum cwj_combine combine;
+	enum cwj_utility utility; /* default: add; subtract with combine reference */
+	double beta;
+	int store_bf16;   /* score.store: bf16 */
+	int scale_pilot;  /* score.scale: pilot */
+	int has_protect;
+	double fraction;  /* 0 .. 1 */
+	enum cwj_scope scope;
+	enum cwj_unit unit;
+	enum cwj_carrier carrier;
+	struct cwj_plugin_use quantize;
+	size_t n_skip;
+	char **skip;      /* quantize.skip; default lm_head */
+	enum cwj_format format;
+	uint64_t shard;   /* bytes; default 5 GB */
+	size_t n_evaluations;
+	struct cwj_evaluation *evaluations;
+	size_t n_gates;
+	struct cwj_gate *gates;
+};
+
+/* Parses and checks a job file. directory: absolute, for relative paths. No file is opened. *ret is freed with
+ * cwj_job_free. Errors: CWP_EFORMAT (not YAML), CWP_EUNKNOWN (key or name, nearest filled), CWP_EVALUE (type or
+ * range), CWP_EMISSING (required key); err has line, column, field, nearest. [any-thread] */
+int cwj_job_parse(const char *text, size_t length, const char *directory, struct cwj_job **ret, struct cwb_err *err);
+
+/* Reads at most 1 MiB from path and parses it; relative paths are relative to the file's own folder. */
+int cwj_job_read(const char *path, struct cwj_job **ret, struct cwb_err *err);
+void cwj_job_free(struct cwj_job *job);
+
+/* The job with all defaults filled in, keys in a fixed order: for the store, reports and digests. A new reference;
+ * NULL only when memory ran out. */
+json_t *cwj_job_json(const struct cwj_job *job);
+
+/* SHA-256 (hexadecimal, 64 + NUL) of what decides the result: cwj_job_json without name, output, limits and
+ * backend threads. */
+int cwj_job_digest(const struct cwj_job *job, char ret_hex[65]);
