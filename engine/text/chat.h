@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Chat formats: how a conversation becomes one text, from small data files (conf/chat/ *.json: roles, prefixes, suffixes,
+/* Chat formats: how a conversation becomes one text, from small data files (those of conf/chat: roles, prefixes, suffixes,
  * default system text, generation prompt), chosen by the tokenizer's special tokens. */
 #pragma once
 
