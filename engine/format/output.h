@@ -1,0 +1,63 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Outputs of ours: written tensor by tensor in a job, read back as weights. */
+#pragma once
+
+#include <jansson.h>
+
+#include <cwp/quantizer.h>
+
+#include "engine/format/source.h"
+
+/* How one module ended up. */
+struct cwe_output_module {
+	const char *name;     /* Hugging Face name without ".weight" */
+	uint64_t rows, cols;
+	struct cwp_grid grid; /* grid.code 0: not quantized, kept in the source's dtype */
+	uint64_t protected_weights;
+};
+
+struct cwe_writer;
+
+struct cwe_writer_options {
+	const char *directory;  /* the unfinished output folder, exists */
+	int format;             /* enum cwj_format: COMPRESSED_TENSORS or DENSE */
+	int carrier;            /* enum cwj_carrier: OVERLAY, NONE or DENSE */
+	uint64_t shard;         /* bytes a shard at most */
+};
+
+/* Lays out all files from shapes alone: every tensor of the source, quantized modules as the format wants them. modules
+ * [count] must name every Linear that is quantized; the rest is copied in its own dtype. Headers are written at once. */
+int cwe_writer_new(struct cwe_source *source, const struct cwe_writer_options *options,
+	const struct cwe_output_module *module, size_t count, struct cwe_writer **ret, struct cwb_err *err);
+
+/* Copies a tensor that is not quantized, by name, piece by piece. */
+int cwe_writer_copy(struct cwe_writer *w, const char *tensor, struct cwb_err *err);
+
+/* One quantized module: codes, scales, zeros of the whole matrix (as quantizer.h lays them out), mask and the exact
+ * weights (in the source's dtype, read by the writer itself) for protected positions. mask NULL: none protected.
+ * For DENSE: dequantized values rounded to the source's dtype with protected values exact. */
+int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *module, const uint8_t *codes,
+	const float *scales, const int8_t *zeros, const uint8_t *mask, uint64_t mask_stride, struct cwb_err *err);
+
+/* Finishes: every tensor must be there; protected.safetensors, index, config.json with quantization_config, tokenizer and
+ * generation files; all fsynced. The manifest comes later (manifest.h). Idempotent for resume: modules already written
+ * (cwe_writer_has) need not come again. */
+int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err);
+void cwe_writer_free(struct cwe_writer *w);
+
+/* Decodes one module: dst [rows, cols] = (code - zero) * scale in f32. */
+void cwe_dequantize(const struct cwp_grid *grid, uint64_t rows, uint64_t cols, const uint8_t *codes, const float *scales,
+	const int8_t *zeros, float *dst);
+/* Scales of a row under this grid: 1, or ceil(cols / group). */
+uint64_t cwe_grid_scales(const struct cwp_grid *grid, uint64_t cols);
+
+/* Whether a directory with this config.json is an output of ours or a compressed-tensors checkpoint that we can run. */
+int cwe_output_is(const char *directory, const json_t *config);
+/* The quantized, protected weights as cwe_weights: read_f32 gives exactly what the engine computes with. */
+int cwe_output_weights_open(const char *directory, const json_t *config, struct cwe_weights **ret, struct cwb_err *err);
+/* enum cwp_activation_kind that this output's modules use at run time (module NULL: the first group's). */
+uint32_t cwe_output_activation(const json_t *config, const char *module);
+
+/* cwp-inspect dense: a dense checkpoint (dtype CWP_F32: exactly the values that the engine computes with, or CWP_BF16). */
+int cwe_output_dense(const char *directory, const char *out, uint32_t dtype, uint64_t shard, struct cwb_err *err);

@@ -1,0 +1,31 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The host's side of struct cwp_host: what plugins get from a worker, a probe or a tool. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include <cwp/host.h>
+
+#include "base/err.h"
+#include "engine/plugin/pool.h"
+
+struct cwe_host {
+	struct cwp_host table; /* handed to plugins; table.ctx is this struct */
+	struct cwe_pool *pool; /* borrowed */
+	uint64_t seed;
+	atomic_int cancelled;  /* set from anywhere (a signal handler too) */
+	/* Gets each log line; may be NULL. [any-thread] */
+	void (*log)(void *arg, int level, const char *text);
+	void *log_arg;
+	char failure[512];     /* what a plugin said through fail(), of this thread of calls */
+};
+
+/* Fills *host; pool may be NULL for a host without threads (parallel_for runs in place). */
+void cwe_host_init(struct cwe_host *host, struct cwe_pool *pool, uint64_t seed);
+
+/* Turns a plugin's negative return into an err with its fail() text and its id, and clears that text. Returns code. */
+int cwe_host_error(struct cwe_host *host, const char *plugin, const char *what, int code, struct cwb_err *err);
+
+/* The pure function behind cwp_host.random (SplitMix64 over seed, stream, index). */
+uint64_t cwe_random(uint64_t seed, uint64_t stream, uint64_t index);

@@ -1,0 +1,19 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* A fixed set of threads that run numbered pieces of work. Results never depend on their number. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct cwe_pool;
+
+/* threads: including the caller; 0: as many as the process may use (sched_getaffinity). */
+int cwe_pool_new(uint32_t threads, struct cwe_pool **ret, struct cwb_err *err);
+void cwe_pool_free(struct cwe_pool *pool); /* NULL is allowed */
+uint32_t cwe_pool_threads(const struct cwe_pool *pool);
+
+/* body(arg, i) once for each i in [0, n), then returns. Called from one thread at a time; not nested. */
+void cwe_pool_run(struct cwe_pool *pool, size_t n, void (*body)(void *arg, size_t i), void *arg);

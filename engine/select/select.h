@@ -1,0 +1,53 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Importance of each set -> combined score -> exact global threshold -> mask. Streams tiles: a pass over all
+ * scored modules at a time, never all scores in memory. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "job/job.h"
+
+/* How sets are combined into one score: sum over critical sets of factor * importance, plus sign * beta times the
+ * sum over utility sets. mean: factor = 1 / mean importance of that set over all scored weights; reference: 1. */
+struct cwe_combine {
+	uint32_t sets;
+	double *factor; /* [sets], already signed: 0 for ignored utility sets */
+};
+
+/* sum [sets]: total importance of each set over all weights (f64, fixed order), count: number of weights.
+ * CWP_ENUMBER when a set's total is zero, NaN or infinite and mean needs it (names the set). */
+int cwe_combine_make(const struct cwj_job *job, const double *sum, uint64_t count, struct cwe_combine *ret, struct cwb_err *err);
+void cwe_combine_free(struct cwe_combine *c);
+/* score[i] = sum over sets of factor[s] * importance[s][i], in f64, rounded once. [any-thread] */
+void cwe_combine_apply(const struct cwe_combine *c, const float *const *importance, uint64_t n, float *score);
+
+/* An exact k-th largest of a stream of f32 in passes of a radix histogram: 3 passes of 11, 11 and 10 bits over the
+ * order-preserving integer of each value. Usage: cwe_threshold_begin; for each pass until cwe_threshold_next
+ * returns 0: feed every value again in any order. NaN is refused. */
+struct cwe_threshold {
+	uint64_t k;     /* 1 .. number of values */
+	uint32_t pass;
+	uint32_t prefix; /* bits fixed so far */
+	uint64_t above; /* values above the candidates */
+	uint64_t seen;
+	uint64_t *histogram; /* [2048] */
+	int nan;
+};
+int cwe_threshold_begin(struct cwe_threshold *t, uint64_t k, struct cwb_err *err);
+/* Adds n values. Not concurrently; see cwe_threshold_count for tiles counted elsewhere. */
+void cwe_threshold_feed(struct cwe_threshold *t, const float *value, uint64_t n);
+/* 1: another pass is needed; 0: done; negative: error. */
+int cwe_threshold_next(struct cwe_threshold *t, struct cwb_err *err);
+/* After the last pass: the k-th largest value; *ret_ties: how many values equal it, *ret_above: how many are greater. */
+float cwe_threshold_value(const struct cwe_threshold *t, uint64_t *ret_above, uint64_t *ret_ties);
+void cwe_threshold_end(struct cwe_threshold *t);
+
+/* Number of protected weights for a fraction: floor(fraction * count), computed without rounding surprises (0.05 of
+ * 106,168,320 is 5,308,416). */
+uint64_t cwe_fraction_count(double fraction, uint64_t count);
+
+/* Mask bits of rows: bit c of row r is score >= threshold (all ties are taken, as the method has it). stride:
+ * bytes a row, at least (cols + 7) / 8. Returns the number of bits set. [any-thread] */
+uint64_t cwe_mask_fill(const float *score, uint64_t rows, uint64_t cols, float threshold, uint8_t *mask, uint64_t stride);
