@@ -23,7 +23,8 @@ int cwb_err_set(struct cwb_err *err, int code, const char *format, ...) __attrib
 /* As cwb_err_set with the text of errno appended; returns -errno. */
 int cwb_err_errno(struct cwb_err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Puts "prefix: " in front of the message, where a caller knows more (a file, a tensor). Returns err->code. */
+/* Puts "prefix: " in front of the message, where a caller knows more (a file, a tensor). Returns err->code;
+ * for a NULL err, which knows no code, CWP_ESTATE: never 0, so that `return cwb_err_prefix(...)` cannot hide a failure. */
 int cwb_err_prefix(struct cwb_err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 void cwb_err_clear(struct cwb_err *err);

@@ -1,0 +1,174 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Error texts: one line, first error wins, and the exit code that belongs to each code. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+
+/* Bytes that would break a line, a terminal or a log become '?': messages quote untrusted names and values. */
+static void flatten(char *text)
+{
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+		if (c == '\n' || c == '\t' || c == '\r') {
+			*text = ' ';
+		} else if (c < 0x20 || c == 0x7f) {
+			*text = '?';
+		}
+	}
+}
+
+/* A message that was cut ends with "..." and never in the middle of a UTF-8 sequence. */
+static void mark_cut(char *text, size_t size)
+{
+	size_t end = size - 4;
+	while (end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80) {
+		end--;
+	}
+	memcpy(text + end, "...", 4);
+}
+
+static void format_message(struct cwb_err *err, const char *format, va_list ap)
+{
+	int n = vsnprintf(err->message, sizeof(err->message), format, ap);
+	if (n < 0) {
+		err->message[0] = '\0';
+	} else if ((size_t)n >= sizeof(err->message)) {
+		mark_cut(err->message, sizeof(err->message));
+	}
+	flatten(err->message);
+}
+
+int cwb_err_set(struct cwb_err *err, int code, const char *format, ...)
+{
+	va_list ap;
+
+	if (err == NULL || err->code != 0) {
+		return code;
+	}
+	err->code = code;
+	va_start(ap, format);
+	format_message(err, format, ap);
+	va_end(ap);
+	return code;
+}
+
+int cwb_err_errno(struct cwb_err *err, const char *format, ...)
+{
+	int saved = errno != 0 ? errno : EIO;
+	va_list ap;
+
+	if (err == NULL || err->code != 0) {
+		return -saved;
+	}
+	err->code = -saved;
+	va_start(ap, format);
+	format_message(err, format, ap);
+	va_end(ap);
+	size_t used = strlen(err->message);
+	char reason[128];
+	/* strerror_r of glibc may return a constant instead of filling the buffer. */
+	const char *text = strerror_r(saved, reason, sizeof(reason));
+	int n = snprintf(err->message + used, sizeof(err->message) - used, ": %s", text);
+	if (n >= 0 && (size_t)n >= sizeof(err->message) - used) {
+		mark_cut(err->message, sizeof(err->message));
+	}
+	errno = saved;
+	return -saved;
+}
+
+int cwb_err_prefix(struct cwb_err *err, const char *format, ...)
+{
+	char old[sizeof(err->message)];
+	va_list ap;
+
+	if (err == NULL) {
+		return CWP_ESTATE;
+	}
+	memcpy(old, err->message, sizeof(old));
+	old[sizeof(old) - 1] = '\0';
+	va_start(ap, format);
+	format_message(err, format, ap);
+	va_end(ap);
+	size_t used = strlen(err->message);
+	int n = snprintf(err->message + used, sizeof(err->message) - used, ": %s", old);
+	if (n >= 0 && (size_t)n >= sizeof(err->message) - used) {
+		mark_cut(err->message, sizeof(err->message));
+	}
+	return err->code;
+}
+
+void cwb_err_clear(struct cwb_err *err)
+{
+	if (err != NULL) {
+		memset(err, 0, sizeof(*err));
+	}
+}
+
+struct code_text {
+	int code;
+	int exit; /* sysexits.h: 65 bad input, 75 try again, 77 not permitted, 78 configuration */
+	const char *text;
+};
+
+static const struct code_text codes[] = {
+	{0, 0, "success"},
+	{CWP_EFORMAT, 65, "malformed file"},
+	{CWP_ESHAPE, 65, "shapes do not fit"},
+	{CWP_ENUMBER, 65, "not a number"},
+	{CWP_EUNKNOWN, 65, "unknown name"},
+	{CWP_EVALUE, 65, "invalid value"},
+	{CWP_EABI, 78, "plugin of another ABI"},
+	{CWP_EPLUGIN, 1, "plugin failed"},
+	{CWP_EDIGEST, 65, "digest does not match"},
+	{CWP_ELIMIT, 1, "limit exceeded"},
+	{CWP_EMISSING, 65, "missing"},
+	{CWP_ECANCELLED, 1, "cancelled"},
+	{CWP_EGATE, 2, "rejected by a gate"},
+	{CWP_ESTATE, 1, "not possible in this state"},
+	{CWP_EDENIED, 77, "not permitted"},
+	{CWP_EPROTO, 1, "protocol error"},
+	{-ENOENT, 65, "no such file"},
+	{-ENOTDIR, 65, "not a directory"},
+	{-EISDIR, 65, "is a directory"},
+	{-EEXIST, 65, "file exists"},
+	{-ELOOP, 65, "too many symbolic links"},
+	{-ENAMETOOLONG, 65, "file name too long"},
+	{-EACCES, 77, "permission denied"},
+	{-EPERM, 77, "not permitted"},
+	{-EROFS, 77, "read-only file system"},
+	{-ENOMEM, 75, "out of memory"},
+	{-ENOSPC, 75, "no space left"},
+	{-EDQUOT, 75, "disk quota exceeded"},
+	{-EAGAIN, 75, "try again"},
+	{-EBUSY, 75, "busy"},
+	{-EMFILE, 75, "too many open files"},
+	{-ENFILE, 75, "too many open files in the system"},
+	{-ETIMEDOUT, 75, "timed out"},
+	{-EIO, 1, "input or output error"},
+};
+
+static const struct code_text *find_code(int code)
+{
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		if (codes[i].code == code) {
+			return &codes[i];
+		}
+	}
+	return NULL;
+}
+
+const char *cwb_err_text(int code)
+{
+	const struct code_text *found = find_code(code);
+	return found != NULL ? found->text : "failed";
+}
+
+int cwb_err_exit(int code)
+{
+	const struct code_text *found = find_code(code);
+	return found != NULL ? found->exit : 1;
+}
