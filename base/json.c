@@ -1,0 +1,265 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* jansson behind limits. Its own depth limit is 2048, fixed when it was compiled: too deep for small stacks. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+
+/* The deepest nesting, found without parsing; brackets within strings do not count. On text that is no JSON the
+ * answer does not matter: the parser refuses it. */
+static unsigned measure_depth(const char *text, size_t length)
+{
+	unsigned depth = 0, deepest = 0;
+	int in_string = 0;
+
+	for (size_t i = 0; i < length; i++) {
+		char c = text[i];
+		if (in_string) {
+			if (c == '\\') {
+				i++;
+			} else if (c == '"') {
+				in_string = 0;
+			}
+		} else if (c == '"') {
+			in_string = 1;
+		} else if (c == '{' || c == '[') {
+			depth++;
+			deepest = depth > deepest ? depth : deepest;
+		} else if ((c == '}' || c == ']') && depth > 0) {
+			depth--;
+		}
+	}
+	return deepest;
+}
+
+int cwb_json_load(const char *text, size_t length, size_t limit, unsigned depth, json_t **ret, struct cwb_err *err)
+{
+	json_error_t reason;
+
+	if (length > limit) {
+		return cwb_err_set(err, CWP_ELIMIT, "JSON text of %zu bytes, at most %zu are allowed", length, limit);
+	}
+	unsigned deepest = measure_depth(text, length);
+	if (deepest > depth) {
+		return cwb_err_set(err, CWP_ELIMIT, "JSON text nests %u levels, at most %u are allowed", deepest, depth);
+	}
+	json_t *json = json_loadb(text, length, JSON_REJECT_DUPLICATES, &reason);
+	if (json == NULL) {
+		if (json_error_code(&reason) == json_error_out_of_memory) {
+			return cwb_err_set(err, -ENOMEM, "no memory for a JSON text of %zu bytes", length);
+		}
+		int is_first = err != NULL && err->code == 0;
+		int rc = cwb_err_set(err, CWP_EFORMAT, "not valid JSON, line %d column %d: %s", reason.line,
+			reason.column, reason.text);
+		if (is_first) {
+			err->line = reason.line > 0 ? reason.line : 1;
+			err->column = reason.column > 0 ? reason.column : 1;
+		}
+		return rc;
+	}
+	*ret = json;
+	return 0;
+}
+
+int cwb_json_load_file(const char *path, size_t limit, unsigned depth, json_t **ret, struct cwb_err *err)
+{
+	char *text;
+	size_t length;
+	int rc = cwb_file_read(path, limit, &text, &length, err);
+
+	if (rc < 0) {
+		return rc;
+	}
+	struct cwb_err reason = {0};
+	rc = cwb_json_load(text, length, limit, depth, ret, &reason);
+	if (rc < 0) {
+		int is_first = err != NULL && err->code == 0;
+		cwb_err_set(err, rc, "%s: %s", path, reason.message);
+		if (is_first) {
+			err->line = reason.line;
+			err->column = reason.column;
+		}
+	}
+	free(text);
+	return rc;
+}
+
+char *cwb_json_dump(const json_t *json, size_t *ret_length)
+{
+	char *text = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+
+	if (text != NULL && ret_length != NULL) {
+		*ret_length = strlen(text);
+	}
+	return text;
+}
+
+const char *cwb_json_type_name(const json_t *json)
+{
+	switch (json == NULL ? JSON_NULL : json_typeof(json)) {
+	case JSON_OBJECT:
+		return "object";
+	case JSON_ARRAY:
+		return "array";
+	case JSON_STRING:
+		return "string";
+	case JSON_INTEGER:
+		return "integer";
+	case JSON_REAL:
+		return "number";
+	case JSON_TRUE:
+	case JSON_FALSE:
+		return "boolean";
+	case JSON_NULL:
+		break;
+	}
+	return "null";
+}
+
+static int fail(struct cwb_err *err, int code, const char *key, const char *text)
+{
+	if (err != NULL && err->code == 0) {
+		cwb_err_set(err, code, "%s: %s", key, text);
+		snprintf(err->field, sizeof(err->field), "%s", key);
+	}
+	return code;
+}
+
+static int wrong_type(struct cwb_err *err, const char *key, const char *wanted, const json_t *found)
+{
+	char text[96];
+
+	snprintf(text, sizeof(text), "needs %s, found %s", wanted, cwb_json_type_name(found));
+	return fail(err, CWP_EVALUE, key, text);
+}
+
+/* 1 and the value, 0 when it is absent and may be, or a negative code. */
+static int find(const json_t *object, const char *key, enum cwb_json_need need, json_t **ret, struct cwb_err *err)
+{
+	json_t *value = json_object_get(object, key);
+
+	if (value == NULL || json_is_null(value)) {
+		return need == CWB_JSON_OPTIONAL ? 0 : fail(err, CWP_EMISSING, key, "is required");
+	}
+	*ret = value;
+	return 1;
+}
+
+int cwb_json_get_string(const json_t *object, const char *key, enum cwb_json_need need, const char **ret,
+	struct cwb_err *err)
+{
+	json_t *value;
+	int rc = find(object, key, need, &value, err);
+
+	if (rc <= 0) {
+		return rc;
+	}
+	if (!json_is_string(value)) {
+		return wrong_type(err, key, "a string", value);
+	}
+	*ret = json_string_value(value);
+	return 0;
+}
+
+int cwb_json_get_bool(const json_t *object, const char *key, enum cwb_json_need need, int *ret, struct cwb_err *err)
+{
+	json_t *value;
+	int rc = find(object, key, need, &value, err);
+
+	if (rc <= 0) {
+		return rc;
+	}
+	if (!json_is_boolean(value)) {
+		return wrong_type(err, key, "true or false", value);
+	}
+	*ret = json_is_true(value);
+	return 0;
+}
+
+int cwb_json_get_i64(const json_t *object, const char *key, enum cwb_json_need need, int64_t low, int64_t high,
+	int64_t *ret, struct cwb_err *err)
+{
+	json_t *value;
+	char text[128];
+	int rc = find(object, key, need, &value, err);
+
+	if (rc <= 0) {
+		return rc;
+	}
+	if (!json_is_integer(value)) {
+		return wrong_type(err, key, "an integer", value);
+	}
+	int64_t number = json_integer_value(value);
+	if (number < low || number > high) {
+		snprintf(text, sizeof(text), "%" PRId64 " is outside %" PRId64 "..%" PRId64, number, low, high);
+		return fail(err, CWP_EVALUE, key, text);
+	}
+	*ret = number;
+	return 0;
+}
+
+int cwb_json_get_u64(const json_t *object, const char *key, enum cwb_json_need need, uint64_t low, uint64_t high,
+	uint64_t *ret, struct cwb_err *err)
+{
+	int64_t number = -1;
+	int rc = cwb_json_get_i64(object, key, need, low > INT64_MAX ? INT64_MAX : (int64_t)low,
+		high > INT64_MAX ? INT64_MAX : (int64_t)high, &number, err);
+
+	if (rc == 0 && number >= 0) {
+		*ret = (uint64_t)number;
+	}
+	return rc;
+}
+
+int cwb_json_get_number(const json_t *object, const char *key, enum cwb_json_need need, double *ret,
+	struct cwb_err *err)
+{
+	json_t *value;
+	int rc = find(object, key, need, &value, err);
+
+	if (rc <= 0) {
+		return rc;
+	}
+	if (!json_is_number(value)) {
+		return wrong_type(err, key, "a number", value);
+	}
+	*ret = json_number_value(value);
+	return 0;
+}
+
+int cwb_json_get_object(const json_t *object, const char *key, enum cwb_json_need need, json_t **ret,
+	struct cwb_err *err)
+{
+	json_t *value;
+	int rc = find(object, key, need, &value, err);
+
+	if (rc <= 0) {
+		return rc;
+	}
+	if (!json_is_object(value)) {
+		return wrong_type(err, key, "an object", value);
+	}
+	*ret = value;
+	return 0;
+}
+
+int cwb_json_get_array(const json_t *object, const char *key, enum cwb_json_need need, json_t **ret,
+	struct cwb_err *err)
+{
+	json_t *value;
+	int rc = find(object, key, need, &value, err);
+
+	if (rc <= 0) {
+		return rc;
+	}
+	if (!json_is_array(value)) {
+		return wrong_type(err, key, "an array", value);
+	}
+	*ret = value;
+	return 0;
+}
