@@ -117,17 +117,18 @@ static void type_free(struct cww_type *type)
 	free(type);
 }
 
-static int add_field(struct parser *p, struct cww_type *type, struct cww_field **ret)
+static struct cww_field *add_field(struct cww_type *type)
 {
 	struct cww_field *fields = reallocarray(type->fields, type->n_fields + 1, sizeof *fields);
+	struct cww_field *field;
 
 	if (fields == NULL) {
-		return no_memory(p);
+		return NULL;
 	}
 	type->fields = fields;
-	*ret = &fields[type->n_fields++];
-	memset(*ret, 0, sizeof **ret);
-	return 0;
+	field = &fields[type->n_fields++];
+	memset(field, 0, sizeof *field);
+	return field;
 }
 
 static int parse_type(struct parser *p, struct cww_type **ret);
@@ -154,12 +155,9 @@ static int parse_fields(struct parser *p, struct cww_type *type)
 		return 0;
 	}
 	do {
-		struct cww_field *field;
+		struct cww_field *field = add_field(type);
 
-		rc = add_field(p, type, &field);
-		if (rc == 0) {
-			rc = take_word(p, 0, &field->name);
-		}
+		rc = field == NULL ? no_memory(p) : take_word(p, 0, &field->name);
 		if (rc < 0) {
 			return rc;
 		}

@@ -224,7 +224,7 @@ static size_t utf8_length(const unsigned char *text, size_t length)
 static int is_plain(const unsigned char *text, size_t n)
 {
 	if (n == 1) {
-		return text[0] >= 0x20 && text[0] != 0x7f && text[0] != '\\';
+		return text[0] >= 0x20 && text[0] != 0x7f;
 	}
 	return !(n == 2 && text[0] == 0xc2 && text[1] < 0xa0);
 }

@@ -45,6 +45,6 @@ int cww_message_decode(const char *text, size_t length, json_t **ret, struct cwb
  * longer than a message may be, CWP_EVALUE when it is no object. */
 int cww_message_encode(const json_t *message, char **ret, size_t *ret_length, struct cwb_err *err);
 
-/* Copies text into buffer with control bytes, backslashes and bytes that are not UTF-8 written as \xNN, cut at size - 1
+/* Copies text into buffer with control bytes and bytes that are not UTF-8 written as \xNN, cut at size - 1
  * bytes between characters. For everything that a stranger wrote and that we log or show. Returns the bytes written. */
 size_t cww_escape(const char *text, size_t length, char *buffer, size_t size);
