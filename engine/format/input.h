@@ -1,0 +1,25 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* A model file that is read piece by piece with pread: a file that shrinks meanwhile is an error, not a signal. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct cwe_input {
+	int fd;
+	char *path;    /* for messages */
+	uint64_t size; /* when it was opened */
+};
+
+/* Opens a regular file for reading; *ret is closed with cwe_input_close. -errno, or CWP_EFORMAT when it is no regular
+ * file. */
+int cwe_input_open(const char *path, struct cwe_input *ret, struct cwb_err *err);
+/* The same of an open descriptor, which is taken over, also on failure; path is for messages. */
+int cwe_input_adopt(int fd, const char *path, struct cwe_input *ret, struct cwb_err *err);
+void cwe_input_close(struct cwe_input *in); /* one that is all zero with fd -1 is allowed */
+
+/* Reads exactly `bytes` bytes at `offset`. CWP_EFORMAT when the file ends before. [any-thread] */
+int cwe_input_read(const struct cwe_input *in, uint64_t offset, void *dst, uint64_t bytes, struct cwb_err *err);
