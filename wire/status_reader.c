@@ -108,7 +108,7 @@ static int take_plan(struct cww_status_reader *reader, const json_t *message, st
 
 static int take_progress(const json_t *message, struct cww_status *status, struct cwb_err *err)
 {
-	int stage, rc;
+	int stage = 0, rc;
 
 	status->kind = CWW_STATUS_PROGRESS;
 	rc = take_name(message, "stage", "stage", stage_at, CWW_N_STAGES, &stage, err);
@@ -127,7 +127,7 @@ static int take_progress(const json_t *message, struct cww_status *status, struc
 
 static int take_log(const json_t *message, struct cww_status *status, struct cwb_err *err)
 {
-	int level, rc;
+	int level = 0, rc;
 
 	status->kind = CWW_STATUS_LOG;
 	rc = take_name(message, "log", "level", level_at, CWW_LEVEL_ERROR + 1, &level, err);
@@ -181,7 +181,7 @@ static int take_end(struct cww_status_reader *reader, const json_t *message, str
 	struct cwb_err *err)
 {
 	const json_t *error = json_object_get(message, "error");
-	int result, rc;
+	int result = 0, rc;
 
 	reader->ended = 1;
 	status->kind = CWW_STATUS_END;
