@@ -1,0 +1,98 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Matrix products: C is cut into tiles by its shape alone, and each tile is one product on one thread. */
+#include <stdatomic.h>
+
+#include "plugins/backends/cpu/cpu.h"
+
+enum {
+	TILE_M = 256,
+	TILE_N = 256,
+	GEMV_ROWS = 256 /* rows of B^T of one piece of work */
+};
+
+struct matmul {
+	struct cpu *b;
+	struct gemm g;
+	size_t tile_m;
+	size_t tile_n;
+	size_t across; /* tiles side by side */
+	atomic_int rc;
+};
+
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+static void tile(void *arg, size_t i)
+{
+	struct matmul *p = arg;
+	struct gemm g = p->g;
+	size_t row = i / p->across * p->tile_m, col = i % p->across * p->tile_n;
+	g.m = least(p->tile_m, g.m - row);
+	g.n = least(p->tile_n, g.n - col);
+	g.a += g.trans_a ? row : row * g.lda;
+	g.b += g.trans_b ? col * g.ldb : col;
+	g.c += row * g.ldc + col;
+	int rc = p->b->k.gemm(&g);
+	if (rc) {
+		atomic_store(&p->rc, rc);
+	}
+}
+
+static void gemv_piece(void *arg, size_t i)
+{
+	const struct matmul *p = arg;
+	const struct gemm *g = &p->g;
+	size_t first = i * GEMV_ROWS;
+	p->b->k.gemv(least(GEMV_ROWS, g->n - first), g->k, g->b + first * g->ldb, g->ldb, g->a, g->accumulate,
+		g->c + first);
+}
+
+/* C = (accumulate ? C : 0) + 0 */
+static void no_product(const struct gemm *g)
+{
+	for (size_t i = 0; i < g->m && !g->accumulate; i++) {
+		for (size_t j = 0; j < g->n; j++) {
+			g->c[i * g->ldc + j] = 0.0F;
+		}
+	}
+}
+
+static int check(struct cpu *b, const struct gemm *g)
+{
+	int rc = g->trans_a ? cpu_check_matrix(b, "matmul", "A", g->a, g->k, g->m, g->lda)
+			    : cpu_check_matrix(b, "matmul", "A", g->a, g->m, g->k, g->lda);
+	if (!rc) {
+		rc = g->trans_b ? cpu_check_matrix(b, "matmul", "B", g->b, g->n, g->k, g->ldb)
+				: cpu_check_matrix(b, "matmul", "B", g->b, g->k, g->n, g->ldb);
+	}
+	return rc ? rc : cpu_check_matrix(b, "matmul", "C", g->c, g->m, g->n, g->ldc);
+}
+
+int cpu_matmul(void *vb, int trans_a, int trans_b, uint64_t m, uint64_t n, uint64_t k, const float *d_a, uint64_t lda,
+	const float *d_b, uint64_t ldb, int accumulate, float *d_c, uint64_t ldc)
+{
+	struct matmul p = {.b = vb, .g = {trans_a, trans_b, accumulate, m, n, k, d_a, lda, d_b, ldb, d_c, ldc}};
+	int rc = check(vb, &p.g);
+	if (rc || m == 0 || n == 0) {
+		return rc;
+	}
+	if (k == 0) {
+		no_product(&p.g);
+		return 0;
+	}
+	if (m == 1 && trans_b && !trans_a) {
+		cpu_run(vb, (n + GEMV_ROWS - 1) / GEMV_ROWS, gemv_piece, &p);
+		return 0;
+	}
+	p.tile_m = least(m, TILE_M);
+	p.tile_n = least(n, TILE_N);
+	p.across = (n + p.tile_n - 1) / p.tile_n;
+	cpu_run(vb, p.across * ((m + p.tile_m - 1) / p.tile_m), tile, &p);
+	rc = atomic_load(&p.rc);
+	return rc ? cpu_refuse(vb, rc, "matmul: a product of %llu x %llu x %llu failed", (unsigned long long)m,
+			    (unsigned long long)n, (unsigned long long)k)
+		  : 0;
+}

@@ -1,0 +1,221 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Operations on elements, rows and columns that need no product: conversion, sums, statistics, fake quantization. */
+#include <math.h>
+#include <stdbool.h>
+
+#include <cwp/quantizer.h>
+
+#include "plugins/backends/cpu/cpu.h"
+
+enum {
+	CHUNK = 1 << 15,      /* elements of one piece of work */
+	COLUMN_CHUNK = 1 << 8 /* columns of one piece of act_stats */
+};
+
+struct elements {
+	struct cpu *b;
+	float *y;
+	const void *x;
+	uint32_t dtype;
+	uint64_t n;
+};
+
+static uint64_t chunk(uint64_t n, size_t i, uint64_t *ret_first)
+{
+	*ret_first = (uint64_t)i * CHUNK;
+	return n - *ret_first < CHUNK ? n - *ret_first : CHUNK;
+}
+
+static size_t chunks(uint64_t n)
+{
+	return (size_t)(n / CHUNK + (n % CHUNK != 0));
+}
+
+static void convert_chunk(void *arg, size_t i)
+{
+	const struct elements *e = arg;
+	uint64_t first = 0, n = chunk(e->n, i, &first);
+	if (e->dtype == CWP_BF16) {
+		e->b->k.bf16(e->y + first, (const uint16_t *)e->x + first, n);
+	} else {
+		e->b->k.f16(e->y + first, (const uint16_t *)e->x + first, n);
+	}
+}
+
+int cpu_convert(void *vb, float *d_dst, const void *d_src, uint32_t dtype, uint64_t n)
+{
+	struct cpu *b = vb;
+	int rc = cpu_check_matrix(b, "convert", "the target", d_dst, 1, n, n);
+	if (!rc) {
+		rc = cpu_check_matrix(b, "convert", "the source", d_src, 1, n, n);
+	}
+	if (rc) {
+		return rc;
+	}
+	struct elements e = {b, d_dst, d_src, dtype, n};
+	switch (dtype) {
+	case CWP_F32:
+		return cpu_upload(b, d_dst, d_src, (size_t)n * sizeof(float));
+	case CWP_BF16:
+	case CWP_F16:
+		cpu_run(b, chunks(n), convert_chunk, &e);
+		return 0;
+	default:
+		return cpu_refuse(b, CWP_EVALUE, "convert: type %u is none of F32, BF16, F16", dtype);
+	}
+}
+
+static void add_chunk(void *arg, size_t i)
+{
+	const struct elements *e = arg;
+	uint64_t first = 0, n = chunk(e->n, i, &first);
+	e->b->k.add(e->y + first, (const float *)e->x + first, n);
+}
+
+int cpu_add(void *vb, float *d_y, const float *d_x, uint64_t n)
+{
+	struct cpu *b = vb;
+	int rc = cpu_check_matrix(b, "add", "y", d_y, 1, n, n);
+	if (!rc) {
+		rc = cpu_check_matrix(b, "add", "x", d_x, 1, n, n);
+	}
+	if (rc) {
+		return rc;
+	}
+	struct elements e = {b, d_y, d_x, CWP_F32, n};
+	cpu_run(b, chunks(n), add_chunk, &e);
+	return 0;
+}
+
+struct rows {
+	struct cpu *b;
+	const float *x;
+	float *y;
+	uint64_t rows;
+	uint64_t cols;
+	uint64_t rows_each; /* rows of one piece of work */
+	uint32_t activation;
+};
+
+static uint64_t rows_each(uint64_t cols)
+{
+	return cols >= CHUNK ? 1 : CHUNK / cols;
+}
+
+static size_t pieces(const struct rows *r)
+{
+	return (size_t)((r->rows + r->rows_each - 1) / r->rows_each);
+}
+
+static void row_range(const struct rows *r, size_t i, uint64_t *ret_first, uint64_t *ret_end)
+{
+	*ret_first = (uint64_t)i * r->rows_each;
+	*ret_end = r->rows - *ret_first < r->rows_each ? r->rows : *ret_first + r->rows_each;
+}
+
+static void add_bias_piece(void *arg, size_t i)
+{
+	const struct rows *r = arg;
+	uint64_t first = 0, end = 0;
+	row_range(r, i, &first, &end);
+	for (uint64_t t = first; t < end; t++) {
+		r->b->k.add(r->y + t * r->cols, r->x, r->cols);
+	}
+}
+
+int cpu_add_bias(void *vb, float *d_y, const float *d_bias, uint64_t rows, uint64_t cols)
+{
+	struct cpu *b = vb;
+	int rc = cpu_check_matrix(b, "add_bias", "y", d_y, rows, cols, cols);
+	if (!rc && rows) {
+		rc = cpu_check_matrix(b, "add_bias", "the bias", d_bias, 1, cols, cols);
+	}
+	if (rc || rows == 0 || cols == 0) {
+		return rc;
+	}
+	struct rows r = {b, d_bias, d_y, rows, cols, rows_each(cols), 0};
+	cpu_run(b, pieces(&r), add_bias_piece, &r);
+	return 0;
+}
+
+/* A row with NaN or infinity has no scale: all of it becomes NaN. A row whose scale is 0 becomes 0. */
+static void fake_quant_row(const struct rows *r, const float *x, float *y)
+{
+	const struct kernels *k = &r->b->k;
+	bool fp8 = r->activation == CWP_ACT_FP8_TOKEN;
+	float scale = k->absmax(x, r->cols) / (fp8 ? 448.0F : 127.0F);
+	if (!isfinite(scale) || scale == 0.0F) {
+		for (uint64_t i = 0; i < r->cols; i++) {
+			y[i] = scale == 0.0F ? 0.0F : NAN;
+		}
+	} else if (fp8) {
+		k->fake_e4m3(x, scale, r->cols, y);
+	} else {
+		k->fake_int8(x, scale, r->cols, y);
+	}
+}
+
+static void fake_quant_piece(void *arg, size_t i)
+{
+	const struct rows *r = arg;
+	uint64_t first = 0, end = 0;
+	row_range(r, i, &first, &end);
+	for (uint64_t t = first; t < end; t++) {
+		fake_quant_row(r, r->x + t * r->cols, r->y + t * r->cols);
+	}
+}
+
+int cpu_fake_quant_rows(void *vb, uint32_t activation, const float *d_x, uint64_t rows, uint64_t cols, float *d_y)
+{
+	struct cpu *b = vb;
+	if (activation != CWP_ACT_INT8_TOKEN && activation != CWP_ACT_FP8_TOKEN) {
+		return cpu_refuse(b, CWP_EVALUE, "fake_quant_rows: activation scheme %u is neither INT8_TOKEN nor FP8_TOKEN",
+			activation);
+	}
+	int rc = cpu_check_matrix(b, "fake_quant_rows", "x", d_x, rows, cols, cols);
+	if (!rc) {
+		rc = cpu_check_matrix(b, "fake_quant_rows", "y", d_y, rows, cols, cols);
+	}
+	if (rc || rows == 0 || cols == 0) {
+		return rc;
+	}
+	struct rows r = {b, d_x, d_y, rows, cols, rows_each(cols), activation};
+	cpu_run(b, pieces(&r), fake_quant_piece, &r);
+	return 0;
+}
+
+struct act_stats {
+	struct cpu *b;
+	const float *x;
+	uint64_t rows;
+	uint64_t cols;
+	uint64_t ld;
+	double *sum;
+	double *sq;
+	float *absmax;
+};
+
+static void act_stats_piece(void *arg, size_t i)
+{
+	const struct act_stats *s = arg;
+	uint64_t first = (uint64_t)i * COLUMN_CHUNK;
+	uint64_t n = s->cols - first < COLUMN_CHUNK ? s->cols - first : COLUMN_CHUNK;
+	for (uint64_t t = 0; t < s->rows; t++) {
+		s->b->k.act_stats(s->x + t * s->ld + first, n, s->sum ? s->sum + first : NULL,
+			s->sq ? s->sq + first : NULL, s->absmax ? s->absmax + first : NULL);
+	}
+}
+
+int cpu_act_stats(void *vb, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld, double *d_sum, double *d_sq,
+	float *d_absmax)
+{
+	struct cpu *b = vb;
+	int rc = cpu_check_matrix(b, "act_stats", "x", d_x, rows, cols, ld);
+	if (rc || rows == 0 || cols == 0) {
+		return rc;
+	}
+	struct act_stats s = {b, d_x, rows, cols, ld, d_sum, d_sq, d_absmax};
+	cpu_run(b, (size_t)((cols + COLUMN_CHUNK - 1) / COLUMN_CHUNK), act_stats_piece, &s);
+	return 0;
+}
