@@ -1,0 +1,73 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* compressed-tensors: which tensors a quantized module has, and quantization_config in both directions. */
+#pragma once
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cwp/quantizer.h>
+
+#include "base/err.h"
+#include "engine/format/dtype.h"
+
+enum cwe_ct_format {
+	CWE_CT_INT = 1, /* int-quantized: int8 weights, quantized activations */
+	CWE_CT_FLOAT,   /* float-quantized: FP8 weights, quantized activations */
+	CWE_CT_NAIVE,   /* naive-quantized: int8 or FP8 weights only */
+	CWE_CT_PACK     /* pack-quantized: 4 or 8 bits, weights only */
+};
+
+/* How a module is stored. Modules of equal schemes share a config group. */
+struct cwe_ct_scheme {
+	enum cwe_ct_format format;
+	uint32_t code;       /* enum cwp_code_kind */
+	uint32_t bits;
+	uint32_t symmetric;
+	uint32_t group;      /* input channels a scale; 0: one scale an output channel */
+	uint32_t tensor;     /* 1: one scale for the whole weight (only read, never written) */
+	uint32_t activation; /* enum cwp_activation_kind */
+};
+
+/* The scheme of a grid. CWP_EVALUE with a remedy when no engine loads such a module. module is for the message. */
+int cwe_ct_scheme(const struct cwp_grid *grid, const char *module, uint64_t cols, struct cwe_ct_scheme *ret,
+	struct cwb_err *err);
+int cwe_ct_scheme_equal(const struct cwe_ct_scheme *a, const struct cwe_ct_scheme *b);
+/* Scales of a row. */
+uint64_t cwe_ct_scales(const struct cwe_ct_scheme *s, uint64_t cols);
+
+#define CWE_CT_TENSORS_MAX 4
+
+struct cwe_ct_tensor {
+	const char *suffix; /* behind the module's name: ".weight_packed" */
+	enum cwe_dtype dtype;
+	uint32_t rank;
+	uint64_t shape[2];
+};
+
+/* The tensors of a module [rows, cols] whose source dtype (enum cwp_dtype) is given, codes first, scales second, then
+ * zero points and shape where there are any. Returns their number. */
+size_t cwe_ct_tensors(const struct cwe_ct_scheme *s, uint64_t rows, uint64_t cols, uint32_t source,
+	struct cwe_ct_tensor ret[CWE_CT_TENSORS_MAX]);
+
+struct cwe_ct_module {
+	const char *name;
+	struct cwe_ct_scheme scheme;
+};
+
+/* quantization_config for these modules; ignore names all other Linears. CWP_EVALUE when the schemes cannot stand
+ * together. A new reference. */
+int cwe_ct_config(const struct cwe_ct_module *module, size_t count, const char *const *ignore, size_t n_ignore,
+	json_t **ret, struct cwb_err *err);
+
+/* A quantization_config that was read. */
+struct cwe_ct_config;
+
+/* From the object quantization_config. CWP_EVALUE or CWP_EMISSING for what we cannot run, with field. *ret is closed
+ * with cwe_ct_config_free. */
+int cwe_ct_config_read(const json_t *object, struct cwe_ct_config **ret, struct cwb_err *err);
+void cwe_ct_config_free(struct cwe_ct_config *c); /* NULL is allowed */
+/* The scheme of a module, by its exact name, a pattern, or the class Linear, in this order; NULL when ignored or not
+ * named. module NULL: the first group's. */
+const struct cwe_ct_scheme *cwe_ct_config_find(const struct cwe_ct_config *c, const char *module);

@@ -1,0 +1,72 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* protected.safetensors: positions and exact values of the protected weights beside a quantized checkpoint.
+ * doc/overlay.md describes every byte. A module is stored row-sparse (column gaps) or as a bitmap, whichever is less. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "engine/format/safetensors.h"
+
+#define CWE_OVERLAY_FILE "protected.safetensors"
+#define CWE_OVERLAY_KEY "cwp.overlay" /* in __metadata__ */
+#define CWE_OVERLAY_VERSION "1"
+#define CWE_OVERLAY_ESCAPE 255 /* a gap byte: 255 columns without a protected one */
+
+enum cwe_overlay_kind { CWE_OVERLAY_ROWS, CWE_OVERLAY_BITMAP };
+
+/* How one module's protected weights are stored. */
+struct cwe_overlay_plan {
+	enum cwe_overlay_kind kind;
+	uint64_t rows, cols;
+	uint64_t values;  /* protected weights */
+	uint64_t gaps;    /* bytes of column gaps, escapes included */
+	uint64_t escapes; /* of those */
+	uint64_t bytes;   /* all tensors of this module */
+};
+
+/* Measures a mask (as in struct cwp_quantizer_tile) and chooses. value_size: bytes of one value. CWP_ELIMIT when the
+ * counts do not fit 32 bits. [any-thread] */
+int cwe_overlay_measure(const uint8_t *mask, uint64_t stride, uint64_t rows, uint64_t cols, unsigned value_size,
+	struct cwe_overlay_plan *ret, struct cwb_err *err);
+
+/* Protected columns in one row of a mask; the gap bytes of one row -> dst (at most cols bytes); returns the bytes
+ * written, *ret_escapes of them escapes. [any-thread] */
+uint64_t cwe_overlay_count_row(const uint8_t *mask, uint64_t cols);
+uint64_t cwe_overlay_gaps_row(const uint8_t *mask, uint64_t cols, uint8_t *dst, uint64_t *ret_escapes);
+
+/* The tensors of one module in an opened file. */
+struct cwe_overlay_module {
+	const char *name;
+	const struct cwe_safetensors *file;
+	const struct cwe_safetensors_entry *start;
+	const struct cwe_safetensors_entry *escapes; /* NULL when there is no escape, and with a bitmap */
+	const struct cwe_safetensors_entry *gaps;    /* NULL with a bitmap */
+	const struct cwe_safetensors_entry *bitmap;  /* NULL when row-sparse */
+	const struct cwe_safetensors_entry *values;
+};
+
+struct cwe_overlay;
+
+/* Opens directory/protected.safetensors and checks version, names, dtypes and shapes. -ENOENT when there is none.
+ * *ret is closed with cwe_overlay_close. */
+int cwe_overlay_open(const char *directory, struct cwe_overlay **ret, struct cwb_err *err);
+void cwe_overlay_close(struct cwe_overlay *o); /* NULL is allowed */
+
+size_t cwe_overlay_count(const struct cwe_overlay *o);
+const struct cwe_overlay_module *cwe_overlay_at(const struct cwe_overlay *o, size_t i);
+/* By module name (no ".weight"), or NULL. [any-thread] */
+const struct cwe_overlay_module *cwe_overlay_find(const struct cwe_overlay *o, const char *module);
+/* Protected weights and bytes of a module. */
+uint64_t cwe_overlay_values(const struct cwe_overlay_module *m);
+uint64_t cwe_overlay_bytes(const struct cwe_overlay_module *m);
+
+/* Writes the protected values of the rows [row, row + rows) into dst [rows, cols], the rest stays. The module must be
+ * [total, cols]. CWP_EFORMAT when offsets, gaps or counts do not fit. [any-thread] */
+int cwe_overlay_apply(const struct cwe_overlay_module *m, uint64_t total, uint64_t cols, uint64_t row, uint64_t rows,
+	float *dst, struct cwb_err *err);
+
+/* Decodes the whole module without keeping it: every offset, gap and count. */
+int cwe_overlay_check(const struct cwe_overlay_module *m, uint64_t total, uint64_t cols, struct cwb_err *err);

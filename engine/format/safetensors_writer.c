@@ -1,0 +1,287 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Layout, header and file of a safetensors file in the making. */
+#include "engine/format/safetensors_writer.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+struct place {
+	const struct cwe_safetensors_plan *plan;
+	size_t number;   /* in the caller's plan */
+	uint64_t offset; /* within the data */
+	uint64_t bytes;
+};
+
+struct cwe_safetensors_writer {
+	int folder, fd;
+	char *name, *temp;
+	size_t count;
+	uint64_t *offset; /* [count] in the file, by the caller's numbers */
+	uint64_t *bytes;  /* [count] */
+	uint64_t size;
+};
+
+void cwe_safetensors_writer_temp(const char *name, char *ret, size_t size)
+{
+	snprintf(ret, size, ".%s.tmp-partial", name);
+}
+
+static int by_alignment(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+
+	if (x->plan->dtype != y->plan->dtype)
+		return x->plan->dtype > y->plan->dtype ? -1 : 1;
+	return strcmp(x->plan->name, y->plan->name);
+}
+
+/* Sorts the tensors and gives each its offset. */
+static int lay_out(struct place *place, size_t count, uint64_t *ret_total, struct cwb_err *err)
+{
+	uint64_t at = 0;
+	size_t i;
+
+	qsort(place, count, sizeof *place, by_alignment);
+	for (i = 0; i < count; i++) {
+		const struct cwe_safetensors_plan *p = place[i].plan;
+
+		if (p->rank > CWE_SAFETENSORS_RANK_MAX || cwe_dtype_bytes(p->dtype, p->rank, p->shape, &place[i].bytes))
+			return cwb_err_set(err, CWP_ESHAPE, "tensor \"%s\": its shape has no size", p->name);
+		place[i].offset = at;
+		if (__builtin_add_overflow(at, place[i].bytes, &at) || at > INT64_MAX / 2)
+			return cwb_err_set(err, CWP_ESHAPE, "tensor \"%s\": the file would be larger than 2^62 bytes", p->name);
+	}
+	*ret_total = at;
+	return 0;
+}
+
+static json_t *entry_json(const struct place *place)
+{
+	json_t *shape = json_array();
+	uint32_t d;
+
+	for (d = 0; d < place->plan->rank; d++)
+		json_array_append_new(shape, json_integer((json_int_t)place->plan->shape[d]));
+	return json_pack("{s:s, s:o, s:[I, I]}", "dtype", cwe_dtype_name(place->plan->dtype), "shape", shape, "data_offsets",
+		(json_int_t)place->offset, (json_int_t)(place->offset + place->bytes));
+}
+
+/* The first bytes of the file: length, JSON, padding to a multiple of 8. Freed with free(). */
+static int make_header(const struct place *place, size_t count, const struct cwe_safetensors_text *text, size_t n_text,
+	char **ret, size_t *ret_length, struct cwb_err *err)
+{
+	json_t *header = json_object(), *meta = json_pack("{s:s}", "format", "pt");
+	size_t i, n, padded;
+	char *dump = NULL, *bytes = NULL;
+	uint64_t length;
+	int rc = 0;
+
+	for (i = 0; i < n_text; i++)
+		if (json_object_set_new(meta, text[i].key, json_string(text[i].value)))
+			rc = -ENOMEM;
+	if (json_object_set_new(header, "__metadata__", meta))
+		rc = -ENOMEM;
+	for (i = 0; i < count && !rc; i++) {
+		if (json_object_get(header, place[i].plan->name))
+			rc = cwb_err_set(err, CWP_EVALUE, "tensor \"%s\" is planned twice", place[i].plan->name);
+		else if (json_object_set_new(header, place[i].plan->name, entry_json(&place[i])))
+			rc = -ENOMEM;
+	}
+	if (!rc)
+		dump = json_dumps(header, JSON_COMPACT);
+	json_decref(header);
+	if (rc && rc != -ENOMEM)
+		return rc;
+	n = dump ? strlen(dump) : 0;
+	padded = (n + 7) / 8 * 8;
+	bytes = dump ? malloc(8 + padded) : NULL;
+	if (!bytes) {
+		free(dump);
+		return cwb_err_set(err, -ENOMEM, "header of a tensor file: out of memory");
+	}
+	if (padded > CWE_SAFETENSORS_HEADER_MAX) {
+		free(dump);
+		free(bytes);
+		return cwb_err_set(err, CWP_ELIMIT,
+			"a header of %zu bytes is longer than readers accept (%u): choose a smaller write.shard", padded,
+			CWE_SAFETENSORS_HEADER_MAX);
+	}
+	length = htole64(padded);
+	memcpy(bytes, &length, 8);
+	memcpy(bytes + 8, dump, n);
+	memset(bytes + 8 + n, ' ', padded - n);
+	free(dump);
+	*ret = bytes;
+	*ret_length = 8 + padded;
+	return 0;
+}
+
+/* Whether the unfinished file has this size and header. */
+static int same_file(int fd, const char *header, size_t length, uint64_t size)
+{
+	struct stat st;
+	char *old = malloc(length);
+	int same;
+
+	same = old && !fstat(fd, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size == size &&
+	       !cwb_file_pread(fd, old, length, 0, "", NULL) && !memcmp(old, header, length);
+	free(old);
+	return same;
+}
+
+static int reserve(struct cwe_safetensors_writer *w, struct cwb_err *err)
+{
+	int rc;
+
+	do
+		rc = fallocate(w->fd, 0, 0, (off_t)w->size);
+	while (rc && errno == EINTR);
+	if (rc && (errno == EOPNOTSUPP || errno == ENOSYS))
+		rc = ftruncate(w->fd, (off_t)w->size);
+	if (!rc)
+		return 0;
+	if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
+		return cwb_err_errno(err, "%s: there is no room for its %" PRIu64 " bytes: free some, or write elsewhere", w->name,
+			w->size);
+	return cwb_err_errno(err, "%s: %" PRIu64 " bytes cannot be reserved", w->name, w->size);
+}
+
+/* Opens the unfinished file: the old one when it may be kept, else a new one. */
+static int open_temp(struct cwe_safetensors_writer *w, unsigned flags, const char *header, size_t length, int *ret_kept,
+	struct cwb_err *err)
+{
+	int rc;
+
+	if (flags & CWE_SAFETENSORS_RESUME) {
+		w->fd = openat(w->folder, w->temp, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+		if (w->fd >= 0 && same_file(w->fd, header, length, w->size)) {
+			*ret_kept = 1;
+			return 0;
+		}
+		if (w->fd >= 0)
+			close(w->fd);
+		w->fd = -1;
+	}
+	if (unlinkat(w->folder, w->temp, 0) && errno != ENOENT)
+		return cwb_err_errno(err, "%s: an old unfinished file cannot be removed", w->temp);
+	w->fd = openat(w->folder, w->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+	if (w->fd < 0)
+		return cwb_err_errno(err, "%s: cannot be made", w->temp);
+	rc = reserve(w, err);
+	if (!rc)
+		rc = cwb_file_pwrite(w->fd, header, length, 0, w->name, err);
+	return rc;
+}
+
+int cwe_safetensors_writer_new(int folder, const char *name, unsigned flags, const struct cwe_safetensors_plan *tensor,
+	size_t count, const struct cwe_safetensors_text *text, size_t n_text, struct cwe_safetensors_writer **ret,
+	int *ret_kept, struct cwb_err *err)
+{
+	struct cwe_safetensors_writer *w = calloc(1, sizeof *w);
+	struct place *place = calloc(count + 1, sizeof *place);
+	char *header = NULL;
+	size_t length = 0, i;
+	uint64_t total = 0;
+	int rc = 0, kept = 0;
+
+	if (w) {
+		w->folder = folder;
+		w->fd = -1;
+		w->count = count;
+		w->name = strdup(name);
+		w->offset = calloc(count + 1, sizeof *w->offset);
+		w->bytes = calloc(count + 1, sizeof *w->bytes);
+	}
+	if (w && asprintf(&w->temp, ".%s.tmp-partial", name) < 0)
+		w->temp = NULL;
+	if (!w || !place || !w->name || !w->offset || !w->bytes || !w->temp) {
+		rc = cwb_err_set(err, -ENOMEM, "%s: out of memory", name);
+		goto out;
+	}
+	for (i = 0; i < count; i++)
+		place[i] = (struct place){.plan = &tensor[i], .number = i};
+	rc = lay_out(place, count, &total, err);
+	if (!rc)
+		rc = make_header(place, count, text, n_text, &header, &length, err);
+	if (rc)
+		goto out;
+	for (i = 0; i < count; i++) {
+		w->offset[place[i].number] = length + place[i].offset;
+		w->bytes[place[i].number] = place[i].bytes;
+	}
+	w->size = length + total;
+	rc = open_temp(w, flags, header, length, &kept, err);
+out:
+	free(header);
+	free(place);
+	if (rc) {
+		if (w && w->fd >= 0)
+			cwe_safetensors_writer_discard(w);
+		cwe_safetensors_writer_free(w);
+		return rc;
+	}
+	*ret = w;
+	if (ret_kept)
+		*ret_kept = kept;
+	return 0;
+}
+
+int cwe_safetensors_writer_write(struct cwe_safetensors_writer *w, size_t i, uint64_t offset, const void *src,
+	uint64_t bytes, struct cwb_err *err)
+{
+	if (i >= w->count || offset > w->bytes[i] || bytes > w->bytes[i] - offset)
+		return cwb_err_set(err, CWP_EVALUE, "%s: %" PRIu64 " bytes at %" PRIu64 " lie outside tensor %zu", w->name, bytes,
+			offset, i);
+	return cwb_file_pwrite(w->fd, src, bytes, w->offset[i] + offset, w->name, err);
+}
+
+int cwe_safetensors_writer_sync(struct cwe_safetensors_writer *w, struct cwb_err *err)
+{
+	if (fsync(w->fd))
+		return cwb_err_errno(err, "%s: could not be brought to the disk", w->name);
+	return 0;
+}
+
+int cwe_safetensors_writer_publish(struct cwe_safetensors_writer *w, struct cwb_err *err)
+{
+	int rc = cwe_safetensors_writer_sync(w, err);
+
+	if (!rc && renameat(w->folder, w->temp, w->folder, w->name))
+		rc = cwb_err_errno(err, "%s: could not be renamed from its temporary name", w->name);
+	return rc;
+}
+
+void cwe_safetensors_writer_discard(struct cwe_safetensors_writer *w)
+{
+	if (w)
+		unlinkat(w->folder, w->temp, 0);
+}
+
+uint64_t cwe_safetensors_writer_size(const struct cwe_safetensors_writer *w)
+{
+	return w->size;
+}
+
+void cwe_safetensors_writer_free(struct cwe_safetensors_writer *w)
+{
+	if (!w)
+		return;
+	if (w->fd >= 0)
+		close(w->fd);
+	free(w->offset);
+	free(w->bytes);
+	free(w->name);
+	free(w->temp);
+	free(w);
+}
