@@ -1,0 +1,243 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The passes over the layers. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/calibrate/calibrate.h"
+#include "engine/calibrate/checkpoint.h"
+#include "engine/calibrate/pass.h"
+#include "engine/model/ops.h"
+
+#define GRADIENTS (CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ)
+
+struct run {
+	struct cwe_calibration *c;
+	struct cwe_pass pass; /* boundary slot l: input of layer l; slot layers: output of the last */
+	struct cwe_statistics statistics;
+	struct cwe_boundary gradient; /* one slot */
+	float *d_dnorm;               /* [2, samples of a piece, hidden] when wanted */
+	uint64_t dnorm_samples;
+	uint64_t done, total;
+};
+
+static void advance(struct run *r, uint64_t tokens, unsigned weight)
+{
+	r->done += tokens * weight;
+	if (r->c->progress != NULL) {
+		r->c->progress(r->c->arg, r->done, r->total);
+	}
+}
+
+static int emit(struct run *r, uint32_t layer, uint32_t set, struct cwb_err *err)
+{
+	struct cwe_module_statistics s;
+	for (int l = 0; l < CWE_LINEARS; l++) {
+		int e = cwe_statistics_get(&r->statistics, &r->pass.layer, l, &s, err);
+		if (e != 0) {
+			return e;
+		}
+		s.samples = r->c->corpus->set_samples[set];
+		s.tokens = r->c->corpus->set_tokens[set];
+		if ((e = r->c->module(r->c->arg, layer, set, l, &s, err)) != 0) {
+			return e;
+		}
+	}
+	return 0;
+}
+
+/* Statistics of inputs need no backward pass: two slots of boundaries, layers in rising order. */
+static int run_forward_only(struct run *r, struct cwb_err *err)
+{
+	struct cwe_calibration *c = r->c;
+	int e = cwe_pass_embed(&r->pass, err);
+	struct cwe_tap tap = cwe_statistics_tap(&r->statistics, 0);
+	for (uint32_t l = 0; e == 0 && l < c->model->arch.layers; l++) {
+		e = cwe_layer_load(c->model, l, &r->pass.layer, err);
+		size_t i = 0;
+		for (uint32_t set = 0; e == 0 && set < c->corpus->sets; set++) {
+			e = cwe_statistics_zero(&r->statistics, err);
+			for (; e == 0 && i < c->corpus->pieces && c->corpus->piece[i].set == set; i++) {
+				e = cwe_pass_piece(&r->pass, &c->corpus->piece[i], l & 1, (l + 1) & 1, &tap, err);
+				advance(r, c->corpus->piece[i].tokens, 1);
+			}
+			e = e == 0 ? emit(r, l, set, err) : e;
+		}
+		if (e == 0 && c->layer_done != NULL) {
+			e = c->layer_done(c->arg, l, "", err);
+		}
+	}
+	return e;
+}
+
+/* Inputs of the layers up to `last`; each stays in its slot. */
+static int run_forward(struct run *r, uint32_t last, struct cwb_err *err)
+{
+	struct cwe_calibration *c = r->c;
+	int e = cwe_pass_embed(&r->pass, err);
+	for (uint32_t l = 0; e == 0 && l < last; l++) {
+		e = cwe_layer_load(c->model, l, &r->pass.layer, err);
+		for (size_t i = 0; e == 0 && i < c->corpus->pieces; i++) {
+			e = cwe_pass_piece(&r->pass, &c->corpus->piece[i], l, l + 1, NULL, err);
+			advance(r, c->corpus->piece[i].tokens, 1);
+		}
+	}
+	return e;
+}
+
+static int run_head(struct run *r, struct cwb_err *err)
+{
+	struct cwe_calibration *c = r->c;
+	const struct cwe_corpus *corpus = c->corpus;
+	struct cwe_token_score score = {.nll = calloc(corpus->tokens + 1, sizeof(float))};
+	if (score.nll == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for %llu losses", (unsigned long long)corpus->tokens);
+	}
+	int e = cwe_head_run(c->model, corpus, &r->pass.boundary, c->model->arch.layers, &score, &r->gradient, c->trace, err);
+	for (size_t i = 0; e == 0 && i < corpus->pieces; i++) {
+		const struct cwe_piece *p = &corpus->piece[i];
+		double loss = 0;
+		for (uint64_t t = p->at; t < p->at + p->tokens; t++) {
+			loss += (double)corpus->weight[t] * (double)score.nll[t];
+		}
+		if (c->set_loss != NULL) {
+			c->set_loss[p->set] += loss / (double)corpus->set_samples[p->set];
+		}
+		if (loss - loss != 0) {
+			e = cwb_err_set(err, CWP_ENUMBER, "the loss of set %u is not a finite number: the model's weights or "
+				"activations overflow", p->set);
+		}
+	}
+	free(score.nll);
+	return e;
+}
+
+static int give_norms(struct run *r, uint32_t layer, const struct cwe_piece *p, struct cwb_err *err)
+{
+	uint64_t n = p->samples * r->c->model->arch.hidden;
+	float *host = malloc(n * sizeof *host + 1);
+	int e = host != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for norm gradients");
+	for (int which = 0; e == 0 && which < 2; which++) {
+		e = CWE_OP(r->c->model->device, download, host,
+			r->d_dnorm + (uint64_t)which * r->dnorm_samples * r->c->model->arch.hidden, n * sizeof *host);
+		e = e == 0 ? r->c->norm(r->c->arg, layer, p->set, which, host, p->samples, err) : e;
+	}
+	free(host);
+	return e;
+}
+
+static int backward_piece(struct run *r, uint32_t layer, const struct cwe_piece *p, const struct cwe_tap *tap,
+	struct cwb_err *err)
+{
+	struct cwe_model *m = r->c->model;
+	uint64_t d = m->arch.hidden, n = p->tokens * d;
+	struct cwe_chunk chunk;
+	int e;
+	if ((e = cwe_pass_cancelled(&r->pass, err)) != 0 || (e = cwe_chunk_load(m, r->c->corpus, p, r->pass.d_position, &chunk, err)) != 0 ||
+		(e = cwe_boundary_get(&r->pass.boundary, layer, p->at * d, r->pass.d_x, n, err)) != 0 ||
+		(e = cwe_layer_forward(m, &r->pass.layer, &chunk, r->pass.d_x, &r->pass.ws, r->pass.d_y, tap, err)) != 0 ||
+		(e = cwe_boundary_get(&r->gradient, 0, p->at * d, r->pass.d_y, n, err)) != 0 ||
+		(e = cwe_layer_backward(m, &r->pass.layer, &chunk, r->pass.d_x, &r->pass.ws, r->pass.d_y, tap, err)) != 0 ||
+		(e = cwe_boundary_put(&r->gradient, 0, p->at * d, r->pass.d_y, n, err)) != 0) {
+		return e;
+	}
+	return r->c->norm != NULL ? give_norms(r, layer, p, err) : 0;
+}
+
+static int backward_layer(struct run *r, uint32_t l, struct cwb_err *err)
+{
+	struct cwe_calibration *c = r->c;
+	struct cwe_tap tap = cwe_statistics_tap(&r->statistics, 1);
+	tap.d_dnorm_attention = r->d_dnorm;
+	tap.d_dnorm_mlp = r->d_dnorm != NULL ? r->d_dnorm + r->dnorm_samples * c->model->arch.hidden : NULL;
+	int e = cwe_layer_load(c->model, l, &r->pass.layer, err);
+	size_t i = 0;
+	for (uint32_t set = 0; e == 0 && set < c->corpus->sets; set++) {
+		e = cwe_statistics_zero(&r->statistics, err);
+		for (; e == 0 && i < c->corpus->pieces && c->corpus->piece[i].set == set; i++) {
+			e = backward_piece(r, l, &c->corpus->piece[i], &tap, err);
+			advance(r, c->corpus->piece[i].tokens, 4);
+		}
+		e = e == 0 ? emit(r, l, set, err) : e;
+	}
+	char digest[65] = "";
+	if (e == 0 && c->checkpoint && l > 0) {
+		e = cwe_gradient_save(c->scratch, l, &r->gradient, digest, err);
+	}
+	return e == 0 && c->layer_done != NULL ? c->layer_done(c->arg, l, digest, err) : e;
+}
+
+static int run_backward(struct run *r, struct cwb_err *err)
+{
+	struct cwe_calibration *c = r->c;
+	uint32_t layers = c->model->arch.layers;
+	int resumed = c->resume < layers;
+	int e = run_forward(r, resumed ? c->resume : layers, err);
+	cwe_workspace_free(c->model, &r->pass.ws);
+	if (e == 0) {
+		e = resumed ? cwe_gradient_load(c->scratch, c->resume, c->resume_digest, &r->gradient, err) : run_head(r, err);
+	}
+	if (e == 0) {
+		e = cwe_workspace_new(c->model, c->corpus->widest, c->corpus->longest, 1, &r->pass.ws, err);
+	}
+	r->done = r->total - (uint64_t)(resumed ? c->resume : layers) * c->corpus->tokens * 4;
+	for (uint32_t l = resumed ? c->resume : layers; e == 0 && l > 0; l--) {
+		e = backward_layer(r, l - 1, err);
+	}
+	return e == 0 && c->embedding != NULL ? c->embedding(c->arg, &r->gradient, err) : e;
+}
+
+void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t widest, uint64_t longest, uint32_t needs,
+	struct cwe_calibration_bounds *ret)
+{
+	int gradients = (needs & GRADIENTS) != 0;
+	uint64_t row = (uint64_t)m->arch.hidden * sizeof(float);
+	uint64_t base = cwe_layer_bytes(&m->arch) + cwe_statistics_bytes(&m->arch, needs) + 2 * widest * row +
+		widest * sizeof(uint32_t);
+	uint64_t ws = cwe_workspace_bytes(m, widest, longest, gradients);
+	uint64_t head = gradients ? cwe_head_bytes(m, widest) + widest * row + tokens * sizeof(float) : 0;
+	ret->device = base + (ws > head ? ws : head);
+	ret->boundaries = tokens * row * (gradients ? (uint64_t)m->arch.layers + 2 : 2);
+	ret->checkpoint = gradients ? 2 * tokens * row : 0;
+}
+
+static int prepare(struct run *r, struct cwb_err *err)
+{
+	struct cwe_calibration *c = r->c;
+	struct cwe_model *m = c->model;
+	const struct cwe_corpus *corpus = c->corpus;
+	int gradients = (c->needs & GRADIENTS) != 0;
+	uint64_t floats = corpus->tokens * m->arch.hidden, one = floats * sizeof(float);
+	uint64_t rest = c->boundary_memory > one ? c->boundary_memory - one : 0;
+	int e;
+	if ((e = cwe_pass_new(m, corpus, gradients ? m->arch.layers + 1 : 2, rest, c->scratch, &r->pass, err)) != 0 ||
+		(e = cwe_statistics_new(m, c->needs, &r->statistics, err)) != 0) {
+		return e;
+	}
+	if (gradients && (e = cwe_boundary_new(m->device, 1, floats, c->boundary_memory, c->scratch, &r->gradient, err)) != 0) {
+		return e;
+	}
+	for (size_t i = 0; c->norm != NULL && i < corpus->pieces; i++) {
+		uint64_t n = corpus->piece[i].samples;
+		r->dnorm_samples = n > r->dnorm_samples ? n : r->dnorm_samples;
+	}
+	return c->norm != NULL ? cwe_device_floats(m->device, 2 * r->dnorm_samples * m->arch.hidden, &r->d_dnorm, err) : 0;
+}
+
+int cwe_calibrate_run(struct cwe_calibration *c, struct cwb_err *err)
+{
+	struct cwe_model *m = c->model;
+	struct run r = {.c = c, .gradient.fd = -1};
+	int gradients = (c->needs & GRADIENTS) != 0;
+	/* A backward pass over a token costs about four times a forward pass, statistics included. */
+	r.total = c->corpus->tokens * m->arch.layers * (gradients ? 5 : 1);
+	int e = prepare(&r, err);
+	if (e == 0) {
+		e = gradients ? run_backward(&r, err) : run_forward_only(&r, err);
+	}
+	cwe_device_free(m->device, r.d_dnorm, 2 * r.dnorm_samples * m->arch.hidden * sizeof(float));
+	cwe_boundary_free(&r.gradient);
+	cwe_statistics_free(&r.statistics);
+	cwe_pass_free(&r.pass);
+	return e;
+}

@@ -1,0 +1,50 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Layer-streaming calibration (doc/method.md): layer outside, samples inside. Each layer's weights are loaded once a pass,
+ * every sample goes through, and the layer's statistics are complete before the next layer starts. */
+#pragma once
+
+#include "engine/calibrate/head.h"
+#include "engine/calibrate/statistics.h"
+
+struct cwe_calibration {
+	struct cwe_model *model;
+	const struct cwe_corpus *corpus;
+	uint32_t needs;          /* enum cwp_statistic bits */
+	const char *scratch;     /* folder for boundaries that do not fit, and for checkpoints; NULL: memory only */
+	uint64_t boundary_memory; /* bytes of boundaries that may stay in memory */
+	int checkpoint;          /* keep what is needed to go on after each layer (gradients, in scratch) */
+	uint32_t resume;         /* layers [resume, layers) are done already (gradients only); layers: nothing is done */
+	const char *resume_digest; /* digest of the checkpoint of layer `resume` */
+
+	void *arg;
+	/* Statistics of layer, set and Linear are complete; layers come from the last to the first with gradients, from
+	 * the first to the last without. */
+	int (*module)(void *arg, uint32_t layer, uint32_t set, enum cwe_linear linear,
+		const struct cwe_module_statistics *s, struct cwb_err *err);
+	/* All sets of a layer are through. digest: of the checkpoint file, "" when there is none. May be NULL. */
+	int (*layer_done)(void *arg, uint32_t layer, const char *digest, struct cwb_err *err);
+	/* Work done so far, in layer passes over tokens. May be NULL. */
+	void (*progress)(void *arg, uint64_t done, uint64_t total);
+
+	/* Results; may be NULL. */
+	double *set_loss;        /* [sets] mean loss of the samples */
+	struct cwe_head_trace *trace; /* with all-parameter statistics */
+	/* Gradients of the layers' norms by sample, host memory valid during the call; may be NULL. which: 0 attention,
+	 * 1 MLP norm. */
+	int (*norm)(void *arg, uint32_t layer, uint32_t set, int which, const float *dw, uint64_t samples, struct cwb_err *err);
+	/* Gradient at the embeddings [tokens, hidden], at the end; may be NULL. */
+	int (*embedding)(void *arg, struct cwe_boundary *gradient, struct cwb_err *err);
+};
+
+/* Bounds from shapes alone, in bytes: device memory at most at one time (boundaries left out), boundaries, scratch. */
+struct cwe_calibration_bounds {
+	uint64_t device;
+	uint64_t boundaries;
+	uint64_t checkpoint;
+};
+void cwe_calibration_bounds(const struct cwe_model *model, uint64_t tokens, uint64_t widest, uint64_t longest,
+	uint32_t needs, struct cwe_calibration_bounds *ret);
+
+/* Runs it. Errors of the callbacks end it. CWP_ECANCELLED when the host says so, between pieces. [worker] */
+int cwe_calibrate_run(struct cwe_calibration *c, struct cwb_err *err);

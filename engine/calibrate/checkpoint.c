@@ -1,0 +1,103 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Gradient checkpoints in the scratch folder. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/digest.h"
+#include "base/file.h"
+#include "engine/calibrate/checkpoint.h"
+
+#define CHUNK (1u << 18) /* floats */
+
+static int open_folder(const char *scratch, struct cwb_err *err)
+{
+	int fd = open(scratch, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	return fd >= 0 ? fd : cwb_err_errno(err, "scratch folder %s", scratch);
+}
+
+/* Streams the gradient through a buffer to or from a file, with its digest. */
+static int stream(int fd, const char *name, struct cwe_boundary *g, int save, char ret_digest[65], struct cwb_err *err)
+{
+	struct cwb_digest digest;
+	float *buffer = malloc(CHUNK * sizeof *buffer);
+	int r = buffer != NULL ? cwb_digest_begin(&digest) : -ENOMEM;
+	if (r != 0) {
+		free(buffer);
+		return cwb_err_set(err, r, "no memory for a checkpoint");
+	}
+	for (uint64_t at = 0; r == 0 && at < g->floats; at += CHUNK) {
+		uint64_t n = g->floats - at < CHUNK ? g->floats - at : CHUNK;
+		if (save) {
+			r = cwe_boundary_read(g, 0, at, buffer, n, err);
+			r = r == 0 ? cwb_file_pwrite(fd, buffer, n * sizeof *buffer, at * sizeof *buffer, name, err) : r;
+		} else {
+			r = cwb_file_pread(fd, buffer, n * sizeof *buffer, at * sizeof *buffer, name, err);
+			r = r == 0 ? cwe_boundary_write(g, 0, at, buffer, n, err) : r;
+		}
+		if (r == 0) {
+			cwb_digest_update(&digest, buffer, n * sizeof *buffer);
+		}
+	}
+	free(buffer);
+	if (r != 0) {
+		cwb_digest_cancel(&digest);
+		return r;
+	}
+	return cwb_digest_end_hex(&digest, ret_digest);
+}
+
+int cwe_gradient_save(const char *scratch, uint32_t layer, struct cwe_boundary *g, char ret_digest[65], struct cwb_err *err)
+{
+	char name[32];
+	struct cwb_file_temp temp;
+	(void)snprintf(name, sizeof name, "gradient-%u", layer);
+	int folder = open_folder(scratch, err);
+	if (folder < 0) {
+		return folder;
+	}
+	int r = cwb_file_temp_open(folder, name, 0600, &temp, err);
+	if (r == 0) {
+		r = stream(temp.fd, name, g, 1, ret_digest, err);
+		if (r == 0) {
+			r = cwb_file_temp_commit(&temp, err);
+		} else {
+			cwb_file_temp_abort(&temp);
+		}
+	}
+	(void)close(folder);
+	return r;
+}
+
+int cwe_gradient_load(const char *scratch, uint32_t layer, const char *digest, struct cwe_boundary *g, struct cwb_err *err)
+{
+	char name[32], found[65];
+	(void)snprintf(name, sizeof name, "gradient-%u", layer);
+	int folder = open_folder(scratch, err);
+	if (folder < 0) {
+		return folder;
+	}
+	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+	(void)close(folder);
+	if (fd < 0) {
+		return cwb_err_errno(err, "checkpoint %s/%s", scratch, name);
+	}
+	int r = stream(fd, name, g, 0, found, err);
+	(void)close(fd);
+	if (r == 0 && strcmp(found, digest) != 0) {
+		r = cwb_err_set(err, CWP_EDIGEST, "checkpoint %s/%s does not match its digest; it is left out", scratch, name);
+	}
+	return r;
+}
+
+void cwe_gradient_remove(const char *scratch, uint32_t layer)
+{
+	char path[4200];
+	if ((size_t)snprintf(path, sizeof path, "%s/gradient-%u", scratch, layer) < sizeof path) {
+		(void)unlink(path); /* best effort: the scratch folder goes as a whole at the end */
+	}
+}

@@ -1,0 +1,40 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The end of the model: final norm, output projection in slices of the vocabulary, log-likelihoods of the predicted
+ * tokens, and the gradient of the samples' losses at the last boundary. */
+#pragma once
+
+#include "engine/calibrate/boundary.h"
+#include "engine/calibrate/corpus.h"
+
+/* Rows of logits held at once, and vocabulary entries a slice: fixed, so that no limit changes a result. */
+#define CWE_HEAD_ROWS 1024
+#define CWE_HEAD_SLICE 4096
+/* Predictions whose hidden rows are gathered before the vocabulary is walked. */
+#define CWE_HEAD_BATCH 8192
+
+/* Per token of the corpus; [tokens] arrays of the caller. A token counts when its weight is not 0. */
+struct cwe_token_score {
+	float *nll;      /* negative log-likelihood of the token; 0 where it does not count */
+	uint8_t *greedy; /* 1 where the token was the most likely one; may be NULL */
+};
+
+/* For the gradients of the output projection (cwp-inspect statistics): kept from the run when not NULL. */
+struct cwe_head_trace {
+	uint64_t rows;
+	uint64_t *token;  /* [rows] the predicted token's place in the corpus, ascending */
+	float *hidden;    /* [rows, hidden] normed input of the output projection */
+	double *lse;      /* [rows] */
+	float *dnorm;     /* [samples of all sets, hidden] gradient of the final norm's weight, by sample */
+};
+
+/* Bytes of device memory that cwe_head_run needs for a corpus whose widest piece has this many tokens. */
+uint64_t cwe_head_bytes(const struct cwe_model *model, uint64_t widest);
+
+/* last: boundary slot with the output of the last layer [tokens, hidden]. score: results. gradient: when not NULL, slot
+ * 0 of it [tokens, hidden] gets the gradient of each sample's loss (sum of weight * NLL). trace: may be NULL; its
+ * arrays are freed with cwe_head_trace_free. */
+int cwe_head_run(struct cwe_model *model, const struct cwe_corpus *corpus, struct cwe_boundary *boundary, uint32_t last,
+	const struct cwe_token_score *score, struct cwe_boundary *gradient, struct cwe_head_trace *trace,
+	struct cwb_err *err);
+void cwe_head_trace_free(struct cwe_head_trace *trace);

@@ -1,0 +1,77 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Pieces through layers. */
+#include <string.h>
+
+#include "engine/calibrate/pass.h"
+
+int cwe_pass_new(struct cwe_model *m, const struct cwe_corpus *corpus, uint32_t slots, uint64_t memory,
+	const char *scratch, struct cwe_pass *ret, struct cwb_err *err)
+{
+	struct cwe_pass p = {.model = m, .corpus = corpus, .boundary.fd = -1};
+	uint64_t wide = corpus->widest * m->arch.hidden;
+	int e;
+	if ((e = cwe_layer_new(m, &p.layer, err)) != 0 ||
+		(e = cwe_workspace_new(m, corpus->widest, corpus->longest, 0, &p.ws, err)) != 0 ||
+		(e = cwe_device_floats(m->device, wide, &p.d_x, err)) != 0 ||
+		(e = cwe_device_floats(m->device, wide, &p.d_y, err)) != 0 ||
+		(e = cwe_device_bytes(m->device, corpus->widest * sizeof *p.d_position, (void **)&p.d_position, err)) != 0 ||
+		(e = cwe_boundary_new(m->device, slots, corpus->tokens * m->arch.hidden, memory, scratch, &p.boundary,
+			err)) != 0) {
+		cwe_pass_free(&p);
+		return e;
+	}
+	*ret = p;
+	return 0;
+}
+
+void cwe_pass_free(struct cwe_pass *p)
+{
+	if (p->model == NULL) {
+		return;
+	}
+	struct cwe_device *device = p->model->device;
+	uint64_t wide = p->corpus->widest * p->model->arch.hidden * sizeof(float);
+	cwe_boundary_free(&p->boundary);
+	cwe_device_free(device, p->d_position, p->corpus->widest * sizeof *p->d_position);
+	cwe_device_free(device, p->d_y, wide);
+	cwe_device_free(device, p->d_x, wide);
+	cwe_workspace_free(p->model, &p->ws);
+	cwe_layer_free(p->model, &p->layer);
+	memset(p, 0, sizeof *p);
+}
+
+int cwe_pass_cancelled(const struct cwe_pass *p, struct cwb_err *err)
+{
+	const struct cwp_host *host = &p->model->device->host->table;
+	return host->cancelled(host->ctx) ? cwb_err_set(err, CWP_ECANCELLED, "cancelled") : 0;
+}
+
+int cwe_pass_embed(struct cwe_pass *pass, struct cwb_err *err)
+{
+	const struct cwe_corpus *corpus = pass->corpus;
+	uint64_t d = pass->model->arch.hidden;
+	for (size_t i = 0; i < corpus->pieces; i++) {
+		const struct cwe_piece *p = &corpus->piece[i];
+		int e = cwe_model_embed(pass->model, corpus->id + p->at, p->tokens, pass->d_x, err);
+		if (e != 0 || (e = cwe_boundary_put(&pass->boundary, 0, p->at * d, pass->d_x, p->tokens * d, err)) != 0) {
+			return e;
+		}
+	}
+	return 0;
+}
+
+int cwe_pass_piece(struct cwe_pass *pass, const struct cwe_piece *p, uint32_t from, uint32_t to,
+	const struct cwe_tap *tap, struct cwb_err *err)
+{
+	uint64_t n = p->tokens * pass->model->arch.hidden, at = p->at * pass->model->arch.hidden;
+	struct cwe_chunk chunk;
+	int e;
+	if ((e = cwe_pass_cancelled(pass, err)) != 0 ||
+		(e = cwe_chunk_load(pass->model, pass->corpus, p, pass->d_position, &chunk, err)) != 0 ||
+		(e = cwe_boundary_get(&pass->boundary, from, at, pass->d_x, n, err)) != 0 ||
+		(e = cwe_layer_forward(pass->model, &pass->layer, &chunk, pass->d_x, &pass->ws, pass->d_y, tap, err)) != 0) {
+		return e;
+	}
+	return cwe_boundary_put(&pass->boundary, to, at, pass->d_y, n, err);
+}

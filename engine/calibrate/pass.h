@@ -1,0 +1,30 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* A forward pass over all pieces of a corpus, a layer at a time: what calibration, log-likelihoods and logits share. */
+#pragma once
+
+#include "engine/calibrate/boundary.h"
+#include "engine/calibrate/corpus.h"
+
+struct cwe_pass {
+	struct cwe_model *model;
+	const struct cwe_corpus *corpus;
+	struct cwe_layer layer;
+	struct cwe_workspace ws;
+	struct cwe_boundary boundary; /* outputs of layers, in slots */
+	float *d_x, *d_y;             /* [widest piece, hidden] */
+	uint32_t *d_position;
+};
+
+/* slots: how many boundaries are kept. memory, scratch: as cwe_boundary_new. On failure *ret needs no free. */
+int cwe_pass_new(struct cwe_model *model, const struct cwe_corpus *corpus, uint32_t slots, uint64_t memory,
+	const char *scratch, struct cwe_pass *ret, struct cwb_err *err);
+void cwe_pass_free(struct cwe_pass *pass); /* also fine on a zeroed one */
+
+/* Embeddings of all tokens -> slot 0. */
+int cwe_pass_embed(struct cwe_pass *pass, struct cwb_err *err);
+/* One piece through the loaded layer, slot `from` -> slot `to`. CWP_ECANCELLED when the host says so. */
+int cwe_pass_piece(struct cwe_pass *pass, const struct cwe_piece *p, uint32_t from, uint32_t to,
+	const struct cwe_tap *tap, struct cwb_err *err);
+/* CWP_ECANCELLED once the job was cancelled, else 0. */
+int cwe_pass_cancelled(const struct cwe_pass *pass, struct cwb_err *err);

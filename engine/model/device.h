@@ -1,0 +1,36 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* A backend with its handle and host, and failures turned into errors: what the engine's numeric code calls. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cwp/backend.h>
+
+#include "base/err.h"
+#include "engine/plugin/host.h"
+#include "engine/plugin/registry.h"
+
+struct cwe_device {
+	const struct cwp_backend *ops;
+	void *b;
+	struct cwe_host *host; /* borrowed */
+	const struct cwe_plugin *plugin;
+	struct cwp_setting *settings;
+	size_t allocated; /* bytes in use, for reports */
+	size_t peak;
+};
+
+/* Opens backend `id` ("cpu"); option: none from a job yet. device: NULL or a UUID. */
+int cwe_device_open(struct cwe_registry *registry, struct cwe_host *host, const char *id, const char *device,
+	struct cwe_device *ret, struct cwb_err *err);
+void cwe_device_close(struct cwe_device *d);
+
+/* n f32 elements of device memory; freed with cwe_device_free. n = 0 gives a valid pointer. */
+int cwe_device_floats(struct cwe_device *d, uint64_t n, float **ret, struct cwb_err *err);
+int cwe_device_bytes(struct cwe_device *d, uint64_t n, void **ret, struct cwb_err *err);
+void cwe_device_free(struct cwe_device *d, void *p, uint64_t bytes);
+
+/* Turns the return of a backend operation into an error that names it. */
+int cwe_device_check(struct cwe_device *d, const char *operation, int code, struct cwb_err *err);
