@@ -24,7 +24,8 @@ struct cwe_host {
 /* Fills *host; pool may be NULL for a host without threads (parallel_for runs in place). */
 void cwe_host_init(struct cwe_host *host, struct cwe_pool *pool, uint64_t seed);
 
-/* Turns a plugin's negative return into an err with its fail() text and its id, and clears that text. Returns code. */
+/* Turns a plugin's negative return into an err with its fail() text and its id, and clears that text. Returns code; a code
+ * that is not negative is itself a fault of the plugin and becomes CWP_EPLUGIN. */
 int cwe_host_error(struct cwe_host *host, const char *plugin, const char *what, int code, struct cwb_err *err);
 
 /* The pure function behind cwp_host.random (SplitMix64 over seed, stream, index). */

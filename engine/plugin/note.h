@@ -22,3 +22,6 @@ int cwe_note_check(const struct cwe_note *note, const char *path, struct cwb_err
 
 /* "scorer", "quantizer", "backend", "evaluator"; NULL for another number. */
 const char *cwe_kind_name(uint32_t kind);
+
+/* The GNU build id in hexadecimal, "" where the file has none. [any-thread] */
+int cwe_note_build_id(int fd, const char *path, char ret_hex[65], struct cwb_err *err);
