@@ -36,7 +36,7 @@ struct cwp_scorer_tile {
 	uint32_t flags;   /* 0; an unknown bit is an error */
 	uint64_t rows;    /* output channels in this tile */
 	uint64_t cols;    /* input channels */
-	uint64_t samples; /* samples behind the gradient statistics */
+	uint64_t samples; /* samples behind the statistics */
 	uint64_t tokens;  /* tokens behind the activation statistics */
 	const float *weight; /* [rows, cols] */
 	const float *grad_sum;

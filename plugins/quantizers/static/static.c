@@ -1,0 +1,177 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Quantizer: integers of 8, 4, 3 or 2 bits by rounding to nearest, one scale a row or a group of its columns.
+ * Symmetric: scale = absmax / (2^(bits-1) - 1). Asymmetric: scale = (max - min) / (2^bits - 1), zero within the range.
+ * Protected weights take no part in either. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cwp/plugin.h>
+#include <cwp/quantizer.h>
+
+#include "plugins/quantizers/rounding.h"
+
+enum option { BITS, GRANULARITY, GROUP, SYMMETRIC, ALGORITHM, SCALE, ACTIVATIONS };
+enum { GRANULARITY_CHANNEL, GRANULARITY_TENSOR, GRANULARITY_GROUP };
+enum { ACTIVATIONS_NONE, ACTIVATIONS_STATIC, ACTIVATIONS_DYNAMIC };
+enum { SMALLEST_GROUP = 8 };
+
+static const struct cwp_option options[] = {
+	{sizeof(struct cwp_option), CWP_OPTION_INT, "bits", "8", "8|2|3|4", "bit", "width of a weight's code"},
+	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "granularity", "channel", "channel|tensor|group", NULL,
+		"what shares a scale: an output channel or a group of its weights (tensor: not in this version)"},
+	{sizeof(struct cwp_option), CWP_OPTION_INT, "group", "128", "8..65536", "weight",
+		"size of a group; halved where it does not divide a module's width, down to 8, else one scale a channel"},
+	{sizeof(struct cwp_option), CWP_OPTION_BOOL, "symmetric", "true", NULL, NULL,
+		"no zero points; false spends all codes on the range from the least to the greatest weight"},
+	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "algorithm", "rtn", "rtn|gptq|awq|smoothquant", NULL,
+		"rtn: round to nearest (the others: not in this version)"},
+	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "scale", "absmax", "absmax|percentile|mse", NULL,
+		"absmax: the range reaches to the greatest weight (the others: not in this version)"},
+	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "activations", "none", "none|static|dynamic", NULL,
+		"dynamic: int8 by token at run time, needs bits 8 and granularity channel (static: not in this version)"},
+};
+
+static int refuse(char *err, size_t err_size, const char *format, ...)
+{
+	va_list ap;
+
+	if (err != NULL && err_size > 0) {
+		va_start(ap, format);
+		vsnprintf(err, err_size, format, ap);
+		va_end(ap);
+	}
+	return CWP_EVALUE;
+}
+
+static uint32_t needs(const struct cwp_setting *settings)
+{
+	(void)settings;
+	return 0;
+}
+
+static int check_settings(const struct cwp_setting *s, char *err, size_t err_size)
+{
+	if (s[ALGORITHM].integer != 0) {
+		return refuse(err, err_size, "algorithm: %s is not available in this version; use rtn", s[ALGORITHM].string);
+	}
+	if (s[SCALE].integer != 0) {
+		return refuse(err, err_size, "scale: %s is not available in this version; use absmax", s[SCALE].string);
+	}
+	if (s[GRANULARITY].integer == GRANULARITY_TENSOR) {
+		return refuse(err, err_size, "granularity: tensor is not available in this version; use channel or group");
+	}
+	if (s[ACTIVATIONS].integer == ACTIVATIONS_STATIC) {
+		return refuse(err, err_size, "activations: static is not available in this version; use dynamic or none");
+	}
+	if (s[ACTIVATIONS].integer == ACTIVATIONS_DYNAMIC && (s[BITS].integer != 8 || s[GRANULARITY].integer != GRANULARITY_CHANNEL)) {
+		return refuse(err, err_size, "activations: dynamic needs bits 8 and granularity channel, not bits %d and granularity %s",
+			(int)s[BITS].integer, s[GRANULARITY].string);
+	}
+	return 0;
+}
+
+static int grid(const struct cwp_setting *settings, uint64_t rows, uint64_t cols, struct cwp_grid *ret, char *err, size_t err_size)
+{
+	uint64_t group = (uint64_t)settings[GROUP].integer;
+	int rc = check_settings(settings, err, err_size);
+
+	if (rc < 0) {
+		return rc;
+	}
+	if (rows == 0 || cols == 0) {
+		return refuse(err, err_size, "a matrix of %llu x %llu has nothing to quantize", (unsigned long long)rows,
+			(unsigned long long)cols);
+	}
+	*ret = (struct cwp_grid){
+		.size = sizeof(*ret),
+		.code = CWP_CODE_INT,
+		.bits = (uint32_t)settings[BITS].integer,
+		.symmetric = settings[SYMMETRIC].integer != 0,
+		.granularity = CWP_PER_CHANNEL,
+		.activation = settings[ACTIVATIONS].integer == ACTIVATIONS_DYNAMIC ? CWP_ACT_INT8_TOKEN : CWP_ACT_NONE,
+	};
+	if (settings[GRANULARITY].integer != GRANULARITY_GROUP) {
+		return 0;
+	}
+	while (group >= SMALLEST_GROUP && cols % group != 0) {
+		group /= 2;
+	}
+	ret->fallback = group != (uint64_t)settings[GROUP].integer;
+	if (group >= SMALLEST_GROUP) {
+		ret->granularity = CWP_PER_GROUP;
+		ret->group = (uint32_t)group;
+	}
+	return 0;
+}
+
+static void symmetric_scales(const float *row, const uint8_t *mask, uint64_t cols, uint64_t group, int bits, float *scales)
+{
+	const float top = (float)((1 << (bits - 1)) - 1);
+
+	for (uint64_t first = 0, g = 0; first < cols; first += group, g++) {
+		uint64_t n = cols - first < group ? cols - first : group;
+		scales[g] = usable_scale(absmax_of(row, mask, first, n) / top);
+	}
+}
+
+static void asymmetric_scales(const float *row, const uint8_t *mask, uint64_t cols, uint64_t group, int bits, float *scales, int8_t *zeros)
+{
+	const float least = -(float)(1 << (bits - 1)), greatest = -least - 1;
+
+	for (uint64_t first = 0, g = 0; first < cols; first += group, g++) {
+		uint64_t n = cols - first < group ? cols - first : group;
+		float low, high;
+		range_of(row, mask, first, n, &low, &high);
+		/* In f64, where the difference cannot overflow. */
+		scales[g] = usable_scale((float)(((double)high - (double)low) / (double)(greatest - least)));
+		/* The code that stands for zero, such that `low` gets the least code. */
+		zeros[g] = (int8_t)code_int(-low, scales[g], least, least, greatest);
+	}
+}
+
+static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g, const struct cwp_quantizer_tile *tile,
+	const struct cwp_quantizer_result *result)
+{
+	(void)settings;
+	if (tile->flags != 0 || result->flags != 0 || g->code != CWP_CODE_INT || g->bits < 2 || g->bits > 8 || g->threshold != 0 ||
+		(g->granularity != CWP_PER_CHANNEL && g->granularity != CWP_PER_GROUP) ||
+		(g->granularity == CWP_PER_GROUP && g->group == 0) || (!g->symmetric && result->zeros == NULL)) {
+		return CWP_EVALUE;
+	}
+	if (tile->cols == 0) {
+		return 0;
+	}
+	const int bits = (int)g->bits;
+	const uint64_t cols = tile->cols, group = g->granularity == CWP_PER_GROUP ? g->group : cols;
+	const uint64_t n_scales = (cols - 1) / group + 1;
+	for (uint64_t r = 0; r < tile->rows; r++) {
+		const float *row = tile->weight + r * cols;
+		const uint8_t *mask = tile->mask != NULL ? tile->mask + r * tile->mask_stride : NULL;
+		float *scales = result->scales + r * n_scales;
+		int8_t *zeros = g->symmetric ? NULL : result->zeros + r * n_scales;
+		if (!all_finite(row, cols)) {
+			return CWP_ENUMBER;
+		}
+		if (g->symmetric) {
+			symmetric_scales(row, mask, cols, group, bits, scales);
+		} else {
+			asymmetric_scales(row, mask, cols, group, bits, scales, zeros);
+		}
+		codes_int(row, cols, group, scales, zeros, bits, result->codes + r * cols);
+	}
+	return 0;
+}
+
+static const struct cwp_quantizer quantizer = {sizeof(struct cwp_quantizer), needs, grid, quantize};
+
+static const void *get_interface(const char *id)
+{
+	return strcmp(id, CWP_QUANTIZER_INTERFACE) == 0 ? &quantizer : NULL;
+}
+
+CWP_PLUGIN_NOTE(CWP_KIND_QUANTIZER)
+CWP_PLUGIN_EXPORT const struct cwp_plugin cwp_plugin = {sizeof(struct cwp_plugin), CWP_ABI_MAJOR, CWP_ABI_MINOR,
+	CWP_KIND_QUANTIZER, sizeof(options) / sizeof(options[0]), "static", CWP_PLUGIN_VERSION, "cwpd developers", "Apache-2.0",
+	"integer weights of 2 to 8 bits with scales fixed beforehand", options, get_interface};
