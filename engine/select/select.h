@@ -17,7 +17,8 @@ struct cwe_combine {
 };
 
 /* sum [sets]: total importance of each set over all weights (f64, fixed order), count: number of weights.
- * CWP_ENUMBER when a set's total is zero, NaN or infinite and mean needs it (names the set). */
+ * CWP_ENUMBER when a set's total is zero, negative, NaN or infinite and mean needs it (names the set). CWP_EVALUE: combine
+ * rank, which is not available in this version. */
 int cwe_combine_make(const struct cwj_job *job, const double *sum, uint64_t count, struct cwe_combine *ret, struct cwb_err *err);
 void cwe_combine_free(struct cwe_combine *c);
 /* score[i] = sum over sets of factor[s] * importance[s][i], in f64, rounded once. [any-thread] */
@@ -25,7 +26,8 @@ void cwe_combine_apply(const struct cwe_combine *c, const float *const *importan
 
 /* An exact k-th largest of a stream of f32 in passes of a radix histogram: 3 passes of 11, 11 and 10 bits over the
  * order-preserving integer of each value. Usage: cwe_threshold_begin; for each pass until cwe_threshold_next
- * returns 0: feed every value again in any order. NaN is refused. */
+ * returns 0: feed every value again in any order. NaN is refused; -0 and 0 are the same. */
+#define CWE_THRESHOLD_BUCKETS 2048
 struct cwe_threshold {
 	uint64_t k;     /* 1 .. number of values */
 	uint32_t pass;
@@ -34,10 +36,21 @@ struct cwe_threshold {
 	uint64_t seen;
 	uint64_t *histogram; /* [2048] */
 	int nan;
+	uint64_t total; /* values of the first pass; each pass must see as many */
+	uint64_t ties;
 };
 int cwe_threshold_begin(struct cwe_threshold *t, uint64_t k, struct cwb_err *err);
 /* Adds n values. Not concurrently; see cwe_threshold_count for tiles counted elsewhere. */
 void cwe_threshold_feed(struct cwe_threshold *t, const float *value, uint64_t n);
+/* A share of one pass, counted beside others: start it zeroed, count values into it, then add it. */
+struct cwe_threshold_part {
+	uint64_t histogram[CWE_THRESHOLD_BUCKETS];
+	uint64_t seen;
+	int nan;
+};
+/* [any-thread], with a part of its own for each thread. */
+void cwe_threshold_count(const struct cwe_threshold *t, const float *value, uint64_t n, struct cwe_threshold_part *part);
+void cwe_threshold_add(struct cwe_threshold *t, const struct cwe_threshold_part *part);
 /* 1: another pass is needed; 0: done; negative: error. */
 int cwe_threshold_next(struct cwe_threshold *t, struct cwb_err *err);
 /* After the last pass: the k-th largest value; *ret_ties: how many values equal it, *ret_above: how many are greater. */
