@@ -8,16 +8,38 @@
 
 #include "base/err.h"
 
-/* Bytes that would break a line, a terminal or a log become '?': messages quote untrusted names and values. */
+/* Length of the UTF-8 sequence at p, or 0 when its bytes are none. */
+static size_t sequence_length(const unsigned char *p)
+{
+	size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+
+	for (size_t i = 1; i < n; i++) {
+		if ((p[i] & 0xc0) != 0x80) {
+			return 0;
+		}
+	}
+	/* Overlong forms, surrogates, beyond U+10FFFF. */
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+		(p[0] == 0xf4 && p[1] > 0x8f)) {
+		return 0;
+	}
+	return n;
+}
+
+/* Messages quote untrusted names and values: bytes that would break a line, a terminal, a log or a JSON string are
+ * replaced. */
 static void flatten(char *text)
 {
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-		if (c == '\n' || c == '\t' || c == '\r') {
-			*text = ' ';
-		} else if (c < 0x20 || c == 0x7f) {
-			*text = '?';
+	unsigned char *p = (unsigned char *)text;
+
+	while (*p != '\0') {
+		size_t n = sequence_length(p);
+		if (*p == '\n' || *p == '\t' || *p == '\r') {
+			*p = ' ';
+		} else if (n == 0 || *p < 0x20 || *p == 0x7f) {
+			*p = '?';
 		}
+		p += n > 0 ? n : 1;
 	}
 }
 

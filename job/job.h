@@ -106,10 +106,11 @@ struct cwj_job {
 
 /* Parses and checks a job file. directory: absolute, for relative paths. No file is opened. *ret is freed with
  * cwj_job_free. Errors: CWP_EFORMAT (not YAML), CWP_EUNKNOWN (key or name, nearest filled), CWP_EVALUE (type or
- * range), CWP_EMISSING (required key); err has line, column, field, nearest. [any-thread] */
+ * range), CWP_EMISSING (required key); err has line, column, field, nearest, and a message "<field>: <what and remedy>". [any-thread] */
 int cwj_job_parse(const char *text, size_t length, const char *directory, struct cwj_job **ret, struct cwb_err *err);
 
-/* Reads at most 1 MiB from path and parses it; relative paths are relative to the file's own folder. */
+/* Reads at most 1 MiB from path and parses it; relative paths are relative to the file's own folder.
+ * The messages of errors begin with "<path>:<line>:<column>: ". */
 int cwj_job_read(const char *path, struct cwj_job **ret, struct cwb_err *err);
 void cwj_job_free(struct cwj_job *job);
 
