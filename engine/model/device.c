@@ -84,3 +84,13 @@ int cwe_device_check(struct cwe_device *d, const char *operation, int code, stru
 {
 	return code == 0 ? 0 : cwe_host_error(d->host, d->plugin->descriptor->id, operation, code, err);
 }
+
+int cwe_device_copy(struct cwe_device *d, float *d_dst, const float *d_src, uint64_t n, struct cwb_err *err)
+{
+	if (d->ops->flags & CWP_BACKEND_HOST_MEMORY) {
+		memcpy(d_dst, d_src, n * sizeof *d_dst);
+		return 0;
+	}
+	int r = cwe_device_check(d, "zero", d->ops->zero(d->b, d_dst, n * sizeof *d_dst), err);
+	return r == 0 ? cwe_device_check(d, "add", d->ops->add(d->b, d_dst, d_src, n), err) : r;
+}

@@ -34,3 +34,6 @@ void cwe_device_free(struct cwe_device *d, void *p, uint64_t bytes);
 
 /* Turns the return of a backend operation into an error that names it. */
 int cwe_device_check(struct cwe_device *d, const char *operation, int code, struct cwb_err *err);
+
+/* d_dst = d_src, n f32, both on the device. */
+int cwe_device_copy(struct cwe_device *d, float *d_dst, const float *d_src, uint64_t n, struct cwb_err *err);

@@ -283,8 +283,5 @@ int cwe_layer_decode(struct cwe_model *m, const struct cwe_layer *layer, float *
 	if ((r = finish(m, layer, &chunk, d_x, &w, w.d_h1, NULL, err)) != 0) {
 		return r;
 	}
-	if ((r = CWE_OP(m->device, zero, d_x, a->hidden * sizeof(float))) != 0) {
-		return r;
-	}
-	return CWE_OP(m->device, add, d_x, w.d_h1, a->hidden);
+	return cwe_device_copy(m->device, d_x, w.d_h1, a->hidden, err);
 }
