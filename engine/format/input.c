@@ -12,13 +12,11 @@
 
 #include "base/file.h"
 
-int cwe_input_open(const char *path, struct cwe_input *ret, struct cwb_err *err)
+int cwe_input_fd(const char *path, struct cwb_err *err)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO must not block us */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
-	if (fd < 0)
-		return cwb_err_errno(err, "%s: cannot be opened", path);
-	return cwe_input_adopt(fd, path, ret, err);
+	return fd < 0 ? cwb_err_errno(err, "%s: cannot be opened", path) : fd;
 }
 
 int cwe_input_adopt(int fd, const char *path, struct cwe_input *ret, struct cwb_err *err)

@@ -14,10 +14,10 @@ struct cwe_input {
 	uint64_t size; /* when it was opened */
 };
 
-/* Opens a regular file for reading; *ret is closed with cwe_input_close. -errno, or CWP_EFORMAT when it is no regular
- * file. */
-int cwe_input_open(const char *path, struct cwe_input *ret, struct cwb_err *err);
-/* The same of an open descriptor, which is taken over, also on failure; path is for messages. */
+/* Opens a file for reading; the descriptor, or -errno. A FIFO does not block. */
+int cwe_input_fd(const char *path, struct cwb_err *err);
+/* Takes over an open descriptor, also on failure; path is for messages. CWP_EFORMAT when it is no regular file. *ret is
+ * closed with cwe_input_close. */
 int cwe_input_adopt(int fd, const char *path, struct cwe_input *ret, struct cwb_err *err);
 void cwe_input_close(struct cwe_input *in); /* one that is all zero with fd -1 is allowed */
 

@@ -227,15 +227,9 @@ int cwe_safetensors_adopt(int fd, const char *path, struct cwe_safetensors **ret
 
 int cwe_safetensors_open(const char *path, struct cwe_safetensors **ret, struct cwb_err *err)
 {
-	struct cwe_input input;
-	int fd, rc = cwe_input_open(path, &input, err);
+	int fd = cwe_input_fd(path, err);
 
-	if (rc)
-		return rc;
-	fd = input.fd;
-	input.fd = -1;
-	cwe_input_close(&input);
-	return cwe_safetensors_adopt(fd, path, ret, err);
+	return fd < 0 ? fd : cwe_safetensors_adopt(fd, path, ret, err);
 }
 
 void cwe_safetensors_close(struct cwe_safetensors *s)

@@ -9,16 +9,20 @@
 #include <sys/stat.h>
 
 #include "engine/format/checkpoint.h"
+#include "engine/format/gguf.h"
 
 int cwe_weights_open(const char *path, struct cwe_weights **ret, struct cwb_err *err)
 {
+	struct cwe_gguf *g;
 	struct stat st;
+	int rc;
 
 	if (stat(path, &st))
 		return cwb_err_errno(err, "%s: cannot be opened", path);
 	if (S_ISDIR(st.st_mode))
 		return cwe_checkpoint_weights_open(path, ret, err);
-	return cwb_err_set(err, CWP_EFORMAT, "%s: not a directory", path);
+	rc = cwe_gguf_open(path, &g, err);
+	return rc ? rc : cwe_gguf_weights_new(g, 1, ret, err);
 }
 
 void cwe_weights_close(struct cwe_weights *w)
