@@ -3,16 +3,11 @@
 /* Text or file -> checked job, and the job's JSON and digest. */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/digest.h"
-#include "base/file.h"
 #include "base/json.h"
+#include "job/document.h"
 #include "job/job_table.h"
-#include "job/path.h"
-
-enum { MOST_BYTES = 1 << 20 };
 
 /* Moves a checked draft into one block with one list of sets; the draft keeps nothing. */
 static struct cwj_job *finish(struct cwj_draft *d)
@@ -52,75 +47,33 @@ static struct cwj_draft view(const struct cwj_job *job)
 	return d;
 }
 
-int cwj_job_parse(const char *text, size_t length, const char *directory, struct cwj_job **ret, struct cwb_err *err)
+/* The end of both ways in: hands out the job, or frees what was read of it. */
+static int hand_out(struct cwj_draft *draft, int rc, struct cwj_job **ret, struct cwb_err *err)
 {
-	struct cwb_err own = {0};
-	struct cwb_err *e = err != NULL && err->code == 0 ? err : &own;
-	struct cwj_reader r = {.directory = directory, .err = e};
-	struct cwj_draft draft = {0};
-	struct cwj_yaml *tree;
+	struct cwj_job *job = rc == 0 ? finish(draft) : NULL;
 
-	if (directory[0] != '/') {
-		return cwb_err_set(err, CWP_EVALUE, "directory \"%.200s\" is not absolute; give a path that begins with /",
-			directory);
-	}
-	int rc = cwj_yaml_parse(text, length, &tree, e);
-	if (rc < 0) {
-		return rc;
-	}
-	rc = cwj_table_read(&r, &cwj_job_table, tree, &draft);
-	cwj_yaml_free(tree);
-	struct cwj_job *job = rc == 0 ? finish(&draft) : NULL;
 	if (job == NULL) {
-		cwj_table_free(&cwj_job_table, &draft);
-		return rc < 0 ? rc : cwb_err_set(e, -ENOMEM, "no memory for the job");
+		cwj_table_free(&cwj_job_table, draft);
+		return rc < 0 ? rc : cwb_err_set(err, -ENOMEM, "no memory for the job");
 	}
 	*ret = job;
 	return 0;
 }
 
-/* The absolute folder of a file that may be named relative to the working directory. */
-static char *folder_of(const char *path)
+int cwj_job_parse(const char *text, size_t length, const char *directory, struct cwj_job **ret, struct cwb_err *err)
 {
-	char *cwd = path[0] == '/' ? strdup("/") : getcwd(NULL, 0);
+	struct cwj_draft draft = {0};
+	int rc = cwj_document_parse(text, length, directory, &cwj_job_table, 0, &draft, err);
 
-	if (cwd == NULL) {
-		return NULL;
-	}
-	char *whole = cwj_path_resolve(cwd, path);
-	free(cwd);
-	if (whole != NULL) {
-		char *slash = strrchr(whole, '/');
-		slash[slash == whole] = '\0';
-	}
-	return whole;
+	return hand_out(&draft, rc, ret, err);
 }
 
 int cwj_job_read(const char *path, struct cwj_job **ret, struct cwb_err *err)
 {
-	struct cwb_err own = {0};
-	struct cwb_err *e = err != NULL && err->code == 0 ? err : &own;
-	char *text;
-	size_t length;
-	int rc = cwb_file_read(path, MOST_BYTES, &text, &length, e);
+	struct cwj_draft draft = {0};
+	int rc = cwj_document_read(path, &cwj_job_table, 0, &draft, err);
 
-	if (rc < 0) {
-		return rc;
-	}
-	char *folder = folder_of(path);
-	if (folder == NULL) {
-		rc = cwb_err_errno(e, "%s: cannot find its folder", path);
-	} else {
-		rc = cwj_job_parse(text, length, folder, ret, e);
-		if (rc < 0 && e->line > 0) {
-			(void)cwb_err_prefix(e, "%s:%d:%d", path, e->line, e->column);
-		} else if (rc < 0) {
-			(void)cwb_err_prefix(e, "%s", path);
-		}
-	}
-	free(folder);
-	free(text);
-	return rc;
+	return hand_out(&draft, rc, ret, err);
 }
 
 void cwj_job_free(struct cwj_job *job)
