@@ -1,0 +1,264 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* report and compare: what a job's report.json says, as tables. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "cli/daemon.h"
+#include "cli/state.h"
+
+#define REPORT_MAX ((size_t)64 << 20)
+
+/* Asks for a job's report. A report too long for a message is read from its file. *ret is the daemon's answer with
+ * "report" in it. */
+static int fetch(struct cwc *cwc, const char *id, json_t **ret)
+{
+	json_t *reply = NULL, *report = NULL;
+	struct cwb_err err = {0};
+	int status = cwc_call(cwc, cwc_jobs_socket(cwc), CWC_JOBS ".Report", json_pack("{s:s}", "id", id), &reply);
+
+	if (status) {
+		return status;
+	}
+	if (!json_is_object(json_object_get(reply, "report"))) {
+		const char *path = cwc_string(reply, "path");
+
+		if (cwb_json_load_file(path, REPORT_MAX, CWB_JSON_DEPTH, &report, &err) < 0) {
+			status = cwc_fail(cwc, cwb_err_exit(err.code), "NoReport", NULL, "%s", err.message);
+			json_decref(reply);
+			return status;
+		}
+		json_object_set_new(reply, "report", report);
+	}
+	*ret = reply;
+	return 0;
+}
+
+/* "67.2 [60.1, 74.0]" of {value, low, high}; "-" where there is none. */
+static void add_measure(struct cwc_table *table, const json_t *measure, enum cwc_colour colour)
+{
+	const json_t *value = json_object_get(measure, "value");
+	const json_t *low = json_object_get(measure, "low"), *high = json_object_get(measure, "high");
+	struct cwc_text text = {0};
+
+	if (!json_is_number(value)) {
+		cwc_table_add(table, "-");
+		return;
+	}
+	cwc_text_number(&text, json_number_value(value));
+	if (json_is_number(low) && json_is_number(high)) {
+		cwc_text_printf(&text, " [");
+		cwc_text_number(&text, json_number_value(low));
+		cwc_text_printf(&text, ", ");
+		cwc_text_number(&text, json_number_value(high));
+		cwc_text_printf(&text, "]");
+	}
+	cwc_table_add_coloured(table, cwc_text_get(&text), colour);
+	cwc_text_free(&text);
+}
+
+static void print_evaluation(const json_t *evaluation, struct cwc *cwc, struct cwc_text *text)
+{
+	static const char *const head[] = {"METRIC", "N", "ORIGINAL", "QUANTIZED", "PROTECTED"};
+	struct cwc_table table;
+	const json_t *one;
+	size_t i;
+
+	if (json_array_size(evaluation) == 0) {
+		cwc_text_printf(text, "no evaluation\n");
+		return;
+	}
+	cwc_table_init(&table, sizeof head / sizeof head[0]);
+	table.elastic = 0;
+	for (i = 0; i < table.columns; i++) {
+		cwc_table_column(&table, i, head[i], i == 1 ? CWC_RIGHT : CWC_LEFT);
+	}
+	json_array_foreach(evaluation, i, one) {
+		cwc_table_addf(&table, "%s.%s", cwc_string(one, "name"), cwc_string(one, "metric"));
+		cwc_table_addf(&table, "%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(one, "n")));
+		add_measure(&table, json_object_get(one, "original"), CWC_PLAIN);
+		add_measure(&table, json_object_get(one, "quantized"), CWC_PLAIN);
+		add_measure(&table, json_object_get(one, "protected"), CWC_BOLD);
+	}
+	cwc_table_render(&table, text, cwc->width, cwc->colour);
+	cwc_table_free(&table);
+}
+
+static void print_protection(const json_t *protection, struct cwc_text *text)
+{
+	const json_t *weights = json_object_get(protection, "weights"), *kept = json_object_get(protection, "protected");
+
+	if (!json_is_integer(weights) || !json_is_integer(kept) || json_integer_value(weights) <= 0) {
+		return;
+	}
+	cwc_text_printf(text, "protected %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " weights (%.2f%%)\n",
+		json_integer_value(kept), json_integer_value(weights),
+		100.0 * (double)json_integer_value(kept) / (double)json_integer_value(weights));
+}
+
+static void print_gate(const json_t *gate, const struct cwc *cwc, struct cwc_text *text)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(gate, i, one) {
+		int passed = json_is_true(json_object_get(one, "passed"));
+		const char *metric = cwc_string(one, "metric");
+
+		if (cwc->colour) {
+			cwc_text_printf(text, "%s", cwc_colour_begin(passed ? CWC_GREEN : CWC_RED));
+		}
+		cwc_text_printf(text, "gate %s", passed ? "passed" : "failed");
+		if (cwc->colour) {
+			cwc_text_printf(text, "%s", cwc_colour_end());
+		}
+		cwc_text_printf(text, ": ");
+		cwc_text_clean(text, metric, strlen(metric), 0);
+		cwc_text_add(text, "\n", 1);
+	}
+}
+
+static void print_stages(const json_t *stages, struct cwc_text *text)
+{
+	const json_t *stage;
+	double seconds, total = 0;
+	size_t i, shown = 0;
+
+	json_array_foreach(stages, i, stage) {
+		total += json_number_value(json_object_get(stage, "seconds"));
+	}
+	if (!(total > 0)) {
+		return;
+	}
+	cwc_text_printf(text, "took ");
+	cwc_text_duration(text, total);
+	json_array_foreach(stages, i, stage) {
+		const char *name = cwc_string(stage, "name");
+
+		seconds = json_number_value(json_object_get(stage, "seconds"));
+		if (seconds < total / 100) {
+			continue;
+		}
+		cwc_text_printf(text, "%s", shown++ ? ", " : ": ");
+		cwc_text_clean(text, name, strlen(name), 0);
+		cwc_text_add(text, " ", 1);
+		cwc_text_duration(text, seconds);
+	}
+	cwc_text_add(text, "\n", 1);
+}
+
+static void print_path(const char *what, const char *path, struct cwc_text *text)
+{
+	if (*path) {
+		cwc_text_printf(text, "%s ", what);
+		cwc_text_clean(text, path, strlen(path), 0);
+		cwc_text_add(text, "\n", 1);
+	}
+}
+
+int cwc_report(struct cwc *cwc)
+{
+	struct cwc_text text = {0};
+	const json_t *report;
+	json_t *reply;
+	int status = fetch(cwc, cwc->operand[0], &reply);
+
+	if (status) {
+		return status;
+	}
+	if (cwc->json) {
+		return cwc_print_json(cwc, reply);
+	}
+	report = json_object_get(reply, "report");
+	print_evaluation(json_object_get(report, "evaluation"), cwc, &text);
+	print_gate(json_object_get(report, "gate"), cwc, &text);
+	print_protection(json_object_get(report, "protection"), &text);
+	print_stages(json_object_get(report, "stages"), &text);
+	print_path("report", cwc_string(reply, "html"), &text);
+	json_decref(reply);
+	cwc_print(&text);
+	return CWC_DONE;
+}
+
+/* The evaluation of that name and metric, or NULL. */
+static const json_t *find_metric(const json_t *report, const char *name, const char *metric)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(report, "evaluation"), i, one) {
+		if (strcmp(cwc_string(one, "name"), name) == 0 && strcmp(cwc_string(one, "metric"), metric) == 0) {
+			return one;
+		}
+	}
+	return NULL;
+}
+
+/* Rows for what report `which` has and none before it had. */
+static void compare_rows(struct cwc_table *table, json_t *const *reply, size_t count, size_t which)
+{
+	const json_t *one, *found, *result;
+	size_t i, j;
+
+	json_array_foreach(json_object_get(json_object_get(reply[which], "report"), "evaluation"), i, one) {
+		const char *name = cwc_string(one, "name"), *metric = cwc_string(one, "metric");
+
+		for (j = 0; j < which; j++) {
+			if (find_metric(json_object_get(reply[j], "report"), name, metric)) {
+				break;
+			}
+		}
+		if (j < which) {
+			continue;
+		}
+		cwc_table_addf(table, "%s.%s", name, metric);
+		add_measure(table, json_object_get(one, "original"), CWC_PLAIN);
+		for (j = 0; j < count; j++) {
+			found = find_metric(json_object_get(reply[j], "report"), name, metric);
+			result = json_object_get(found, "protected");
+			add_measure(table, json_is_object(result) ? result : json_object_get(found, "quantized"), CWC_PLAIN);
+		}
+	}
+}
+
+int cwc_compare(struct cwc *cwc)
+{
+	json_t *reply[8] = {0}, *all;
+	size_t i, count = 0;
+	struct cwc_table table;
+	struct cwc_text text = {0};
+	int status = 0;
+
+	for (i = 0; i < (size_t)cwc->n_operands && status == 0; i++) {
+		status = fetch(cwc, cwc->operand[i], &reply[i]);
+		count += status == 0;
+	}
+	if (status == 0 && cwc->json) {
+		all = json_array();
+		for (i = 0; i < count; i++) {
+			json_array_append_new(all,
+				json_pack("{s:s,s:O}", "id", cwc->operand[i], "report", json_object_get(reply[i], "report")));
+		}
+		status = cwc_print_json(cwc, json_pack("{s:o}", "reports", all));
+	} else if (status == 0) {
+		cwc_table_init(&table, count + 2);
+		table.elastic = 0;
+		cwc_table_column(&table, 0, "METRIC", CWC_LEFT);
+		cwc_table_column(&table, 1, "ORIGINAL", CWC_LEFT);
+		for (i = 0; i < count; i++) {
+			cwc_table_column(&table, i + 2, cwc->operand[i], CWC_LEFT);
+		}
+		for (i = 0; i < count; i++) {
+			compare_rows(&table, reply, count, i);
+		}
+		cwc_table_render(&table, &text, cwc->width, cwc->colour);
+		cwc_table_free(&table);
+		cwc_print(&text);
+	}
+	for (i = 0; i < count; i++) {
+		json_decref(reply[i]);
+	}
+	return status;
+}
