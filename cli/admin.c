@@ -22,11 +22,13 @@ static void list_plugins(const struct cwc *cwc, const json_t *plugins)
 	for (i = 0; i < table.columns; i++) {
 		cwc_table_column(&table, i, head[i], CWC_LEFT);
 	}
-	json_array_foreach(plugins, i, plugin) {
+	json_array_foreach(plugins, i, plugin)
+	{
 		const char *error = cwc_string(plugin, "error"), *id = cwc_string(plugin, "id");
 		struct cwc_text where = {0};
 
-		cwc_text_printf(&where, "%s%s%s", cwc_string(plugin, "file"), *error ? ": " : "", error);
+		cwc_text_printf(
+			&where, "%s%s%s", cwc_string(plugin, "file"), *error ? ": " : "", error);
 		cwc_table_add(&table, *id ? id : "-");
 		cwc_table_add(&table, cwc_string(plugin, "kind"));
 		cwc_table_add(&table, cwc_string(plugin, "version"));
@@ -54,7 +56,8 @@ static void add_option_rows(const struct cwc *cwc, const json_t *options, struct
 	for (j = 0; j < table.columns; j++) {
 		cwc_table_column(&table, j, head[j], CWC_LEFT);
 	}
-	json_array_foreach(options, i, option) {
+	json_array_foreach(options, i, option)
+	{
 		for (j = 0; j < table.columns; j++) {
 			cwc_table_add(&table, cwc_string(option, key[j]));
 		}
@@ -81,7 +84,8 @@ static void show_plugin(const struct cwc *cwc, const json_t *plugin)
 			cwc_table_add(&table, cwc_string(plugin, own[i]));
 		}
 	}
-	json_object_foreach((json_t *)details, key, value) {
+	json_object_foreach((json_t *)details, key, value)
+	{
 		if (json_is_string(value) && !json_object_get(plugin, key)) {
 			cwc_table_add_coloured(&table, key, CWC_DIM);
 			cwc_table_add(&table, json_string_value(value));
@@ -93,27 +97,43 @@ static void show_plugin(const struct cwc *cwc, const json_t *plugin)
 	cwc_print(&text);
 }
 
+/* The plugin with that id, or NULL. */
+static json_t *find_plugin(const json_t *plugins, const char *id)
+{
+	json_t *plugin;
+	size_t i;
+
+	json_array_foreach(plugins, i, plugin)
+	{
+		if (strcmp(cwc_string(plugin, "id"), id) == 0) {
+			return plugin;
+		}
+	}
+	return NULL;
+}
+
 static int no_plugin(const struct cwc *cwc, const json_t *plugins, const char *name)
 {
 	const char *names[64], *nearest;
 	const json_t *plugin;
 	size_t i, count = 0;
 
-	json_array_foreach(plugins, i, plugin) {
+	json_array_foreach(plugins, i, plugin)
+	{
 		if (*cwc_string(plugin, "id") && count < sizeof names / sizeof names[0]) {
 			names[count++] = cwc_string(plugin, "id");
 		}
 	}
 	nearest = cwb_nearest(name, names, count, sizeof names[0]);
-	return cwc_fail(cwc, CWC_BAD_INPUT, "NoSuchPlugin", NULL, "the daemon has no plugin \"%s\"%s%s%s", name,
-		nearest ? " (nearest: " : "", nearest ? nearest : "", nearest ? ")" : "");
+	return cwc_fail(cwc, CWC_BAD_INPUT, "NoSuchPlugin", NULL,
+		"the daemon has no plugin \"%s\"%s%s%s", name, nearest ? " (nearest: " : "",
+		nearest ? nearest : "", nearest ? ")" : "");
 }
 
 int cwc_plugins(struct cwc *cwc)
 {
-	const json_t *plugin, *plugins;
-	json_t *reply = NULL;
-	size_t i;
+	const json_t *plugins;
+	json_t *reply = NULL, *plugin;
 	int status, one = cwc->n_operands > 0;
 
 	if (one && (strcmp(cwc->operand[0], "show") != 0 || cwc->n_operands != 2)) {
@@ -132,15 +152,11 @@ int cwc_plugins(struct cwc *cwc)
 		json_decref(reply);
 		return CWC_DONE;
 	}
-	json_array_foreach(plugins, i, plugin) {
-		if (strcmp(cwc_string(plugin, "id"), cwc->operand[1]) == 0) {
-			break;
-		}
-	}
-	if (i == json_array_size(plugins)) {
+	plugin = find_plugin(plugins, cwc->operand[1]);
+	if (!plugin) {
 		status = no_plugin(cwc, plugins, cwc->operand[1]);
 	} else if (cwc->json) {
-		status = cwc_print_json(cwc, json_incref((json_t *)plugin));
+		status = cwc_print_json(cwc, json_incref(plugin));
 	} else {
 		show_plugin(cwc, plugin);
 	}
@@ -177,14 +193,16 @@ int cwc_reload(struct cwc *cwc)
 	if (cwc->json) {
 		return cwc_print_json(cwc, reply);
 	}
-	printf("reloaded: %" JSON_INTEGER_FORMAT " plugins\n", json_integer_value(json_object_get(reply, "plugins")));
+	printf("reloaded: %" JSON_INTEGER_FORMAT " plugins\n",
+		json_integer_value(json_object_get(reply, "plugins")));
 	json_decref(reply);
 	return CWC_DONE;
 }
 
 int cwc_drain(struct cwc *cwc)
 {
-	json_t *reply = NULL, *parameters = json_pack("{s:s*}", "reason", cwc_option_value(cwc, "reason", 0));
+	json_t *reply = NULL,
+	       *parameters = json_pack("{s:s*}", "reason", cwc_option_value(cwc, "reason", 0));
 	int status;
 
 	if (cwc_option_given(cwc, "stop")) {
@@ -198,7 +216,8 @@ int cwc_drain(struct cwc *cwc)
 		return cwc_print_json(cwc, reply);
 	}
 	printf("draining: %" JSON_INTEGER_FORMAT " running, %" JSON_INTEGER_FORMAT " queued\n",
-		json_integer_value(json_object_get(reply, "running")), json_integer_value(json_object_get(reply, "queued")));
+		json_integer_value(json_object_get(reply, "running")),
+		json_integer_value(json_object_get(reply, "queued")));
 	json_decref(reply);
 	return CWC_DONE;
 }
@@ -229,17 +248,19 @@ int cwc_version(struct cwc *cwc)
 		if (!cwc->json) {
 			printf("cwpctl %s\n", PACKAGE_VERSION);
 		}
-		status = cwc_call(cwc, cwc_jobs_socket(cwc), "org.varlink.service.GetInfo", NULL, &reply);
+		status = cwc_call(
+			cwc, cwc_jobs_socket(cwc), "org.varlink.service.GetInfo", NULL, &reply);
 		if (status) {
 			return status;
 		}
 	}
 	if (cwc->json) {
-		status = cwc_print_json(cwc,
-			json_pack("{s:s,s:O?}", "cwpctl", PACKAGE_VERSION, "cwpd", json_object_get(reply, "version")));
+		status = cwc_print_json(cwc, json_pack("{s:s,s:O?}", "cwpctl", PACKAGE_VERSION,
+						     "cwpd", json_object_get(reply, "version")));
 	} else if (reply) {
 		cwc_text_printf(&text, "cwpd ");
-		cwc_text_clean(&text, cwc_string(reply, "version"), strlen(cwc_string(reply, "version")), 0);
+		cwc_text_clean(&text, cwc_string(reply, "version"),
+			strlen(cwc_string(reply, "version")), 0);
 		cwc_text_add(&text, "\n", 1);
 		cwc_print(&text);
 	} else {

@@ -14,9 +14,9 @@
 #include "wire/client.h"
 
 #define SYSTEM_FOLDER "/run/cwp"
-#define ANSWER_MS 60000         /* a daemon that is alive answers within this */
-#define PLAN_MS (15 * 60000)    /* Submit waits for a worker that plans the job */
-#define RESTART_SECONDS 60      /* how long a stream waits for the daemon's successor */
+#define ANSWER_MS 60000      /* a daemon that is alive answers within this */
+#define PLAN_MS (15 * 60000) /* Submit waits for a worker that plans the job */
+#define RESTART_SECONDS 60   /* how long a stream waits for the daemon's successor */
 
 struct cwc_daemon {
 	const struct cwc *cwc;
@@ -31,14 +31,16 @@ const char *cwc_jobs_socket(const struct cwc *cwc)
 }
 
 /* Writes the folder's socket into path; 0, or -ENAMETOOLONG. */
-static int path_in(char *path, size_t size, const char *folder, const char *more, const char *socket)
+static int path_in(
+	char *path, size_t size, const char *folder, const char *more, const char *socket)
 {
 	int length = snprintf(path, size, "%s%s/%s", folder, more, socket);
 
 	return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
 }
 
-static int connect_at(struct cwc_daemon *daemon, const char *folder, const char *more, struct cwb_err *err)
+static int connect_at(
+	struct cwc_daemon *daemon, const char *folder, const char *more, struct cwb_err *err)
 {
 	if (path_in(daemon->path, sizeof daemon->path, folder, more, daemon->socket) < 0) {
 		return cwb_err_set(err, -ENAMETOOLONG, "%s: too long for a socket's path", folder);
@@ -74,12 +76,14 @@ static int report_no_daemon(const struct cwc_daemon *daemon, int code, const str
 	case -ECONNREFUSED:
 	case -ENOTDIR:
 		return cwc_fail(cwc, CWC_UNAVAILABLE, "NoDaemon", NULL,
-			"no daemon listens at %s; start cwpd, or name the folder of its sockets with --socket",
+			"no daemon listens at %s; start cwpd, or name the folder of its sockets "
+			"with --socket",
 			daemon->path);
 	case -EACCES:
 	case -EPERM:
 		return cwc_fail(cwc, CWC_DENIED, "Denied", NULL,
-			"%s: permission denied; members of the socket's group may connect", daemon->path);
+			"%s: permission denied; members of the socket's group may connect",
+			daemon->path);
 	case -ENAMETOOLONG:
 		return cwc_fail(cwc, CWC_USAGE, "Usage", NULL, "%s", err->message);
 	default:
@@ -130,17 +134,19 @@ static int is_lost(int code)
 static int report_broken(const struct cwc_daemon *daemon, int code, const struct cwb_err *err)
 {
 	if (code == -ETIMEDOUT) {
-		return cwc_fail(daemon->cwc, CWC_TRY_AGAIN, "Timeout", NULL, "the daemon at %s did not answer in time",
-			daemon->path);
+		return cwc_fail(daemon->cwc, CWC_TRY_AGAIN, "Timeout", NULL,
+			"the daemon at %s did not answer in time", daemon->path);
 	}
 	if (code == CWP_ELIMIT) {
 		return cwc_fail(daemon->cwc, CWC_BAD_INPUT, "TooLong", NULL, "%s", err->message);
 	}
 	if (is_lost(code)) {
 		return cwc_fail(daemon->cwc, CWC_UNAVAILABLE, "Lost", NULL,
-			"the daemon at %s closed the connection; cwpctl doctor may know why", daemon->path);
+			"the daemon at %s closed the connection; cwpctl doctor may know why",
+			daemon->path);
 	}
-	return cwc_fail(daemon->cwc, CWC_UNAVAILABLE, "Broken", NULL, "%s: %s", daemon->path, err->message);
+	return cwc_fail(
+		daemon->cwc, CWC_UNAVAILABLE, "Broken", NULL, "%s: %s", daemon->path, err->message);
 }
 
 /* Waits for a daemon at the same path, for seconds at most. */
@@ -166,17 +172,18 @@ static int reconnect(struct cwc_daemon *daemon, int seconds)
 	return report_no_daemon(daemon, status, &err);
 }
 
-static int exchange(struct cwc_daemon *daemon, const char *method, const json_t *parameters, json_t **ret_message,
-	struct cww_reply *ret_reply, struct cwb_err *err)
+static int exchange(struct cwc_daemon *daemon, const char *method, const json_t *parameters,
+	json_t **ret_message, struct cww_reply *ret_reply, struct cwb_err *err)
 {
 	int wait_ms = strcmp(method, CWC_JOBS ".Submit") == 0 ? PLAN_MS : ANSWER_MS;
 
-	return cww_client_call(daemon->client, method, parameters ? json_deep_copy(parameters) : NULL, wait_ms,
-		ret_message, ret_reply, err);
+	return cww_client_call(daemon->client, method,
+		parameters ? json_deep_copy(parameters) : NULL, wait_ms, ret_message, ret_reply,
+		err);
 }
 
-int cwc_daemon_try(struct cwc_daemon *daemon, const char *method, const json_t *parameters, char **ret_error,
-	json_t **ret)
+int cwc_daemon_try(struct cwc_daemon *daemon, const char *method, const json_t *parameters,
+	char **ret_error, json_t **ret)
 {
 	struct cwb_err err = {0};
 	struct cww_reply reply;
@@ -201,7 +208,8 @@ int cwc_daemon_try(struct cwc_daemon *daemon, const char *method, const json_t *
 		error = strdup(reply.error);
 		if (!error) {
 			json_decref(message);
-			return cwc_fail(daemon->cwc, CWC_TRY_AGAIN, "NoMemory", NULL, "out of memory");
+			return cwc_fail(
+				daemon->cwc, CWC_TRY_AGAIN, "NoMemory", NULL, "out of memory");
 		}
 	}
 	*ret_error = error;
@@ -229,7 +237,8 @@ int cwc_daemon_call(struct cwc_daemon *daemon, const char *method, json_t *param
 	return status;
 }
 
-int cwc_call(const struct cwc *cwc, const char *socket, const char *method, json_t *parameters, json_t **ret)
+int cwc_call(const struct cwc *cwc, const char *socket, const char *method, json_t *parameters,
+	json_t **ret)
 {
 	struct cwc_daemon *daemon;
 	int status = cwc_daemon_open(cwc, socket, &daemon);
@@ -269,7 +278,8 @@ static int left_ms(int64_t end_ms)
 	return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
-/* Reads replies until the stream ends. *ret_status is the exit code where it returns 0; a negative code otherwise. */
+/* Reads replies until the stream ends. *ret_status is the exit code where it returns 0; a negative
+ * code otherwise. */
 static int drain_stream(const struct stream *stream, int *ret_status, struct cwb_err *err)
 {
 	struct cww_reply reply;
@@ -278,7 +288,8 @@ static int drain_stream(const struct stream *stream, int *ret_status, struct cwb
 
 	for (;;) {
 		cwb_err_clear(err);
-		code = cww_client_receive(stream->daemon->client, left_ms(stream->end_ms), &message, &reply, err);
+		code = cww_client_receive(
+			stream->daemon->client, left_ms(stream->end_ms), &message, &reply, err);
 		if (code == -EINTR) {
 			continue;
 		}
@@ -286,7 +297,8 @@ static int drain_stream(const struct stream *stream, int *ret_status, struct cwb
 			return code;
 		}
 		if (reply.error) {
-			status = cwc_error_report(stream->daemon->cwc, reply.error, reply.parameters, NULL);
+			status = cwc_error_report(
+				stream->daemon->cwc, reply.error, reply.parameters, NULL);
 		} else {
 			status = stream->each(stream->context, reply.parameters, !reply.continues);
 			if (status < 0 && !reply.continues) {
@@ -301,17 +313,18 @@ static int drain_stream(const struct stream *stream, int *ret_status, struct cwb
 	}
 }
 
-int cwc_daemon_stream(struct cwc_daemon *daemon, const char *method, const json_t *parameters, int64_t seconds,
-	int (*each)(void *context, const json_t *reply, int last), void *context)
+int cwc_daemon_stream(struct cwc_daemon *daemon, const char *method, const json_t *parameters,
+	int64_t seconds, int (*each)(void *context, const json_t *reply, int last), void *context)
 {
-	struct stream stream = {daemon, seconds < 0 ? -1 : now_ms() + seconds * 1000, each, context};
+	struct stream stream = {
+		daemon, seconds < 0 ? -1 : now_ms() + seconds * 1000, each, context};
 	struct cwb_err err = {0};
 	int code, status;
 
 	for (;;) {
 		cwb_err_clear(&err);
-		code = cww_client_send(daemon->client, method, parameters ? json_deep_copy(parameters) : NULL, CWW_CALL_MORE,
-			&err);
+		code = cww_client_send(daemon->client, method,
+			parameters ? json_deep_copy(parameters) : NULL, CWW_CALL_MORE, &err);
 		if (code == 0) {
 			code = drain_stream(&stream, &status, &err);
 		}
@@ -319,12 +332,14 @@ int cwc_daemon_stream(struct cwc_daemon *daemon, const char *method, const json_
 			return status;
 		}
 		if (code == -ETIMEDOUT) {
-			return cwc_fail(daemon->cwc, CWC_TRY_AGAIN, "Timeout", NULL, "the time is over; the jobs go on");
+			return cwc_fail(daemon->cwc, CWC_TRY_AGAIN, "Timeout", NULL,
+				"the time is over; the jobs go on");
 		}
 		if (!is_lost(code)) {
 			return report_broken(daemon, code, &err);
 		}
-		fprintf(stderr, "%scwpctl: the daemon went away; waiting for it\n", daemon->cwc->terminal ? "\r" : "");
+		fprintf(stderr, "%scwpctl: the daemon went away; waiting for it\n",
+			daemon->cwc->terminal ? "\r" : "");
 		status = reconnect(daemon, RESTART_SECONDS);
 		if (status) {
 			return status;

@@ -16,7 +16,9 @@
 
 static enum cwc_colour colour_of(const char *result)
 {
-	return strcmp(result, "good") == 0 ? CWC_GREEN : strcmp(result, "warning") == 0 ? CWC_YELLOW : CWC_RED;
+	return strcmp(result, "good") == 0      ? CWC_GREEN
+	       : strcmp(result, "warning") == 0 ? CWC_YELLOW
+						: CWC_RED;
 }
 
 static void print_checks(const struct cwc *cwc, const json_t *checks)
@@ -27,8 +29,10 @@ static void print_checks(const struct cwc *cwc, const json_t *checks)
 	size_t i;
 
 	cwc_table_init(&table, 3);
-	json_array_foreach(checks, i, check) {
-		const char *result = cwc_string(check, "result"), *remedy = cwc_string(check, "remedy");
+	json_array_foreach(checks, i, check)
+	{
+		const char *result = cwc_string(check, "result"),
+			   *remedy = cwc_string(check, "remedy");
 
 		cwc_table_add_coloured(&table, result, colour_of(result));
 		cwc_table_add(&table, cwc_string(check, "name"));
@@ -53,7 +57,8 @@ static int any_bad(const json_t *checks)
 	const json_t *check;
 	size_t i;
 
-	json_array_foreach(checks, i, check) {
+	json_array_foreach(checks, i, check)
+	{
 		if (strcmp(cwc_string(check, "result"), "bad") == 0) {
 			return 1;
 		}
@@ -62,7 +67,8 @@ static int any_bad(const json_t *checks)
 }
 
 /* Adds what a call answers; where it fails, its error's name instead. */
-static int add_answer(struct cwc *cwc, json_t *bundle, const char *key, const char *socket, const char *method)
+static int add_answer(
+	struct cwc *cwc, json_t *bundle, const char *key, const char *socket, const char *method)
 {
 	struct cwc_daemon *daemon;
 	char *error = NULL;
@@ -82,7 +88,8 @@ static int add_answer(struct cwc *cwc, json_t *bundle, const char *key, const ch
 	return status;
 }
 
-/* Writes the bundle: versions, checks, plugins, jobs, counters. No weights, no texts, no environment. */
+/* Writes the bundle: versions, checks, plugins, jobs, counters. No weights, no texts, no
+ * environment. */
 static int write_bundle(struct cwc *cwc, const json_t *checks)
 {
 	json_t *bundle = json_pack("{s:s,s:O}", "cwpctl", PACKAGE_VERSION, "doctor", checks);
@@ -94,7 +101,8 @@ static int write_bundle(struct cwc *cwc, const json_t *checks)
 
 	if (uname(&system) == 0) {
 		json_object_set_new(bundle, "system",
-			json_pack("{s:s,s:s,s:s}", "kernel", system.sysname, "release", system.release, "machine", system.machine));
+			json_pack("{s:s,s:s,s:s}", "kernel", system.sysname, "release",
+				system.release, "machine", system.machine));
 	}
 	status = add_answer(cwc, bundle, "info", CWC_ADMIN, "org.varlink.service.GetInfo");
 	if (status == 0) {
@@ -112,7 +120,8 @@ static int write_bundle(struct cwc *cwc, const json_t *checks)
 		/* For the user's eyes first: the names of models and jobs are in it. */
 		fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 		if (fd < 0 || json_dumpfd(bundle, fd, JSON_INDENT(1)) < 0 || close(fd) < 0) {
-			status = cwc_fail(cwc, CWC_BAD_INPUT, "NoFile", NULL, "%s: %s", path, strerror(errno));
+			status = cwc_fail(cwc, CWC_BAD_INPUT, "NoFile", NULL, "%s: %s", path,
+				strerror(errno));
 		} else {
 			fprintf(stderr, "cwpctl: wrote %s; read it before you send it\n", path);
 		}

@@ -19,24 +19,33 @@ static const struct known known[] = {
 	{"org.cwpd.Jobs.QueueFull", CWC_TRY_AGAIN, "the queue is full: {reason}"},
 	{"org.cwpd.Jobs.Draining", CWC_UNAVAILABLE, "the daemon accepts no jobs: {reason}"},
 	{"org.cwpd.Jobs.PathNotAllowed", CWC_DENIED, "{field}: {path}: {reason}"},
-	{"org.cwpd.Jobs.NotOwner", CWC_DENIED, "job {id} belongs to {owner}; its owner may do this, or cwpctl --admin"},
+	{"org.cwpd.Jobs.NotOwner", CWC_DENIED,
+		"job {id} belongs to {owner}; its owner may do this, or cwpctl --admin"},
 	{"org.cwpd.Jobs.PluginUnknown", CWC_BAD_INPUT,
-		"the daemon has no plugin \"{plugin}\" (nearest: {nearest}); cwpctl plugins lists them"},
-	{"org.cwpd.Jobs.KeyReused", CWC_BAD_INPUT, "key {key} was used for job {id}, which is another one"},
+		"the daemon has no plugin \"{plugin}\" (nearest: {nearest}); cwpctl plugins lists "
+		"them"},
+	{"org.cwpd.Jobs.KeyReused", CWC_BAD_INPUT,
+		"key {key} was used for job {id}, which is another one"},
 	{"org.cwpd.Jobs.PlanFailed", CWC_TRY_AGAIN, "planning the job failed: {reason}"},
 	{"org.cwpd.Jobs.NoReport", CWC_BAD_INPUT, "job {id} has no report: {reason}"},
 	{"org.cwpd.Jobs.TooManyConnections", CWC_TRY_AGAIN, "too many connections (limit {limit})"},
-	{"org.cwpd.Jobs.Internal", CWC_TRY_AGAIN, "the daemon failed: {reason}; its own log says more"},
+	{"org.cwpd.Jobs.Internal", CWC_TRY_AGAIN,
+		"the daemon failed: {reason}; its own log says more"},
 	{"org.cwpd.Jobs.BadMessage", CWC_BAD_INPUT, "the daemon refused the message: {reason}"},
 	{"org.cwpd.Admin.Busy", CWC_TRY_AGAIN, "another reload is under way"},
-	{"org.varlink.service.PermissionDenied", CWC_DENIED, "the daemon does not permit this on this socket"},
-	{"org.varlink.service.InvalidParameter", CWC_BAD_INPUT, "the daemon does not accept the parameter {parameter}"},
+	{"org.varlink.service.PermissionDenied", CWC_DENIED,
+		"the daemon does not permit this on this socket"},
+	{"org.varlink.service.InvalidParameter", CWC_BAD_INPUT,
+		"the daemon does not accept the parameter {parameter}"},
 	{"org.varlink.service.MethodNotFound", CWC_UNAVAILABLE,
 		"the daemon has no {method}; is it older than this cwpctl? See cwpctl version"},
-	{"org.varlink.service.MethodNotImplemented", CWC_UNAVAILABLE, "the daemon was built without {method}"},
+	{"org.varlink.service.MethodNotImplemented", CWC_UNAVAILABLE,
+		"the daemon was built without {method}"},
 	{"org.varlink.service.InterfaceNotFound", CWC_UNAVAILABLE,
-		"the socket does not serve {interface}; is it older than this cwpctl? See cwpctl version"},
-	{"org.varlink.service.ExpectedMore", CWC_UNAVAILABLE, "the daemon wanted to stream its answer"},
+		"the socket does not serve {interface}; is it older than this cwpctl? See cwpctl "
+		"version"},
+	{"org.varlink.service.ExpectedMore", CWC_UNAVAILABLE,
+		"the daemon wanted to stream its answer"},
 };
 
 static void add_value(struct cwc_text *text, const json_t *value)
@@ -80,11 +89,13 @@ static const char *string_of(const json_t *parameters, const char *key)
 }
 
 /* file:line:column: field: reason (nearest: name), as a compiler writes it. */
-static int report_place(const struct cwc *cwc, const char *error, const json_t *parameters, const char *file, int exit)
+static int report_place(const struct cwc *cwc, const char *error, const json_t *parameters,
+	const char *file, int exit)
 {
 	json_int_t line = json_integer_value(json_object_get(parameters, "line"));
 	json_int_t column = json_integer_value(json_object_get(parameters, "column"));
-	const char *path = string_of(parameters, "path"), *nearest = string_of(parameters, "nearest");
+	const char *path = string_of(parameters, "path"),
+		   *nearest = string_of(parameters, "nearest");
 	struct cwc_text text = {0};
 	int status;
 
@@ -109,7 +120,8 @@ static int report_place(const struct cwc *cwc, const char *error, const json_t *
 	return status;
 }
 
-int cwc_error_report(const struct cwc *cwc, const char *error, const json_t *parameters, const char *file)
+int cwc_error_report(
+	const struct cwc *cwc, const char *error, const json_t *parameters, const char *file)
 {
 	struct cwc_text text = {0};
 	int status = CWC_FAILED;
@@ -119,7 +131,8 @@ int cwc_error_report(const struct cwc *cwc, const char *error, const json_t *par
 		return report_place(cwc, error, parameters, file ? file : "job", CWC_BAD_INPUT);
 	}
 	if (strcmp(error, "org.cwpd.Admin.ConfigInvalid") == 0) {
-		return report_place(cwc, error, parameters, string_of(parameters, "file"), CWC_CONFIG);
+		return report_place(
+			cwc, error, parameters, string_of(parameters, "file"), CWC_CONFIG);
 	}
 	for (i = 0; i < sizeof known / sizeof known[0]; i++) {
 		if (strcmp(known[i].name, error) == 0) {
@@ -137,8 +150,8 @@ int cwc_error_report(const struct cwc *cwc, const char *error, const json_t *par
 		free(facts);
 		status = CWC_UNAVAILABLE;
 	}
-	status = cwc_fail(cwc, status, error, parameters, "%s%s%s", file ? file : "", file ? ": " : "",
-		cwc_text_get(&text));
+	status = cwc_fail(cwc, status, error, parameters, "%s%s%s", file ? file : "",
+		file ? ": " : "", cwc_text_get(&text));
 	cwc_text_free(&text);
 	return status;
 }

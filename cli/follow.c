@@ -12,16 +12,17 @@
 #include "cli/bar.h"
 #include "cli/state.h"
 
-#define PLAIN_SECONDS 10 /* between two plain lines about the same stage, by the events' own time */
+#define PLAIN_SECONDS 10 /* between two plain lines about the same stage, by the events' own time  \
+			  */
 
 struct watch {
 	struct cwc *cwc;
 	const char *id;
-	json_t *parameters;  /* of Follow: its cursor moves on */
-	char stage[48];      /* that the last line was about */
-	double printed;      /* time of the event behind the last plain line */
-	int bar_open;        /* the bar's line is not ended yet */
-	char state[24];      /* the last one heard of */
+	json_t *parameters; /* of Follow: its cursor moves on */
+	char stage[48];     /* that the last line was about */
+	double printed;     /* time of the event behind the last plain line */
+	int bar_open;       /* the bar's line is not ended yet */
+	char state[24];     /* the last one heard of */
 	char *reason;
 	int64_t attempt;
 };
@@ -53,7 +54,8 @@ static void say(struct watch *watch, const char *what, const char *reason, enum 
 static void draw_bar(struct watch *watch, const struct cwc_progress *progress)
 {
 	struct cwc_text text = {0};
-	/* The size may change while we watch; the last column stays free, or some terminals wrap. */
+	/* The size may change while we watch; the last column stays free, or some terminals wrap.
+	 */
 	size_t width = cwc_terminal_width(STDOUT_FILENO);
 
 	if (watch->bar_open && strcmp(watch->stage, progress->stage) != 0) {
@@ -130,11 +132,13 @@ static void on_attempt(struct watch *watch, const json_t *event)
 static int on_event(void *context, const json_t *reply, int last)
 {
 	struct watch *watch = context;
-	const json_t *event = json_object_get(reply, "event"), *cursor = json_object_get(event, "cursor");
+	const json_t *event = json_object_get(reply, "event"),
+		     *cursor = json_object_get(event, "cursor");
 	const char *kind = cwc_string(event, "kind"), *state = cwc_string(event, "state");
 
 	if (json_is_integer(cursor)) {
-		json_object_set_new(watch->parameters, "cursor", json_integer(json_integer_value(cursor)));
+		json_object_set_new(
+			watch->parameters, "cursor", json_integer(json_integer_value(cursor)));
 	}
 	if (strcmp(kind, "progress") == 0) {
 		on_progress(watch, event);
@@ -150,7 +154,8 @@ static int on_event(void *context, const json_t *reply, int last)
 	return last ? CWC_DONE : -1;
 }
 
-/* What a person wants to know at the end: how long it took and where the output is, or why there is none. */
+/* What a person wants to know at the end: how long it took and where the output is, or why there is
+ * none. */
 static void print_end(struct watch *watch, struct cwc_daemon *daemon)
 {
 	json_t *reply = NULL, *job, *parameters = json_pack("{s:s}", "id", watch->id);
@@ -158,19 +163,23 @@ static void print_end(struct watch *watch, struct cwc_daemon *daemon)
 	struct cwc_text text = {0};
 	double seconds;
 
-	if (cwc_daemon_try(daemon, CWC_JOBS ".Describe", parameters, &error, &reply) == 0 && !error) {
+	if (cwc_daemon_try(daemon, CWC_JOBS ".Describe", parameters, &error, &reply) == 0 &&
+		!error) {
 		job = json_object_get(reply, "job");
-		seconds = json_number_value(json_object_get(job, "ended")) - json_number_value(json_object_get(job, "started"));
+		seconds = json_number_value(json_object_get(job, "ended")) -
+			  json_number_value(json_object_get(job, "started"));
 		if (cwc_state_exit(watch->state) == CWC_DONE) {
 			cwc_text_printf(&text, "in ");
 			cwc_text_duration(&text, seconds);
 			cwc_text_printf(&text, ", output %s", cwc_string(job, "output"));
 		} else if (json_is_object(json_object_get(job, "error"))) {
-			cwc_text_printf(&text, "%s", cwc_string(json_object_get(job, "error"), "message"));
+			cwc_text_printf(
+				&text, "%s", cwc_string(json_object_get(job, "error"), "message"));
 		}
 	}
 	reason = text.length ? text.data : watch->reason;
-	say(watch, *watch->state ? watch->state : "no end was reported", reason, cwc_state_colour(watch->state));
+	say(watch, *watch->state ? watch->state : "no end was reported", reason,
+		cwc_state_colour(watch->state));
 	cwc_text_free(&text);
 	json_decref(parameters);
 	json_decref(reply);
@@ -179,15 +188,19 @@ static void print_end(struct watch *watch, struct cwc_daemon *daemon)
 
 int cwc_follow_job(struct cwc *cwc, struct cwc_daemon *daemon, const char *id)
 {
-	struct watch watch = {.cwc = cwc, .id = id, .printed = -HUGE_VAL, .parameters = json_pack("{s:s}", "id", id)};
+	struct watch watch = {.cwc = cwc,
+		.id = id,
+		.printed = -HUGE_VAL,
+		.parameters = json_pack("{s:s}", "id", id)};
 	int status, end;
 
-	status = cwc_daemon_stream(daemon, CWC_JOBS ".Follow", watch.parameters, -1, on_event, &watch);
+	status = cwc_daemon_stream(
+		daemon, CWC_JOBS ".Follow", watch.parameters, -1, on_event, &watch);
 	if (status == CWC_DONE) {
 		end = cwc_state_exit(watch.state);
 		if (cwc->json) {
-			status = cwc_print_json(
-				cwc, json_pack("{s:s,s:s,s:s?}", "id", id, "state", watch.state, "reason", watch.reason));
+			status = cwc_print_json(cwc, json_pack("{s:s,s:s,s:s?}", "id", id, "state",
+							     watch.state, "reason", watch.reason));
 		} else {
 			print_end(&watch, daemon);
 		}
@@ -236,7 +249,8 @@ static void forget_id(json_t *ids, const char *id)
 static int on_ended(void *context, const json_t *reply, int last)
 {
 	struct waiting *waiting = context;
-	const char *id = cwc_string(reply, "id"), *state = cwc_string(reply, "state"), *reason = cwc_string(reply, "reason");
+	const char *id = cwc_string(reply, "id"), *state = cwc_string(reply, "state"),
+		   *reason = cwc_string(reply, "reason");
 	struct watch watch = {.cwc = waiting->cwc, .id = id};
 	int exit = cwc_state_exit(state);
 
@@ -246,8 +260,8 @@ static int on_ended(void *context, const json_t *reply, int last)
 		waiting->worst = exit;
 	}
 	forget_id(waiting->left, id);
-	json_array_append_new(waiting->ended,
-		json_pack("{s:s,s:s,s:s?}", "id", id, "state", state, "reason", *reason ? reason : NULL));
+	json_array_append_new(waiting->ended, json_pack("{s:s,s:s,s:s?}", "id", id, "state", state,
+						      "reason", *reason ? reason : NULL));
 	if (!waiting->cwc->json && !cwc_option_given(waiting->cwc, "quiet")) {
 		say(&watch, state, reason, cwc_state_colour(state));
 	}
@@ -275,7 +289,8 @@ int cwc_wait(struct cwc *cwc)
 	}
 	if (status == 0) {
 		parameters = json_pack("{s:O}", "ids", waiting.left);
-		status = cwc_daemon_stream(daemon, CWC_JOBS ".Wait", parameters, seconds, on_ended, &waiting);
+		status = cwc_daemon_stream(
+			daemon, CWC_JOBS ".Wait", parameters, seconds, on_ended, &waiting);
 	}
 	if (status == 0 && cwc->json) {
 		status = cwc_print_json(cwc, json_pack("{s:O}", "jobs", waiting.ended));
@@ -295,12 +310,14 @@ struct feed {
 static int print_event(void *context, const json_t *reply, int last)
 {
 	struct feed *feed = context;
-	const json_t *event = json_object_get(reply, "event"), *cursor = json_object_get(event, "cursor");
+	const json_t *event = json_object_get(reply, "event"),
+		     *cursor = json_object_get(event, "cursor");
 	struct cwc_text text = {0}, line = {0};
 	struct cwc_progress progress;
 
 	if (json_is_integer(cursor)) {
-		json_object_set_new(feed->parameters, "cursor", json_integer(json_integer_value(cursor)));
+		json_object_set_new(
+			feed->parameters, "cursor", json_integer(json_integer_value(cursor)));
 	}
 	if (feed->cwc->json) {
 		json_dumpf(event, stdout, JSON_COMPACT | JSON_REAL_PRECISION(17));
@@ -347,7 +364,8 @@ int cwc_events(struct cwc *cwc)
 		status = cwc_daemon_open(cwc, cwc_jobs_socket(cwc), &daemon);
 	}
 	if (status == 0) {
-		status = cwc_daemon_stream(daemon, CWC_JOBS ".Follow", feed.parameters, -1, print_event, &feed);
+		status = cwc_daemon_stream(
+			daemon, CWC_JOBS ".Follow", feed.parameters, -1, print_event, &feed);
 	}
 	cwc_daemon_close(daemon);
 	json_decref(feed.parameters);

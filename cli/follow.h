@@ -5,5 +5,6 @@
 
 #include "cli/daemon.h"
 
-/* Prints progress and the end; with --json only the end, {"id", "state", "reason"}. Returns the job's exit code. */
+/* Prints progress and the end; with --json only the end, {"id", "state", "reason"}. Returns the
+ * job's exit code. */
 int cwc_follow_job(struct cwc *cwc, struct cwc_daemon *daemon, const char *id);

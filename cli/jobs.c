@@ -19,7 +19,8 @@ static int add_page(void *context, const json_t *reply, int last)
 	struct pages *pages = context;
 
 	(void)last;
-	return json_array_extend(pages->jobs, json_object_get(reply, "jobs")) < 0 ? CWC_TRY_AGAIN : -1;
+	return json_array_extend(pages->jobs, json_object_get(reply, "jobs")) < 0 ? CWC_TRY_AGAIN
+										  : -1;
 }
 
 static int asked_states(const struct cwc *cwc, json_t **ret)
@@ -33,8 +34,9 @@ static int asked_states(const struct cwc *cwc, json_t **ret)
 			const char *nearest = cwc_state_nearest(state);
 
 			json_decref(states);
-			return cwc_usage_error(cwc, "--state: no state is called \"%s\"%s%s%s", state, nearest ? " (nearest: " : "",
-				nearest ? nearest : "", nearest ? ")" : "");
+			return cwc_usage_error(cwc, "--state: no state is called \"%s\"%s%s%s",
+				state, nearest ? " (nearest: " : "", nearest ? nearest : "",
+				nearest ? ")" : "");
 		}
 		json_array_append_new(states, json_string(state));
 	}
@@ -59,7 +61,8 @@ static void add_progress(struct cwc_table *table, const json_t *job)
 
 static void print_jobs(const struct cwc *cwc, const json_t *jobs)
 {
-	static const char *const head[] = {"ID", "STATE", "STAGE", "DONE", "PRIO", "OWNER", "SUBMITTED", "NAME"};
+	static const char *const head[] = {
+		"ID", "STATE", "STAGE", "DONE", "PRIO", "OWNER", "SUBMITTED", "NAME"};
 	struct cwc_table table;
 	struct cwc_text text = {0};
 	const json_t *job;
@@ -69,14 +72,16 @@ static void print_jobs(const struct cwc *cwc, const json_t *jobs)
 	for (i = 0; i < table.columns; i++) {
 		cwc_table_column(&table, i, head[i], i == 3 || i == 4 ? CWC_RIGHT : CWC_LEFT);
 	}
-	json_array_foreach(jobs, i, job) {
+	json_array_foreach(jobs, i, job)
+	{
 		const char *state = cwc_string(job, "state");
 
 		cwc_table_add(&table, cwc_string(job, "id"));
 		cwc_table_add_coloured(&table, state, cwc_state_colour(state));
 		cwc_table_add(&table, cwc_string(job, "stage"));
 		add_progress(&table, job);
-		cwc_table_addf(&table, "%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(job, "priority")));
+		cwc_table_addf(&table, "%" JSON_INTEGER_FORMAT,
+			json_integer_value(json_object_get(job, "priority")));
 		cwc_table_add(&table, cwc_string(job, "owner"));
 		cwc_text_time(&text, json_number_value(json_object_get(job, "submitted")));
 		cwc_table_add(&table, cwc_text_get(&text));
@@ -94,7 +99,8 @@ static void print_ids(const json_t *jobs)
 	const json_t *job;
 	size_t i;
 
-	json_array_foreach(jobs, i, job) {
+	json_array_foreach(jobs, i, job)
+	{
 		const char *id = cwc_string(job, "id");
 
 		cwc_text_clean(&text, id, strlen(id), 0);
@@ -117,7 +123,8 @@ int cwc_list(struct cwc *cwc)
 	if (status == 0) {
 		parameters = json_pack("{s:o*}", "states", states);
 		states = NULL;
-		status = cwc_daemon_stream(daemon, CWC_JOBS ".List", parameters, -1, add_page, &pages);
+		status = cwc_daemon_stream(
+			daemon, CWC_JOBS ".List", parameters, -1, add_page, &pages);
 	}
 	if (status == 0 && cwc->json) {
 		status = cwc_print_json(cwc, json_pack("{s:O}", "jobs", pages.jobs));
@@ -161,12 +168,14 @@ static void row_resources(struct cwc_table *table, const json_t *resources)
 
 	value = json_integer_value(json_object_get(resources, "threads"));
 	if (value > 0) {
-		cwc_text_printf(&text, "%" JSON_INTEGER_FORMAT " thread%s", value, value == 1 ? "" : "s");
+		cwc_text_printf(
+			&text, "%" JSON_INTEGER_FORMAT " thread%s", value, value == 1 ? "" : "s");
 	}
 	for (i = 0; i < sizeof size / sizeof size[0]; i++) {
 		value = json_integer_value(json_object_get(resources, size[i]));
 		if (value > 0) {
-			cwc_text_printf(&text, "%s%s ", text.length ? ", " : "", i == 1 ? "GPU memory" : size[i]);
+			cwc_text_printf(&text, "%s%s ", text.length ? ", " : "",
+				i == 1 ? "GPU memory" : size[i]);
 			cwc_text_size(&text, (uint64_t)value);
 		}
 	}
@@ -185,8 +194,10 @@ static void row_attempts(struct cwc_table *table, const json_t *attempts)
 	const json_t *attempt;
 	size_t i;
 
-	json_array_foreach(attempts, i, attempt) {
-		const json_t *started = json_object_get(attempt, "started"), *ended = json_object_get(attempt, "ended");
+	json_array_foreach(attempts, i, attempt)
+	{
+		const json_t *started = json_object_get(attempt, "started"),
+			     *ended = json_object_get(attempt, "ended");
 		const char *reason = cwc_string(attempt, "reason");
 
 		text.length = 0;
@@ -194,7 +205,8 @@ static void row_attempts(struct cwc_table *table, const json_t *attempts)
 		cwc_text_time(&text, json_number_value(started));
 		if (json_is_number(ended)) {
 			cwc_text_printf(&text, ", ");
-			cwc_text_duration(&text, json_number_value(ended) - json_number_value(started));
+			cwc_text_duration(
+				&text, json_number_value(ended) - json_number_value(started));
 		}
 		if (json_integer_value(json_object_get(attempt, "signal")) > 0) {
 			cwc_text_printf(&text, ", signal %" JSON_INTEGER_FORMAT,
@@ -214,7 +226,8 @@ static void row_strings(struct cwc_table *table, const char *name, const json_t 
 	const json_t *string;
 	size_t i;
 
-	json_array_foreach(strings, i, string) {
+	json_array_foreach(strings, i, string)
+	{
 		cwc_table_add_coloured(table, i == 0 ? name : "", CWC_DIM);
 		cwc_table_add(table, json_string_value(string));
 	}
@@ -261,7 +274,8 @@ static void print_job(const struct cwc *cwc, const json_t *job)
 	row_time(&table, "started", json_object_get(job, "started"));
 	row_time(&table, "ended", json_object_get(job, "ended"));
 	text.length = 0;
-	cwc_text_printf(&text, "%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(job, "priority")));
+	cwc_text_printf(&text, "%" JSON_INTEGER_FORMAT,
+		json_integer_value(json_object_get(job, "priority")));
 	row(&table, "priority", cwc_text_get(&text));
 	row_strings(&table, "after", json_object_get(job, "after"));
 	row(&table, "model", cwc_string(job, "model"));
@@ -280,7 +294,8 @@ int cwc_show(struct cwc *cwc)
 	json_t *reply = NULL;
 	int status;
 
-	status = cwc_call(cwc, cwc_jobs_socket(cwc), CWC_JOBS ".Describe", json_pack("{s:s}", "id", cwc->operand[0]), &reply);
+	status = cwc_call(cwc, cwc_jobs_socket(cwc), CWC_JOBS ".Describe",
+		json_pack("{s:s}", "id", cwc->operand[0]), &reply);
 	if (status) {
 		return status;
 	}
@@ -301,7 +316,8 @@ int cwc_explain(struct cwc *cwc)
 	size_t i;
 	int status;
 
-	status = cwc_call(cwc, cwc_jobs_socket(cwc), CWC_JOBS ".Explain", json_pack("{s:s}", "id", cwc->operand[0]), &reply);
+	status = cwc_call(cwc, cwc_jobs_socket(cwc), CWC_JOBS ".Explain",
+		json_pack("{s:s}", "id", cwc->operand[0]), &reply);
 	if (status) {
 		return status;
 	}
@@ -312,7 +328,8 @@ int cwc_explain(struct cwc *cwc)
 	cwc_text_printf(&text, "%s: %s", cwc->operand[0], cwc_string(reply, "state"));
 	cwc_text_clean(&clean, cwc_text_get(&text), text.length, 0);
 	cwc_text_add(&clean, "\n", 1);
-	json_array_foreach(json_object_get(reply, "reasons"), i, reason) {
+	json_array_foreach(json_object_get(reply, "reasons"), i, reason)
+	{
 		cwc_text_add(&clean, "- ", 2);
 		cwc_text_clean(&clean, json_string_value(reason), json_string_length(reason), 0);
 		cwc_text_add(&clean, "\n", 1);

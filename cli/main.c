@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* cwpctl: speaks the control protocol for people and scripts, and knows nothing that the protocol does not say. */
+/* cwpctl: speaks the control protocol for people and scripts, and knows nothing that the protocol
+ * does not say. */
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,8 @@ static int may_colour(const struct cwc *cwc)
 {
 	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
 
-	return cwc->terminal && !cwc_option_given(cwc, "no-color") && !(no && *no) && term && strcmp(term, "dumb") != 0;
+	return cwc->terminal && !cwc_option_given(cwc, "no-color") && !(no && *no) && term &&
+	       strcmp(term, "dumb") != 0;
 }
 
 int main(int argc, char **argv)
@@ -23,7 +25,8 @@ int main(int argc, char **argv)
 	const char *folder;
 	int status;
 
-	/* Widths of characters: what we print is UTF-8 whatever the locale, the rest stays the C locale's. */
+	/* Widths of characters: what we print is UTF-8 whatever the locale, the rest stays the C
+	 * locale's. */
 	if (!setlocale(LC_CTYPE, "C.UTF-8")) {
 		(void)setlocale(LC_CTYPE, "");
 	}

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* What cwpctl says: results on standard output, errors on standard error, and each as JSON where asked for. */
+/* What cwpctl says: results on standard output, errors on standard error, and each as JSON where
+ * asked for. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,10 +49,12 @@ void cwc_print(struct cwc_text *text)
 
 static int has_place(const char *name)
 {
-	return strcmp(name, "org.cwpd.Jobs.JobInvalid") == 0 || strcmp(name, "org.cwpd.Admin.ConfigInvalid") == 0;
+	return strcmp(name, "org.cwpd.Jobs.JobInvalid") == 0 ||
+	       strcmp(name, "org.cwpd.Admin.ConfigInvalid") == 0;
 }
 
-int cwc_fail(const struct cwc *cwc, int exit, const char *name, const json_t *parameters, const char *format, ...)
+int cwc_fail(const struct cwc *cwc, int exit, const char *name, const json_t *parameters,
+	const char *format, ...)
 {
 	struct cwc_text text = {0};
 	char *message = NULL;
@@ -67,12 +70,13 @@ int cwc_fail(const struct cwc *cwc, int exit, const char *name, const json_t *pa
 	}
 	cwc_text_clean(&text, message, (size_t)length, 0);
 	(void)fflush(stdout);
-	/* A job file's error begins with its place, as a compiler's does, so that editors find it. */
+	/* A job file's error begins with its place, as a compiler's does, so that editors find it.
+	 */
 	fprintf(stderr, "%s%s\n", has_place(name) ? "" : "cwpctl: ", cwc_text_get(&text));
 	if (cwc->json) {
-		(void)cwc_print_json(cwc,
-			json_pack("{s:{s:s,s:s,s:i,s:O?}}", "error", "name", name, "message", cwc_text_get(&text), "exit", exit,
-				"parameters", parameters));
+		(void)cwc_print_json(
+			cwc, json_pack("{s:{s:s,s:s,s:i,s:O?}}", "error", "name", name, "message",
+				     cwc_text_get(&text), "exit", exit, "parameters", parameters));
 	}
 	cwc_text_free(&text);
 	free(message);

@@ -11,13 +11,14 @@
 
 #define REPORT_MAX ((size_t)64 << 20)
 
-/* Asks for a job's report. A report too long for a message is read from its file. *ret is the daemon's answer with
- * "report" in it. */
+/* Asks for a job's report. A report too long for a message is read from its file. *ret is the
+ * daemon's answer with "report" in it. */
 static int fetch(struct cwc *cwc, const char *id, json_t **ret)
 {
 	json_t *reply = NULL, *report = NULL;
 	struct cwb_err err = {0};
-	int status = cwc_call(cwc, cwc_jobs_socket(cwc), CWC_JOBS ".Report", json_pack("{s:s}", "id", id), &reply);
+	int status = cwc_call(cwc, cwc_jobs_socket(cwc), CWC_JOBS ".Report",
+		json_pack("{s:s}", "id", id), &reply);
 
 	if (status) {
 		return status;
@@ -26,7 +27,8 @@ static int fetch(struct cwc *cwc, const char *id, json_t **ret)
 		const char *path = cwc_string(reply, "path");
 
 		if (cwb_json_load_file(path, REPORT_MAX, CWB_JSON_DEPTH, &report, &err) < 0) {
-			status = cwc_fail(cwc, cwb_err_exit(err.code), "NoReport", NULL, "%s", err.message);
+			status = cwc_fail(
+				cwc, cwb_err_exit(err.code), "NoReport", NULL, "%s", err.message);
 			json_decref(reply);
 			return status;
 		}
@@ -40,7 +42,8 @@ static int fetch(struct cwc *cwc, const char *id, json_t **ret)
 static void add_measure(struct cwc_table *table, const json_t *measure, enum cwc_colour colour)
 {
 	const json_t *value = json_object_get(measure, "value");
-	const json_t *low = json_object_get(measure, "low"), *high = json_object_get(measure, "high");
+	const json_t *low = json_object_get(measure, "low"),
+		     *high = json_object_get(measure, "high");
 	struct cwc_text text = {0};
 
 	if (!json_is_number(value)) {
@@ -75,9 +78,11 @@ static void print_evaluation(const json_t *evaluation, struct cwc *cwc, struct c
 	for (i = 0; i < table.columns; i++) {
 		cwc_table_column(&table, i, head[i], i == 1 ? CWC_RIGHT : CWC_LEFT);
 	}
-	json_array_foreach(evaluation, i, one) {
+	json_array_foreach(evaluation, i, one)
+	{
 		cwc_table_addf(&table, "%s.%s", cwc_string(one, "name"), cwc_string(one, "metric"));
-		cwc_table_addf(&table, "%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(one, "n")));
+		cwc_table_addf(&table, "%" JSON_INTEGER_FORMAT,
+			json_integer_value(json_object_get(one, "n")));
 		add_measure(&table, json_object_get(one, "original"), CWC_PLAIN);
 		add_measure(&table, json_object_get(one, "quantized"), CWC_PLAIN);
 		add_measure(&table, json_object_get(one, "protected"), CWC_BOLD);
@@ -88,12 +93,15 @@ static void print_evaluation(const json_t *evaluation, struct cwc *cwc, struct c
 
 static void print_protection(const json_t *protection, struct cwc_text *text)
 {
-	const json_t *weights = json_object_get(protection, "weights"), *kept = json_object_get(protection, "protected");
+	const json_t *weights = json_object_get(protection, "weights"),
+		     *kept = json_object_get(protection, "protected");
 
-	if (!json_is_integer(weights) || !json_is_integer(kept) || json_integer_value(weights) <= 0) {
+	if (!json_is_integer(weights) || !json_is_integer(kept) ||
+		json_integer_value(weights) <= 0) {
 		return;
 	}
-	cwc_text_printf(text, "protected %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " weights (%.2f%%)\n",
+	cwc_text_printf(text,
+		"protected %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " weights (%.2f%%)\n",
 		json_integer_value(kept), json_integer_value(weights),
 		100.0 * (double)json_integer_value(kept) / (double)json_integer_value(weights));
 }
@@ -103,7 +111,8 @@ static void print_gate(const json_t *gate, const struct cwc *cwc, struct cwc_tex
 	const json_t *one;
 	size_t i;
 
-	json_array_foreach(gate, i, one) {
+	json_array_foreach(gate, i, one)
+	{
 		int passed = json_is_true(json_object_get(one, "passed"));
 		const char *metric = cwc_string(one, "metric");
 
@@ -126,7 +135,8 @@ static void print_stages(const json_t *stages, struct cwc_text *text)
 	double seconds, total = 0;
 	size_t i, shown = 0;
 
-	json_array_foreach(stages, i, stage) {
+	json_array_foreach(stages, i, stage)
+	{
 		total += json_number_value(json_object_get(stage, "seconds"));
 	}
 	if (!(total > 0)) {
@@ -134,7 +144,8 @@ static void print_stages(const json_t *stages, struct cwc_text *text)
 	}
 	cwc_text_printf(text, "took ");
 	cwc_text_duration(text, total);
-	json_array_foreach(stages, i, stage) {
+	json_array_foreach(stages, i, stage)
+	{
 		const char *name = cwc_string(stage, "name");
 
 		seconds = json_number_value(json_object_get(stage, "seconds"));
@@ -188,8 +199,10 @@ static const json_t *find_metric(const json_t *report, const char *name, const c
 	const json_t *one;
 	size_t i;
 
-	json_array_foreach(json_object_get(report, "evaluation"), i, one) {
-		if (strcmp(cwc_string(one, "name"), name) == 0 && strcmp(cwc_string(one, "metric"), metric) == 0) {
+	json_array_foreach(json_object_get(report, "evaluation"), i, one)
+	{
+		if (strcmp(cwc_string(one, "name"), name) == 0 &&
+			strcmp(cwc_string(one, "metric"), metric) == 0) {
 			return one;
 		}
 	}
@@ -202,7 +215,9 @@ static void compare_rows(struct cwc_table *table, json_t *const *reply, size_t c
 	const json_t *one, *found, *result;
 	size_t i, j;
 
-	json_array_foreach(json_object_get(json_object_get(reply[which], "report"), "evaluation"), i, one) {
+	json_array_foreach(
+		json_object_get(json_object_get(reply[which], "report"), "evaluation"), i, one)
+	{
 		const char *name = cwc_string(one, "name"), *metric = cwc_string(one, "metric");
 
 		for (j = 0; j < which; j++) {
@@ -218,7 +233,10 @@ static void compare_rows(struct cwc_table *table, json_t *const *reply, size_t c
 		for (j = 0; j < count; j++) {
 			found = find_metric(json_object_get(reply[j], "report"), name, metric);
 			result = json_object_get(found, "protected");
-			add_measure(table, json_is_object(result) ? result : json_object_get(found, "quantized"), CWC_PLAIN);
+			add_measure(table,
+				json_is_object(result) ? result
+						       : json_object_get(found, "quantized"),
+				CWC_PLAIN);
 		}
 	}
 }
@@ -238,8 +256,9 @@ int cwc_compare(struct cwc *cwc)
 	if (status == 0 && cwc->json) {
 		all = json_array();
 		for (i = 0; i < count; i++) {
-			json_array_append_new(all,
-				json_pack("{s:s,s:O}", "id", cwc->operand[i], "report", json_object_get(reply[i], "report")));
+			json_array_append_new(
+				all, json_pack("{s:s,s:O}", "id", cwc->operand[i], "report",
+					     json_object_get(reply[i], "report")));
 		}
 		status = cwc_print_json(cwc, json_pack("{s:o}", "reports", all));
 	} else if (status == 0) {

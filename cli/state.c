@@ -65,5 +65,6 @@ int cwc_state_known(const char *state)
 
 const char *cwc_state_nearest(const char *state)
 {
-	return cwb_nearest(state, &states[0].name, sizeof states / sizeof states[0], sizeof states[0]);
+	return cwb_nearest(
+		state, &states[0].name, sizeof states / sizeof states[0], sizeof states[0]);
 }

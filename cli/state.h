@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The states of a job, as the protocol names them: their colours, and the exit codes of those that are an end. */
+/* The states of a job, as the protocol names them: their colours, and the exit codes of those that
+ * are an end. */
 #pragma once
 
 #include <jansson.h>

@@ -8,7 +8,8 @@
 #include "cli/daemon.h"
 #include "cli/state.h"
 
-/* Calls the method and says what became of the job: "ID: word". With --json {"id", and what the daemon answered}. */
+/* Calls the method and says what became of the job: "ID: word". With --json {"id", and what the
+ * daemon answered}. */
 static int steer(struct cwc *cwc, const char *method, json_t *more)
 {
 	json_t *parameters = json_pack("{s:s}", "id", cwc->operand[0]), *reply = NULL, *priority;
@@ -31,7 +32,8 @@ static int steer(struct cwc *cwc, const char *method, json_t *more)
 	state = cwc_string(reply, "state");
 	priority = json_object_get(reply, "priority");
 	if (json_is_integer(priority)) {
-		cwc_text_printf(&text, "%s: priority %" JSON_INTEGER_FORMAT, cwc->operand[0], json_integer_value(priority));
+		cwc_text_printf(&text, "%s: priority %" JSON_INTEGER_FORMAT, cwc->operand[0],
+			json_integer_value(priority));
 	} else {
 		cwc_text_printf(&text, "%s: %s", cwc->operand[0], *state ? state : "removed");
 	}
@@ -83,5 +85,7 @@ int cwc_priority(struct cwc *cwc)
 	int64_t priority;
 	int status = cwc_parse_int(cwc, "priority", cwc->operand[1], -100, 100, &priority);
 
-	return status ? status : steer(cwc, CWC_JOBS ".SetPriority", json_pack("{s:I}", "priority", (json_int_t)priority));
+	return status ? status
+		      : steer(cwc, CWC_JOBS ".SetPriority",
+				json_pack("{s:I}", "priority", (json_int_t)priority));
 }

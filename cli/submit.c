@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* submit: hands the job file's text to the daemon, with the folder that its relative paths are relative to. */
+/* submit: hands the job file's text to the daemon, with the folder that its relative paths are
+ * relative to. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -22,14 +23,16 @@ static int read_job(const struct cwc *cwc, const char *path, char **ret, size_t 
 	int status = 0;
 
 	if (!file || !text) {
-		status = cwc_fail(cwc, errno == EACCES ? CWC_DENIED : CWC_BAD_INPUT, "NoFile", NULL, "%s: %s", path,
-			strerror(errno));
+		status = cwc_fail(cwc, errno == EACCES ? CWC_DENIED : CWC_BAD_INPUT, "NoFile", NULL,
+			"%s: %s", path, strerror(errno));
 	} else {
 		*ret_length = fread(text, 1, JOB_MAX + 1, file);
 		if (ferror(file)) {
-			status = cwc_fail(cwc, CWC_BAD_INPUT, "NoFile", NULL, "%s: %s", path, strerror(errno));
+			status = cwc_fail(cwc, CWC_BAD_INPUT, "NoFile", NULL, "%s: %s", path,
+				strerror(errno));
 		} else if (*ret_length > JOB_MAX) {
-			status = cwc_fail(cwc, CWC_BAD_INPUT, "TooLong", NULL, "%s: longer than 1 MiB, so no job file", path);
+			status = cwc_fail(cwc, CWC_BAD_INPUT, "TooLong", NULL,
+				"%s: longer than 1 MiB, so no job file", path);
 		}
 	}
 	if (file && file != stdin) {
@@ -68,8 +71,10 @@ static void make_key(char ret[37])
 	}
 	b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
 	b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
-	(void)snprintf(ret, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3],
-		b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+	(void)snprintf(ret, 37,
+		"%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+		b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+		b[15]);
 }
 
 static int add_options(const struct cwc *cwc, json_t *parameters)
@@ -121,13 +126,17 @@ static int make_parameters(const struct cwc *cwc, const char *path, json_t **ret
 	job = memchr(text, '\0', length) ? NULL : json_stringn(text, length);
 	make_key(random_key);
 	if (!folder) {
-		status = cwc_fail(cwc, CWC_BAD_INPUT, "NoFile", NULL, "%s: its folder: %s", path, strerror(errno));
+		status = cwc_fail(cwc, CWC_BAD_INPUT, "NoFile", NULL, "%s: its folder: %s", path,
+			strerror(errno));
 	} else if (!job) {
-		status = cwc_fail(cwc, CWC_BAD_INPUT, "NotText", NULL, "%s: not a text file in UTF-8", path);
+		status = cwc_fail(
+			cwc, CWC_BAD_INPUT, "NotText", NULL, "%s: not a text file in UTF-8", path);
 	} else {
-		parameters = json_pack("{s:O,s:s,s:s}", "job", job, "directory", folder, "key", key ? key : random_key);
+		parameters = json_pack("{s:O,s:s,s:s}", "job", job, "directory", folder, "key",
+			key ? key : random_key);
 		status = parameters ? add_options(cwc, parameters)
-				    : cwc_fail(cwc, CWC_BAD_INPUT, "NotText", NULL, "%s: the folder's name is not UTF-8", folder);
+				    : cwc_fail(cwc, CWC_BAD_INPUT, "NotText", NULL,
+					      "%s: the folder's name is not UTF-8", folder);
 	}
 	json_decref(job);
 	free(text);
@@ -140,7 +149,8 @@ static int make_parameters(const struct cwc *cwc, const char *path, json_t **ret
 	return 0;
 }
 
-static void plan_size(struct cwc_table *table, const json_t *resources, const char *key, const char *name)
+static void plan_size(
+	struct cwc_table *table, const json_t *resources, const char *key, const char *name)
 {
 	json_int_t value = json_integer_value(json_object_get(resources, key));
 	struct cwc_text text = {0};
@@ -192,7 +202,8 @@ static int submitted(struct cwc *cwc, struct cwc_daemon *daemon, const json_t *r
 
 	if (cwc_option_given(cwc, "dry-run")) {
 		if (cwc->json) {
-			return cwc_print_json(cwc, json_pack("{s:O?}", "plan", json_object_get(reply, "plan")));
+			return cwc_print_json(
+				cwc, json_pack("{s:O?}", "plan", json_object_get(reply, "plan")));
 		}
 		if (!cwc_option_given(cwc, "quiet")) {
 			print_plan(cwc, cwc->operand[0], json_object_get(reply, "plan"));
@@ -208,7 +219,8 @@ static int submitted(struct cwc *cwc, struct cwc_daemon *daemon, const json_t *r
 	if (cwc_option_given(cwc, "follow")) {
 		return cwc_follow_job(cwc, daemon, id);
 	}
-	return cwc->json ? cwc_print_json(cwc, json_pack("{s:s,s:O?}", "id", id, "plan", json_object_get(reply, "plan")))
+	return cwc->json ? cwc_print_json(cwc, json_pack("{s:s,s:O?}", "id", id, "plan",
+						       json_object_get(reply, "plan")))
 			 : CWC_DONE;
 }
 
@@ -228,7 +240,8 @@ int cwc_submit(struct cwc *cwc)
 		status = cwc_daemon_try(daemon, CWC_JOBS ".Submit", parameters, &error, &reply);
 	}
 	if (status == 0 && error) {
-		status = cwc_error_report(cwc, error, reply, strcmp(path, "-") == 0 ? "<stdin>" : path);
+		status = cwc_error_report(
+			cwc, error, reply, strcmp(path, "-") == 0 ? "<stdin>" : path);
 	} else if (status == 0) {
 		status = submitted(cwc, daemon, reply);
 	}

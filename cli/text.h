@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Text for people: cleaned of what could steer a terminal, measured in columns, numbers with units. */
+/* Text for people: cleaned of what could steer a terminal, measured in columns, numbers with units.
+ */
 #pragma once
 
 #include <stddef.h>
@@ -15,12 +16,14 @@ struct cwc_text {
 
 void cwc_text_free(struct cwc_text *text);
 void cwc_text_add(struct cwc_text *text, const char *bytes, size_t length);
-void cwc_text_printf(struct cwc_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void cwc_text_printf(struct cwc_text *text, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 /* The text so far, "" where there is none. Valid until the next change. */
 const char *cwc_text_get(const struct cwc_text *text);
 
-/* Appends UTF-8 text from a stranger: control characters (C0, DEL, C1), bytes that are not UTF-8 and characters that
- * turn the direction of writing appear as \xNN or \u{NNNN}; line ends and tabs pass only where `lines` is set. */
+/* Appends UTF-8 text from a stranger: control characters (C0, DEL, C1), bytes that are not UTF-8
+ * and characters that turn the direction of writing appear as \xNN or \u{NNNN}; line ends and tabs
+ * pass only where `lines` is set. */
 void cwc_text_clean(struct cwc_text *text, const char *bytes, size_t length, int lines);
 
 /* Columns that clean UTF-8 text takes on a terminal. Needs a UTF-8 LC_CTYPE, which main() sets. */

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* A verb of cwpctl as data: what --help prints, completions offer, options are checked by, and what is run. */
+/* A verb of cwpctl as data: what --help prints, completions offer, options are checked by, and what
+ * is run. */
 #pragma once
 
 #include <stddef.h>
@@ -22,7 +23,7 @@ struct cwc_verb {
 	const char *summary;  /* one line, no final stop */
 	const char *details;  /* more help, whole lines; NULL for none */
 	enum cwc_operand operand;
-	int least, most;      /* operands; most < 0: any number */
+	int least, most;                  /* operands; most < 0: any number */
 	const struct cwc_option *options; /* ends with a NULL name; NULL for none */
 	int (*run)(struct cwc *cwc);      /* returns the exit code */
 };

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The table of verbs. Help, completions and the checks of the command line come from it; a test holds the manual page
- * to it. */
+/* The table of verbs. Help, completions and the checks of the command line come from it; a test
+ * holds the manual page to it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -22,7 +22,10 @@ static const struct cwc_option submit_options[] = {
 	{"follow", NULL, "then follow it to its end (also -f)", 0},
 	{"hold", NULL, "keep it from starting until it is released", 0},
 	{"priority", "N", "-100 (last) to 100 (first); 0 by default", 0},
-	{"after", "ID", "start only when that job is done; any:ID when it ended, notok:ID when it was not done", 1},
+	{"after", "ID",
+		"start only when that job is done; any:ID when it ended, notok:ID when it was not "
+		"done",
+		1},
 	{"key", "UUID", "the same key again answers the same job", 0},
 	{0},
 };
@@ -72,39 +75,59 @@ static const struct cwc_option version_options[] = {
 };
 
 const struct cwc_verb cwc_verbs[] = {
-	{"submit", "JOB.yaml", "Check, plan and queue a job", "JOB.yaml is described in cwp-job(5); - reads standard input.\n",
-		CWC_FILES, 1, 1, submit_options, cwc_submit},
-	{"list", "", "List all jobs, finished ones too", NULL, CWC_NO_OPERAND, 0, 0, list_options, cwc_list},
+	{"submit", "JOB.yaml", "Check, plan and queue a job",
+		"JOB.yaml is described in cwp-job(5); - reads standard input.\n", CWC_FILES, 1, 1,
+		submit_options, cwc_submit},
+	{"list", "", "List all jobs, finished ones too", NULL, CWC_NO_OPERAND, 0, 0, list_options,
+		cwc_list},
 	{"show", "ID", "Show everything about a job", NULL, CWC_IDS, 1, 1, NULL, cwc_show},
 	{"follow", "ID", "Follow a job to its end",
-		"Progress is a bar on a terminal and plain lines elsewhere. The exit status is the job's: 0 done, 1 failed or\n"
+		"Progress is a bar on a terminal and plain lines elsewhere. The exit status is the "
+		"job's: 0 done, 1 failed or\n"
 		"cancelled, 2 rejected. Ctrl-C ends the following, not the job.\n",
 		CWC_IDS, 1, 1, NULL, cwc_follow},
-	{"wait", "ID...", "Wait until jobs have ended", "The exit status is 0 only if all of them are done.\n", CWC_IDS, 1, -1,
+	{"wait", "ID...", "Wait until jobs have ended",
+		"The exit status is 0 only if all of them are done.\n", CWC_IDS, 1, -1,
 		wait_options, cwc_wait},
 	{"cancel", "ID", "Stop a job for good", NULL, CWC_IDS, 1, 1, reason_options, cwc_cancel},
-	{"hold", "ID", "Keep a job from starting; pause a running one", NULL, CWC_IDS, 1, 1, reason_options, cwc_hold},
-	{"release", "ID", "Queue a held or paused job again", NULL, CWC_IDS, 1, 1, NULL, cwc_release},
-	{"retry", "ID", "Queue a failed, rejected or cancelled job again", NULL, CWC_IDS, 1, 1, NULL, cwc_retry},
-	{"rm", "ID", "Forget a job that has ended; its output stays", NULL, CWC_IDS, 1, 1, NULL, cwc_remove},
-	{"top", "ID", "Put a queued job in front of all others", NULL, CWC_IDS, 1, 1, NULL, cwc_top},
-	{"priority", "ID N", "Set a job's priority, -100 (last) to 100 (first)", NULL, CWC_IDS, 2, 2, NULL, cwc_priority},
+	{"hold", "ID", "Keep a job from starting; pause a running one", NULL, CWC_IDS, 1, 1,
+		reason_options, cwc_hold},
+	{"release", "ID", "Queue a held or paused job again", NULL, CWC_IDS, 1, 1, NULL,
+		cwc_release},
+	{"retry", "ID", "Queue a failed, rejected or cancelled job again", NULL, CWC_IDS, 1, 1,
+		NULL, cwc_retry},
+	{"rm", "ID", "Forget a job that has ended; its output stays", NULL, CWC_IDS, 1, 1, NULL,
+		cwc_remove},
+	{"top", "ID", "Put a queued job in front of all others", NULL, CWC_IDS, 1, 1, NULL,
+		cwc_top},
+	{"priority", "ID N", "Set a job's priority, -100 (last) to 100 (first)", NULL, CWC_IDS, 2,
+		2, NULL, cwc_priority},
 	{"log", "ID", "Print a job's log", NULL, CWC_IDS, 1, 1, log_options, cwc_log},
-	{"report", "ID", "Print a finished job's results: before, quantized, protected", NULL, CWC_IDS, 1, 1, NULL, cwc_report},
-	{"compare", "ID...", "Print the results of several jobs side by side", NULL, CWC_IDS, 2, 8, NULL, cwc_compare},
+	{"report", "ID", "Print a finished job's results: before, quantized, protected", NULL,
+		CWC_IDS, 1, 1, NULL, cwc_report},
+	{"compare", "ID...", "Print the results of several jobs side by side", NULL, CWC_IDS, 2, 8,
+		NULL, cwc_compare},
 	{"explain", "ID", "Say why a job waits", NULL, CWC_IDS, 1, 1, NULL, cwc_explain},
-	{"events", "", "Print what happens to all jobs, as it happens", "With --json one object a line.\n", CWC_NO_OPERAND, 0, 0,
-		events_options, cwc_events},
-	{"plugins", "[show NAME]", "List the plugins; show one with its options", NULL, CWC_WORDS, 0, 2, NULL, cwc_plugins},
-	{"doctor", "", "Look for what commonly goes wrong", "The exit status is 78 where something is bad.\n", CWC_NO_OPERAND, 0,
-		0, doctor_options, cwc_doctor},
-	{"metrics", "", "Print the daemon's counters, as Prometheus reads them", NULL, CWC_NO_OPERAND, 0, 0, NULL, cwc_metrics},
-	{"reload", "", "Read configuration and plugins again", NULL, CWC_NO_OPERAND, 0, 0, NULL, cwc_reload},
-	{"drain", "", "Accept and start no more jobs", NULL, CWC_NO_OPERAND, 0, 0, drain_options, cwc_drain},
-	{"undrain", "", "Accept and start jobs again", NULL, CWC_NO_OPERAND, 0, 0, NULL, cwc_undrain},
-	{"version", "", "Print the versions of cwpctl and of the daemon", NULL, CWC_NO_OPERAND, 0, 0, version_options,
-		cwc_version},
-	{"completion", "bash", "Print the completions for a shell", NULL, CWC_WORDS, 1, 1, NULL, cwc_completion},
+	{"events", "", "Print what happens to all jobs, as it happens",
+		"With --json one object a line.\n", CWC_NO_OPERAND, 0, 0, events_options,
+		cwc_events},
+	{"plugins", "[show NAME]", "List the plugins; show one with its options", NULL, CWC_WORDS,
+		0, 2, NULL, cwc_plugins},
+	{"doctor", "", "Look for what commonly goes wrong",
+		"The exit status is 78 where something is bad.\n", CWC_NO_OPERAND, 0, 0,
+		doctor_options, cwc_doctor},
+	{"metrics", "", "Print the daemon's counters, as Prometheus reads them", NULL,
+		CWC_NO_OPERAND, 0, 0, NULL, cwc_metrics},
+	{"reload", "", "Read configuration and plugins again", NULL, CWC_NO_OPERAND, 0, 0, NULL,
+		cwc_reload},
+	{"drain", "", "Accept and start no more jobs", NULL, CWC_NO_OPERAND, 0, 0, drain_options,
+		cwc_drain},
+	{"undrain", "", "Accept and start jobs again", NULL, CWC_NO_OPERAND, 0, 0, NULL,
+		cwc_undrain},
+	{"version", "", "Print the versions of cwpctl and of the daemon", NULL, CWC_NO_OPERAND, 0,
+		0, version_options, cwc_version},
+	{"completion", "bash", "Print the completions for a shell", NULL, CWC_WORDS, 1, 1, NULL,
+		cwc_completion},
 	{0},
 };
 
@@ -122,7 +145,9 @@ const struct cwc_verb *cwc_verb_find(const char *name)
 
 static const char *operand_kind(enum cwc_operand operand)
 {
-	static const char *const kind[] = {[CWC_NO_OPERAND] = "none", [CWC_IDS] = "ids", [CWC_FILES] = "files",
+	static const char *const kind[] = {[CWC_NO_OPERAND] = "none",
+		[CWC_IDS] = "ids",
+		[CWC_FILES] = "files",
 		[CWC_WORDS] = "words"};
 
 	return kind[operand];
@@ -141,7 +166,8 @@ int cwc_completion(struct cwc *cwc)
 	const struct cwc_verb *verb;
 
 	if (strcmp(cwc->operand[0], "bash") != 0) {
-		return cwc_usage_error(cwc, "no completions for \"%s\" (nearest: bash)", cwc->operand[0]);
+		return cwc_usage_error(
+			cwc, "no completions for \"%s\" (nearest: bash)", cwc->operand[0]);
 	}
 	printf("# SPDX-FileCopyrightText: cwpd developers\n# SPDX-License-Identifier: Apache-2.0\n"
 	       "# Completions of cwpctl for bash; printed by \"cwpctl completion bash\".\n"
@@ -173,10 +199,12 @@ int cwc_completion(struct cwc *cwc)
 	       "\t\t-*) words=(\"${fields[@]:2}\") ;;\n"
 	       "\t\t*:ids) mapfile -t words < <(cwpctl list --quiet 2>/dev/null) ;;\n"
 	       "\t\t*:files) mapfile -t COMPREPLY < <(compgen -f -- \"$word\"); return ;;\n"
-	       "\t\t*:words) case $verb in plugins) words=(show) ;; completion) words=(bash) ;; esac ;;\n"
+	       "\t\t*:words) case $verb in plugins) words=(show) ;; completion) words=(bash) ;; "
+	       "esac ;;\n"
 	       "\t\tesac\n"
 	       "\tfi\n"
-	       "\tmapfile -t COMPREPLY < <(compgen -W \"${words[*]-} $([[ $word == -* ]] && echo \"$_cwpctl_globals\")\" "
+	       "\tmapfile -t COMPREPLY < <(compgen -W \"${words[*]-} $([[ $word == -* ]] && echo "
+	       "\"$_cwpctl_globals\")\" "
 	       "-- \"$word\")\n"
 	       "}\n"
 	       "complete -F _cwpctl cwpctl\n");
