@@ -36,3 +36,5 @@ int64_t cwe_tokenizer_id(const struct cwe_tokenizer *t, const char *token);
 int64_t cwe_tokenizer_bos(const struct cwe_tokenizer *t);
 int64_t cwe_tokenizer_eos(const struct cwe_tokenizer *t);
 size_t cwe_tokenizer_size(const struct cwe_tokenizer *t); /* largest id + 1 */
+/* The ids that encode with special = 1 puts in front of a text (BOS, or none); *ret_id lives as long as t. */
+size_t cwe_tokenizer_prefix(const struct cwe_tokenizer *t, const uint32_t **ret_id);

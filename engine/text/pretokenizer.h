@@ -1,0 +1,17 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* tokenizer.json's pre_tokenizer: Sequence, Split, Digits, ByteLevel. */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "engine/text/pieces.h"
+
+struct cwe_pretokenizer;
+
+/* component may be NULL or null (nothing is cut). */
+int cwe_pretokenizer_new(const json_t *component, struct cwe_pretokenizer **ret, struct cwb_err *err);
+void cwe_pretokenizer_free(struct cwe_pretokenizer *p); /* NULL is allowed */
+/* Cuts and rewrites p. [any-thread] */
+int cwe_pretokenizer_apply(const struct cwe_pretokenizer *t, struct cwe_pieces *p, struct cwb_err *err);

@@ -1,0 +1,16 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The longest of many words at a place in a text. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct cwe_trie;
+
+struct cwe_trie *cwe_trie_new(void); /* NULL when memory ran out */
+void cwe_trie_free(struct cwe_trie *t);
+/* 0 or -ENOMEM. The first value of a word stays. */
+int cwe_trie_add(struct cwe_trie *t, const char *word, size_t length, uint32_t value);
+/* Length of the longest word that text starts with, or 0. */
+size_t cwe_trie_match(const struct cwe_trie *t, const char *text, size_t length, uint32_t *ret_value);
