@@ -94,8 +94,8 @@ static int read_token(struct cwe_added *a, const json_t *token, const struct cwe
 {
 	const char *content;
 	size_t length;
-	unsigned id;
-	unsigned flags;
+	unsigned id = 0;
+	unsigned flags = 0;
 	if (!json_is_object(token))
 		return cwe_component_refuse(err, CWP_EVALUE, place, "not an object");
 	int rc = cwe_component_string(token, place, "content", &content, &length, err);

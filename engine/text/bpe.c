@@ -96,7 +96,7 @@ static int add_merge(struct cwe_bpe *b, const json_t *item, size_t rank, struct 
 	char joined[1024];
 	const char *half[2];
 	size_t length[2];
-	uint32_t id[3];
+	uint32_t id[3] = {0};
 	cwe_place_item(place, "model", "merges", rank);
 	int rc = read_merge(item, place, half, length, err);
 	if (rc < 0)

@@ -99,3 +99,18 @@ int cwe_component_id(const json_t *value, const char *place, unsigned *ret, stru
 	*ret = (unsigned)id;
 	return 0;
 }
+
+int cwe_component_config(const char *text, size_t length, json_t **ret, struct cwb_err *err)
+{
+	json_error_t error;
+	json_t *json = json_loadb(text, length, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
+	if (!json)
+		return cwb_err_set(err, CWP_EFORMAT, "tokenizer_config.json: not valid JSON, line %d column %d: %s",
+			error.line, error.column, error.text);
+	if (!json_is_object(json)) {
+		json_decref(json);
+		return cwb_err_set(err, CWP_EVALUE, "tokenizer_config.json: not an object");
+	}
+	*ret = json;
+	return 0;
+}

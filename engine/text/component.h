@@ -34,3 +34,7 @@ int cwe_component_array(const json_t *component, const char *place, const char *
 /* An id: an integer from 0 to CWE_ID_LIMIT - 1. */
 #define CWE_ID_LIMIT (1u << 24)
 int cwe_component_id(const json_t *value, const char *place, unsigned *ret, struct cwb_err *err);
+
+/* Parses tokenizer_config.json. Its model_max_length may be 10^30, so that all numbers are read as real ones. *ret is a
+ * new reference. */
+int cwe_component_config(const char *text, size_t length, json_t **ret, struct cwb_err *err);

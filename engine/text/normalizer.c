@@ -1,7 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer.json's normalizer: a list of steps on strings. */
-#define _GNU_SOURCE
 #include "engine/text/normalizer.h"
 
 #include <errno.h>

@@ -1,7 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Cutting of pieces: matches and gaps in order, joined as the behaviour says. */
-#define _GNU_SOURCE
 #include "engine/text/splitter.h"
 
 #include <errno.h>

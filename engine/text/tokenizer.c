@@ -98,11 +98,9 @@ static int read_config(struct cwe_tokenizer *t, const char *config, size_t lengt
 	t->bos = t->eos = -1;
 	if (!config)
 		return 0;
-	int rc = cwb_json_load(config, length, FILE_LIMIT, CWB_JSON_DEPTH, &json, err);
-	if (rc < 0) {
-		cwb_err_prefix(err, "tokenizer_config.json");
+	int rc = cwe_component_config(config, length, &json, err);
+	if (rc < 0)
 		return rc;
-	}
 	t->bos = config_token(t, json, "bos_token");
 	t->eos = config_token(t, json, "eos_token");
 	json_decref(json);
