@@ -1,0 +1,311 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The kernels over a vector of W lanes, included by one file an instruction set, which gives the type V and its
+ * operations. What each kernel does stands in kernels.h; kernels_scalar.c is the reference. */
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* Lanes [0, left) of p, at most W. */
+INLINE V load(const float *p, size_t left)
+{
+	return left >= W ? v_load(p) : v_load_first(p, left);
+}
+
+/* The same with `fill` in the lanes that are not there. */
+INLINE V load_or(const float *p, size_t left, float fill)
+{
+	if (left >= W) {
+		return v_load(p);
+	}
+	float lane[W];
+	v_store(lane, v_set(fill));
+	v_store_first(lane, v_load_first(p, left), left);
+	return v_load(lane);
+}
+
+INLINE void store(float *p, V v, size_t left)
+{
+	if (left >= W) {
+		v_store(p, v);
+	} else {
+		v_store_first(p, v, left);
+	}
+}
+
+/* e^x with a relative error below 2e-7; exact 0, infinity and NaN, denormal results included. The polynomial is
+ * that of the Cephes library's expf. */
+INLINE V v_exp(V x)
+{
+	x = v_min(v_set(89.0F), v_max(v_set(-104.0F), x));
+	V n = v_rint(v_mul(x, v_set(1.44269504088896341F)));
+	V r = v_fnma(n, v_set(0.693359375F), x);
+	r = v_fnma(n, v_set(-2.12194440e-4F), r);
+	V p = v_set(1.9875691500e-4F);
+	p = v_fma(p, r, v_set(1.3981999507e-3F));
+	p = v_fma(p, r, v_set(8.3334519073e-3F));
+	p = v_fma(p, r, v_set(4.1665795894e-2F));
+	p = v_fma(p, r, v_set(1.6666665459e-1F));
+	p = v_fma(p, r, v_set(5.0000001201e-1F));
+	p = v_add(v_fma(p, v_mul(r, r), r), v_set(1.0F));
+	return v_ldexp(p, n);
+}
+
+/* Cephes' tanhf: a polynomial near 0, elsewhere 1 - 2 / (e^2x + 1). */
+INLINE V v_tanh(V x)
+{
+	V a = v_abs(x), z = v_mul(x, x);
+	V p = v_set(-5.70498872745e-3F);
+	p = v_fma(p, z, v_set(2.06390887954e-2F));
+	p = v_fma(p, z, v_set(-5.37397155531e-2F));
+	p = v_fma(p, z, v_set(1.33314422036e-1F));
+	p = v_fma(p, z, v_set(-3.33332819422e-1F));
+	p = v_fma(v_mul(p, z), x, x);
+	V e = v_exp(v_add(a, a));
+	V far = v_sub(v_set(1.0F), v_div(v_set(2.0F), v_add(e, v_set(1.0F))));
+	return v_choose(v_less(a, v_set(0.625F)), p, v_sign(far, x));
+}
+
+INLINE V v_sigmoid(V x)
+{
+	return v_div(v_set(1.0F), v_add(v_set(1.0F), v_exp(v_sub(v_set(0.0F), x))));
+}
+
+/* ---- products ---- */
+
+static float dot(const float *a, const float *b, size_t n)
+{
+	V s[4] = {v_set(0.0F), v_set(0.0F), v_set(0.0F), v_set(0.0F)};
+	size_t i = 0;
+	for (; n - i >= 4 * W; i += 4 * W) {
+		for (size_t j = 0; j < 4; j++) {
+			s[j] = v_fma(v_load(a + i + j * W), v_load(b + i + j * W), s[j]);
+		}
+	}
+	for (; i < n; i += W) {
+		s[0] = v_fma(load(a + i, n - i), load(b + i, n - i), s[0]);
+	}
+	return v_sum(v_add(v_add(s[0], s[1]), v_add(s[2], s[3])));
+}
+
+/* `rows` is a constant where this is inlined; a row's sum is the same in any company. */
+INLINE void gemv_rows(size_t rows, size_t k, const float *m, size_t ld, const float *x, int accumulate, float *y)
+{
+	V s[4][2];
+	size_t i = 0;
+	for (size_t r = 0; r < rows; r++) {
+		s[r][0] = s[r][1] = v_set(0.0F);
+	}
+	for (; k - i >= 2 * W; i += 2 * W) {
+		V x0 = v_load(x + i), x1 = v_load(x + i + W);
+		for (size_t r = 0; r < rows; r++) {
+			s[r][0] = v_fma(v_load(m + r * ld + i), x0, s[r][0]);
+			s[r][1] = v_fma(v_load(m + r * ld + i + W), x1, s[r][1]);
+		}
+	}
+	for (; i < k; i += W) {
+		V x0 = load(x + i, k - i);
+		for (size_t r = 0; r < rows; r++) {
+			s[r][0] = v_fma(load(m + r * ld + i, k - i), x0, s[r][0]);
+		}
+	}
+	for (size_t r = 0; r < rows; r++) {
+		float v = v_sum(v_add(s[r][0], s[r][1]));
+		y[r] = accumulate ? y[r] + v : v;
+	}
+}
+
+static void gemv(size_t rows, size_t k, const float *m, size_t ld, const float *x, int accumulate, float *y)
+{
+	size_t r = 0;
+	for (; rows - r >= 4; r += 4) {
+		gemv_rows(4, k, m + r * ld, ld, x, accumulate, y + r);
+	}
+	for (; r < rows; r++) {
+		gemv_rows(1, k, m + r * ld, ld, x, accumulate, y + r);
+	}
+}
+
+INLINE void pack_panels(float *dst, const float *src, size_t ld, size_t k, size_t n, size_t width)
+{
+	size_t first = 0;
+	for (; n - first >= width; first += width) {
+		for (size_t p = 0; p < k; p++) {
+			memcpy(dst, src + p * ld + first, width * sizeof(float));
+			dst += width;
+		}
+	}
+	for (size_t p = 0; first < n && p < k; p++) {
+		memcpy(dst, src + p * ld + first, (n - first) * sizeof(float));
+		memset(dst + (n - first), 0, (width - (n - first)) * sizeof(float));
+		dst += width;
+	}
+}
+
+static void pack(float *dst, const float *src, size_t ld, size_t k, size_t n, unsigned width)
+{
+	if (width == MR) {
+		pack_panels(dst, src, ld, k, n, MR);
+	} else if (width == NR) {
+		pack_panels(dst, src, ld, k, n, NR);
+	} else {
+		pack_panels(dst, src, ld, k, n, width);
+	}
+}
+
+/* The register tile: MR x 2 vectors, one multiplication each and token. */
+INLINE void outer_products(size_t k, const float *a, const float *b, V c[MR][2])
+{
+	for (size_t p = 0; p < k; p++) {
+		V b0 = v_load(b), b1 = v_load(b + W);
+#pragma GCC unroll 16
+		for (size_t i = 0; i < MR; i++) {
+			V x = v_set(a[i]);
+			c[i][0] = v_fma(x, b0, c[i][0]);
+			c[i][1] = v_fma(x, b1, c[i][1]);
+		}
+		a += MR;
+		b += NR;
+	}
+}
+
+INLINE void start_tile(const float *g, V c[MR][2])
+{
+#pragma GCC unroll 16
+	for (size_t i = 0; i < MR; i++) {
+		c[i][0] = g ? v_load(g + i * NR) : v_set(0.0F);
+		c[i][1] = g ? v_load(g + i * NR + W) : v_set(0.0F);
+	}
+}
+
+static void micro(size_t k, const float *a, const float *b, int accumulate, float *g)
+{
+	V c[MR][2];
+	start_tile(accumulate ? g : NULL, c);
+	outer_products(k, a, b, c);
+#pragma GCC unroll 16
+	for (size_t i = 0; i < MR; i++) {
+		v_store(g + i * NR, c[i][0]);
+		v_store(g + i * NR + W, c[i][1]);
+	}
+}
+
+static void micro_stats(size_t k, const float *a, const float *b, const float *g, const struct micro_stats *s)
+{
+	V c[MR][2];
+	start_tile(g, c);
+	outer_products(k, a, b, c);
+	float *sum = s->sum, *abs = s->abs, *sq = s->sq;
+	if (sum) {
+#pragma GCC unroll 32
+		for (size_t i = 0; i < 2 * MR; i++) {
+			v_store(sum + i * W, v_add(v_load(sum + i * W), c[i / 2][i % 2]));
+		}
+	}
+	if (abs) {
+#pragma GCC unroll 32
+		for (size_t i = 0; i < 2 * MR; i++) {
+			v_store(abs + i * W, v_add(v_load(abs + i * W), v_abs(c[i / 2][i % 2])));
+		}
+	}
+	if (sq) {
+#pragma GCC unroll 32
+		for (size_t i = 0; i < 2 * MR; i++) {
+			v_store(sq + i * W, v_fma(c[i / 2][i % 2], c[i / 2][i % 2], v_load(sq + i * W)));
+		}
+	}
+}
+
+/* ---- elements ---- */
+
+static void add(float *y, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i += W) {
+		store(y + i, v_add(load(y + i, n - i), load(x + i, n - i)), n - i);
+	}
+}
+
+static void axpy(float *y, float a, const float *x, size_t n)
+{
+	V factor = v_set(a);
+	for (size_t i = 0; i < n; i += W) {
+		store(y + i, v_fma(factor, load(x + i, n - i), load(y + i, n - i)), n - i);
+	}
+}
+
+static void scale(float *y, float a, size_t n)
+{
+	V factor = v_set(a);
+	for (size_t i = 0; i < n; i += W) {
+		store(y + i, v_mul(load(y + i, n - i), factor), n - i);
+	}
+}
+
+static void bf16(float *y, const uint16_t *x, size_t n)
+{
+	size_t i = 0;
+	for (; n - i >= W; i += W) {
+		v_store(y + i, v_bf16(x + i));
+	}
+	uint16_t tail[W] = {0};
+	memcpy(tail, x + i, (n - i) * sizeof(*x));
+	v_store_first(y + i, v_bf16(tail), n - i);
+}
+
+static void f16(float *y, const uint16_t *x, size_t n)
+{
+	size_t i = 0;
+	for (; n - i >= W; i += W) {
+		v_store(y + i, v_f16(x + i));
+	}
+	uint16_t tail[W] = {0};
+	memcpy(tail, x + i, (n - i) * sizeof(*x));
+	v_store_first(y + i, v_f16(tail), n - i);
+}
+
+static void silu(const float *gate, const float *up, size_t n, float *h)
+{
+	for (size_t i = 0; i < n; i += W) {
+		V g = load(gate + i, n - i);
+		store(h + i, v_mul(v_mul(g, v_sigmoid(g)), load(up + i, n - i)), n - i);
+	}
+}
+
+static void silu_backward(const float *gate, const float *up, const float *dh, size_t n, float *dgate, float *dup)
+{
+	const V one = v_set(1.0F);
+	for (size_t i = 0; i < n; i += W) {
+		V g = load(gate + i, n - i), u = load(up + i, n - i), d = load(dh + i, n - i), s = v_sigmoid(g);
+		V slope = v_mul(s, v_fma(g, v_sub(one, s), one));
+		store(dgate + i, v_mul(v_mul(d, u), slope), n - i);
+		store(dup + i, v_mul(d, v_mul(g, s)), n - i);
+	}
+}
+
+/* See kernels_scalar.c. */
+INLINE V gelu_argument(V x, V *ret_derivative)
+{
+	V c = v_min(v_set(20.0F), v_max(v_set(-20.0F), x)), c2 = v_mul(c, c);
+	*ret_derivative = v_mul(v_set(1.5957691216F), v_fma(v_set(0.134145F), c2, v_set(1.0F)));
+	return v_mul(v_set(1.5957691216F), v_mul(c, v_fma(v_set(0.044715F), c2, v_set(1.0F))));
+}
+
+static void gelu(const float *gate, const float *up, size_t n, float *h)
+{
+	for (size_t i = 0; i < n; i += W) {
+		V g = load(gate + i, n - i), d;
+		store(h + i, v_mul(v_mul(g, v_sigmoid(gelu_argument(g, &d))), load(up + i, n - i)), n - i);
+	}
+}
+
+static void gelu_backward(const float *gate, const float *up, const float *dh, size_t n, float *dgate, float *dup)
+{
+	for (size_t i = 0; i < n; i += W) {
+		V g = load(gate + i, n - i), u = load(up + i, n - i), d = load(dh + i, n - i), y;
+		V s = v_sigmoid(gelu_argument(g, &y));
+		V slope = v_fma(g, v_mul(v_mul(s, v_sub(v_set(1.0F), s)), y), s);
+		store(dgate + i, v_mul(v_mul(d, u), slope), n - i);
+		store(dup + i, v_mul(d, v_mul(g, s)), n - i);
+	}
+}
+
+#include "plugins/backends/cpu/kernels_simd_rows.inc.c"
