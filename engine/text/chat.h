@@ -26,3 +26,8 @@ const char *cwe_chat_name(const struct cwe_chat *chat);
 /* Renders messages; *ret_text is freed with free(). Encode it with special = 0: it has BOS where the model wants one. */
 int cwe_chat_render(const struct cwe_chat *chat, const struct cwe_message *message, size_t count, int generation_prompt,
 	char **ret_text, size_t *ret_length, struct cwb_err *err);
+
+/* Whether the format drops white space around contents, and that dropping (for text that cwe_chat_render does not see,
+ * such as an answer behind the generation prompt). */
+int cwe_chat_trims(const struct cwe_chat *chat);
+void cwe_chat_trim(const char **text, size_t *length);

@@ -1,0 +1,17 @@
+# SPDX-FileCopyrightText: cwpd developers
+# SPDX-License-Identifier: Apache-2.0
+# Writes the chat formats of conf/chat as a C table of their texts.
+# usage: awk -f chat-table.awk FILE... > chat_table.c
+BEGIN {
+	print "/* Chat formats of conf/chat; written by scripts/chat-table.awk, not by hand. */"
+	print "#include \"engine/text/chat_table.h\"\n"
+	print "const char *const cwe_chat_table[] = {"
+}
+FNR == 1 && NR > 1 { print "\t," }
+{
+	gsub(/\\/, "\\\\")
+	gsub(/"/, "\\\"")
+	gsub(/\?/, "\\?")
+	print "\t\"" $0 "\\n\""
+}
+END { print "\t, NULL\n};" }
