@@ -9,9 +9,12 @@ BEGIN {
 }
 FNR == 1 && NR > 1 { print "\t," }
 {
-	gsub(/\\/, "\\\\")
-	gsub(/"/, "\\\"")
-	gsub(/\?/, "\\?")
-	print "\t\"" $0 "\\n\""
+	# Character by character: awks differ in what a backslash in gsub's replacement means.
+	out = ""
+	for (i = 1; i <= length($0); i++) {
+		c = substr($0, i, 1)
+		out = out (c == "\\" || c == "\"" || c == "?" ? "\\" : "") c
+	}
+	print "\t\"" out "\\n\""
 }
 END { print "\t, NULL\n};" }
