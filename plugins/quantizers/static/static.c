@@ -95,8 +95,9 @@ static int grid(const struct cwp_setting *settings, uint64_t rows, uint64_t cols
 	if (settings[GRANULARITY].integer != GRANULARITY_GROUP) {
 		return 0;
 	}
+	/* A half that is no whole number ends it. */
 	while (group >= SMALLEST_GROUP && cols % group != 0) {
-		group /= 2;
+		group = group % 2 == 0 ? group / 2 : 0;
 	}
 	ret->fallback = group != (uint64_t)settings[GROUP].integer;
 	if (group >= SMALLEST_GROUP) {
