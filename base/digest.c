@@ -78,7 +78,8 @@ void cwb_digest_hex(const uint8_t digest[CWB_DIGEST_SIZE], char ret_hex[CWB_DIGE
 
 int cwb_digest_is_hex(const char *text)
 {
-	return strlen(text) == CWB_DIGEST_HEX - 1 && strspn(text, "0123456789abcdef") == CWB_DIGEST_HEX - 1;
+	return strlen(text) == CWB_DIGEST_HEX - 1 &&
+	       strspn(text, "0123456789abcdef") == CWB_DIGEST_HEX - 1;
 }
 
 int cwb_digest_buffer(const void *data, size_t length, char ret_hex[CWB_DIGEST_HEX])
@@ -93,8 +94,8 @@ int cwb_digest_buffer(const void *data, size_t length, char ret_hex[CWB_DIGEST_H
 	return cwb_digest_end_hex(&d, ret_hex);
 }
 
-static int digest_pieces(int fd, const char *path, struct cwb_digest *d, int (*cancelled)(void *arg), void *arg,
-	uint64_t *ret_size, struct cwb_err *err)
+static int digest_pieces(int fd, const char *path, struct cwb_digest *d,
+	int (*cancelled)(void *arg), void *arg, uint64_t *ret_size, struct cwb_err *err)
 {
 	uint64_t offset = 0;
 	int rc = 0;
@@ -105,7 +106,8 @@ static int digest_pieces(int fd, const char *path, struct cwb_digest *d, int (*c
 	}
 	for (;;) {
 		if (cancelled != NULL && cancelled(arg)) {
-			rc = cwb_err_set(err, CWP_ECANCELLED, "%s: cancelled while its digest was computed", path);
+			rc = cwb_err_set(err, CWP_ECANCELLED,
+				"%s: cancelled while its digest was computed", path);
 			break;
 		}
 		ssize_t n = pread(fd, piece, PIECE, (off_t)offset);
@@ -127,8 +129,8 @@ static int digest_pieces(int fd, const char *path, struct cwb_digest *d, int (*c
 	return rc;
 }
 
-int cwb_digest_fd(int fd, const char *path, int (*cancelled)(void *arg), void *arg, char ret_hex[CWB_DIGEST_HEX],
-	uint64_t *ret_size, struct cwb_err *err)
+int cwb_digest_fd(int fd, const char *path, int (*cancelled)(void *arg), void *arg,
+	char ret_hex[CWB_DIGEST_HEX], uint64_t *ret_size, struct cwb_err *err)
 {
 	struct cwb_digest d;
 	uint64_t size = 0;
@@ -147,7 +149,8 @@ int cwb_digest_fd(int fd, const char *path, int (*cancelled)(void *arg), void *a
 	return rc;
 }
 
-int cwb_digest_file(const char *path, char ret_hex[CWB_DIGEST_HEX], uint64_t *ret_size, struct cwb_err *err)
+int cwb_digest_file(
+	const char *path, char ret_hex[CWB_DIGEST_HEX], uint64_t *ret_size, struct cwb_err *err)
 {
 	struct stat st;
 	int rc;

@@ -11,7 +11,12 @@
 /* Length of the UTF-8 sequence at p, or 0 when its bytes are none. */
 static size_t sequence_length(const unsigned char *p)
 {
-	size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+	size_t n = p[0] < 0x80   ? 1
+		   : p[0] < 0xc2 ? 0
+		   : p[0] < 0xe0 ? 2
+		   : p[0] < 0xf0 ? 3
+		   : p[0] < 0xf5 ? 4
+				 : 0;
 
 	for (size_t i = 1; i < n; i++) {
 		if ((p[i] & 0xc0) != 0x80) {
@@ -19,15 +24,15 @@ static size_t sequence_length(const unsigned char *p)
 		}
 	}
 	/* Overlong forms, surrogates, beyond U+10FFFF. */
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-		(p[0] == 0xf4 && p[1] > 0x8f)) {
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+		(p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) {
 		return 0;
 	}
 	return n;
 }
 
-/* Messages quote untrusted names and values: bytes that would break a line, a terminal, a log or a JSON string are
- * replaced. */
+/* Messages quote untrusted names and values: bytes that would break a line, a terminal, a log or a
+ * JSON string are replaced. */
 static void flatten(char *text)
 {
 	unsigned char *p = (unsigned char *)text;

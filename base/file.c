@@ -13,14 +13,16 @@
 
 #include "base/file.h"
 
-int cwb_file_pread(int fd, void *dst, size_t length, uint64_t offset, const char *path, struct cwb_err *err)
+int cwb_file_pread(
+	int fd, void *dst, size_t length, uint64_t offset, const char *path, struct cwb_err *err)
 {
 	char *p = dst;
 	uint64_t end;
 
 	if (__builtin_add_overflow(offset, (uint64_t)length, &end) || end > INT64_MAX) {
-		return cwb_err_set(err, CWP_EFORMAT, "%s: %zu bytes at offset %" PRIu64 " are beyond any file", path,
-			length, offset);
+		return cwb_err_set(err, CWP_EFORMAT,
+			"%s: %zu bytes at offset %" PRIu64 " are beyond any file", path, length,
+			offset);
 	}
 	while (length > 0) {
 		ssize_t n = pread(fd, p, length, (off_t)offset);
@@ -28,11 +30,13 @@ int cwb_file_pread(int fd, void *dst, size_t length, uint64_t offset, const char
 			continue;
 		}
 		if (n < 0) {
-			return cwb_err_errno(err, "%s: cannot read at offset %" PRIu64, path, offset);
+			return cwb_err_errno(
+				err, "%s: cannot read at offset %" PRIu64, path, offset);
 		}
 		if (n == 0) {
-			return cwb_err_set(err, CWP_EFORMAT, "%s: ends at offset %" PRIu64 ", %zu bytes too early", path,
-				offset, length);
+			return cwb_err_set(err, CWP_EFORMAT,
+				"%s: ends at offset %" PRIu64 ", %zu bytes too early", path, offset,
+				length);
 		}
 		p += n;
 		offset += (uint64_t)n;
@@ -41,14 +45,16 @@ int cwb_file_pread(int fd, void *dst, size_t length, uint64_t offset, const char
 	return 0;
 }
 
-int cwb_file_pwrite(int fd, const void *src, size_t length, uint64_t offset, const char *path, struct cwb_err *err)
+int cwb_file_pwrite(int fd, const void *src, size_t length, uint64_t offset, const char *path,
+	struct cwb_err *err)
 {
 	const char *p = src;
 	uint64_t end;
 
 	if (__builtin_add_overflow(offset, (uint64_t)length, &end) || end > INT64_MAX) {
-		return cwb_err_set(err, CWP_ELIMIT, "%s: %zu bytes at offset %" PRIu64 " are beyond any file", path,
-			length, offset);
+		return cwb_err_set(err, CWP_ELIMIT,
+			"%s: %zu bytes at offset %" PRIu64 " are beyond any file", path, length,
+			offset);
 	}
 	while (length > 0) {
 		ssize_t n = pwrite(fd, p, length, (off_t)offset);
@@ -56,7 +62,8 @@ int cwb_file_pwrite(int fd, const void *src, size_t length, uint64_t offset, con
 			continue;
 		}
 		if (n < 0) {
-			return cwb_err_errno(err, "%s: cannot write at offset %" PRIu64, path, offset);
+			return cwb_err_errno(
+				err, "%s: cannot write at offset %" PRIu64, path, offset);
 		}
 		p += n;
 		offset += (uint64_t)n;
@@ -83,9 +90,10 @@ int cwb_file_write(int fd, const void *src, size_t length, const char *path, str
 	return 0;
 }
 
-/* Reads until the end rather than st_size bytes: a file may grow or shrink meanwhile, and those of /proc say 0. */
-static int read_all(int fd, const char *name, size_t limit, size_t expected, char **ret_data, size_t *ret_length,
-	struct cwb_err *err)
+/* Reads until the end rather than st_size bytes: a file may grow or shrink meanwhile, and those of
+ * /proc say 0. */
+static int read_all(int fd, const char *name, size_t limit, size_t expected, char **ret_data,
+	size_t *ret_length, struct cwb_err *err)
 {
 	size_t capacity = expected + 1, length = 0;
 	char *data = malloc(capacity + 1);
@@ -99,7 +107,8 @@ static int read_all(int fd, const char *name, size_t limit, size_t expected, cha
 			char *grown = realloc(data, larger + 1);
 			if (grown == NULL) {
 				free(data);
-				return cwb_err_set(err, -ENOMEM, "%s: no memory for %zu bytes", name, larger);
+				return cwb_err_set(
+					err, -ENOMEM, "%s: no memory for %zu bytes", name, larger);
 			}
 			data = grown;
 			capacity = larger;
@@ -119,7 +128,8 @@ static int read_all(int fd, const char *name, size_t limit, size_t expected, cha
 		length += (size_t)n;
 		if (length > limit) {
 			free(data);
-			return cwb_err_set(err, CWP_ELIMIT, "%s: is longer than %zu bytes", name, limit);
+			return cwb_err_set(
+				err, CWP_ELIMIT, "%s: is longer than %zu bytes", name, limit);
 		}
 	}
 	data[length] = '\0';
@@ -128,8 +138,8 @@ static int read_all(int fd, const char *name, size_t limit, size_t expected, cha
 	return 0;
 }
 
-int cwb_file_read_at(int folder, const char *name, size_t limit, char **ret_data, size_t *ret_length,
-	struct cwb_err *err)
+int cwb_file_read_at(int folder, const char *name, size_t limit, char **ret_data,
+	size_t *ret_length, struct cwb_err *err)
 {
 	struct stat st;
 	int rc;
@@ -144,7 +154,8 @@ int cwb_file_read_at(int folder, const char *name, size_t limit, char **ret_data
 	} else if (!S_ISREG(st.st_mode)) {
 		rc = cwb_err_set(err, CWP_EFORMAT, "%s: is not a regular file", name);
 	} else if ((uint64_t)st.st_size > limit || limit > SIZE_MAX / 2 - 2) {
-		rc = cwb_err_set(err, CWP_ELIMIT, "%s: has %" PRIu64 " bytes, at most %zu are allowed", name,
+		rc = cwb_err_set(err, CWP_ELIMIT,
+			"%s: has %" PRIu64 " bytes, at most %zu are allowed", name,
 			(uint64_t)st.st_size, limit);
 	} else {
 		rc = read_all(fd, name, limit, (size_t)st.st_size, ret_data, ret_length, err);
@@ -153,12 +164,14 @@ int cwb_file_read_at(int folder, const char *name, size_t limit, char **ret_data
 	return rc;
 }
 
-int cwb_file_read(const char *path, size_t limit, char **ret_data, size_t *ret_length, struct cwb_err *err)
+int cwb_file_read(
+	const char *path, size_t limit, char **ret_data, size_t *ret_length, struct cwb_err *err)
 {
 	return cwb_file_read_at(AT_FDCWD, path, limit, ret_data, ret_length, err);
 }
 
-int cwb_file_temp_open(int folder, const char *name, mode_t mode, struct cwb_file_temp *ret, struct cwb_err *err)
+int cwb_file_temp_open(
+	int folder, const char *name, mode_t mode, struct cwb_file_temp *ret, struct cwb_err *err)
 {
 	struct cwb_file_temp t = {.folder = folder, .fd = -1};
 
@@ -170,10 +183,12 @@ int cwb_file_temp_open(int folder, const char *name, mode_t mode, struct cwb_fil
 	for (int attempt = 0; attempt < 100; attempt++) {
 		uint64_t random;
 		if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
-			return cwb_err_errno(err, "%s: no random number for a temporary name", name);
+			return cwb_err_errno(
+				err, "%s: no random number for a temporary name", name);
 		}
 		snprintf(t.temp, sizeof(t.temp), ".%.200s.tmp-%016" PRIx64, name, random);
-		t.fd = openat(folder, t.temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+		t.fd = openat(
+			folder, t.temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
 		if (t.fd >= 0) {
 			*ret = t;
 			return 0;
@@ -189,7 +204,8 @@ int cwb_file_temp_commit(struct cwb_file_temp *t, struct cwb_err *err)
 {
 	int rc = 0;
 
-	/* A failed fsync is final: the kernel may have dropped the pages already, so another try would lie. */
+	/* A failed fsync is final: the kernel may have dropped the pages already, so another try
+	 * would lie. */
 	if (fsync(t->fd) < 0) {
 		rc = cwb_err_errno(err, "%s: cannot bring it to the disk", t->name);
 	}
@@ -212,11 +228,13 @@ void cwb_file_temp_abort(struct cwb_file_temp *t)
 	if (t->fd >= 0) {
 		close(t->fd);
 		t->fd = -1;
-		(void)unlinkat(t->folder, t->temp, 0); /* nothing to report to; the name says that it is rubbish */
+		(void)unlinkat(t->folder, t->temp,
+			0); /* nothing to report to; the name says that it is rubbish */
 	}
 }
 
-int cwb_file_replace(int folder, const char *name, const void *data, size_t length, mode_t mode, struct cwb_err *err)
+int cwb_file_replace(int folder, const char *name, const void *data, size_t length, mode_t mode,
+	struct cwb_err *err)
 {
 	struct cwb_file_temp t;
 	int rc = cwb_file_temp_open(folder, name, mode, &t, err);
@@ -232,7 +250,8 @@ int cwb_file_replace(int folder, const char *name, const void *data, size_t leng
 	return cwb_file_temp_commit(&t, err);
 }
 
-int cwb_file_replace_path(const char *path, const void *data, size_t length, mode_t mode, struct cwb_err *err)
+int cwb_file_replace_path(
+	const char *path, const void *data, size_t length, mode_t mode, struct cwb_err *err)
 {
 	const char *slash = strrchr(path, '/');
 	char *parent;
@@ -250,7 +269,8 @@ int cwb_file_replace_path(const char *path, const void *data, size_t length, mod
 	if (folder < 0) {
 		rc = cwb_err_errno(err, "%s: cannot open the folder of %s", parent, path);
 	} else {
-		rc = cwb_file_replace(folder, slash != NULL ? slash + 1 : path, data, length, mode, err);
+		rc = cwb_file_replace(
+			folder, slash != NULL ? slash + 1 : path, data, length, mode, err);
 		close(folder);
 	}
 	free(parent);

@@ -16,7 +16,8 @@ enum { DEEPEST = 128 };
 int cwb_file_sync_folder(int folder, const char *path, struct cwb_err *err)
 {
 	int rc = 0;
-	/* The given descriptor may be O_PATH or AT_FDCWD; fsync needs one that is open for reading. */
+	/* The given descriptor may be O_PATH or AT_FDCWD; fsync needs one that is open for reading.
+	 */
 	int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0) {
@@ -79,7 +80,9 @@ static int remove_entries(DIR *dir, dev_t device, int depth, struct cwb_err *err
 		errno = 0;
 		const struct dirent *entry = readdir(dir);
 		if (entry == NULL) {
-			return errno == 0 ? 0 : cwb_err_errno(err, "cannot list a folder that is being removed");
+			return errno == 0 ? 0
+					  : cwb_err_errno(err,
+						    "cannot list a folder that is being removed");
 		}
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
 			continue;
@@ -94,8 +97,8 @@ static int remove_entries(DIR *dir, dev_t device, int depth, struct cwb_err *err
 static int remove_folder(int folder, const char *name, dev_t device, int depth, struct cwb_err *err)
 {
 	if (depth > DEEPEST) {
-		return cwb_err_set(err, CWP_ELIMIT, "%s: stands more than %d folders deep; remove it by hand", name,
-			DEEPEST);
+		return cwb_err_set(err, CWP_ELIMIT,
+			"%s: stands more than %d folders deep; remove it by hand", name, DEEPEST);
 	}
 	/* O_NOFOLLOW: the name may have become a link since it was looked at. */
 	int fd = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -121,11 +124,14 @@ static int remove_entry(int folder, const char *name, dev_t device, int depth, s
 	struct stat st;
 
 	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-		return errno == ENOENT ? 0 : cwb_err_errno(err, "%s: cannot inspect to remove it", name);
+		return errno == ENOENT
+			       ? 0
+			       : cwb_err_errno(err, "%s: cannot inspect to remove it", name);
 	}
 	if (S_ISDIR(st.st_mode)) {
 		if (depth > 0 && st.st_dev != device) {
-			return cwb_err_set(err, -EBUSY, "%s: is a mount point; unmount it before removing", name);
+			return cwb_err_set(err, -EBUSY,
+				"%s: is a mount point; unmount it before removing", name);
 		}
 		return remove_folder(folder, name, st.st_dev, depth, err);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* jansson behind limits. Its own depth limit is 2048, fixed when it was compiled: too deep for small stacks. */
+/* jansson behind limits. Its own depth limit is 2048, fixed when it was compiled: too deep for
+ * small stacks. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,8 +11,8 @@
 #include "base/file.h"
 #include "base/json.h"
 
-/* The deepest nesting, found without parsing; brackets within strings do not count. On text that is no JSON the
- * answer does not matter: the parser refuses it. */
+/* The deepest nesting, found without parsing; brackets within strings do not count. On text that is
+ * no JSON the answer does not matter: the parser refuses it. */
 static unsigned measure_depth(const char *text, size_t length)
 {
 	unsigned depth = 0, deepest = 0;
@@ -37,25 +38,29 @@ static unsigned measure_depth(const char *text, size_t length)
 	return deepest;
 }
 
-int cwb_json_load(const char *text, size_t length, size_t limit, unsigned depth, json_t **ret, struct cwb_err *err)
+int cwb_json_load(const char *text, size_t length, size_t limit, unsigned depth, json_t **ret,
+	struct cwb_err *err)
 {
 	json_error_t reason;
 
 	if (length > limit) {
-		return cwb_err_set(err, CWP_ELIMIT, "JSON text of %zu bytes, at most %zu are allowed", length, limit);
+		return cwb_err_set(err, CWP_ELIMIT,
+			"JSON text of %zu bytes, at most %zu are allowed", length, limit);
 	}
 	unsigned deepest = measure_depth(text, length);
 	if (deepest > depth) {
-		return cwb_err_set(err, CWP_ELIMIT, "JSON text nests %u levels, at most %u are allowed", deepest, depth);
+		return cwb_err_set(err, CWP_ELIMIT,
+			"JSON text nests %u levels, at most %u are allowed", deepest, depth);
 	}
 	json_t *json = json_loadb(text, length, JSON_REJECT_DUPLICATES, &reason);
 	if (json == NULL) {
 		if (json_error_code(&reason) == json_error_out_of_memory) {
-			return cwb_err_set(err, -ENOMEM, "no memory for a JSON text of %zu bytes", length);
+			return cwb_err_set(
+				err, -ENOMEM, "no memory for a JSON text of %zu bytes", length);
 		}
 		int is_first = err != NULL && err->code == 0;
-		int rc = cwb_err_set(err, CWP_EFORMAT, "not valid JSON, line %d column %d: %s", reason.line,
-			reason.column, reason.text);
+		int rc = cwb_err_set(err, CWP_EFORMAT, "not valid JSON, line %d column %d: %s",
+			reason.line, reason.column, reason.text);
 		if (is_first) {
 			err->line = reason.line > 0 ? reason.line : 1;
 			err->column = reason.column > 0 ? reason.column : 1;
@@ -66,7 +71,8 @@ int cwb_json_load(const char *text, size_t length, size_t limit, unsigned depth,
 	return 0;
 }
 
-int cwb_json_load_file(const char *path, size_t limit, unsigned depth, json_t **ret, struct cwb_err *err)
+int cwb_json_load_file(
+	const char *path, size_t limit, unsigned depth, json_t **ret, struct cwb_err *err)
 {
 	char *text;
 	size_t length;
@@ -91,7 +97,8 @@ int cwb_json_load_file(const char *path, size_t limit, unsigned depth, json_t **
 
 char *cwb_json_dump(const json_t *json, size_t *ret_length)
 {
-	char *text = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+	char *text = json_dumps(
+		json, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
 
 	if (text != NULL && ret_length != NULL) {
 		*ret_length = strlen(text);
@@ -139,7 +146,8 @@ static int wrong_type(struct cwb_err *err, const char *key, const char *wanted, 
 }
 
 /* 1 and the value, 0 when it is absent and may be, or a negative code. */
-static int find(const json_t *object, const char *key, enum cwb_json_need need, json_t **ret, struct cwb_err *err)
+static int find(const json_t *object, const char *key, enum cwb_json_need need, json_t **ret,
+	struct cwb_err *err)
 {
 	json_t *value = json_object_get(object, key);
 
@@ -150,8 +158,8 @@ static int find(const json_t *object, const char *key, enum cwb_json_need need, 
 	return 1;
 }
 
-int cwb_json_get_string(const json_t *object, const char *key, enum cwb_json_need need, const char **ret,
-	struct cwb_err *err)
+int cwb_json_get_string(const json_t *object, const char *key, enum cwb_json_need need,
+	const char **ret, struct cwb_err *err)
 {
 	json_t *value;
 	int rc = find(object, key, need, &value, err);
@@ -166,7 +174,8 @@ int cwb_json_get_string(const json_t *object, const char *key, enum cwb_json_nee
 	return 0;
 }
 
-int cwb_json_get_bool(const json_t *object, const char *key, enum cwb_json_need need, int *ret, struct cwb_err *err)
+int cwb_json_get_bool(const json_t *object, const char *key, enum cwb_json_need need, int *ret,
+	struct cwb_err *err)
 {
 	json_t *value;
 	int rc = find(object, key, need, &value, err);
@@ -181,8 +190,8 @@ int cwb_json_get_bool(const json_t *object, const char *key, enum cwb_json_need 
 	return 0;
 }
 
-int cwb_json_get_i64(const json_t *object, const char *key, enum cwb_json_need need, int64_t low, int64_t high,
-	int64_t *ret, struct cwb_err *err)
+int cwb_json_get_i64(const json_t *object, const char *key, enum cwb_json_need need, int64_t low,
+	int64_t high, int64_t *ret, struct cwb_err *err)
 {
 	json_t *value;
 	char text[128];
@@ -196,15 +205,16 @@ int cwb_json_get_i64(const json_t *object, const char *key, enum cwb_json_need n
 	}
 	int64_t number = json_integer_value(value);
 	if (number < low || number > high) {
-		snprintf(text, sizeof(text), "%" PRId64 " is outside %" PRId64 "..%" PRId64, number, low, high);
+		snprintf(text, sizeof(text), "%" PRId64 " is outside %" PRId64 "..%" PRId64, number,
+			low, high);
 		return fail(err, CWP_EVALUE, key, text);
 	}
 	*ret = number;
 	return 0;
 }
 
-int cwb_json_get_u64(const json_t *object, const char *key, enum cwb_json_need need, uint64_t low, uint64_t high,
-	uint64_t *ret, struct cwb_err *err)
+int cwb_json_get_u64(const json_t *object, const char *key, enum cwb_json_need need, uint64_t low,
+	uint64_t high, uint64_t *ret, struct cwb_err *err)
 {
 	int64_t number = -1;
 	int rc = cwb_json_get_i64(object, key, need, low > INT64_MAX ? INT64_MAX : (int64_t)low,
@@ -232,8 +242,8 @@ int cwb_json_get_number(const json_t *object, const char *key, enum cwb_json_nee
 	return 0;
 }
 
-int cwb_json_get_object(const json_t *object, const char *key, enum cwb_json_need need, json_t **ret,
-	struct cwb_err *err)
+int cwb_json_get_object(const json_t *object, const char *key, enum cwb_json_need need,
+	json_t **ret, struct cwb_err *err)
 {
 	json_t *value;
 	int rc = find(object, key, need, &value, err);

@@ -55,8 +55,10 @@ static const char *name_at(const char *const *first, size_t i, size_t stride)
 	return *(const char *const *)((const char *)first + i * stride);
 }
 
-/* The only name that begins with the given one; at least 3 letters, so that one letter proves nothing. */
-static const char *only_extension(const char *name, size_t n, const char *const *first, size_t count, size_t stride)
+/* The only name that begins with the given one; at least 3 letters, so that one letter proves
+ * nothing. */
+static const char *only_extension(
+	const char *name, size_t n, const char *const *first, size_t count, size_t stride)
 {
 	const char *found = NULL;
 
@@ -81,7 +83,8 @@ const char *cwb_nearest(const char *name, const char *const *first, size_t count
 	if (n == 0 || n > LONGEST) {
 		return NULL;
 	}
-	unsigned best_distance = n / 3 > 1 ? (unsigned)(n / 3) + 1 : 2; /* one more than is allowed */
+	unsigned best_distance =
+		n / 3 > 1 ? (unsigned)(n / 3) + 1 : 2; /* one more than is allowed */
 	for (size_t i = 0; i < count; i++) {
 		const char *other = name_at(first, i, stride);
 		if (other == NULL || strlen(other) > LONGEST) {

@@ -5,9 +5,10 @@
 
 #include <stddef.h>
 
-/* The nearest of `count` names, or NULL when none is near enough to be meant: Damerau-Levenshtein distance (insert,
- * delete, replace, swap neighbours; case, '-' and '_' do not count) of at most a third of the name's length, at
- * least 1; or else the only name that begins with what was given. The first name is at *first, the next one `stride`
- * bytes further, so that a table of structs serves as well as a list (stride sizeof(char *)). NULL names are
- * skipped; of equally near ones the first wins. [any-thread] */
+/* The nearest of `count` names, or NULL when none is near enough to be meant: Damerau-Levenshtein
+ * distance (insert, delete, replace, swap neighbours; case, '-' and '_' do not count) of at most a
+ * third of the name's length, at least 1; or else the only name that begins with what was given.
+ * The first name is at *first, the next one `stride` bytes further, so that a table of structs
+ * serves as well as a list (stride sizeof(char *)). NULL names are skipped; of equally near ones
+ * the first wins. [any-thread] */
 const char *cwb_nearest(const char *name, const char *const *first, size_t count, size_t stride);

@@ -16,8 +16,12 @@ struct unit {
 
 /* Largest first, so that printing finds the shortest text. */
 static const struct unit size_units[] = {
-	{"GiB", UINT64_C(1) << 30}, {"GB", UINT64_C(1000000000)}, {"MiB", UINT64_C(1) << 20},
-	{"MB", UINT64_C(1000000)},  {"KiB", UINT64_C(1) << 10},   {"KB", UINT64_C(1000)},
+	{"GiB", UINT64_C(1) << 30},
+	{"GB", UINT64_C(1000000000)},
+	{"MiB", UINT64_C(1) << 20},
+	{"MB", UINT64_C(1000000)},
+	{"KiB", UINT64_C(1) << 10},
+	{"KB", UINT64_C(1000)},
 	{"B", UINT64_C(1)},
 };
 static const struct unit time_units[] = {{"h", 3600}, {"m", 60}, {"s", 1}};
@@ -39,7 +43,8 @@ static int is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* Reads digits of a number; the point, when there is one, is counted away in *ret_scale (a power of 10). */
+/* Reads digits of a number; the point, when there is one, is counted away in *ret_scale (a power of
+ * 10). */
 static int parse_number(const char **text, uint64_t *ret_digits, uint64_t *ret_scale)
 {
 	const char *p = *text;
@@ -95,7 +100,8 @@ static int parse(const char *text, const struct unit *units, size_t count, uint6
 	return 0;
 }
 
-static void print(uint64_t value, const struct unit *units, size_t count, char ret[CWB_QUANTITY_TEXT])
+static void print(
+	uint64_t value, const struct unit *units, size_t count, char ret[CWB_QUANTITY_TEXT])
 {
 	char text[CWB_QUANTITY_TEXT];
 
@@ -104,7 +110,8 @@ static void print(uint64_t value, const struct unit *units, size_t count, char r
 		if (value % units[i].factor != 0 || (value == 0 && i + 1 < count)) {
 			continue;
 		}
-		snprintf(text, sizeof(text), "%" PRIu64 "%s", value / units[i].factor, units[i].name);
+		snprintf(text, sizeof(text), "%" PRIu64 "%s", value / units[i].factor,
+			units[i].name);
 		if (ret[0] == '\0' || strlen(text) < strlen(ret)) {
 			memcpy(ret, text, sizeof(text));
 		}

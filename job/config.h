@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The daemon's configuration: what cwpd.yaml(5) describes, as a checked structure. Paths are text here; whether they
- * exist, and who owns them, is the daemon's business. */
+/* The daemon's configuration: what cwpd.yaml(5) describes, as a checked structure. Paths are text
+ * here; whether they exist, and who owns them, is the daemon's business. */
 #pragma once
 
 #include <jansson.h>
@@ -38,7 +38,8 @@ struct cwj_queue {
 struct cwj_notify {
 	uint32_t events; /* enum cwj_event; default: done, failed, rejected, cancelled */
 	size_t n_command;
-	char **command; /* program (absolute path) and arguments; the event's JSON comes on standard input */
+	char **command; /* program (absolute path) and arguments; the event's JSON comes on standard
+			   input */
 	char *url;      /* http:// or https://; the event's JSON is posted */
 	uint64_t time;  /* seconds until it is given up; default 30 */
 	int line, column;
@@ -50,7 +51,8 @@ struct cwj_config_limits {
 	uint64_t memory;      /* bytes, of all running jobs together; 0: what the machine has */
 	uint64_t scratch;     /* bytes, of all running jobs together; 0: what the file system has */
 	uint32_t connections; /* open at once; default 256 */
-	uint64_t grace;       /* seconds between asking a worker to stop, SIGTERM, and SIGKILL; default 10 */
+	uint64_t grace; /* seconds between asking a worker to stop, SIGTERM, and SIGKILL; default 10
+			 */
 };
 
 struct cwj_quotas {
@@ -60,8 +62,9 @@ struct cwj_quotas {
 };
 
 struct cwj_retry {
-	uint32_t attempts;      /* of a job that fails in a way that may pass, the first one included; default 3 */
-	uint64_t delay;         /* seconds before the second, doubled each time; default 10 */
+	uint32_t attempts; /* of a job that fails in a way that may pass, the first one included;
+			      default 3 */
+	uint64_t delay;    /* seconds before the second, doubled each time; default 10 */
 	uint64_t longest_delay; /* default 600 */
 	uint32_t interruptions; /* without a new checkpoint, before a job fails; default 20 */
 };
@@ -74,7 +77,7 @@ struct cwj_retention {
 struct cwj_config {
 	char *sockets; /* absolute folders; NULL: what the daemon's mode (system or user) says */
 	char *state;
-	char *scratch; /* NULL: beside each job's output */
+	char *scratch;               /* NULL: beside each job's output */
 	size_t n_plugin_directories; /* 0: the folder that was fixed when cwpd was built */
 	char **plugin_directories;
 	size_t n_settings;
@@ -93,12 +96,13 @@ struct cwj_config {
 	enum cwj_log_target log_target;
 };
 
-/* Parses and checks a configuration; an empty text, or one of comments only, gives the defaults. directory: absolute,
- * for relative paths. Codes, err and messages as those of cwj_job_parse. *ret is freed with cwj_config_free.
- * [any-thread] */
-int cwj_config_parse(const char *text, size_t length, const char *directory, struct cwj_config **ret,
-	struct cwb_err *err);
-/* Reads at most 1 MiB from path; relative paths are relative to the file's own folder. Messages begin with
+/* Parses and checks a configuration; an empty text, or one of comments only, gives the defaults.
+ * directory: absolute, for relative paths. Codes, err and messages as those of cwj_job_parse. *ret
+ * is freed with cwj_config_free. [any-thread] */
+int cwj_config_parse(const char *text, size_t length, const char *directory,
+	struct cwj_config **ret, struct cwb_err *err);
+/* Reads at most 1 MiB from path; relative paths are relative to the file's own folder. Messages
+ * begin with
  * "<path>:<line>:<column>: ". */
 int cwj_config_read(const char *path, struct cwj_config **ret, struct cwb_err *err);
 void cwj_config_free(struct cwj_config *config); /* NULL is allowed */

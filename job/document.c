@@ -21,7 +21,8 @@ static int is_empty(const char *text, size_t length)
 	while (i < length) {
 		if (text[i] == '#') {
 			while (i < length && text[i] != '\n') {
-				if ((unsigned char)text[i] < 0x20 && text[i] != '\t' && text[i] != '\r') {
+				if ((unsigned char)text[i] < 0x20 && text[i] != '\t' &&
+					text[i] != '\r') {
 					return 0;
 				}
 				i++;
@@ -35,16 +36,18 @@ static int is_empty(const char *text, size_t length)
 	return 1;
 }
 
-int cwj_document_parse(const char *text, size_t length, const char *directory, const struct cwj_table *table,
-	unsigned flags, void *target, struct cwb_err *err)
+int cwj_document_parse(const char *text, size_t length, const char *directory,
+	const struct cwj_table *table, unsigned flags, void *target, struct cwb_err *err)
 {
 	struct cwb_err own = {0};
-	struct cwj_reader r = {.directory = directory, .err = err != NULL && err->code == 0 ? err : &own};
+	struct cwj_reader r = {
+		.directory = directory, .err = err != NULL && err->code == 0 ? err : &own};
 	static const char nothing[] = "{}";
 	struct cwj_yaml *tree;
 
 	if (directory[0] != '/') {
-		return cwb_err_set(err, CWP_EVALUE, "directory \"%.200s\" is not absolute; give a path that begins with /",
+		return cwb_err_set(err, CWP_EVALUE,
+			"directory \"%.200s\" is not absolute; give a path that begins with /",
 			directory);
 	}
 	if ((flags & CWJ_DOCUMENT_MAY_BE_EMPTY) != 0 && is_empty(text, length)) {

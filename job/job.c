@@ -60,7 +60,8 @@ static int hand_out(struct cwj_draft *draft, int rc, struct cwj_job **ret, struc
 	return 0;
 }
 
-int cwj_job_parse(const char *text, size_t length, const char *directory, struct cwj_job **ret, struct cwb_err *err)
+int cwj_job_parse(const char *text, size_t length, const char *directory, struct cwj_job **ret,
+	struct cwb_err *err)
 {
 	struct cwj_draft draft = {0};
 	int rc = cwj_document_parse(text, length, directory, &cwj_job_table, 0, &draft, err);

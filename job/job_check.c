@@ -13,32 +13,45 @@
 #define UNSET 0xffffu
 
 /* protect.fraction: a number; "auto" is a word of the schema that this version cannot do yet. */
-static int fraction_read(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
+static int fraction_read(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
 {
 	if (node->kind == CWJ_YAML_SCALAR && strcmp(node->text, "auto") == 0) {
 		return cwj_fail(r, node, CWP_EVALUE,
-			"auto (the least fraction that passes the gate) is not available in this version; %s", key->remedy);
+			"auto (the least fraction that passes the gate) is not available in this "
+			"version; %s",
+			key->remedy);
 	}
-	struct cwj_key number = {.name = key->name, .kind = CWJ_NUMBER, .least = key->least, .most = key->most,
+	struct cwj_key number = {.name = key->name,
+		.kind = CWJ_NUMBER,
+		.least = key->least,
+		.most = key->most,
 		.remedy = key->remedy};
 	return cwj_value_read(r, &number, node, target);
 }
 
 static int fraction_json(json_t *object, const struct cwj_key *key, const void *target)
 {
-	return json_object_set_new(object, key->name, json_real(*(const double *)target)) < 0 ? -ENOMEM : 0;
+	return json_object_set_new(object, key->name, json_real(*(const double *)target)) < 0
+		       ? -ENOMEM
+		       : 0;
 }
 
 const struct cwj_custom cwj_fraction = {.read = fraction_read, .json = fraction_json};
 
-static int gate_limit_read(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
+static int gate_limit_read(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
 {
 	struct cwj_gate *gate = target;
-	struct cwj_key number = {.name = key->name, .kind = CWJ_NUMBER, .least = key->least, .most = key->most,
+	struct cwj_key number = {.name = key->name,
+		.kind = CWJ_NUMBER,
+		.least = key->least,
+		.most = key->most,
 		.remedy = "write a number such as 1.05"};
 
 	if ((unsigned)gate->kind != UNSET) {
-		return cwj_fail(r, node, CWP_EVALUE, "is a second limit of this gate; write one gate for each");
+		return cwj_fail(r, node, CWP_EVALUE,
+			"is a second limit of this gate; write one gate for each");
 	}
 	gate->kind = (enum cwj_gate_kind)key->tag;
 	number.offset = offsetof(struct cwj_gate, value);
@@ -70,10 +83,12 @@ int cwj_gate_check(struct cwj_reader *r, const struct cwj_yaml *node, void *targ
 
 	if ((unsigned)gate->kind == UNSET) {
 		return cwj_fail(r, node, CWP_EMISSING,
-			"has no limit; write one of: at-most, at-least, at-most-times, worse-by-at-most");
+			"has no limit; write one of: at-most, at-least, at-most-times, "
+			"worse-by-at-most");
 	}
 	if (gate->kind == CWJ_GATE_WORSE_BY_AT_MOST && gate->value < 0) {
-		return cwj_fail(r, node, CWP_EVALUE, "worse-by-at-most: %g is negative; write 0 or more", gate->value);
+		return cwj_fail(r, node, CWP_EVALUE,
+			"worse-by-at-most: %g is negative; write 0 or more", gate->value);
 	}
 	return 0;
 }
@@ -81,13 +96,15 @@ int cwj_gate_check(struct cwj_reader *r, const struct cwj_yaml *node, void *targ
 int cwj_backend_check(struct cwj_reader *r, const struct cwj_yaml *node, const void *target)
 {
 	static const char *const backends[] = {"auto", "cpu", "cuda", "cuda:GPU-UUID"};
-	static const char uuid[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
+	static const char uuid[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
 	const char *text = ((const struct cwj_draft *)target)->job.backend;
 
 	if (strcmp(text, "auto") == 0 || strcmp(text, "cpu") == 0 || strcmp(text, "cuda") == 0) {
 		return 0;
 	}
-	if (strncmp(text, "cuda:", 5) == 0 && text[5] != '\0' && strspn(text + 5, uuid) == strlen(text + 5)) {
+	if (strncmp(text, "cuda:", 5) == 0 && text[5] != '\0' &&
+		strspn(text + 5, uuid) == strlen(text + 5)) {
 		return 0;
 	}
 	return cwj_fail_name(r, node, "a backend", backends, 4, sizeof(backends[0]));
@@ -114,7 +131,8 @@ static int fill_texts(struct cwj_reader *r, const struct cwj_yaml *node, struct 
 			job->n_skip = job->skip[0] != NULL;
 		}
 	}
-	if (job->backend == NULL || job->skip == NULL || (job->n_skip == 1 && job->skip[0] == NULL)) {
+	if (job->backend == NULL || job->skip == NULL ||
+		(job->n_skip == 1 && job->skip[0] == NULL)) {
 		return cwj_fail(r, node, -ENOMEM, "no memory for its defaults");
 	}
 	return 0;
@@ -125,28 +143,32 @@ static size_t find_name(const char *name, const char *const *first, size_t count
 {
 	size_t i = 0;
 
-	while (i < count && strcmp(*(const char *const *)((const char *)first + i * stride), name) != 0) {
+	while (i < count &&
+		strcmp(*(const char *const *)((const char *)first + i * stride), name) != 0) {
 		i++;
 	}
 	return i;
 }
 
-static int fail_repeated(struct cwj_reader *r, const struct cwj_yaml *node, const char *list, size_t i, int first_line)
+static int fail_repeated(struct cwj_reader *r, const struct cwj_yaml *node, const char *list,
+	size_t i, int first_line)
 {
 	const struct cwj_yaml *element = node->values[i], *name = cwj_yaml_get(element, "name");
 	size_t mark = cwj_enter(r, list);
 	size_t inner = cwj_enter_index(r, i);
 
 	(void)cwj_enter(r, "name");
-	int rc = cwj_fail(r, name, CWP_EVALUE, "\"%s\" is already the name of the one in line %d; choose another",
-		name->text, first_line);
+	int rc = cwj_fail(r, name, CWP_EVALUE,
+		"\"%s\" is already the name of the one in line %d; choose another", name->text,
+		first_line);
 	cwj_leave(r, inner);
 	cwj_leave(r, mark);
 	return rc;
 }
 
 /* Set names are unique over critical and utility sets: reports and file names use them alone. */
-static int check_set_names(struct cwj_reader *r, const struct cwj_yaml *node, const struct cwj_draft *d)
+static int check_set_names(
+	struct cwj_reader *r, const struct cwj_yaml *node, const struct cwj_draft *d)
 {
 	const struct cwj_yaml *calibrate = cwj_yaml_get(node, "calibrate");
 
@@ -154,8 +176,8 @@ static int check_set_names(struct cwj_reader *r, const struct cwj_yaml *node, co
 		const char *const *first = (const char *const *)&d->critical[0].name;
 		size_t j = find_name(d->critical[i].name, first, i, sizeof(*d->critical));
 		if (j < i) {
-			return fail_repeated(r, cwj_yaml_get(calibrate, "critical"), "calibrate.critical", i,
-				d->critical[j].line);
+			return fail_repeated(r, cwj_yaml_get(calibrate, "critical"),
+				"calibrate.critical", i, d->critical[j].line);
 		}
 	}
 	for (size_t i = 0; i < d->n_utility; i++) {
@@ -163,40 +185,49 @@ static int check_set_names(struct cwj_reader *r, const struct cwj_yaml *node, co
 		size_t j = find_name(d->utility[i].name, utility, i, sizeof(*d->utility));
 		int line = j < i ? d->utility[j].line : 0;
 		for (size_t k = 0; line == 0 && k < d->n_critical; k++) {
-			line = strcmp(d->critical[k].name, d->utility[i].name) == 0 ? d->critical[k].line : 0;
+			line = strcmp(d->critical[k].name, d->utility[i].name) == 0
+				       ? d->critical[k].line
+				       : 0;
 		}
 		if (line != 0) {
-			return fail_repeated(r, cwj_yaml_get(calibrate, "utility"), "calibrate.utility", i, line);
+			return fail_repeated(r, cwj_yaml_get(calibrate, "utility"),
+				"calibrate.utility", i, line);
 		}
 	}
 	return 0;
 }
 
-static int check_evaluation_names(struct cwj_reader *r, const struct cwj_yaml *node, const struct cwj_job *job)
+static int check_evaluation_names(
+	struct cwj_reader *r, const struct cwj_yaml *node, const struct cwj_job *job)
 {
 	for (size_t i = 0; i < job->n_evaluations; i++) {
 		const char *const *first = (const char *const *)&job->evaluations[0].name;
 		size_t j = find_name(job->evaluations[i].name, first, i, sizeof(*job->evaluations));
 		if (j < i) {
-			return fail_repeated(r, cwj_yaml_get(node, "evaluate"), "evaluate", i, job->evaluations[j].line);
+			return fail_repeated(r, cwj_yaml_get(node, "evaluate"), "evaluate", i,
+				job->evaluations[j].line);
 		}
 	}
 	return 0;
 }
 
 /* A gate's metric begins with the name of an evaluation of this job. */
-static int check_gate_metric(struct cwj_reader *r, const struct cwj_yaml *node, const struct cwj_job *job, size_t i)
+static int check_gate_metric(
+	struct cwj_reader *r, const struct cwj_yaml *node, const struct cwj_job *job, size_t i)
 {
-	const struct cwj_yaml *metric = cwj_yaml_get(cwj_yaml_get(node, "gate")->values[i], "metric");
+	const struct cwj_yaml *metric =
+		cwj_yaml_get(cwj_yaml_get(node, "gate")->values[i], "metric");
 	const char *dot = strchr(metric->text, '.');
 
 	if (dot == NULL || dot == metric->text || dot[1] == '\0') {
 		return cwj_fail(r, metric, CWP_EVALUE,
-			"\"%.64s\" names no metric; write <name of an evaluation>.<metric>, such as bias.pct_stereotype",
+			"\"%.64s\" names no metric; write <name of an evaluation>.<metric>, such "
+			"as bias.pct_stereotype",
 			metric->text);
 	}
 	if (job->n_evaluations == 0) {
-		return cwj_fail(r, metric, CWP_EMISSING, "a gate needs an evaluation; add evaluate");
+		return cwj_fail(
+			r, metric, CWP_EMISSING, "a gate needs an evaluation; add evaluate");
 	}
 	char *name = strndup(metric->text, (size_t)(dot - metric->text));
 	if (name == NULL) {
@@ -204,8 +235,12 @@ static int check_gate_metric(struct cwj_reader *r, const struct cwj_yaml *node, 
 	}
 	const char *const *first = (const char *const *)&job->evaluations[0].name;
 	int rc = 0;
-	if (find_name(name, first, job->n_evaluations, sizeof(*job->evaluations)) == job->n_evaluations) {
-		struct cwj_yaml part = {.kind = CWJ_YAML_SCALAR, .line = metric->line, .column = metric->column, .text = name};
+	if (find_name(name, first, job->n_evaluations, sizeof(*job->evaluations)) ==
+		job->n_evaluations) {
+		struct cwj_yaml part = {.kind = CWJ_YAML_SCALAR,
+			.line = metric->line,
+			.column = metric->column,
+			.text = name};
 		rc = cwj_fail_name(r, &part, "an evaluation of this job", first, job->n_evaluations,
 			sizeof(*job->evaluations));
 	}
@@ -229,7 +264,8 @@ static int check_gates(struct cwj_reader *r, const struct cwj_yaml *node, const 
 }
 
 /* Protection needs scores, scores need sets that count. */
-static int check_stages(struct cwj_reader *r, const struct cwj_yaml *node, const struct cwj_draft *d)
+static int check_stages(
+	struct cwj_reader *r, const struct cwj_yaml *node, const struct cwj_draft *d)
 {
 	const struct cwj_job *job = &d->job;
 
@@ -269,7 +305,8 @@ static int check_paths(struct cwj_reader *r, const struct cwj_yaml *node, const 
 	}
 	size_t mark = cwj_enter(r, "output");
 	int rc = cwj_fail(r, cwj_yaml_get(node, "output"), CWP_EVALUE,
-		"\"%.200s\" is the %s itself; name a directory that does not exist yet", job->output, same);
+		"\"%.200s\" is the %s itself; name a directory that does not exist yet",
+		job->output, same);
 	cwj_leave(r, mark);
 	return rc;
 }
@@ -280,7 +317,8 @@ int cwj_job_check(struct cwj_reader *r, const struct cwj_yaml *node, void *targe
 	int rc = fill_texts(r, node, &d->job);
 
 	if ((unsigned)d->job.utility == UNSET) {
-		d->job.utility = d->job.combine == CWJ_COMBINE_REFERENCE ? CWJ_UTILITY_SUBTRACT : CWJ_UTILITY_ADD;
+		d->job.utility = d->job.combine == CWJ_COMBINE_REFERENCE ? CWJ_UTILITY_SUBTRACT
+									 : CWJ_UTILITY_ADD;
 	}
 	if (rc == 0) {
 		rc = check_paths(r, node, &d->job);

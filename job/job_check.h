@@ -1,12 +1,14 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* What the job's table cannot say by itself: defaults, values that depend on others. Internal to this room. */
+/* What the job's table cannot say by itself: defaults, values that depend on others. Internal to
+ * this room. */
 #pragma once
 
 #include "job/schema.h"
 
-extern const struct cwj_custom cwj_fraction;   /* a double, or the word auto */
-extern const struct cwj_custom cwj_gate_limit; /* one of a gate's four limits; the key's tag is its kind */
+extern const struct cwj_custom cwj_fraction; /* a double, or the word auto */
+extern const struct cwj_custom
+	cwj_gate_limit; /* one of a gate's four limits; the key's tag is its kind */
 
 void cwj_gate_fill(void *gate);
 int cwj_gate_check(struct cwj_reader *r, const struct cwj_yaml *node, void *gate);

@@ -19,30 +19,48 @@ static const char *const scales[] = {"exact", "pilot", NULL};
 static const char *const scopes[] = {"global", "layer", "row", NULL};
 static const char *const units[] = {"weight", "column", "row", "module", NULL};
 static const char *const carriers[] = {"overlay", "none", "dense", "modules", "adapter", NULL};
-static const char *const formats[] = {"compressed-tensors", "bitsandbytes", "gptq", "fp8", "gguf", "dense", NULL};
+static const char *const formats[] = {
+	"compressed-tensors", "bitsandbytes", "gptq", "fp8", "gguf", "dense", NULL};
 static const char *const thans[] = {"original", "quantized", NULL};
 
-/* General shapes first, then the data sets that have a reader of their own, now or later: the reader's room refuses
- * by name what this version cannot read. */
-static const char *const datas[] = {"samples", "text", "pairs", "answers", "instructions", "advbench", "bbh", "bbq",
-	"crows-pairs", "harmbench", "harmless-instructions", "mbbq", "mmlu", "multijail", "refusal-pairs", "stereoset",
-	"strongreject", "ud-text", "wikitext2", "xsafety", "xstest", NULL};
+/* General shapes first, then the data sets that have a reader of their own, now or later: the
+ * reader's room refuses by name what this version cannot read. */
+static const char *const datas[] = {"samples", "text", "pairs", "answers", "instructions",
+	"advbench", "bbh", "bbq", "crows-pairs", "harmbench", "harmless-instructions", "mbbq",
+	"mmlu", "multijail", "refusal-pairs", "stereoset", "strongreject", "ud-text", "wikitext2",
+	"xsafety", "xstest", NULL};
 
 static const struct cwj_key limit_keys[] = {
 	{.name = "memory", .kind = CWJ_SIZE, .offset = offsetof(struct cwj_limits, memory)},
 	{.name = "scratch", .kind = CWJ_SIZE, .offset = offsetof(struct cwj_limits, scratch)},
 	{.name = "time", .kind = CWJ_TIME, .offset = offsetof(struct cwj_limits, time)},
-	{.name = "threads", .kind = CWJ_SMALL, .offset = offsetof(struct cwj_limits, threads), .high = 4096},
+	{.name = "threads",
+		.kind = CWJ_SMALL,
+		.offset = offsetof(struct cwj_limits, threads),
+		.high = 4096},
 	{0},
 };
 static const struct cwj_table limit_table = {.keys = limit_keys, .size = sizeof(struct cwj_limits)};
 
 static const struct cwj_key set_keys[] = {
-	{.name = "name", .kind = CWJ_LABEL, .required = 1, .offset = offsetof(struct cwj_set, name)},
-	{.name = "data", .kind = CWJ_WORD, .required = 1, .offset = offsetof(struct cwj_set, data), .names = datas},
+	{.name = "name",
+		.kind = CWJ_LABEL,
+		.required = 1,
+		.offset = offsetof(struct cwj_set, name)},
+	{.name = "data",
+		.kind = CWJ_WORD,
+		.required = 1,
+		.offset = offsetof(struct cwj_set, data),
+		.names = datas},
 	{.name = "path", .kind = CWJ_PATH, .required = 1, .offset = offsetof(struct cwj_set, path)},
-	{.name = "samples", .kind = CWJ_COUNT, .offset = offsetof(struct cwj_set, samples), .high = MOST_ITEMS},
-	{.name = "length", .kind = CWJ_COUNT, .offset = offsetof(struct cwj_set, length), .high = MOST_ITEMS},
+	{.name = "samples",
+		.kind = CWJ_COUNT,
+		.offset = offsetof(struct cwj_set, samples),
+		.high = MOST_ITEMS},
+	{.name = "length",
+		.kind = CWJ_COUNT,
+		.offset = offsetof(struct cwj_set, length),
+		.high = MOST_ITEMS},
 	{0},
 };
 static const struct cwj_table set_table = {.keys = set_keys,
@@ -64,7 +82,8 @@ static const struct cwj_key calibrate_keys[] = {
 		.table = &set_table},
 	{0},
 };
-static const struct cwj_table calibrate_table = {.keys = calibrate_keys, .size = sizeof(struct cwj_draft)};
+static const struct cwj_table calibrate_table = {
+	.keys = calibrate_keys, .size = sizeof(struct cwj_draft)};
 
 static const struct cwj_key score_keys[] = {
 	{.name = "plugin", .kind = CWJ_ID, .required = 1, .offset = JOB(score.plugin)},
@@ -73,12 +92,14 @@ static const struct cwj_key score_keys[] = {
 	{.name = "beta", .kind = CWJ_NUMBER, .offset = JOB(beta), .least = 0, .most = 1e6},
 	{.name = "store", .kind = CWJ_CHOICE, .offset = JOB(store_bf16), .names = stores},
 	{.name = "scale", .kind = CWJ_CHOICE, .offset = JOB(scale_pilot), .names = scales},
-	{.name = "options", .kind = CWJ_OPTIONS, .offset = JOB(score.options), .count = JOB(score.n_options)},
+	{.name = "options",
+		.kind = CWJ_OPTIONS,
+		.offset = JOB(score.options),
+		.count = JOB(score.n_options)},
 	{0},
 };
-static const struct cwj_table score_table = {.keys = score_keys,
-	.size = sizeof(struct cwj_draft),
-	.place = JOB(score.line) + 1};
+static const struct cwj_table score_table = {
+	.keys = score_keys, .size = sizeof(struct cwj_draft), .place = JOB(score.line) + 1};
 
 static const struct cwj_key protect_keys[] = {
 	{.name = "fraction",
@@ -94,7 +115,8 @@ static const struct cwj_key protect_keys[] = {
 	{.name = "carrier", .kind = CWJ_CHOICE, .offset = JOB(carrier), .names = carriers},
 	{0},
 };
-static const struct cwj_table protect_table = {.keys = protect_keys, .size = sizeof(struct cwj_draft)};
+static const struct cwj_table protect_table = {
+	.keys = protect_keys, .size = sizeof(struct cwj_draft)};
 
 static const struct cwj_key quantize_keys[] = {
 	{.name = "plugin", .kind = CWJ_ID, .required = 1, .offset = JOB(quantize.plugin)},
@@ -104,12 +126,14 @@ static const struct cwj_key quantize_keys[] = {
 		.count = JOB(n_skip),
 		.high = 1024,
 		.remedy = "write the name of a module, such as lm_head"},
-	{.name = "options", .kind = CWJ_OPTIONS, .offset = JOB(quantize.options), .count = JOB(quantize.n_options)},
+	{.name = "options",
+		.kind = CWJ_OPTIONS,
+		.offset = JOB(quantize.options),
+		.count = JOB(quantize.n_options)},
 	{0},
 };
-static const struct cwj_table quantize_table = {.keys = quantize_keys,
-	.size = sizeof(struct cwj_draft),
-	.place = JOB(quantize.line) + 1};
+static const struct cwj_table quantize_table = {
+	.keys = quantize_keys, .size = sizeof(struct cwj_draft), .place = JOB(quantize.line) + 1};
 
 static const struct cwj_key write_keys[] = {
 	{.name = "format", .kind = CWJ_CHOICE, .offset = JOB(format), .names = formats},
@@ -119,10 +143,22 @@ static const struct cwj_key write_keys[] = {
 static const struct cwj_table write_table = {.keys = write_keys, .size = sizeof(struct cwj_draft)};
 
 static const struct cwj_key evaluation_keys[] = {
-	{.name = "name", .kind = CWJ_LABEL, .required = 1, .offset = offsetof(struct cwj_evaluation, name)},
-	{.name = "benchmark", .kind = CWJ_ID, .required = 1, .offset = offsetof(struct cwj_evaluation, benchmark)},
-	{.name = "path", .kind = CWJ_PATH, .required = 1, .offset = offsetof(struct cwj_evaluation, path)},
-	{.name = "limit", .kind = CWJ_COUNT, .offset = offsetof(struct cwj_evaluation, limit), .high = MOST_ITEMS},
+	{.name = "name",
+		.kind = CWJ_LABEL,
+		.required = 1,
+		.offset = offsetof(struct cwj_evaluation, name)},
+	{.name = "benchmark",
+		.kind = CWJ_ID,
+		.required = 1,
+		.offset = offsetof(struct cwj_evaluation, benchmark)},
+	{.name = "path",
+		.kind = CWJ_PATH,
+		.required = 1,
+		.offset = offsetof(struct cwj_evaluation, path)},
+	{.name = "limit",
+		.kind = CWJ_COUNT,
+		.offset = offsetof(struct cwj_evaluation, limit),
+		.high = MOST_ITEMS},
 	{.name = "options",
 		.kind = CWJ_OPTIONS,
 		.offset = offsetof(struct cwj_evaluation, options),
@@ -134,7 +170,10 @@ static const struct cwj_table evaluation_table = {.keys = evaluation_keys,
 	.place = offsetof(struct cwj_evaluation, line) + 1};
 
 #define GATE_LIMIT(the_name, the_kind)                                                             \
-	{.name = (the_name), .kind = CWJ_CUSTOM, .least = -1e12, .most = 1e12, .custom = &cwj_gate_limit, .tag = (the_kind)}
+	{                                                                                          \
+		.name = (the_name), .kind = CWJ_CUSTOM, .least = -1e12, .most = 1e12,              \
+		.custom = &cwj_gate_limit, .tag = (the_kind)                                       \
+	}
 
 static const struct cwj_key gate_keys[] = {
 	{.name = "metric",
@@ -147,7 +186,10 @@ static const struct cwj_key gate_keys[] = {
 	GATE_LIMIT("at-least", CWJ_GATE_AT_LEAST),
 	GATE_LIMIT("at-most-times", CWJ_GATE_AT_MOST_TIMES),
 	GATE_LIMIT("worse-by-at-most", CWJ_GATE_WORSE_BY_AT_MOST),
-	{.name = "than", .kind = CWJ_CHOICE, .offset = offsetof(struct cwj_gate, than), .names = thans},
+	{.name = "than",
+		.kind = CWJ_CHOICE,
+		.offset = offsetof(struct cwj_gate, than),
+		.names = thans},
 	{0},
 };
 static const struct cwj_table gate_table = {.keys = gate_keys,
@@ -171,7 +213,11 @@ static const struct cwj_key job_keys[] = {
 		.offset = JOB(output),
 		.remedy = "name a directory that does not exist yet"},
 	{.name = "seed", .kind = CWJ_COUNT, .offset = JOB(seed), .high = LARGEST},
-	{.name = "backend", .kind = CWJ_TEXT, .offset = JOB(backend), .high = 80, .check = cwj_backend_check},
+	{.name = "backend",
+		.kind = CWJ_TEXT,
+		.offset = JOB(backend),
+		.high = 80,
+		.check = cwj_backend_check},
 	{.name = "precision", .kind = CWJ_CHOICE, .offset = JOB(precision), .names = precisions},
 	{.name = "limits", .kind = CWJ_MAPPING, .offset = JOB(limits), .table = &limit_table},
 	{.name = "calibrate",
@@ -179,7 +225,10 @@ static const struct cwj_key job_keys[] = {
 		.present = offsetof(struct cwj_draft, has_calibrate),
 		.table = &calibrate_table},
 	{.name = "score", .kind = CWJ_MAPPING, .present = JOB(has_score), .table = &score_table},
-	{.name = "protect", .kind = CWJ_MAPPING, .present = JOB(has_protect), .table = &protect_table},
+	{.name = "protect",
+		.kind = CWJ_MAPPING,
+		.present = JOB(has_protect),
+		.table = &protect_table},
 	{.name = "quantize",
 		.kind = CWJ_MAPPING,
 		.required = 1,

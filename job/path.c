@@ -6,7 +6,8 @@
 
 #include "job/path.h"
 
-/* Appends the components of path to out (length *used, no '/' at its end); never writes beyond what it reads. */
+/* Appends the components of path to out (length *used, no '/' at its end); never writes beyond what
+ * it reads. */
 static void append(char *out, size_t *used, const char *path)
 {
 	while (*path != '\0') {
@@ -26,7 +27,8 @@ static void append(char *out, size_t *used, const char *path)
 char *cwj_path_resolve(const char *directory, const char *path)
 {
 	size_t used = 0;
-	/* Each component costs its length and one '/'; the first of a relative path has none of its own. */
+	/* Each component costs its length and one '/'; the first of a relative path has none of its
+	 * own. */
 	char *out = malloc(strlen(directory) + strlen(path) + 4);
 
 	if (out == NULL) {

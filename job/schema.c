@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Reads a YAML tree along a table: finds each key, hands its value to the kind's reader, and says precisely what
- * does not fit. */
+/* Reads a YAML tree along a table: finds each key, hands its value to the kind's reader, and says
+ * precisely what does not fit. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,8 +29,8 @@ int cwj_fail(struct cwj_reader *r, const struct cwj_yaml *node, int code, const 
 	return cwb_err_set(r->err, code, "%s%s%s", r->field, r->field[0] != '\0' ? ": " : "", text);
 }
 
-int cwj_fail_name(struct cwj_reader *r, const struct cwj_yaml *node, const char *what, const char *const *first,
-	size_t count, size_t stride)
+int cwj_fail_name(struct cwj_reader *r, const struct cwj_yaml *node, const char *what,
+	const char *const *first, size_t count, size_t stride)
 {
 	char list[256] = "";
 	size_t used = 0;
@@ -38,8 +38,8 @@ int cwj_fail_name(struct cwj_reader *r, const struct cwj_yaml *node, const char 
 
 	if (nearest != NULL) {
 		int is_first = r->err->code == 0;
-		int rc = cwj_fail(r, node, CWP_EUNKNOWN, "\"%.64s\" is not %s; did you mean \"%s\"?", node->text, what,
-			nearest);
+		int rc = cwj_fail(r, node, CWP_EUNKNOWN,
+			"\"%.64s\" is not %s; did you mean \"%s\"?", node->text, what, nearest);
 		if (is_first) {
 			snprintf(r->err->nearest, sizeof(r->err->nearest), "%s", nearest);
 		}
@@ -47,7 +47,8 @@ int cwj_fail_name(struct cwj_reader *r, const struct cwj_yaml *node, const char 
 	}
 	for (size_t i = 0; i < count; i++) {
 		const char *name = *(const char *const *)((const char *)first + i * stride);
-		int n = snprintf(list + used, sizeof(list) - used, "%s%s", used > 0 ? ", " : "", name);
+		int n = snprintf(
+			list + used, sizeof(list) - used, "%s%s", used > 0 ? ", " : "", name);
 		if (n < 0 || used + (size_t)n >= sizeof(list)) {
 			break;
 		}
@@ -56,10 +57,12 @@ int cwj_fail_name(struct cwj_reader *r, const struct cwj_yaml *node, const char 
 	if (used == 0) {
 		return cwj_fail(r, node, CWP_EUNKNOWN, "\"%.64s\" is not %s", node->text, what);
 	}
-	return cwj_fail(r, node, CWP_EUNKNOWN, "\"%.64s\" is not %s; write one of: %s", node->text, what, list);
+	return cwj_fail(r, node, CWP_EUNKNOWN, "\"%.64s\" is not %s; write one of: %s", node->text,
+		what, list);
 }
 
-int cwj_fail_missing(struct cwj_reader *r, const struct cwj_yaml *mapping, const char *key, const char *remedy)
+int cwj_fail_missing(
+	struct cwj_reader *r, const struct cwj_yaml *mapping, const char *key, const char *remedy)
 {
 	size_t mark = cwj_enter(r, key);
 	int rc = cwj_fail(r, mapping, CWP_EMISSING, "is required; %s", remedy);
@@ -89,7 +92,8 @@ void cwj_leave(struct cwj_reader *r, size_t mark)
 	r->field[mark] = '\0';
 }
 
-static const struct cwj_key *find_key(const struct cwj_table *table, const char *name, size_t *ret_count)
+static const struct cwj_key *find_key(
+	const struct cwj_table *table, const char *name, size_t *ret_count)
 {
 	const struct cwj_key *found = NULL;
 	size_t count = 0;
@@ -103,7 +107,8 @@ static const struct cwj_key *find_key(const struct cwj_table *table, const char 
 	return found;
 }
 
-static int read_list(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char *base)
+static int read_list(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char *base)
 {
 	const struct cwj_table *table = key->table;
 	char **items = (char **)(base + key->offset);
@@ -113,8 +118,8 @@ static int read_list(struct cwj_reader *r, const struct cwj_key *key, const stru
 		return cwj_fail_kind(r, node, "a list", "begin each element with \"- \"");
 	}
 	if (key->high > 0 && node->count > key->high) {
-		return cwj_fail(r, node, CWP_EVALUE, "has %zu elements, at most %zu are allowed", node->count,
-			(size_t)key->high);
+		return cwj_fail(r, node, CWP_EVALUE, "has %zu elements, at most %zu are allowed",
+			node->count, (size_t)key->high);
 	}
 	if (node->count == 0) {
 		return 0;
@@ -136,7 +141,8 @@ static int read_list(struct cwj_reader *r, const struct cwj_key *key, const stru
 	return 0;
 }
 
-static int read_key(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char *base)
+static int read_key(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char *base)
 {
 	int rc;
 
@@ -160,7 +166,8 @@ static int read_key(struct cwj_reader *r, const struct cwj_key *key, const struc
 	}
 }
 
-static int require_keys(struct cwj_reader *r, const struct cwj_table *table, const struct cwj_yaml *node)
+static int require_keys(
+	struct cwj_reader *r, const struct cwj_table *table, const struct cwj_yaml *node)
 {
 	for (const struct cwj_key *key = table->keys; key->name != NULL; key++) {
 		if (key->required && cwj_yaml_get(node, key->name) == NULL) {
@@ -172,13 +179,15 @@ static int require_keys(struct cwj_reader *r, const struct cwj_table *table, con
 	return 0;
 }
 
-int cwj_table_read(struct cwj_reader *r, const struct cwj_table *table, const struct cwj_yaml *node, void *target)
+int cwj_table_read(struct cwj_reader *r, const struct cwj_table *table, const struct cwj_yaml *node,
+	void *target)
 {
 	if (table->fill != NULL) {
 		table->fill(target);
 	}
 	if (node->kind != CWJ_YAML_MAPPING) {
-		return cwj_fail_kind(r, node, "a mapping", "write \"key: value\" lines, or {key: value, ..}");
+		return cwj_fail_kind(
+			r, node, "a mapping", "write \"key: value\" lines, or {key: value, ..}");
 	}
 	if (table->place != 0) {
 		int *place = (int *)((char *)target + table->place - 1);
@@ -191,8 +200,8 @@ int cwj_table_read(struct cwj_reader *r, const struct cwj_table *table, const st
 		size_t mark = cwj_enter(r, node->keys[i]->text);
 		int rc;
 		if (key == NULL) {
-			rc = cwj_fail_name(r, node->keys[i], "a key here", &table->keys[0].name, count,
-				sizeof(table->keys[0]));
+			rc = cwj_fail_name(r, node->keys[i], "a key here", &table->keys[0].name,
+				count, sizeof(table->keys[0]));
 		} else {
 			rc = read_key(r, key, node->values[i], target);
 		}

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* A structure back to JSON along its table, in the table's order, and its memory given back. What is written is a
- * valid file of the same schema: JSON is YAML. */
+/* A structure back to JSON along its table, in the table's order, and its memory given back. What
+ * is written is a valid file of the same schema: JSON is YAML. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,8 @@ static json_t *words_json(const char *const *names, uint32_t bits)
 	json_t *array = json_array();
 
 	for (size_t i = 0; array != NULL && names[i] != NULL; i++) {
-		if ((bits >> i & 1) != 0 && json_array_append_new(array, json_string(names[i])) < 0) {
+		if ((bits >> i & 1) != 0 &&
+			json_array_append_new(array, json_string(names[i])) < 0) {
 			json_decref(array);
 			return NULL;
 		}
@@ -41,7 +42,8 @@ static json_t *options_json(const struct cwj_option *options, size_t count)
 	json_t *object = json_object();
 
 	for (size_t i = 0; object != NULL && i < count; i++) {
-		if (json_object_set_new(object, options[i].name, json_string(options[i].value)) < 0) {
+		if (json_object_set_new(object, options[i].name, json_string(options[i].value)) <
+			0) {
 			json_decref(object);
 			return NULL;
 		}
@@ -54,7 +56,8 @@ static json_t *list_json(const struct cwj_table *table, const char *items, size_
 	json_t *array = json_array();
 
 	for (size_t i = 0; array != NULL && i < count; i++) {
-		if (json_array_append_new(array, cwj_table_json(table, items + i * table->size)) < 0) {
+		if (json_array_append_new(array, cwj_table_json(table, items + i * table->size)) <
+			0) {
 			json_decref(array);
 			return NULL;
 		}
@@ -104,11 +107,13 @@ static json_t *value_json(const struct cwj_key *key, const char *base)
 	case CWJ_WORDS:
 		return words_json(key->names, *(const uint32_t *)target);
 	case CWJ_OPTIONS:
-		return options_json(*(struct cwj_option *const *)target, *(const size_t *)(base + key->count));
+		return options_json(
+			*(struct cwj_option *const *)target, *(const size_t *)(base + key->count));
 	case CWJ_MAPPING:
 		return cwj_table_json(key->table, target);
 	case CWJ_LIST:
-		return list_json(key->table, *(char *const *)target, *(const size_t *)(base + key->count));
+		return list_json(
+			key->table, *(char *const *)target, *(const size_t *)(base + key->count));
 	case CWJ_CUSTOM:
 		break;
 	}

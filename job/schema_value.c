@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* One reader a kind of value. Each refuses what it does not fully understand and says what to write instead. */
+/* One reader a kind of value. Each refuses what it does not fully understand and says what to write
+ * instead. */
 #include <errno.h>
 #include <inttypes.h>
 #include <locale.h>
@@ -18,17 +19,19 @@ enum { LONGEST_PATH = 4095, LONGEST_TEXT = 4096, MOST_OPTIONS = 256 };
 
 int cwj_is_null(const char *text)
 {
-	return text[0] == '\0' || strcmp(text, "~") == 0 || strcmp(text, "null") == 0 || strcmp(text, "Null") == 0 ||
-		strcmp(text, "NULL") == 0;
+	return text[0] == '\0' || strcmp(text, "~") == 0 || strcmp(text, "null") == 0 ||
+	       strcmp(text, "Null") == 0 || strcmp(text, "NULL") == 0;
 }
 
-int cwj_fail_kind(struct cwj_reader *r, const struct cwj_yaml *node, const char *wanted, const char *remedy)
+int cwj_fail_kind(
+	struct cwj_reader *r, const struct cwj_yaml *node, const char *wanted, const char *remedy)
 {
 	switch (node->kind) {
 	case CWJ_YAML_SEQUENCE:
 		return cwj_fail(r, node, CWP_EVALUE, "needs %s, found a list; %s", wanted, remedy);
 	case CWJ_YAML_MAPPING:
-		return cwj_fail(r, node, CWP_EVALUE, "needs %s, found a mapping; %s", wanted, remedy);
+		return cwj_fail(
+			r, node, CWP_EVALUE, "needs %s, found a mapping; %s", wanted, remedy);
 	case CWJ_YAML_SCALAR:
 		break;
 	}
@@ -80,7 +83,8 @@ void cwj_value_remedy(const struct cwj_key *key, char *ret, size_t size)
 		break;
 	case CWJ_COUNT:
 	case CWJ_SMALL:
-		snprintf(ret, size, "write a whole number from %" PRIu64 " to %" PRIu64, key->low, key->high);
+		snprintf(ret, size, "write a whole number from %" PRIu64 " to %" PRIu64, key->low,
+			key->high);
 		break;
 	case CWJ_NUMBER:
 		snprintf(ret, size, "write a number from %g to %g", key->least, key->most);
@@ -113,22 +117,25 @@ void cwj_value_remedy(const struct cwj_key *key, char *ret, size_t size)
 	}
 }
 
-static int fail_value(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, const char *reason)
+static int fail_value(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node,
+	const char *reason)
 {
 	char remedy[256];
 
 	cwj_value_remedy(key, remedy, sizeof(remedy));
-	return cwj_fail(r, node, CWP_EVALUE, "%s\"%.64s\" %s; %s", node->quoted ? "quoted " : "", node->text, reason,
-		remedy);
+	return cwj_fail(r, node, CWP_EVALUE, "%s\"%.64s\" %s; %s", node->quoted ? "quoted " : "",
+		node->text, reason, remedy);
 }
 
-static int store_text(struct cwj_reader *r, const struct cwj_yaml *node, const char *text, char **ret)
+static int store_text(
+	struct cwj_reader *r, const struct cwj_yaml *node, const char *text, char **ret)
 {
 	*ret = strdup(text);
 	return *ret != NULL ? 0 : cwj_fail(r, node, -ENOMEM, "no memory for its text");
 }
 
-/* Control characters would garble lists, logs and terminals; they come in through YAML's escapes. */
+/* Control characters would garble lists, logs and terminals; they come in through YAML's escapes.
+ */
 static int has_control(const char *text)
 {
 	for (; *text != '\0'; text++) {
@@ -139,15 +146,18 @@ static int has_control(const char *text)
 	return 0;
 }
 
-static int read_text(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char **ret)
+static int read_text(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char **ret)
 {
-	size_t length = strlen(node->text), low = key->low, high = key->high > 0 ? key->high : LONGEST_TEXT;
+	size_t length = strlen(node->text), low = key->low,
+	       high = key->high > 0 ? key->high : LONGEST_TEXT;
 
 	if (length < low || length == 0) {
 		return fail_value(r, key, node, "is too short");
 	}
 	if (length > high) {
-		return cwj_fail(r, node, CWP_EVALUE, "has %zu bytes, at most %zu are allowed", length, high);
+		return cwj_fail(r, node, CWP_EVALUE, "has %zu bytes, at most %zu are allowed",
+			length, high);
 	}
 	if (has_control(node->text)) {
 		return fail_value(r, key, node, "holds control characters");
@@ -155,10 +165,12 @@ static int read_text(struct cwj_reader *r, const struct cwj_key *key, const stru
 	return store_text(r, node, node->text, ret);
 }
 
-static int read_name(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char **ret)
+static int read_name(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char **ret)
 {
 	static const char lower[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
-	static const char label[] = "abcdefghijklmnopqrstuvwxyz0123456789-_ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	static const char label[] =
+		"abcdefghijklmnopqrstuvwxyz0123456789-_ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 	size_t length = strlen(node->text);
 	int is_id = key->kind == CWJ_ID;
 
@@ -175,10 +187,12 @@ static int read_path(struct cwj_reader *r, const struct cwj_yaml *node, char **r
 		return cwj_fail(r, node, CWP_EVALUE, "an empty path names nothing; write a path");
 	}
 	if (node->text[0] == '~' && (node->text[1] == '/' || node->text[1] == '\0')) {
-		return cwj_fail(r, node, CWP_EVALUE, "\"%.64s\": ~ is not expanded; write the whole path", node->text);
+		return cwj_fail(r, node, CWP_EVALUE,
+			"\"%.64s\": ~ is not expanded; write the whole path", node->text);
 	}
 	if (has_control(node->text)) {
-		return cwj_fail(r, node, CWP_EVALUE, "\"%.64s\" holds control characters; rename the file", node->text);
+		return cwj_fail(r, node, CWP_EVALUE,
+			"\"%.64s\" holds control characters; rename the file", node->text);
 	}
 	char *path = cwj_path_resolve(r->directory, node->text);
 	if (path == NULL) {
@@ -186,20 +200,22 @@ static int read_path(struct cwj_reader *r, const struct cwj_yaml *node, char **r
 	}
 	if (strlen(path) > LONGEST_PATH) {
 		free(path);
-		return cwj_fail(r, node, CWP_EVALUE, "the path is longer than %d bytes; use a shorter one",
-			(int)LONGEST_PATH);
+		return cwj_fail(r, node, CWP_EVALUE,
+			"the path is longer than %d bytes; use a shorter one", (int)LONGEST_PATH);
 	}
 	*ret = path;
 	return 0;
 }
 
-static int read_whole(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, uint64_t *ret)
+static int read_whole(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, uint64_t *ret)
 {
 	uint64_t value = 0;
 	int overflow = 0;
 	const char *p = node->text;
 
-	if (node->quoted || *p == '\0' || (p[0] == '0' && p[1] != '\0') || strspn(p, "0123456789") != strlen(p)) {
+	if (node->quoted || *p == '\0' || (p[0] == '0' && p[1] != '\0') ||
+		strspn(p, "0123456789") != strlen(p)) {
 		return fail_value(r, key, node, "is no whole number");
 	}
 	for (; *p != '\0'; p++) {
@@ -213,7 +229,8 @@ static int read_whole(struct cwj_reader *r, const struct cwj_key *key, const str
 	return 0;
 }
 
-static int read_quantity(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, uint64_t *ret)
+static int read_quantity(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, uint64_t *ret)
 {
 	uint64_t value;
 	int is_size = key->kind == CWJ_SIZE;
@@ -279,7 +296,8 @@ int cwj_number_parse(const struct cwj_yaml *node, double *ret)
 	return 0;
 }
 
-static int read_number(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, double *ret)
+static int read_number(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, double *ret)
 {
 	double value;
 
@@ -289,14 +307,15 @@ static int read_number(struct cwj_reader *r, const struct cwj_key *key, const st
 	if (!(value >= key->least && value <= key->most)) {
 		char remedy[256];
 		cwj_value_remedy(key, remedy, sizeof(remedy));
-		return cwj_fail(r, node, CWP_EVALUE, "%s is outside %g..%g; %s", node->text, key->least, key->most,
-			remedy);
+		return cwj_fail(r, node, CWP_EVALUE, "%s is outside %g..%g; %s", node->text,
+			key->least, key->most, remedy);
 	}
 	*ret = value;
 	return 0;
 }
 
-static int read_switch(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, int *ret)
+static int read_switch(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, int *ret)
 {
 	int is_true = strcmp(node->text, "true") == 0;
 
@@ -307,7 +326,8 @@ static int read_switch(struct cwj_reader *r, const struct cwj_key *key, const st
 	return 0;
 }
 
-static int find_choice(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, unsigned *ret)
+static int find_choice(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, unsigned *ret)
 {
 	for (unsigned i = 0; key->names[i] != NULL; i++) {
 		if (strcmp(key->names[i], node->text) == 0) {
@@ -315,10 +335,12 @@ static int find_choice(struct cwj_reader *r, const struct cwj_key *key, const st
 			return 0;
 		}
 	}
-	return cwj_fail_name(r, node, "a valid value", key->names, count_names(key->names), sizeof(key->names[0]));
+	return cwj_fail_name(r, node, "a valid value", key->names, count_names(key->names),
+		sizeof(key->names[0]));
 }
 
-static int read_scalar(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
+static int read_scalar(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
 {
 	unsigned choice;
 	uint64_t whole;
@@ -360,15 +382,17 @@ static int read_scalar(struct cwj_reader *r, const struct cwj_key *key, const st
 }
 
 /* Lists of texts, paths or words. */
-static int read_texts(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char *base)
+static int read_texts(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char *base)
 {
-	struct cwj_key element = {.kind = key->kind == CWJ_PATHS ? CWJ_PATH : CWJ_TEXT, .remedy = key->remedy};
+	struct cwj_key element = {
+		.kind = key->kind == CWJ_PATHS ? CWJ_PATH : CWJ_TEXT, .remedy = key->remedy};
 	char ***texts = (char ***)(base + key->offset);
 	size_t *count = (size_t *)(base + key->count);
 
 	if (key->high > 0 && node->count > key->high) {
-		return cwj_fail(r, node, CWP_EVALUE, "has %zu elements, at most %zu are allowed", node->count,
-			(size_t)key->high);
+		return cwj_fail(r, node, CWP_EVALUE, "has %zu elements, at most %zu are allowed",
+			node->count, (size_t)key->high);
 	}
 	*texts = calloc(node->count + 1, sizeof(char *));
 	if (*texts == NULL) {
@@ -378,7 +402,8 @@ static int read_texts(struct cwj_reader *r, const struct cwj_key *key, const str
 		const struct cwj_yaml *value = node->values[i];
 		size_t mark = cwj_enter_index(r, i);
 		int rc;
-		if (value->kind != CWJ_YAML_SCALAR || (!value->quoted && cwj_is_null(value->text))) {
+		if (value->kind != CWJ_YAML_SCALAR ||
+			(!value->quoted && cwj_is_null(value->text))) {
 			rc = cwj_fail_kind(r, value, "a text", "write plain words");
 		} else {
 			rc = read_scalar(r, &element, value, &(*texts)[i]);
@@ -392,7 +417,8 @@ static int read_texts(struct cwj_reader *r, const struct cwj_key *key, const str
 	return 0;
 }
 
-static int read_words(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, uint32_t *ret)
+static int read_words(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, uint32_t *ret)
 {
 	uint32_t bits = 0;
 
@@ -415,7 +441,8 @@ static int read_words(struct cwj_reader *r, const struct cwj_key *key, const str
 	return 0;
 }
 
-int cwj_options_read(struct cwj_reader *r, const struct cwj_yaml *node, void *ret_options, size_t *ret_count)
+int cwj_options_read(
+	struct cwj_reader *r, const struct cwj_yaml *node, void *ret_options, size_t *ret_count)
 {
 	struct cwj_option **ret = ret_options;
 	int rc = 0;
@@ -424,8 +451,8 @@ int cwj_options_read(struct cwj_reader *r, const struct cwj_yaml *node, void *re
 		return cwj_fail_kind(r, node, "a mapping", "write {option: value, ..}");
 	}
 	if (node->count > MOST_OPTIONS) {
-		return cwj_fail(r, node, CWP_EVALUE, "has %zu options, at most %d are allowed", node->count,
-			(int)MOST_OPTIONS);
+		return cwj_fail(r, node, CWP_EVALUE, "has %zu options, at most %d are allowed",
+			node->count, (int)MOST_OPTIONS);
 	}
 	*ret = calloc(node->count + 1, sizeof(struct cwj_option));
 	if (*ret == NULL) {
@@ -440,10 +467,13 @@ int cwj_options_read(struct cwj_reader *r, const struct cwj_yaml *node, void *re
 		option->column = value->column;
 		if (value->kind != CWJ_YAML_SCALAR) {
 			rc = cwj_fail_kind(r, value, "a single value", "options are not nested");
-		} else if (key->text[0] == '\0' || has_control(key->text) || has_control(value->text)) {
-			rc = cwj_fail(r, value, CWP_EVALUE, "empty name, or control characters; write option: value");
+		} else if (key->text[0] == '\0' || has_control(key->text) ||
+			   has_control(value->text)) {
+			rc = cwj_fail(r, value, CWP_EVALUE,
+				"empty name, or control characters; write option: value");
 		} else if (!value->quoted && cwj_is_null(value->text)) {
-			rc = cwj_fail(r, value, CWP_EVALUE, "has no value; give one, or remove the option");
+			rc = cwj_fail(r, value, CWP_EVALUE,
+				"has no value; give one, or remove the option");
 		} else {
 			rc = store_text(r, key, key->text, &option->name);
 			if (rc == 0) {
@@ -455,7 +485,8 @@ int cwj_options_read(struct cwj_reader *r, const struct cwj_yaml *node, void *re
 	return rc;
 }
 
-int cwj_value_read(struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char *base)
+int cwj_value_read(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char *base)
 {
 	char remedy[256];
 

@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* libyaml's events -> a tree with places. Text, depth and nodes are bounded, and whatever could make a small text
- * large or ambiguous (aliases, anchors, tags, repeated keys, several documents) is refused. */
+/* libyaml's events -> a tree with places. Text, depth and nodes are bounded, and whatever could
+ * make a small text large or ambiguous (aliases, anchors, tags, repeated keys, several documents)
+ * is refused. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,8 +52,8 @@ static void find_place(const char *text, size_t offset, size_t *ret_line, size_t
 	*ret_column = column;
 }
 
-/* Whether the place that libyaml stumbled over, or the white space that begins its line, is a tab: the message for
- * that ("found character that cannot start any token") helps nobody. */
+/* Whether the place that libyaml stumbled over, or the white space that begins its line, is a tab:
+ * the message for that ("found character that cannot start any token") helps nobody. */
 static int is_tab_place(const struct reader *r, const yaml_mark_t *mark)
 {
 	size_t line = 0, i = 0;
@@ -77,23 +78,27 @@ static int fail_parser(struct reader *r)
 	case YAML_MEMORY_ERROR:
 		return cwb_err_set(r->err, -ENOMEM, "no memory to read the YAML text");
 	case YAML_READER_ERROR:
-		find_place(r->text, p->problem_offset < r->length ? p->problem_offset : r->length, &line, &column);
-		if (p->problem_value == -1 || strstr(p->problem, "UTF-8") != NULL) {
-			return fail_at(r->err, line, column, CWP_EFORMAT, "is not UTF-8 text; save the file as UTF-8");
+		find_place(r->text, p->problem_offset < r->length ? p->problem_offset : r->length,
+			&line, &column);
+		if (strstr(p->problem, "control") == NULL) {
+			return fail_at(r->err, line, column, CWP_EFORMAT,
+				"is not UTF-8 text; save the file as UTF-8");
 		}
 		return fail_at(r->err, line, column, CWP_EFORMAT,
-			"holds a control character; remove it, or write it as an escape within double quotes");
+			"holds a control character; remove it, or write it as an escape within "
+			"double quotes");
 	default:
 		if (is_tab_place(r, &p->problem_mark)) {
-			return fail_mark(r, &p->problem_mark, "a tab cannot indent YAML; use spaces");
+			return fail_mark(
+				r, &p->problem_mark, "a tab cannot indent YAML; use spaces");
 		}
 		if (r->err != NULL && r->err->code == 0) {
 			r->err->line = (int)p->problem_mark.line + 1;
 			r->err->column = (int)p->problem_mark.column + 1;
 		}
 		return cwb_err_set(r->err, CWP_EFORMAT, "not valid YAML: %s%s%s",
-			p->problem != NULL ? p->problem : "cannot be read", p->context != NULL ? " " : "",
-			p->context != NULL ? p->context : "");
+			p->problem != NULL ? p->problem : "cannot be read",
+			p->context != NULL ? " " : "", p->context != NULL ? p->context : "");
 	}
 }
 
@@ -106,21 +111,26 @@ static int next_event(struct reader *r, yaml_event_t *event)
 }
 
 /* What a tree may not hold, whichever node it stands on. */
-static int refuse_extras(struct reader *r, const yaml_event_t *event, const yaml_char_t *anchor, const yaml_char_t *tag)
+static int refuse_extras(struct reader *r, const yaml_event_t *event, const yaml_char_t *anchor,
+	const yaml_char_t *tag)
 {
 	if (anchor != NULL) {
-		return fail_mark(r, &event->start_mark, "anchors (&name) are not allowed; write the value out");
+		return fail_mark(r, &event->start_mark,
+			"anchors (&name) are not allowed; write the value out");
 	}
 	if (tag != NULL) {
-		return fail_mark(r, &event->start_mark, "tags (!name) are not allowed; write the plain value");
+		return fail_mark(r, &event->start_mark,
+			"tags (!name) are not allowed; write the plain value");
 	}
 	return 0;
 }
 
-static struct cwj_yaml *new_node(struct reader *r, const yaml_event_t *event, enum cwj_yaml_kind kind)
+static struct cwj_yaml *new_node(
+	struct reader *r, const yaml_event_t *event, enum cwj_yaml_kind kind)
 {
 	if (++r->nodes > MOST_NODES) {
-		fail_mark(r, &event->start_mark, "holds more than 20000 values; no such file needs so many");
+		fail_mark(r, &event->start_mark,
+			"holds more than 20000 values; no such file needs so many");
 		return NULL;
 	}
 	struct cwj_yaml *node = calloc(1, sizeof(*node));
@@ -232,7 +242,8 @@ static int read_children(struct reader *r, struct cwj_yaml *node, yaml_event_typ
 
 static int compare_keys(const void *a, const void *b)
 {
-	const struct cwj_yaml *x = *(const struct cwj_yaml *const *)a, *y = *(const struct cwj_yaml *const *)b;
+	const struct cwj_yaml *x = *(const struct cwj_yaml *const *)a,
+			      *y = *(const struct cwj_yaml *const *)b;
 	int order = strcmp(x->text, y->text);
 
 	if (order != 0) {
@@ -265,7 +276,8 @@ static int refuse_repeated_keys(struct reader *r, const struct cwj_yaml *node)
 				r->err->column = sorted[i]->column;
 			}
 			rc = cwb_err_set(r->err, CWP_EFORMAT,
-				"key \"%.64s\" stands here a second time (first in line %d); remove one",
+				"key \"%.64s\" stands here a second time (first in line %d); "
+				"remove one",
 				sorted[i]->text, sorted[i - 1]->line);
 		}
 	}
@@ -273,7 +285,8 @@ static int refuse_repeated_keys(struct reader *r, const struct cwj_yaml *node)
 	return rc;
 }
 
-static struct cwj_yaml *read_collection(struct reader *r, const yaml_event_t *event, enum cwj_yaml_kind kind, int depth)
+static struct cwj_yaml *read_collection(
+	struct reader *r, const yaml_event_t *event, enum cwj_yaml_kind kind, int depth)
 {
 	if (depth > MOST_DEPTH) {
 		fail_mark(r, &event->start_mark, "nests more than 32 levels deep");
@@ -283,7 +296,8 @@ static struct cwj_yaml *read_collection(struct reader *r, const yaml_event_t *ev
 	if (node == NULL) {
 		return NULL;
 	}
-	yaml_event_type_t end = kind == CWJ_YAML_MAPPING ? YAML_MAPPING_END_EVENT : YAML_SEQUENCE_END_EVENT;
+	yaml_event_type_t end =
+		kind == CWJ_YAML_MAPPING ? YAML_MAPPING_END_EVENT : YAML_SEQUENCE_END_EVENT;
 	if (read_children(r, node, end, depth) < 0 ||
 		(kind == CWJ_YAML_MAPPING && refuse_repeated_keys(r, node) < 0)) {
 		cwj_yaml_free(node);
@@ -299,17 +313,20 @@ static struct cwj_yaml *read_node(struct reader *r, const yaml_event_t *event, i
 	case YAML_SCALAR_EVENT:
 		return read_scalar(r, event);
 	case YAML_SEQUENCE_START_EVENT:
-		if (refuse_extras(r, event, event->data.sequence_start.anchor, event->data.sequence_start.tag) < 0) {
+		if (refuse_extras(r, event, event->data.sequence_start.anchor,
+			    event->data.sequence_start.tag) < 0) {
 			return NULL;
 		}
 		return read_collection(r, event, CWJ_YAML_SEQUENCE, depth);
 	case YAML_MAPPING_START_EVENT:
-		if (refuse_extras(r, event, event->data.mapping_start.anchor, event->data.mapping_start.tag) < 0) {
+		if (refuse_extras(r, event, event->data.mapping_start.anchor,
+			    event->data.mapping_start.tag) < 0) {
 			return NULL;
 		}
 		return read_collection(r, event, CWJ_YAML_MAPPING, depth);
 	case YAML_ALIAS_EVENT:
-		fail_mark(r, &event->start_mark, "aliases (*name) are not allowed; write the value out");
+		fail_mark(r, &event->start_mark,
+			"aliases (*name) are not allowed; write the value out");
 		return NULL;
 	default:
 		fail_mark(r, &event->start_mark, "not valid YAML: a value is missing here");
@@ -336,8 +353,10 @@ static int read_document(struct reader *r, struct cwj_yaml **ret)
 		yaml_event_delete(&event);
 		return rc;
 	}
-	if (event.data.document_start.tag_directives.start != event.data.document_start.tag_directives.end) {
-		rc = fail_mark(r, &event.start_mark, "tag directives (%TAG) are not allowed; remove the line");
+	if (event.data.document_start.tag_directives.start !=
+		event.data.document_start.tag_directives.end) {
+		rc = fail_mark(r, &event.start_mark,
+			"tag directives (%TAG) are not allowed; remove the line");
 	}
 	yaml_event_delete(&event);
 	if (rc < 0 || (rc = next_event(r, &event)) < 0) {
@@ -358,7 +377,8 @@ static int read_document(struct reader *r, struct cwj_yaml **ret)
 		return rc;
 	}
 	if (event.type != YAML_STREAM_END_EVENT) {
-		rc = fail_mark(r, &event.start_mark, "a second document (---) begins here; only one is allowed");
+		rc = fail_mark(r, &event.start_mark,
+			"a second document (---) begins here; only one is allowed");
 	}
 	yaml_event_delete(&event);
 	return rc;
@@ -367,18 +387,21 @@ static int read_document(struct reader *r, struct cwj_yaml **ret)
 int cwj_yaml_parse(const char *text, size_t length, struct cwj_yaml **ret, struct cwb_err *err)
 {
 	struct cwb_err own = {0};
-	struct reader r = {.text = text, .length = length, .err = err != NULL && err->code == 0 ? err : &own};
+	struct reader r = {
+		.text = text, .length = length, .err = err != NULL && err->code == 0 ? err : &own};
 	struct cwj_yaml *tree = NULL;
 	size_t line, column;
 
 	if (length > MOST_BYTES) {
-		return cwb_err_set(err, CWP_EFORMAT, "text of %zu bytes is longer than the %d that are allowed", length,
+		return cwb_err_set(err, CWP_EFORMAT,
+			"text of %zu bytes is longer than the %d that are allowed", length,
 			(int)MOST_BYTES);
 	}
 	const char *nul = length > 0 ? memchr(text, '\0', length) : NULL;
 	if (nul != NULL) {
 		find_place(text, (size_t)(nul - text), &line, &column);
-		return fail_at(err, line, column, CWP_EFORMAT, "holds a NUL byte; this is not a text file");
+		return fail_at(err, line, column, CWP_EFORMAT,
+			"holds a NUL byte; this is not a text file");
 	}
 	if (!yaml_parser_initialize(&r.parser)) {
 		return cwb_err_set(err, -ENOMEM, "no memory to read the YAML text");

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* SHA-256 against the vectors of FIPS 180-4, in one piece, in many, and from files around the size of a piece. */
+/* SHA-256 against the vectors of FIPS 180-4, in one piece, in many, and from files around the size
+ * of a piece. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,7 +96,8 @@ static void reads_files_of_any_size(void **state)
 		assert_string_equal(hex, expected);
 		assert_true(asked > 0);
 		assert_int_equal(lseek(fd, 0, SEEK_CUR), 5);
-		assert_int_equal(cwb_digest_fd(fd, path, always, NULL, hex, NULL, &err), CWP_ECANCELLED);
+		assert_int_equal(
+			cwb_digest_fd(fd, path, always, NULL, hex, NULL, &err), CWP_ECANCELLED);
 	}
 	free(bytes);
 	close(fd);

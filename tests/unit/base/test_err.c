@@ -19,7 +19,8 @@ static void keeps_the_first_error(void **state)
 	struct cwb_err err = {0};
 
 	(void)state;
-	assert_int_equal(cwb_err_set(&err, CWP_EFORMAT, "%s: header of %d bytes", "a.bin", 7), CWP_EFORMAT);
+	assert_int_equal(
+		cwb_err_set(&err, CWP_EFORMAT, "%s: header of %d bytes", "a.bin", 7), CWP_EFORMAT);
 	assert_string_equal(err.message, "a.bin: header of 7 bytes");
 	assert_int_equal(cwb_err_set(&err, CWP_EVALUE, "another"), CWP_EVALUE);
 	assert_int_equal(err.code, CWP_EFORMAT);
@@ -73,9 +74,12 @@ static void is_always_one_printable_line(void **state)
 	(void)state;
 	cwb_err_set(&err, CWP_EVALUE, "%s", "a\nb\tc\033[31md\177e");
 	assert_string_equal(err.message, "a b c?[31md?e");
-	/* Valid UTF-8 stays; overlong forms, surrogates, bytes out of nowhere and beyond U+10FFFF do not. */
+	/* Valid UTF-8 stays; overlong forms, surrogates, bytes out of nowhere and beyond U+10FFFF
+	 * do not. */
 	cwb_err_clear(&err);
-	cwb_err_set(&err, CWP_EVALUE, "%s", "\303\244 \342\202\254 \360\237\231\202|\300\257|\355\240\200|\200|\364\220\200\200|\303");
+	cwb_err_set(&err, CWP_EVALUE, "%s",
+		"\303\244 \342\202\254 "
+		"\360\237\231\202|\300\257|\355\240\200|\200|\364\220\200\200|\303");
 	assert_string_equal(err.message, "\303\244 \342\202\254 \360\237\231\202|??|???|?|????|?");
 }
 
@@ -96,7 +100,9 @@ static void says_when_it_was_cut(void **state)
 	/* Two-byte characters at every possible cut: none is halved. */
 	for (int shift = 0; shift < 4; shift++) {
 		for (size_t i = 0; i < sizeof(longest) - 1; i++) {
-			longest[i] = (int)i < shift ? 'x' : (i - (size_t)shift) % 2 == 0 ? '\303' : '\244';
+			longest[i] = (int)i < shift                 ? 'x'
+				     : (i - (size_t)shift) % 2 == 0 ? '\303'
+								    : '\244';
 		}
 		cwb_err_clear(&err);
 		cwb_err_set(&err, CWP_EVALUE, "%s", longest);

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Files that are read within bounds, appear whole or not at all, and trees that are removed without following links. */
+/* Files that are read within bounds, appear whole or not at all, and trees that are removed without
+ * following links. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -104,9 +105,11 @@ static void reads_regular_files_only(void **state)
 
 	assert_int_equal(cwb_file_read(p->path, 100, &data, &length, &err), CWP_EFORMAT);
 	assert_int_equal(mkfifoat(p->folder, "fifo", 0600), 0);
-	assert_int_equal(cwb_file_read_at(p->folder, "fifo", 100, &data, &length, NULL), CWP_EFORMAT);
+	assert_int_equal(
+		cwb_file_read_at(p->folder, "fifo", 100, &data, &length, NULL), CWP_EFORMAT);
 	assert_int_equal(cwb_file_read("/dev/zero", 100, &data, &length, NULL), CWP_EFORMAT);
-	assert_int_equal(cwb_file_read_at(p->folder, "nothing", 100, &data, &length, NULL), -ENOENT);
+	assert_int_equal(
+		cwb_file_read_at(p->folder, "nothing", 100, &data, &length, NULL), -ENOENT);
 	assert_null(data);
 }
 
@@ -261,7 +264,8 @@ static void refuses_endless_trees(void **state)
 	close(folder);
 	assert_int_equal(cwb_file_remove_tree(p->folder, "d", &err), CWP_ELIMIT);
 	/* From the middle on it is not too deep; then the rest goes as well. */
-	folder = openat(p->folder, "d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d", O_RDONLY | O_DIRECTORY);
+	folder = openat(
+		p->folder, "d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d", O_RDONLY | O_DIRECTORY);
 	assert_int_equal(cwb_file_remove_tree(folder, "d", NULL), 0);
 	close(folder);
 	assert_int_equal(cwb_file_remove_tree(p->folder, "d", NULL), 0);
@@ -270,13 +274,16 @@ static void refuses_endless_trees(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(reads_whole_files_within_a_limit, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			reads_whole_files_within_a_limit, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(reads_regular_files_only, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(reads_exactly_what_was_asked, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(replaces_files_whole, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(leaves_nothing_behind_when_it_fails, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			leaves_nothing_behind_when_it_fails, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(makes_folders, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(removes_trees_and_follows_no_links, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			removes_trees_and_follows_no_links, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(refuses_endless_trees, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

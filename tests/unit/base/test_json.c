@@ -20,22 +20,24 @@ static json_t *load(const char *text)
 	struct cwb_err err = {0};
 	json_t *json = NULL;
 
-	assert_int_equal(cwb_json_load(text, strlen(text), 1 << 20, CWB_JSON_DEPTH, &json, &err), 0);
+	assert_int_equal(
+		cwb_json_load(text, strlen(text), 1 << 20, CWB_JSON_DEPTH, &json, &err), 0);
 	assert_non_null(json);
 	return json;
 }
 
 static void refuses_what_is_no_json(void **state)
 {
-	static const char *const wrong[] = {"", " ", "7", "\"a\"", "{", "{} {}", "{\"a\":1,}", "{\"a\":1,\"a\":2}",
-		"[\"\\u0000\"]", "{\"a\\u0000\":1}", "[nan]", "[1e999]", "[99999999999999999999]", "[\"\xff\"]",
-		"['a']", "[\"\\ud800\"]", "\ufeff{}"};
+	static const char *const wrong[] = {"", " ", "7", "\"a\"", "{", "{} {}", "{\"a\":1,}",
+		"{\"a\":1,\"a\":2}", "[\"\\u0000\"]", "{\"a\\u0000\":1}", "[nan]", "[1e999]",
+		"[99999999999999999999]", "[\"\xff\"]", "['a']", "[\"\\ud800\"]", "\ufeff{}"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		struct cwb_err err = {0};
 		json_t *json = NULL;
-		int rc = cwb_json_load(wrong[i], strlen(wrong[i]), 1 << 20, CWB_JSON_DEPTH, &json, &err);
+		int rc = cwb_json_load(
+			wrong[i], strlen(wrong[i]), 1 << 20, CWB_JSON_DEPTH, &json, &err);
 		assert_int_equal(rc, CWP_EFORMAT);
 		assert_null(json);
 		assert_true(err.line >= 1);
@@ -72,12 +74,15 @@ static void refuses_size_and_depth_beforehand(void **state)
 	assert_int_equal(cwb_json_load("[\"[[[\\\"[[[\"]", 12, 100, 1, &json, &err), 0);
 	json_decref(json);
 	memset(deep, '[', sizeof(deep));
-	assert_int_equal(cwb_json_load(deep, sizeof(deep), sizeof(deep), CWB_JSON_DEPTH, &json, &err), CWP_ELIMIT);
+	assert_int_equal(
+		cwb_json_load(deep, sizeof(deep), sizeof(deep), CWB_JSON_DEPTH, &json, &err),
+		CWP_ELIMIT);
 }
 
 static void reads_typed_fields(void **state)
 {
-	json_t *o = load("{\"s\":\"text\",\"b\":true,\"i\":-7,\"u\":9,\"r\":0.5,\"o\":{},\"a\":[],\"n\":null}");
+	json_t *o = load("{\"s\":\"text\",\"b\":true,\"i\":-7,\"u\":9,\"r\":0.5,\"o\":{},\"a\":[],"
+			 "\"n\":null}");
 	struct cwb_err err = {0};
 	const char *s = NULL;
 	int b = 0;
@@ -126,7 +131,8 @@ static void names_the_field_that_does_not_fit(void **state)
 	assert_int_equal(cwb_json_get_i64(o, "i", CWB_JSON_REQUIRED, 0, 10, &i, &err), CWP_EVALUE);
 	assert_string_equal(err.message, "i: -7 is outside 0..10");
 	cwb_err_clear(&err);
-	assert_int_equal(cwb_json_get_u64(o, "i", CWB_JSON_REQUIRED, 0, UINT64_MAX, &u, &err), CWP_EVALUE);
+	assert_int_equal(
+		cwb_json_get_u64(o, "i", CWB_JSON_REQUIRED, 0, UINT64_MAX, &u, &err), CWP_EVALUE);
 	assert_int_equal(cwb_json_get_i64(o, "r", CWB_JSON_REQUIRED, 0, 10, &i, NULL), CWP_EVALUE);
 	assert_int_equal(cwb_json_get_bool(o, "i", CWB_JSON_REQUIRED, &b, NULL), CWP_EVALUE);
 	assert_int_equal(cwb_json_get_number(o, "s", CWB_JSON_REQUIRED, &r, NULL), CWP_EVALUE);
@@ -158,7 +164,8 @@ static void writes_the_same_bytes_for_the_same_value(void **state)
 	(void)state;
 	assert_string_equal(x, y);
 	assert_int_equal(length, strlen(x));
-	assert_string_equal(x, "{\"a\":{\"x\":\"\342\202\254\",\"y\":null},\"b\":[1,0.10000000000000001]}");
+	assert_string_equal(
+		x, "{\"a\":{\"x\":\"\342\202\254\",\"y\":null},\"b\":[1,0.10000000000000001]}");
 	free(x);
 	free(y);
 	json_decref(a);

@@ -12,7 +12,8 @@
 
 #include "base/nearest.h"
 
-static const char *const keys[] = {"fraction", "scope", "unit", "carrier", NULL, "worse-by-at-most", "at-most"};
+static const char *const keys[] = {
+	"fraction", "scope", "unit", "carrier", NULL, "worse-by-at-most", "at-most"};
 
 static const char *near_key(const char *name)
 {
