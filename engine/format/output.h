@@ -20,7 +20,7 @@ struct cwe_output_module {
 struct cwe_writer;
 
 struct cwe_writer_options {
-	const char *directory;  /* the unfinished output folder, exists */
+	const char *directory;  /* the unfinished output folder, exists; unfinished files of the same plan are gone on with */
 	int format;             /* enum cwj_format: COMPRESSED_TENSORS or DENSE */
 	int carrier;            /* enum cwj_carrier: OVERLAY, NONE or DENSE */
 	uint64_t shard;         /* bytes a shard at most */
@@ -44,7 +44,10 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
  * generation files; all fsynced. The manifest comes later (manifest.h). Idempotent for resume: modules already written
  * (cwe_writer_has) need not come again. */
 int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err);
-void cwe_writer_free(struct cwe_writer *w);
+void cwe_writer_free(struct cwe_writer *w); /* an unfinished output stays, so that a later cwe_writer_new goes on */
+/* Whether a tensor was copied, or a module (name without ".weight") is whole on the disk from this or an earlier
+ * attempt. */
+int cwe_writer_has(const struct cwe_writer *w, const char *name);
 
 /* Decodes one module: dst [rows, cols] = (code - zero) * scale in f32. */
 void cwe_dequantize(const struct cwp_grid *grid, uint64_t rows, uint64_t cols, const uint8_t *codes, const float *scales,
@@ -54,10 +57,30 @@ uint64_t cwe_grid_scales(const struct cwp_grid *grid, uint64_t cols);
 
 /* Whether a directory with this config.json is an output of ours or a compressed-tensors checkpoint that we can run. */
 int cwe_output_is(const char *directory, const json_t *config);
-/* The quantized, protected weights as cwe_weights: read_f32 gives exactly what the engine computes with. */
+/* The quantized, protected weights as cwe_weights: read_f32 gives exactly what the engine computes with. Quantized modules
+ * have dtype CWP_F32, so that read_raw is exact too. */
 int cwe_output_weights_open(const char *directory, const json_t *config, struct cwe_weights **ret, struct cwb_err *err);
 /* enum cwp_activation_kind that this output's modules use at run time (module NULL: the first group's). */
 uint32_t cwe_output_activation(const json_t *config, const char *module);
 
 /* cwp-inspect dense: a dense checkpoint (dtype CWP_F32: exactly the values that the engine computes with, or CWP_BF16). */
 int cwe_output_dense(const char *directory, const char *out, uint32_t dtype, uint64_t shard, struct cwb_err *err);
+
+/* What an output's files hold, for reports. Bytes of tensor data, headers not counted. */
+struct cwe_output_size {
+	uint64_t modules;           /* quantized ones */
+	uint64_t quantized_weights; /* weights in them */
+	uint64_t quantized_bytes;   /* codes, scales, zero points, shapes */
+	uint64_t protected_weights;
+	uint64_t protected_bytes;   /* overlay */
+	uint64_t other_weights;     /* elements of all other tensors */
+	uint64_t other_bytes;
+};
+
+/* Measures the files; a dense output counts as other. Bits a quantized weight, as stored: cwe_output_bits. */
+int cwe_output_measure(const char *directory, struct cwe_output_size *ret, struct cwb_err *err);
+double cwe_output_bits(const struct cwe_output_size *size); /* 0 when nothing is quantized */
+
+/* Checks a folder's tensor files without reading codes: config, headers, index, companions of each module, and every
+ * offset and gap of the overlay. For cwe_manifest_verify. */
+int cwe_output_check(const char *directory, const json_t *config, struct cwb_err *err);

@@ -32,6 +32,9 @@ struct cwe_overlay_plan {
 int cwe_overlay_measure(const uint8_t *mask, uint64_t stride, uint64_t rows, uint64_t cols, unsigned value_size,
 	struct cwe_overlay_plan *ret, struct cwb_err *err);
 
+/* Bytes of all its tensors, from kind and counts. */
+uint64_t cwe_overlay_plan_bytes(const struct cwe_overlay_plan *p, unsigned value_size);
+
 /* Protected columns in one row of a mask; the gap bytes of one row -> dst (at most cols bytes); returns the bytes
  * written, *ret_escapes of them escapes. [any-thread] */
 uint64_t cwe_overlay_count_row(const uint8_t *mask, uint64_t cols);

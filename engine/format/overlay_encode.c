@@ -61,11 +61,22 @@ static void count_gaps(const uint8_t *mask, uint64_t cols, struct cwe_overlay_pl
 	}
 }
 
+uint64_t cwe_overlay_plan_bytes(const struct cwe_overlay_plan *p, unsigned value_size)
+{
+	uint64_t starts = 4 * (p->rows + 1), positions;
+
+	if (p->kind == CWE_OVERLAY_ROWS)
+		positions = p->gaps + (p->escapes ? starts : 0);
+	else
+		positions = p->rows * ((p->cols + 7) / 8);
+	return starts + positions + p->values * value_size;
+}
+
 int cwe_overlay_measure(const uint8_t *mask, uint64_t stride, uint64_t rows, uint64_t cols, unsigned value_size,
 	struct cwe_overlay_plan *ret, struct cwb_err *err)
 {
-	struct cwe_overlay_plan p = {.rows = rows, .cols = cols};
-	uint64_t weights, starts, sparse, bitmap, r;
+	struct cwe_overlay_plan p = {.rows = rows, .cols = cols}, bitmap;
+	uint64_t weights, r;
 
 	if (__builtin_mul_overflow(rows, cols, &weights) || weights > UINT32_MAX)
 		return cwb_err_set(err, CWP_ELIMIT,
@@ -75,11 +86,10 @@ int cwe_overlay_measure(const uint8_t *mask, uint64_t stride, uint64_t rows, uin
 	for (r = 0; r < rows; r++)
 		count_gaps(mask + r * stride, cols, &p);
 	p.gaps = p.values + p.escapes;
-	starts = 4 * (rows + 1);
-	sparse = starts + p.gaps + (p.escapes ? starts : 0);
-	bitmap = starts + rows * ((cols + 7) / 8);
-	p.kind = sparse <= bitmap ? CWE_OVERLAY_ROWS : CWE_OVERLAY_BITMAP;
-	p.bytes = (p.kind == CWE_OVERLAY_ROWS ? sparse : bitmap) + p.values * value_size;
-	*ret = p;
+	bitmap = p;
+	bitmap.kind = CWE_OVERLAY_BITMAP;
+	p.bytes = cwe_overlay_plan_bytes(&p, value_size);
+	bitmap.bytes = cwe_overlay_plan_bytes(&bitmap, value_size);
+	*ret = p.bytes <= bitmap.bytes ? p : bitmap;
 	return 0;
 }

@@ -15,7 +15,7 @@
 
 struct cwe_tensor {
 	const char *name; /* as in a Hugging Face checkpoint: model.layers.0.self_attn.q_proj.weight */
-	uint32_t dtype;   /* enum cwp_dtype of read_raw: CWP_BF16 also for quantized GGUF types and our own outputs' codes */
+	uint32_t dtype;   /* enum cwp_dtype of read_raw: CWP_BF16 also for quantized GGUF types, CWP_F32 for codes of our own outputs */
 	uint32_t rank;    /* 1 or 2 for everything that the engine uses */
 	uint64_t shape[CWE_RANK_MAX];
 	uint64_t index;   /* the implementation's own */

@@ -1,0 +1,277 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Cutting a checkpoint into files, and giving them their names together. */
+#include "engine/format/shards.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct cwe_shards {
+	int folder;
+	size_t count;
+	char **name;   /* [count] of tensors */
+	size_t *shard; /* [count] */
+	size_t *number; /* [count] within the file */
+	uint64_t total;
+	size_t n_shards;
+	char **file; /* [n_shards] */
+	struct cwe_safetensors_writer **writer;
+};
+
+/* Gives each tensor its file: a new one begins with the unit that would pass the limit. */
+static int cut(struct cwe_shards *s, const struct cwe_safetensors_plan *tensor, const size_t *unit, uint64_t limit,
+	struct cwb_err *err)
+{
+	uint64_t used = 0;
+	size_t i = 0, k;
+
+	s->n_shards = 1;
+	while (i < s->count) {
+		uint64_t bytes = 0, one;
+		size_t end = i;
+
+		for (; end < s->count && unit[end] == unit[i]; end++) {
+			if (cwe_dtype_bytes(tensor[end].dtype, tensor[end].rank, tensor[end].shape, &one) ||
+				__builtin_add_overflow(bytes, one, &bytes))
+				return cwb_err_set(err, CWP_ESHAPE, "tensor \"%s\": its shape has no size", tensor[end].name);
+		}
+		if (used && (bytes > limit || used > limit - bytes)) {
+			s->n_shards++;
+			used = 0;
+		}
+		used += bytes;
+		s->total += bytes;
+		for (k = i; k < end; k++)
+			s->shard[k] = s->n_shards - 1;
+		i = end;
+	}
+	if (s->n_shards > 99999)
+		return cwb_err_set(err, CWP_EVALUE, "write.shard: %" PRIu64 " bytes would make %zu files: choose a larger size",
+			limit, s->n_shards);
+	return 0;
+}
+
+/* A file that already has its name goes back to the temporary one, when there is no such file. */
+static void take_back(int folder, const char *name)
+{
+	char temp[256];
+
+	cwe_safetensors_writer_temp(name, temp, sizeof temp);
+	if (faccessat(folder, temp, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT)
+		(void)renameat(folder, name, folder, temp);
+}
+
+static int begin_file(struct cwe_shards *s, size_t k, unsigned flags, const struct cwe_safetensors_plan *tensor,
+	int *ret_kept, struct cwb_err *err)
+{
+	struct cwe_safetensors_plan *part = calloc(s->count + 1, sizeof *part);
+	size_t i, n = 0;
+	int rc;
+
+	if (s->n_shards == 1)
+		s->file[k] = strdup("model.safetensors");
+	else if (asprintf(&s->file[k], "model-%05zu-of-%05zu.safetensors", k + 1, s->n_shards) < 0)
+		s->file[k] = NULL;
+	if (!part || !s->file[k]) {
+		free(part);
+		return cwb_err_set(err, -ENOMEM, "shard %zu: out of memory", k + 1);
+	}
+	for (i = 0; i < s->count; i++) {
+		if (s->shard[i] != k)
+			continue;
+		s->number[i] = n;
+		part[n++] = tensor[i];
+	}
+	if (flags & CWE_SHARDS_LOOK) {
+		free(part);
+		return 0;
+	}
+	if (flags & CWE_SAFETENSORS_RESUME)
+		take_back(s->folder, s->file[k]);
+	rc = cwe_safetensors_writer_new(s->folder, s->file[k], flags, part, n, NULL, 0, &s->writer[k], ret_kept, err);
+	free(part);
+	return rc;
+}
+
+int cwe_shards_new(int folder, unsigned flags, const struct cwe_safetensors_plan *tensor, const size_t *unit, size_t count,
+	uint64_t limit, struct cwe_shards **ret, int *ret_kept, struct cwb_err *err)
+{
+	struct cwe_shards *s = calloc(1, sizeof *s);
+	int rc = 0, kept, all = 1;
+	size_t i;
+
+	if (s) {
+		s->folder = folder;
+		s->count = count;
+		s->name = calloc(count + 1, sizeof *s->name);
+		s->shard = calloc(count + 1, sizeof *s->shard);
+		s->number = calloc(count + 1, sizeof *s->number);
+	}
+	if (!s || !s->name || !s->shard || !s->number)
+		goto nomem;
+	for (i = 0; i < count; i++) {
+		s->name[i] = strdup(tensor[i].name);
+		if (!s->name[i])
+			goto nomem;
+	}
+	rc = cut(s, tensor, unit, limit, err);
+	if (rc)
+		goto fail;
+	s->file = calloc(s->n_shards, sizeof *s->file);
+	s->writer = calloc(s->n_shards, sizeof *s->writer);
+	if (!s->file || !s->writer)
+		goto nomem;
+	for (i = 0; i < s->n_shards; i++) {
+		kept = 0;
+		rc = begin_file(s, i, flags, tensor, &kept, err);
+		if (rc)
+			goto fail;
+		all &= kept;
+	}
+	*ret = s;
+	*ret_kept = all;
+	return 0;
+nomem:
+	rc = cwb_err_set(err, -ENOMEM, "tensor files: out of memory");
+fail:
+	if (s && s->writer && !(flags & CWE_SAFETENSORS_RESUME))
+		cwe_shards_discard(s);
+	cwe_shards_free(s);
+	return rc;
+}
+
+int cwe_shards_write(struct cwe_shards *s, size_t i, uint64_t offset, const void *src, uint64_t bytes, struct cwb_err *err)
+{
+	return cwe_safetensors_writer_write(s->writer[s->shard[i]], s->number[i], offset, src, bytes, err);
+}
+
+int cwe_shards_sync(struct cwe_shards *s, size_t i, struct cwb_err *err)
+{
+	return cwe_safetensors_writer_sync(s->writer[s->shard[i]], err);
+}
+
+int cwe_shards_publish(struct cwe_shards *s, struct cwb_err *err)
+{
+	size_t i;
+	int rc = 0;
+
+	for (i = 0; i < s->n_shards && !rc; i++)
+		rc = cwe_safetensors_writer_sync(s->writer[i], err);
+	for (i = 0; i < s->n_shards && !rc; i++)
+		rc = cwe_safetensors_writer_publish(s->writer[i], err);
+	if (!rc)
+		rc = cwb_file_sync_folder(s->folder, "output folder", err);
+	if (rc)
+		cwe_shards_unpublish(s);
+	return rc;
+}
+
+void cwe_shards_unpublish(struct cwe_shards *s)
+{
+	size_t i;
+
+	for (i = 0; i < s->n_shards; i++)
+		take_back(s->folder, s->file[i]);
+}
+
+int cwe_shards_published(const struct cwe_shards *s)
+{
+	size_t i;
+
+	for (i = 0; i < s->n_shards; i++)
+		if (faccessat(s->folder, s->file[i], F_OK, AT_SYMLINK_NOFOLLOW))
+			return 0;
+	return 1;
+}
+
+void cwe_shards_discard(struct cwe_shards *s)
+{
+	size_t i;
+
+	for (i = 0; i < s->n_shards; i++)
+		cwe_safetensors_writer_discard(s->writer[i]);
+}
+
+int cwe_shards_index(const struct cwe_shards *s, json_t **ret, struct cwb_err *err)
+{
+	json_t *map, *index;
+	size_t i;
+
+	*ret = NULL;
+	if (s->n_shards == 1)
+		return 0;
+	map = json_object();
+	for (i = 0; i < s->count; i++)
+		if (json_object_set_new(map, s->name[i], json_string(s->file[s->shard[i]]))) {
+			json_decref(map);
+			return cwb_err_set(err, -ENOMEM, "index: out of memory");
+		}
+	index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)s->total, "weight_map", map);
+	if (!index)
+		return cwb_err_set(err, -ENOMEM, "index: out of memory");
+	*ret = index;
+	return 0;
+}
+
+void cwe_shards_free(struct cwe_shards *s)
+{
+	size_t i;
+
+	if (!s)
+		return;
+	for (i = 0; s->name && i < s->count; i++)
+		free(s->name[i]);
+	for (i = 0; s->file && i < s->n_shards; i++)
+		free(s->file[i]);
+	for (i = 0; s->writer && i < s->n_shards; i++)
+		cwe_safetensors_writer_free(s->writer[i]);
+	free(s->name);
+	free(s->shard);
+	free(s->number);
+	free(s->file);
+	free(s->writer);
+	free(s);
+}
+
+/* Whether a name in the folder is left from an earlier attempt. */
+static int is_left(const char *name, int keep)
+{
+	static const char *const ours[] = {"model.safetensors", "model-?????-of-?????.safetensors",
+		"model.safetensors.index.json", "protected.safetensors"};
+	size_t i;
+
+	if (!fnmatch(".*.tmp-partial", name, 0))
+		return !keep;
+	if (!fnmatch(".*.tmp-*", name, 0))
+		return 1;
+	for (i = 0; i < sizeof ours / sizeof *ours && !keep; i++)
+		if (!fnmatch(ours[i], name, 0))
+			return 1;
+	return 0;
+}
+
+int cwe_shards_clean(int folder, int keep, struct cwb_err *err)
+{
+	int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	const struct dirent *e;
+
+	if (!dir) {
+		rc = cwb_err_errno(err, "output folder: cannot be read");
+		if (fd >= 0)
+			close(fd);
+		return rc;
+	}
+	while (!rc && (e = readdir(dir)))
+		if (is_left(e->d_name, keep) && unlinkat(folder, e->d_name, 0) && errno != ENOENT)
+			rc = cwb_err_errno(err, "%s: left by an earlier attempt, cannot be removed", e->d_name);
+	closedir(dir);
+	return rc;
+}

@@ -1,0 +1,290 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Outputs, written: the plan of all tensors, then copies and quantized modules in any order. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+#include "engine/format/writer_state.h"
+#include "job/job.h"
+
+static int nomem(struct cwb_err *err)
+{
+	return cwb_err_set(err, -ENOMEM, "output: out of memory");
+}
+
+/* ---- the plan ---- */
+
+static enum cwe_dtype file_dtype(uint32_t dtype)
+{
+	return dtype == CWP_F32 ? CWE_DTYPE_F32 : dtype == CWP_F16 ? CWE_DTYPE_F16 : CWE_DTYPE_BF16;
+}
+
+/* Finds the source's tensor of a module and notes how it ends up. */
+static int take_module(struct cwe_writer *w, const struct cwe_output_module *m, struct cwb_err *err)
+{
+	const struct cwe_tensor *t;
+	struct cwe_writer_unit *u;
+	char *name;
+	int rc = 0;
+
+	if (!m->grid.code)
+		return 0;
+	if (asprintf(&name, "%s.weight", m->name) < 0)
+		return nomem(err);
+	t = cwe_weights_find(w->source->weights, name);
+	free(name);
+	if (!t)
+		return cwb_err_set(err, CWP_EMISSING, "module \"%s\": the model has no such weight", m->name);
+	if (t->rank != 2 || t->shape[0] != m->rows || t->shape[1] != m->cols)
+		return cwb_err_set(err, CWP_ESHAPE, "module \"%s\": %" PRIu64 " x %" PRIu64 " is not the shape of its weight",
+			m->name, m->rows, m->cols);
+	u = &w->unit[t - w->source->weights->tensors];
+	if (u->module)
+		return cwb_err_set(err, CWP_EVALUE, "module \"%s\" is named twice", m->name);
+	if (!w->dense)
+		rc = cwe_ct_scheme(&m->grid, m->name, m->cols, &u->scheme, err);
+	u->grid = m->grid;
+	u->module = strdup(m->name);
+	return rc ? rc : u->module ? 0 : nomem(err);
+}
+
+static int plan_tensor(struct cwe_writer *w, size_t unit, char *name, enum cwe_dtype dtype, uint32_t rank,
+	const uint64_t *shape, struct cwb_err *err)
+{
+	struct cwe_safetensors_plan *p = &w->plan[w->n_plan];
+
+	if (!name)
+		return nomem(err);
+	*p = (struct cwe_safetensors_plan){.name = name, .dtype = dtype, .rank = rank};
+	memcpy(p->shape, shape, rank * sizeof *shape);
+	w->plan_name[w->n_plan] = name;
+	w->plan_unit[w->n_plan++] = unit;
+	return 0;
+}
+
+static int plan_unit(struct cwe_writer *w, size_t number, struct cwb_err *err)
+{
+	struct cwe_writer_unit *u = &w->unit[number];
+	struct cwe_ct_tensor part[CWE_CT_TENSORS_MAX];
+	size_t i, n;
+	int rc = 0;
+
+	u->first = w->n_plan;
+	if (!u->module || w->dense) {
+		rc = plan_tensor(w, number, strdup(u->source->name), file_dtype(u->source->dtype), u->source->rank,
+			u->source->shape, err);
+	} else {
+		n = cwe_ct_tensors(&u->scheme, u->source->shape[0], u->source->shape[1], u->source->dtype, part);
+		for (i = 0; i < n && !rc; i++) {
+			char *name;
+
+			if (asprintf(&name, "%s%s", u->module, part[i].suffix) < 0)
+				name = NULL;
+			rc = plan_tensor(w, number, name, part[i].dtype, part[i].rank, part[i].shape, err);
+		}
+	}
+	u->count = w->n_plan - u->first;
+	return rc;
+}
+
+static int make_plan(struct cwe_writer *w, const struct cwe_output_module *module, size_t count, struct cwb_err *err)
+{
+	const struct cwe_weights *weights = w->source->weights;
+	size_t i;
+	int rc = 0;
+
+	w->count = weights->count;
+	w->unit = calloc(w->count + 1, sizeof *w->unit);
+	w->plan = calloc(w->count * CWE_CT_TENSORS_MAX + 1, sizeof *w->plan);
+	w->plan_unit = calloc(w->count * CWE_CT_TENSORS_MAX + 1, sizeof *w->plan_unit);
+	w->plan_name = calloc(w->count * CWE_CT_TENSORS_MAX + 1, sizeof *w->plan_name);
+	if (!w->unit || !w->plan || !w->plan_unit || !w->plan_name)
+		return nomem(err);
+	for (i = 0; i < w->count; i++)
+		w->unit[i].source = &weights->tensors[i];
+	for (i = 0; i < count && !rc; i++)
+		rc = take_module(w, &module[i], err);
+	for (i = 0; i < w->count && !rc; i++)
+		rc = plan_unit(w, i, err);
+	return rc;
+}
+
+/* ---- begin and end ---- */
+
+static int check_options(const struct cwe_writer_options *o, struct cwb_err *err)
+{
+	if (o->format != CWJ_FORMAT_COMPRESSED_TENSORS && o->format != CWJ_FORMAT_DENSE)
+		return cwb_err_set(err, CWP_EVALUE, "write.format: this format cannot be written yet: choose compressed-tensors or dense");
+	if (o->carrier != CWJ_CARRIER_OVERLAY && o->carrier != CWJ_CARRIER_NONE && o->carrier != CWJ_CARRIER_DENSE)
+		return cwb_err_set(err, CWP_EVALUE, "protect.carrier: this carrier cannot be written yet: choose overlay, dense or none");
+	if (!o->shard)
+		return cwb_err_set(err, CWP_EVALUE, "write.shard: 0 bytes a file");
+	return 0;
+}
+
+static int open_folder(struct cwe_writer *w, struct cwb_err *err)
+{
+	w->folder = open(w->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (w->folder < 0)
+		return cwb_err_errno(err, "%s: the output folder cannot be opened", w->directory);
+	if (!faccessat(w->folder, "manifest.json", F_OK, AT_SYMLINK_NOFOLLOW))
+		return cwb_err_set(err, CWP_ESTATE, "%s: the output is finished already (it has a manifest.json): choose another folder",
+			w->directory);
+	return 0;
+}
+
+/* The file of overlay pieces holds at least what the journal says; the rest is from an unfinished module. */
+static int open_pieces(struct cwe_writer *w, int *resume, struct cwb_err *err)
+{
+	struct stat st;
+
+	w->pieces = openat(w->folder, CWE_WRITER_PIECES, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+	if (w->pieces < 0 || fstat(w->pieces, &st))
+		return cwb_err_errno(err, "%s: cannot be made", CWE_WRITER_PIECES);
+	if ((uint64_t)st.st_size < w->pieces_size)
+		*resume = 0;
+	if (ftruncate(w->pieces, *resume ? (off_t)w->pieces_size : 0))
+		return cwb_err_errno(err, "%s: cannot be cut", CWE_WRITER_PIECES);
+	return 0;
+}
+
+/* Whether an earlier attempt came to its end and everything still stands under its name. */
+static int is_finished(struct cwe_writer *w, uint64_t shard)
+{
+	struct cwe_shards *s = NULL;
+	int there, kept;
+	size_t i;
+
+	if (cwe_shards_new(w->folder, CWE_SHARDS_LOOK, w->plan, w->plan_unit, w->n_plan, shard, &s, &kept, NULL))
+		return 0;
+	there = cwe_shards_published(s) && !faccessat(w->folder, "config.json", F_OK, AT_SYMLINK_NOFOLLOW);
+	cwe_shards_free(s);
+	for (i = 0; i < w->count && there; i++)
+		if (w->unit[i].has_overlay)
+			return !faccessat(w->folder, CWE_OVERLAY_FILE, F_OK, AT_SYMLINK_NOFOLLOW);
+	return there;
+}
+
+static int open_files(struct cwe_writer *w, uint64_t shard, struct cwb_err *err)
+{
+	int resume = 0, kept = 0, rc = cwe_writer_journal_open(w, &resume, err);
+
+	if (rc)
+		return rc;
+	if (resume && w->finished) {
+		if (is_finished(w, shard))
+			return 0;
+		resume = w->finished = 0;
+	}
+	rc = cwe_shards_clean(w->folder, resume, err);
+	if (!rc && w->overlay)
+		rc = open_pieces(w, &resume, err);
+	if (!rc)
+		rc = cwe_shards_new(w->folder, resume ? CWE_SAFETENSORS_RESUME : 0, w->plan, w->plan_unit, w->n_plan, shard,
+			&w->shards, &kept, err);
+	if (rc)
+		return rc;
+	if (resume && !kept) {
+		resume = 0;
+		if (w->overlay && ftruncate(w->pieces, 0))
+			return cwb_err_errno(err, "%s: cannot be cut", CWE_WRITER_PIECES);
+	}
+	return cwe_writer_journal_begin(w, resume, err);
+}
+
+int cwe_writer_new(struct cwe_source *source, const struct cwe_writer_options *options,
+	const struct cwe_output_module *module, size_t count, struct cwe_writer **ret, struct cwb_err *err)
+{
+	struct cwe_writer *w;
+	json_t *config = NULL;
+	int rc = check_options(options, err);
+
+	if (rc)
+		return rc;
+	w = calloc(1, sizeof *w);
+	if (!w)
+		return nomem(err);
+	w->source = source;
+	w->folder = w->journal = w->pieces = -1;
+	w->dense = options->format == CWJ_FORMAT_DENSE || options->carrier == CWJ_CARRIER_DENSE;
+	w->overlay = !w->dense && options->carrier == CWJ_CARRIER_OVERLAY;
+	w->exact = options->carrier != CWJ_CARRIER_NONE;
+	w->directory = strdup(options->directory);
+	rc = w->directory ? open_folder(w, err) : nomem(err);
+	if (!rc)
+		rc = make_plan(w, module, count, err);
+	if (!rc && !w->dense)
+		rc = cwe_writer_config(w, &config, err); /* what cannot be said in it is refused now */
+	json_decref(config);
+	if (!rc)
+		rc = open_files(w, options->shard, err);
+	if (rc) {
+		cwe_writer_free(w);
+		return rc;
+	}
+	*ret = w;
+	return 0;
+}
+
+void cwe_writer_free(struct cwe_writer *w)
+{
+	size_t i;
+
+	if (!w)
+		return;
+	cwe_shards_free(w->shards);
+	for (i = 0; w->unit && i < w->count; i++)
+		free(w->unit[i].module);
+	for (i = 0; w->plan_name && i < w->n_plan; i++)
+		free(w->plan_name[i]);
+	if (w->pieces >= 0)
+		close(w->pieces);
+	if (w->journal >= 0)
+		close(w->journal);
+	if (w->folder >= 0)
+		close(w->folder);
+	free(w->unit);
+	free(w->plan);
+	free(w->plan_unit);
+	free(w->plan_name);
+	free(w->directory);
+	free(w);
+}
+
+/* ---- what is there ---- */
+
+struct cwe_writer_unit *cwe_writer_find_tensor(struct cwe_writer *w, const char *tensor)
+{
+	const struct cwe_tensor *t = cwe_weights_find(w->source->weights, tensor);
+
+	return t ? &w->unit[t - w->source->weights->tensors] : NULL;
+}
+
+struct cwe_writer_unit *cwe_writer_find_module(struct cwe_writer *w, const char *module)
+{
+	struct cwe_writer_unit *u = NULL;
+	char *name;
+
+	if (asprintf(&name, "%s.weight", module) < 0)
+		return NULL;
+	u = cwe_writer_find_tensor(w, name);
+	free(name);
+	return u && u->module ? u : NULL;
+}
+
+int cwe_writer_has(const struct cwe_writer *w, const char *name)
+{
+	struct cwe_writer *any = (struct cwe_writer *)w;
+	const struct cwe_writer_unit *u = cwe_writer_find_module(any, name);
+
+	if (!u)
+		u = cwe_writer_find_tensor(any, name);
+	return u && (w->finished || u->done);
+}

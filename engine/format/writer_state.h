@@ -1,0 +1,70 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Inside of struct cwe_writer, shared by the files writer*.c only. */
+#pragma once
+
+#include "engine/format/compressed_tensors.h"
+#include "engine/format/output.h"
+#include "engine/format/overlay.h"
+#include "engine/format/shards.h"
+
+#define CWE_WRITER_JOURNAL ".cwp-writer.tmp-partial"
+#define CWE_WRITER_PIECES ".protected.tmp-partial"
+
+/* One tensor of the source and what it becomes. */
+struct cwe_writer_unit {
+	const struct cwe_tensor *source;
+	char *module;            /* name without ".weight" when it is quantized, else NULL */
+	struct cwp_grid grid;
+	struct cwe_ct_scheme scheme;
+	size_t first, count;     /* tensors in the plan */
+	int done;
+	int has_overlay;
+	struct cwe_overlay_plan overlay;
+	uint64_t piece;          /* where its overlay begins in the file of pieces */
+};
+
+struct cwe_writer {
+	struct cwe_source *source;
+	int folder;
+	char *directory;
+	int dense;    /* dequantized values in the source's dtype */
+	int overlay;  /* protected values beside */
+	int exact;    /* masks are honoured */
+	size_t count;
+	struct cwe_writer_unit *unit; /* in the order of the source's tensors */
+	size_t n_plan;
+	struct cwe_safetensors_plan *plan;
+	size_t *plan_unit;
+	char **plan_name;
+	struct cwe_shards *shards;
+	int journal; /* descriptor */
+	int pieces;  /* descriptor, -1 without overlay */
+	uint64_t pieces_size;
+	int finished;
+};
+
+/* writer_journal.c: which modules are whole on the disk. */
+int cwe_writer_journal_open(struct cwe_writer *w, int *ret_resume, struct cwb_err *err);
+int cwe_writer_journal_begin(struct cwe_writer *w, int resume, struct cwb_err *err);
+int cwe_writer_journal_module(struct cwe_writer *w, const struct cwe_writer_unit *u, struct cwb_err *err);
+int cwe_writer_journal_end(struct cwe_writer *w, struct cwb_err *err);
+
+/* writer_overlay.c: overlay pieces, and protected.safetensors made of them. */
+int cwe_writer_overlay_module(struct cwe_writer *w, struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,
+	struct cwb_err *err);
+/* *ret stays NULL when nothing is protected. */
+int cwe_writer_overlay_finish(struct cwe_writer *w, struct cwe_safetensors_writer **ret, struct cwb_err *err);
+/* Replaces protected positions of the rows [row, row + rows) of dst, in the source's dtype, by the source's values. */
+int cwe_writer_restore(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,
+	uint64_t row, uint64_t rows, uint8_t *dst, struct cwb_err *err);
+
+/* A tensor's unit, a quantized module's unit, or NULL. */
+struct cwe_writer_unit *cwe_writer_find_tensor(struct cwe_writer *w, const char *tensor);
+struct cwe_writer_unit *cwe_writer_find_module(struct cwe_writer *w, const char *module);
+
+/* writer_finish.c: quantization_config of the planned modules. */
+int cwe_writer_config(const struct cwe_writer *w, json_t **ret, struct cwb_err *err);
+
+/* Rows of cols elements that are worked on at a time: about 4 MiB of f32. */
+uint64_t cwe_writer_step(uint64_t cols);
