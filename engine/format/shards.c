@@ -243,7 +243,7 @@ void cwe_shards_free(struct cwe_shards *s)
 /* Whether a name in the folder is left from an earlier attempt. */
 static int is_left(const char *name, int keep)
 {
-	static const char *const ours[] = {"model.safetensors", "model-?????-of-?????.safetensors",
+	static const char *const ours[] = {"model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors",
 		"model.safetensors.index.json", "protected.safetensors"};
 	size_t i;
 

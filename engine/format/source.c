@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "engine/format/checkpoint.h"
 #include "engine/format/gguf.h"
+#include "engine/format/output.h"
 
 #define CONFIG_MAX (16u << 20)
 #define TEXT_MAX (256u << 20) /* the largest tokenizer.json so far has 33 MB */
@@ -73,6 +74,10 @@ static int open_directory(struct source *s, unsigned flags, struct cwb_err *err)
 	s->base.kind = CWE_SOURCE_DIRECTORY;
 	if (rc || (flags & CWE_SOURCE_NO_WEIGHTS))
 		return rc;
+	if (cwe_output_is(s->base.path, s->base.config)) {
+		s->base.kind = CWE_SOURCE_OUTPUT;
+		return cwe_output_weights_open(s->base.path, s->base.config, &s->base.weights, err);
+	}
 	quantization = json_object_get(s->base.config, "quantization_config");
 	if (quantization && !json_is_null(quantization))
 		return cwb_err_set(err, CWP_EUNKNOWN, "%s/config.json: quantization_config: the weights are quantized already; take "

@@ -1,0 +1,199 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Outputs: what is written comes back exactly, in every scheme, dtype and carrier. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "engine/format/compressed_tensors.h"
+#include "engine/format/dtype.h"
+#include "tests/unit/engine/output/toy.h"
+
+struct world {
+	char *model, *out;
+	struct cwe_source *source;
+};
+
+static void begin(struct world *x, uint32_t dtype)
+{
+	struct cwb_err err = {0};
+
+	x->model = toy_folder();
+	x->out = toy_folder();
+	toy_model(x->model, dtype);
+	assert_int_equal(cwe_source_open(x->model, 0, &x->source, &err), 0);
+}
+
+static void end(struct world *x)
+{
+	cwe_source_close(x->source);
+	toy_remove(x->model);
+	toy_remove(x->out);
+	free(x->model);
+	free(x->out);
+}
+
+static struct cwe_source *open_output(const char *folder)
+{
+	struct cwb_err err = {0};
+	struct cwe_source *s = NULL;
+	int rc = cwe_source_open(folder, 0, &s, &err);
+
+	if (rc)
+		fail_msg("%s", err.message);
+	return s;
+}
+
+/* All rows at once, and pieces of rows, give the same expected values. */
+static void check_weight(struct cwe_source *out, const char *tensor, const float *expected, uint64_t rows, uint64_t cols)
+{
+	const struct cwe_tensor *t = cwe_weights_find(out->weights, tensor);
+	float *got = malloc(rows * cols * sizeof *got);
+	struct cwb_err err = {0};
+	uint64_t row, n;
+
+	assert_non_null(t);
+	assert_int_equal(t->rank, 2);
+	assert_int_equal(t->shape[0], rows);
+	assert_int_equal(t->shape[1], cols);
+	assert_int_equal(cwe_weights_read_f32(out->weights, t, 0, rows, got, &err), 0);
+	assert_memory_equal(got, expected, rows * cols * sizeof *got);
+	memset(got, 0, rows * cols * sizeof *got);
+	for (row = 0, n = 1; row < rows; row += n, n = n % 7 + 1) {
+		if (n > rows - row)
+			n = rows - row;
+		assert_int_equal(cwe_weights_read_f32(out->weights, t, row, n, got + row * cols, &err), 0);
+	}
+	assert_memory_equal(got, expected, rows * cols * sizeof *got);
+	if (t->dtype == CWP_F32) {
+		memset(got, 0, rows * cols * sizeof *got);
+		assert_int_equal(cwe_weights_read_raw(out->weights, t, 0, rows, got, &err), 0);
+		assert_memory_equal(got, expected, rows * cols * sizeof *got);
+	}
+	free(got);
+}
+
+/* Every tensor that no result covers is the source's, byte for byte. */
+static void check_copies(struct cwe_source *source, struct cwe_source *out, const struct toy_result *r, size_t n)
+{
+	struct cwb_err err = {0};
+	size_t i, k;
+
+	assert_int_equal(source->weights->count, out->weights->count);
+	for (i = 0; i < source->weights->count; i++) {
+		const struct cwe_tensor *a = &source->weights->tensors[i], *b = &out->weights->tensors[i];
+		uint64_t bytes = a->shape[0] * (a->rank == 2 ? a->shape[1] : 1) * cwe_cwp_dtype_size(a->dtype);
+		void *x = malloc(bytes), *y = malloc(bytes);
+
+		assert_string_equal(a->name, b->name);
+		for (k = 0; k < n; k++)
+			if (!strncmp(a->name, r[k].module.name, strlen(r[k].module.name)) && strstr(a->name, ".weight"))
+				break;
+		if (k == n) {
+			assert_int_equal(a->dtype, b->dtype);
+			assert_int_equal(cwe_weights_read_raw(source->weights, a, 0, a->shape[0], x, &err), 0);
+			assert_int_equal(cwe_weights_read_raw(out->weights, b, 0, a->shape[0], y, &err), 0);
+			assert_memory_equal(x, y, bytes);
+		}
+		free(x);
+		free(y);
+	}
+}
+
+struct scheme_case {
+	const char *name;
+	uint32_t code, bits, symmetric, group, activation;
+	const char *format;
+};
+
+static const struct scheme_case cases[] = {
+	{"W8A8", CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TOKEN, "int-quantized"},
+	{"W8A8 zero points", CWP_CODE_INT, 8, 0, 0, CWP_ACT_INT8_TOKEN, "int-quantized"},
+	{"W8 channel", CWP_CODE_INT, 8, 1, 0, CWP_ACT_NONE, "naive-quantized"},
+	{"W8 group", CWP_CODE_INT, 8, 1, 32, CWP_ACT_NONE, "pack-quantized"},
+	{"W4 group", CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE, "pack-quantized"},
+	{"W4 channel", CWP_CODE_INT, 4, 1, 0, CWP_ACT_NONE, "pack-quantized"},
+	{"W4 group zero points", CWP_CODE_INT, 4, 0, 32, CWP_ACT_NONE, "pack-quantized"},
+	{"FP8", CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_FP8_TOKEN, "float-quantized"},
+	{"FP8 weights", CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_NONE, "naive-quantized"},
+};
+
+static void one_case(const struct scheme_case *c, uint32_t dtype, int carrier, double fraction)
+{
+	struct cwp_grid grid = toy_grid(c->code, c->bits, c->symmetric, c->group, c->activation);
+	struct toy_result r[4];
+	struct cwe_writer_options o = {.format = CWJ_FORMAT_COMPRESSED_TENSORS, .carrier = carrier, .shard = 1u << 30};
+	struct cwe_source *out;
+	struct world x;
+	json_t *q, *group;
+	size_t i;
+
+	begin(&x, dtype);
+	o.directory = x.out;
+	for (i = 0; i < 4; i++)
+		toy_quantize(x.source, toy_modules[i], &grid, i == 3 ? 0 : fraction, i, &r[i]);
+	toy_write(x.source, &o, r, 4);
+	out = open_output(x.out);
+	assert_int_equal(out->kind, CWE_SOURCE_OUTPUT);
+	q = json_object_get(out->config, "quantization_config");
+	assert_string_equal(json_string_value(json_object_get(q, "format")), c->format);
+	assert_string_equal(json_string_value(json_object_get(q, "quantization_status")), "compressed");
+	group = json_object_get(json_object_get(q, "config_groups"), "group_0");
+	assert_string_equal(json_string_value(json_object_get(group, "format")), c->format);
+	assert_int_equal(cwe_output_activation(out->config, NULL), c->activation);
+	assert_int_equal(cwe_output_activation(out->config, toy_modules[1]), c->activation);
+	assert_int_equal(cwe_output_activation(out->config, "lm_head"), CWP_ACT_NONE);
+	for (i = 0; i < 4; i++) {
+		char *name = toy_path("", toy_modules[i]), *tensor;
+		float *expected;
+
+		assert_true(asprintf(&tensor, "%s.weight", toy_modules[i]) > 0);
+		if (carrier == CWJ_CARRIER_NONE) {
+			free(r[i].mask);
+			r[i].mask = NULL;
+		}
+		expected = toy_expected(x.source, &r[i]);
+		check_weight(out, tensor, expected, r[i].module.rows, r[i].module.cols);
+		free(expected);
+		free(tensor);
+		free(name);
+	}
+	check_copies(x.source, out, r, 4);
+	for (i = 0; i < 4; i++)
+		toy_result_free(&r[i]);
+	cwe_source_close(out);
+	end(&x);
+}
+
+static void test_schemes(void **state)
+{
+	static const uint32_t dtypes[] = {CWP_F32, CWP_BF16, CWP_F16};
+	static const double fractions[] = {0.0, 0.001, 0.05, 0.4};
+	size_t i, d, f;
+
+	(void)state;
+	for (i = 0; i < sizeof cases / sizeof *cases; i++)
+		for (d = 0; d < 3; d++)
+			for (f = 0; f < 4; f++)
+				one_case(&cases[i], dtypes[d], f % 2 ? CWJ_CARRIER_OVERLAY : CWJ_CARRIER_NONE, fractions[f]);
+	one_case(&cases[4], CWP_BF16, CWJ_CARRIER_OVERLAY, 0.4);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_schemes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
