@@ -58,7 +58,8 @@ static void mark_cut(char *text, size_t size)
 	memcpy(text + end, "...", 4);
 }
 
-static void format_message(struct cwb_err *err, const char *format, va_list ap)
+__attribute__((format(printf, 2, 0))) static void format_message(
+	struct cwb_err *err, const char *format, va_list ap)
 {
 	int n = vsnprintf(err->message, sizeof(err->message), format, ap);
 	if (n < 0) {
