@@ -112,7 +112,7 @@ static float *filled(size_t n)
 static int measure(const char *name, double gflop, int (*run)(void *b, void *arg), void *b, void *arg)
 {
 	double least = 1e30, begin = now();
-	for (int i = 0; i < RUNS || now() - begin < 0.2; i++) {
+	for (int i = 0; i < RUNS || now() - begin < 0.5; i++) {
 		double t = now();
 		if (run(b, arg)) {
 			return 1;

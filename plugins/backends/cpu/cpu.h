@@ -22,6 +22,7 @@ struct cpu {
 	struct kernels k;
 	struct scratch *scratch; /* [slots] */
 	size_t slots;            /* as many as the host has threads */
+	struct scratch shared;   /* of the operation that runs; never busy */
 	char name[64];
 };
 
@@ -41,6 +42,8 @@ void cpu_run(struct cpu *b, size_t n, void (*body)(void *arg, size_t i), void *a
 
 /* Gives each slot at least this much; -ENOMEM. Called before cpu_run. */
 int cpu_scratch_reserve(struct cpu *b, size_t bytes);
+/* Memory of this size that all threads of one operation share, valid until the next call; NULL when there is none. */
+void *cpu_scratch_shared(struct cpu *b, size_t bytes);
 /* A slot's memory for the calling thread; given back at the end of the piece of work. [any-thread] */
 struct scratch *cpu_scratch_take(struct cpu *b);
 void cpu_scratch_give(struct scratch *s);

@@ -4,34 +4,53 @@
  * another, each sample's g = dY_s^T X_s is made in registers, and its sum, absolute value and square are added to the
  * tile's accumulators, which stay in the second-level cache. The gradient itself is never written.
  *
+ * Both matrices are first copied into panels, in the order in which the kernel reads them, once for all tiles. Samples
+ * are taken in batches, so that this copy stays small beside what the caller holds anyway.
+ *
  * The tile's accumulators are kept micro tile by micro tile, in the order in which the kernel goes through them. A
- * sample longer than DEPTH tokens is cut; its g so far then waits in the tile's memory too. Every element is one chain
- * of additions over tokens, then over samples: its value depends neither on tiles nor on threads. */
+ * sample longer than DEPTH tokens is cut into blocks; its g so far then waits in the tile's memory too. Every element
+ * is one chain of additions over tokens, then over samples: its value depends neither on tiles nor on threads. */
+#include <errno.h>
 #include <string.h>
 
 #include "plugins/backends/cpu/cpu.h"
 
 enum {
 	TILE_ROWS = 192,
-	TILE_COLS = 256,
-	DEPTH = 256 /* tokens of one panel */
+	TILE_COLS = 192,
+	DEPTH = 256,               /* tokens of one block at most */
+	PACK_ROWS = 64,             /* tokens of one piece of copying */
+	BATCH_FLOATS = 4 << 20,     /* of panels in a batch ... */
+	BATCH_TOKENS = 2048        /* ... or this many tokens, if that is more */
+};
+
+/* Tokens of one sample. Its panels lie at `at` times the padded number of rows or columns. */
+struct block {
+	uint64_t at; /* within the batch */
+	uint32_t depth;
+	uint8_t first; /* of its sample */
+	uint8_t last;
 };
 
 struct stats {
 	struct cpu *b;
 	const struct cwp_grad_stats *s;
-	size_t across; /* tiles side by side */
-	size_t cells;  /* floats of one set of accumulators */
+	size_t tile_rows, tile_cols;
+	size_t across;     /* tiles side by side */
+	size_t cells;      /* floats of one set of accumulators */
+	size_t rows, cols; /* padded to whole panels */
+	uint64_t token;    /* first of the batch */
+	struct block *blocks;
+	size_t n_blocks;
+	float *dy, *x; /* panels */
 };
 
 /* One tile at work. */
 struct tile {
-	const struct kernels *k;
 	size_t row, col;
-	size_t rows, cols;    /* of it within the matrix */
-	size_t down, across;  /* micro tiles */
-	float *a, *x;         /* panels of dY and X */
-	float *g;             /* what a long sample has so far */
+	size_t rows, cols;     /* of it within the matrix */
+	size_t down, across;   /* micro tiles */
+	float *g;              /* what a long sample has so far */
 	float *sum, *abs, *sq; /* NULL where not wanted */
 };
 
@@ -45,45 +64,76 @@ static size_t round_up(size_t a, size_t to)
 	return (a + to - 1) / to * to;
 }
 
-static void advance(const struct tile *t, size_t depth, int first, int last)
+/* One block's tokens [row, row + PACK_ROWS) into panels. Blocks have as many pieces as the longest may have. */
+static void pack_piece(void *arg, size_t index)
 {
-	const struct kernels *k = t->k;
-	size_t cell = (size_t)k->mr * k->nr;
+	const struct stats *w = arg;
+	const struct cwp_grad_stats *s = w->s;
+	const struct kernels *k = &w->b->k;
+	const struct block *block = &w->blocks[index / (DEPTH / PACK_ROWS)];
+	size_t row = index % (DEPTH / PACK_ROWS) * PACK_ROWS;
+	if (row >= block->depth) {
+		return;
+	}
+	size_t n = least(PACK_ROWS, block->depth - row);
+	uint64_t token = w->token + block->at + row;
+	k->pack(w->dy + block->at * w->rows + row * k->mr, (size_t)block->depth * k->mr, s->d_dy + token * s->lddy,
+		s->lddy, n, s->rows, k->mr);
+	k->pack(w->x + block->at * w->cols + row * k->nr, (size_t)block->depth * k->nr, s->d_x + token * s->ldx,
+		s->ldx, n, s->cols, k->nr);
+}
+
+static const float *dy_panel(const struct stats *w, const struct tile *t, const struct block *block, size_t i)
+{
+	return w->dy + block->at * w->rows + (t->row + i * w->b->k.mr) * block->depth;
+}
+
+static const float *x_panel(const struct stats *w, const struct tile *t, const struct block *block, size_t j)
+{
+	return w->x + block->at * w->cols + (t->col + j * w->b->k.nr) * block->depth;
+}
+
+/* What a micro tile at (i, j) fetches ahead: its share of the next block's panels i of dY and j of X. */
+static struct ahead share(const struct stats *w, const struct tile *t, const struct block *block,
+	const struct block *next, size_t i, size_t j)
+{
+	size_t times = block->depth / 8 + 1;
+	size_t dy = (size_t)next->depth * w->b->k.mr / t->across, x = (size_t)next->depth * w->b->k.nr / t->down;
+	return (struct ahead){.a = (const char *)(dy_panel(w, t, next, i) + j * dy),
+		.b = (const char *)(x_panel(w, t, next, j) + i * x),
+		.step_a = dy * sizeof(float) / times,
+		.step_b = x * sizeof(float) / times};
+}
+
+static void advance(const struct stats *w, const struct tile *t, const struct block *block, const struct block *next)
+{
+	const struct kernels *k = &w->b->k;
+	size_t cell = (size_t)k->mr * k->nr, depth = block->depth;
 	for (size_t j = 0; j < t->across; j++) {
-		const float *x = t->x + j * depth * k->nr;
+		const float *x = x_panel(w, t, block, j);
 		for (size_t i = 0; i < t->down; i++) {
-			const float *a = t->a + i * depth * k->mr;
+			const float *dy = dy_panel(w, t, block, i);
+			struct ahead ahead = share(w, t, block, next, i, j);
 			size_t o = (j * t->down + i) * cell;
-			if (!last) {
-				k->micro(depth, a, x, !first, t->g + o);
+			if (!block->last) {
+				k->micro(depth, dy, x, &ahead, !block->first, t->g + o);
 				continue;
 			}
 			struct micro_stats s = {t->sum ? t->sum + o : NULL, t->abs ? t->abs + o : NULL,
 				t->sq ? t->sq + o : NULL};
-			k->micro_stats(depth, a, x, first ? NULL : t->g + o, &s);
+			k->micro_stats(depth, dy, x, &ahead, block->first ? NULL : t->g + o, &s);
 		}
 	}
 }
 
-static void sample(const struct tile *t, const struct cwp_grad_stats *s, uint64_t start, uint64_t end)
-{
-	for (uint64_t at = start; at < end;) {
-		size_t depth = least(DEPTH, (size_t)(end - at));
-		t->k->pack(t->a, s->d_dy + at * s->lddy + t->row, s->lddy, depth, t->rows, t->k->mr);
-		t->k->pack(t->x, s->d_x + at * s->ldx + t->col, s->ldx, depth, t->cols, t->k->nr);
-		advance(t, depth, at == start, at + depth == end);
-		at += depth;
-	}
-}
-
 /* Adds a tile's accumulators to the matrix. */
-static void add_tile(const struct tile *t, const float *cells, float *to, uint64_t ld)
+static void add_tile(const struct kernels *k, const struct tile *t, const float *cells, float *to, uint64_t ld)
 {
-	size_t mr = t->k->mr, nr = t->k->nr;
+	size_t mr = k->mr, nr = k->nr;
 	for (size_t r = 0; cells && r < t->rows; r++) {
 		for (size_t j = 0; j < t->across; j++) {
 			const float *from = cells + (j * t->down + r / mr) * mr * nr + r % mr * nr;
-			t->k->add(to + (t->row + r) * ld + t->col + j * nr, from, least(nr, t->cols - j * nr));
+			k->add(to + (t->row + r) * ld + t->col + j * nr, from, least(nr, t->cols - j * nr));
 		}
 	}
 }
@@ -94,33 +144,37 @@ static void stats_tile(void *arg, size_t index)
 	const struct cwp_grad_stats *s = w->s;
 	const struct kernels *k = &w->b->k;
 	struct scratch *scratch = cpu_scratch_take(w->b);
-	float *memory = scratch->memory;
-	struct tile t = {.k = k, .row = index / w->across * TILE_ROWS, .col = index % w->across * TILE_COLS};
-	t.rows = least(TILE_ROWS, s->rows - t.row);
-	t.cols = least(TILE_COLS, s->cols - t.col);
+	struct tile t = {.row = index / w->across * w->tile_rows, .col = index % w->across * w->tile_cols};
+	t.rows = least(w->tile_rows, s->rows - t.row);
+	t.cols = least(w->tile_cols, s->cols - t.col);
 	t.down = (t.rows + k->mr - 1) / k->mr;
 	t.across = (t.cols + k->nr - 1) / k->nr;
-	float *cells = memory;
-	size_t used = t.down * t.across * k->mr * k->nr;
+	float *cells = scratch->memory;
 	float **wanted[] = {&t.sum, &t.abs, &t.sq};
 	const float *given[] = {s->d_sum, s->d_abs, s->d_sq};
 	for (int i = 0; i < 3; i++) {
 		if (given[i]) {
 			*wanted[i] = cells;
-			memset(cells, 0, used * sizeof(float));
+			memset(cells, 0, t.down * t.across * k->mr * k->nr * sizeof(float));
 			cells += w->cells;
 		}
 	}
 	t.g = cells;
-	t.a = cells + w->cells;
-	t.x = t.a + (size_t)DEPTH * round_up(TILE_ROWS, k->mr);
-	for (uint64_t i = 0; i < s->samples.count; i++) {
-		sample(&t, s, s->samples.start[i], s->samples.start[i + 1]);
+	for (size_t i = 0; i < w->n_blocks; i++) {
+		const struct block *block = &w->blocks[i];
+		advance(w, &t, block, i + 1 < w->n_blocks ? block + 1 : block);
 	}
-	add_tile(&t, t.sum, s->d_sum, s->cols);
-	add_tile(&t, t.abs, s->d_abs, s->cols);
-	add_tile(&t, t.sq, s->d_sq, s->cols);
+	add_tile(k, &t, t.sum, s->d_sum, s->cols);
+	add_tile(k, &t, t.abs, s->d_abs, s->cols);
+	add_tile(k, &t, t.sq, s->d_sq, s->cols);
 	cpu_scratch_give(scratch);
+}
+
+/* The size of tiles of at most `most`, all alike, in whole micro tiles. */
+static size_t even(uint64_t n, size_t most, size_t micro)
+{
+	size_t count = (size_t)((n + most - 1) / most);
+	return round_up((size_t)((n + count - 1) / count), micro);
 }
 
 static int check(struct cpu *b, const struct cwp_grad_stats *s)
@@ -141,6 +195,78 @@ static int check(struct cpu *b, const struct cwp_grad_stats *s)
 	return rc ? rc : cpu_check_matrix(b, "grad_stats", "the result", b, s->rows, s->cols, s->cols);
 }
 
+/* The end of the batch that begins with sample `first`: at least one sample, then as many as fit. */
+static uint64_t batch_end(const struct stats *w, uint64_t first)
+{
+	const struct cwp_sequences *q = &w->s->samples;
+	uint64_t most = BATCH_FLOATS / (w->rows + w->cols), end = first + 1;
+	most = most > BATCH_TOKENS ? most : BATCH_TOKENS;
+	while (end < q->count && q->start[end + 1] - q->start[first] <= most) {
+		end++;
+	}
+	return end;
+}
+
+/* Fills w->blocks, which has room. */
+static void cut(struct stats *w, uint64_t first, uint64_t end)
+{
+	const uint64_t *start = w->s->samples.start;
+	w->token = start[first];
+	w->n_blocks = 0;
+	for (uint64_t i = first; i < end; i++) {
+		for (uint64_t t = start[i]; t < start[i + 1]; t += DEPTH) {
+			uint64_t left = start[i + 1] - t;
+			w->blocks[w->n_blocks++] = (struct block){.at = t - w->token,
+				.depth = (uint32_t)least(DEPTH, (size_t)left), .first = t == start[i],
+				.last = left <= DEPTH};
+		}
+	}
+}
+
+/* The most tokens and blocks of a batch. */
+static void largest_batch(const struct stats *w, size_t *ret_tokens, size_t *ret_blocks)
+{
+	const uint64_t *start = w->s->samples.start;
+	*ret_tokens = *ret_blocks = 0;
+	for (uint64_t first = 0, end = 0; first < w->s->samples.count; first = end) {
+		end = batch_end(w, first);
+		size_t tokens = (size_t)(start[end] - start[first]);
+		/* Each sample has at most one block that is not full. */
+		size_t blocks = (size_t)(end - first) + tokens / DEPTH;
+		*ret_tokens = tokens > *ret_tokens ? tokens : *ret_tokens;
+		*ret_blocks = blocks > *ret_blocks ? blocks : *ret_blocks;
+	}
+}
+
+static int run_batches(struct stats *w)
+{
+	size_t tokens = 0, blocks = 0, rows = w->rows, cols = w->cols;
+	largest_batch(w, &tokens, &blocks);
+	float *panels = cpu_scratch_shared(w->b, tokens * (rows + cols) * sizeof(float));
+	w->blocks = cpu_alloc(w->b, blocks * sizeof(*w->blocks));
+	int rc = -ENOMEM;
+	if (!panels || !w->blocks) {
+		goto out;
+	}
+	rc = cpu_scratch_reserve(w->b, 4 * w->cells * sizeof(float));
+	if (rc) {
+		goto out;
+	}
+	w->dy = panels;
+	w->x = panels + tokens * rows;
+	for (uint64_t first = 0, end = 0; first < w->s->samples.count; first = end) {
+		end = batch_end(w, first);
+		cut(w, first, end);
+		cpu_run(w->b, w->n_blocks * (DEPTH / PACK_ROWS), pack_piece, w);
+		if (w->n_blocks) {
+			cpu_run(w->b, w->across * ((w->s->rows + w->tile_rows - 1) / w->tile_rows), stats_tile, w);
+		}
+	}
+out:
+	cpu_free(w->b, w->blocks);
+	return rc;
+}
+
 int cpu_grad_stats(void *vb, const struct cwp_grad_stats *s)
 {
 	struct cpu *b = vb;
@@ -151,12 +277,12 @@ int cpu_grad_stats(void *vb, const struct cwp_grad_stats *s)
 	if (s->samples.count == 0 || s->rows == 0 || s->cols == 0 || (!s->d_sum && !s->d_abs && !s->d_sq)) {
 		return 0;
 	}
-	size_t rows = round_up(TILE_ROWS, b->k.mr), cols = round_up(TILE_COLS, b->k.nr);
-	struct stats w = {b, s, (size_t)((s->cols + TILE_COLS - 1) / TILE_COLS), rows * cols};
-	rc = cpu_scratch_reserve(b, (4 * w.cells + DEPTH * (rows + cols)) * sizeof(float));
-	if (rc) {
-		return rc;
-	}
-	cpu_run(b, w.across * (size_t)((s->rows + TILE_ROWS - 1) / TILE_ROWS), stats_tile, &w);
-	return 0;
+	struct stats w = {.b = b, .s = s};
+	w.tile_rows = even(s->rows, TILE_ROWS, b->k.mr);
+	w.tile_cols = even(s->cols, TILE_COLS, b->k.nr);
+	w.across = (size_t)((s->cols + w.tile_cols - 1) / w.tile_cols);
+	w.cells = w.tile_rows * w.tile_cols;
+	w.rows = round_up((size_t)s->rows, b->k.mr);
+	w.cols = round_up((size_t)s->cols, b->k.nr);
+	return run_batches(&w);
 }

@@ -36,6 +36,15 @@ struct micro_stats {
 	float *sq;
 };
 
+/* Memory that will be needed soon: every 8 tokens one line at a and one at b is fetched into the second-level cache and
+ * the pointers advance by their steps, in bytes. Never read, so any address is allowed. */
+struct ahead {
+	const char *a;
+	const char *b;
+	size_t step_a;
+	size_t step_b;
+};
+
 struct kernels {
 	const char *name; /* "scalar", "avx2", "avx512" */
 
@@ -48,13 +57,14 @@ struct kernels {
 	 * panels are packed: a [k, mr], b [k, nr]. Tiles are stored as [mr, nr] without gaps. */
 	unsigned mr;
 	unsigned nr;
-	/* src [k, n] with row distance ld -> panels of `width` columns, one after another, each [k, width]; the last
-	 * one is filled up with zeros. */
-	void (*pack)(float *dst, const float *src, size_t ld, size_t k, size_t n, unsigned width);
+	/* src [k, n] with row distance ld -> panels of `width` columns, each [k, width], their starts `distance` elements
+	 * apart; the last one is filled up with zeros. */
+	void (*pack)(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n, unsigned width);
 	/* g = (accumulate ? g : 0) + A^T B */
-	void (*micro)(size_t k, const float *a, const float *b, int accumulate, float *g);
+	void (*micro)(size_t k, const float *a, const float *b, const struct ahead *next, int accumulate, float *g);
 	/* The statistics of (g, or 0 when NULL) + A^T B. */
-	void (*micro_stats)(size_t k, const float *a, const float *b, const float *g, const struct micro_stats *s);
+	void (*micro_stats)(size_t k, const float *a, const float *b, const struct ahead *next, const float *g,
+		const struct micro_stats *s);
 
 	/* Elements. */
 	void (*add)(float *y, const float *x, size_t n);            /* y += x */

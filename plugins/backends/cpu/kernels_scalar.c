@@ -42,20 +42,22 @@ static void gemv(size_t rows, size_t k, const float *m, size_t ld, const float *
 	}
 }
 
-static void pack(float *dst, const float *src, size_t ld, size_t k, size_t n, unsigned width)
+static void pack(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n, unsigned width)
 {
-	for (size_t first = 0; first < n; first += width) {
-		size_t w = n - first < width ? n - first : width;
-		for (size_t p = 0; p < k; p++) {
-			memcpy(dst, src + p * ld + first, w * sizeof(float));
-			memset(dst + w, 0, (width - w) * sizeof(float));
-			dst += width;
+	for (size_t p = 0; p < k; p++) {
+		float *to = dst + p * width;
+		for (size_t first = 0; first < n; first += width) {
+			size_t w = n - first < width ? n - first : width;
+			memcpy(to, src + p * ld + first, w * sizeof(float));
+			memset(to + w, 0, (width - w) * sizeof(float));
+			to += distance;
 		}
 	}
 }
 
-static void micro(size_t k, const float *a, const float *b, int accumulate, float *g)
+static void micro(size_t k, const float *a, const float *b, const struct ahead *next, int accumulate, float *g)
 {
+	(void)next;
 	if (!accumulate) {
 		memset(g, 0, sizeof(float) * MR * NR);
 	}
@@ -68,13 +70,14 @@ static void micro(size_t k, const float *a, const float *b, int accumulate, floa
 	}
 }
 
-static void micro_stats(size_t k, const float *a, const float *b, const float *g, const struct micro_stats *s)
+static void micro_stats(size_t k, const float *a, const float *b, const struct ahead *next, const float *g,
+	const struct micro_stats *s)
 {
 	float tile[MR * NR] = {0};
 	if (g) {
 		memcpy(tile, g, sizeof(tile));
 	}
-	micro(k, a, b, 1, tile);
+	micro(k, a, b, next, 1, tile);
 	for (size_t i = 0; i < (size_t)MR * NR; i++) {
 		if (s->sum) {
 			s->sum[i] += tile[i];

@@ -125,30 +125,29 @@ static void gemv(size_t rows, size_t k, const float *m, size_t ld, const float *
 	}
 }
 
-INLINE void pack_panels(float *dst, const float *src, size_t ld, size_t k, size_t n, size_t width)
+INLINE void pack_panels(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n, size_t width)
 {
-	size_t first = 0;
-	for (; n - first >= width; first += width) {
+	for (; n >= width; n -= width) {
 		for (size_t p = 0; p < k; p++) {
-			memcpy(dst, src + p * ld + first, width * sizeof(float));
-			dst += width;
+			memcpy(dst + p * width, src + p * ld, width * sizeof(float));
 		}
+		dst += distance;
+		src += width;
 	}
-	for (size_t p = 0; first < n && p < k; p++) {
-		memcpy(dst, src + p * ld + first, (n - first) * sizeof(float));
-		memset(dst + (n - first), 0, (width - (n - first)) * sizeof(float));
-		dst += width;
+	for (size_t p = 0; n && p < k; p++) {
+		memcpy(dst + p * width, src + p * ld, n * sizeof(float));
+		memset(dst + p * width + n, 0, (width - n) * sizeof(float));
 	}
 }
 
-static void pack(float *dst, const float *src, size_t ld, size_t k, size_t n, unsigned width)
+static void pack(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n, unsigned width)
 {
 	if (width == MR) {
-		pack_panels(dst, src, ld, k, n, MR);
+		pack_panels(dst, distance, src, ld, k, n, MR);
 	} else if (width == NR) {
-		pack_panels(dst, src, ld, k, n, NR);
+		pack_panels(dst, distance, src, ld, k, n, NR);
 	} else {
-		pack_panels(dst, src, ld, k, n, width);
+		pack_panels(dst, distance, src, ld, k, n, width);
 	}
 }
 
@@ -168,6 +167,21 @@ INLINE void outer_products(size_t k, const float *a, const float *b, V c[MR][2])
 	}
 }
 
+INLINE void product_tile(size_t k, const float *a, const float *b, const struct ahead *next, V c[MR][2])
+{
+	const char *next_a = next->a, *next_b = next->b;
+	for (; k >= 8; k -= 8) {
+		__builtin_prefetch(next_a, 0, 2);
+		__builtin_prefetch(next_b, 0, 2);
+		outer_products(8, a, b, c);
+		next_a += next->step_a;
+		next_b += next->step_b;
+		a += (size_t)8 * MR;
+		b += (size_t)8 * NR;
+	}
+	outer_products(k, a, b, c);
+}
+
 INLINE void start_tile(const float *g, V c[MR][2])
 {
 #pragma GCC unroll 16
@@ -177,11 +191,11 @@ INLINE void start_tile(const float *g, V c[MR][2])
 	}
 }
 
-static void micro(size_t k, const float *a, const float *b, int accumulate, float *g)
+static void micro(size_t k, const float *a, const float *b, const struct ahead *next, int accumulate, float *g)
 {
 	V c[MR][2];
 	start_tile(accumulate ? g : NULL, c);
-	outer_products(k, a, b, c);
+	product_tile(k, a, b, next, c);
 #pragma GCC unroll 16
 	for (size_t i = 0; i < MR; i++) {
 		v_store(g + i * NR, c[i][0]);
@@ -189,11 +203,12 @@ static void micro(size_t k, const float *a, const float *b, int accumulate, floa
 	}
 }
 
-static void micro_stats(size_t k, const float *a, const float *b, const float *g, const struct micro_stats *s)
+static void micro_stats(size_t k, const float *a, const float *b, const struct ahead *next, const float *g,
+	const struct micro_stats *s)
 {
 	V c[MR][2];
 	start_tile(g, c);
-	outer_products(k, a, b, c);
+	product_tile(k, a, b, next, c);
 	float *sum = s->sum, *abs = s->abs, *sq = s->sq;
 	if (sum) {
 #pragma GCC unroll 32

@@ -5,18 +5,31 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "plugins/backends/cpu/cpu.h"
 
+static const size_t LARGE_PAGE = (size_t)2 << 20;
+
+/* Large pieces lie in large pages where the system has them to give: panels and tiles are read with wide strides. */
 void *cpu_alloc(void *vb, size_t bytes)
 {
 	(void)vb;
-	size_t rounded = 0;
+	size_t align = bytes < LARGE_PAGE ? 64 : LARGE_PAGE, rounded = 0;
 	if (__builtin_add_overflow(bytes, (size_t)63, &rounded)) {
 		return NULL;
 	}
 	rounded &= ~(size_t)63;
-	return aligned_alloc(64, rounded ? rounded : 64);
+	void *p = NULL;
+	if (posix_memalign(&p, align, rounded ? rounded : 64)) {
+		return NULL;
+	}
+#ifdef MADV_HUGEPAGE
+	if (align == LARGE_PAGE) {
+		(void)madvise(p, rounded & ~(LARGE_PAGE - 1), MADV_HUGEPAGE);
+	}
+#endif
+	return p;
 }
 
 void cpu_free(void *vb, void *d_p)
@@ -58,22 +71,33 @@ int cpu_sync(void *vb)
 	return 0;
 }
 
+static int grow(struct cpu *b, struct scratch *s, size_t bytes)
+{
+	if (s->size >= bytes) {
+		return 0;
+	}
+	free(s->memory);
+	s->size = 0;
+	s->memory = cpu_alloc(b, bytes);
+	if (!s->memory) {
+		return cpu_refuse(b, -ENOMEM, "no memory for %zu bytes of scratch", bytes);
+	}
+	s->size = bytes;
+	return 0;
+}
+
 int cpu_scratch_reserve(struct cpu *b, size_t bytes)
 {
-	for (size_t i = 0; i < b->slots; i++) {
-		struct scratch *s = &b->scratch[i];
-		if (s->size >= bytes) {
-			continue;
-		}
-		free(s->memory);
-		s->size = 0;
-		s->memory = cpu_alloc(b, bytes);
-		if (!s->memory) {
-			return cpu_refuse(b, -ENOMEM, "no memory for %zu bytes of scratch a thread", bytes);
-		}
-		s->size = bytes;
+	int rc = 0;
+	for (size_t i = 0; !rc && i < b->slots; i++) {
+		rc = grow(b, &b->scratch[i], bytes);
 	}
-	return 0;
+	return rc;
+}
+
+void *cpu_scratch_shared(struct cpu *b, size_t bytes)
+{
+	return grow(b, &b->shared, bytes) ? NULL : b->shared.memory;
 }
 
 struct scratch *cpu_scratch_take(struct cpu *b)
@@ -100,6 +124,8 @@ void cpu_scratch_free(struct cpu *b)
 	for (size_t i = 0; i < b->slots; i++) {
 		free(b->scratch[i].memory);
 	}
+	free(b->shared.memory);
+	b->shared = (struct scratch){.memory = NULL};
 	free(b->scratch);
 	b->scratch = NULL;
 	b->slots = 0;
