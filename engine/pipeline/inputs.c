@@ -1,0 +1,125 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Digests of everything that a job reads: the identity of a run, and the manifest's proof of what went in. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/digest.h"
+#include "base/json.h"
+#include "engine/pipeline/run.h"
+
+static int cancelled(void *arg)
+{
+	struct cwp_host *host = arg;
+	return host->cancelled(host->ctx);
+}
+
+static int add_file(struct cwe_run *run, const char *path, struct cwb_err *err)
+{
+	struct stat st;
+	char hex[65];
+	if (json_object_get(run->inputs, path) != NULL) {
+		return 0;
+	}
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		return cwb_err_errno(err, "%s", path);
+	}
+	int r = fstat(fd, &st) == 0 ? 0 : cwb_err_errno(err, "%s", path);
+	uint64_t size = 0;
+	r = r == 0 ? cwb_digest_fd(fd, path, cancelled, &run->p->host->table, hex, &size, err) : r;
+	(void)close(fd);
+	if (r == 0 && json_object_set_new(run->inputs, path, json_pack("{s:I,s:s}", "size", (json_int_t)size, "sha256",
+			hex)) != 0) {
+		r = cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
+	}
+	return r;
+}
+
+static int has_suffix(const char *name, const char *suffix)
+{
+	size_t n = strlen(name), k = strlen(suffix);
+	return n >= k && strcmp(name + n - k, suffix) == 0;
+}
+
+/* What the model is made of: weights, index, configuration, tokenizer. */
+static int is_model_file(const char *name)
+{
+	return has_suffix(name, ".safetensors") || has_suffix(name, ".json") || has_suffix(name, ".jinja");
+}
+
+static int compare(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int add_folder(struct cwe_run *run, const char *path, struct cwb_err *err)
+{
+	DIR *dir = opendir(path);
+	char **name = NULL;
+	size_t n = 0;
+	int r = dir != NULL ? 0 : cwb_err_errno(err, "%s", path);
+	for (struct dirent *e; r == 0 && (e = readdir(dir)) != NULL;) {
+		char **more = is_model_file(e->d_name) ? realloc(name, (n + 1) * sizeof *name) : name;
+		if (more == NULL && is_model_file(e->d_name)) {
+			r = cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
+		} else if (is_model_file(e->d_name)) {
+			name = more;
+			if (asprintf(&name[n], "%s/%s", path, e->d_name) < 0) {
+				r = cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
+			} else {
+				n++;
+			}
+		}
+	}
+	if (n > 0) {
+		qsort(name, n, sizeof *name, compare);
+	}
+	for (size_t i = 0; i < n; i++) {
+		r = r == 0 ? add_file(run, name[i], err) : r;
+		free(name[i]);
+	}
+	free(name);
+	if (dir != NULL) {
+		(void)closedir(dir);
+	}
+	return r;
+}
+
+int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err)
+{
+	struct stat st;
+	char job[65];
+	run->inputs = json_object();
+	if (run->inputs == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
+	}
+	if (stat(run->job->model, &st) != 0) {
+		return cwb_err_errno(err, "model: %s", run->job->model);
+	}
+	int r = S_ISDIR(st.st_mode) ? add_folder(run, run->job->model, err) : add_file(run, run->job->model, err);
+	for (size_t i = 0; r == 0 && i < run->job->n_sets; i++) {
+		r = add_file(run, run->job->sets[i].path, err);
+	}
+	for (size_t i = 0; r == 0 && i < run->job->n_evaluations; i++) {
+		r = add_file(run, run->job->evaluations[i].path, err);
+	}
+	r = r == 0 ? cwj_job_digest(run->job, job) : r;
+	if (r != 0) {
+		return cwb_err_set(err, r, "digest of the job's inputs");
+	}
+	/* Another backend, or another tier of it, may differ in the last bits: its scores are not to be mixed. */
+	json_t *all = json_pack("{s:s,s:O,s:s}", "job", job, "inputs", run->inputs, "backend",
+		run->device.ops->describe(run->device.b));
+	size_t length = 0;
+	char *text = all != NULL ? cwb_json_dump(all, &length) : NULL;
+	json_decref(all);
+	r = text != NULL ? cwb_digest_buffer(text, length, run->identity) : -ENOMEM;
+	free(text);
+	return r == 0 ? 0 : cwb_err_set(err, r, "digest of the job's inputs");
+}

@@ -1,0 +1,206 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Stage open: model, tokenizer, plugins, modules, samples; everything that can be refused is refused here. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/pipeline/run.h"
+#include "engine/plugin/settings.h"
+
+static const char *combine_name(enum cwj_combine c)
+{
+	return c == CWJ_COMBINE_MEAN ? "mean" : c == CWJ_COMBINE_REFERENCE ? "reference" : "rank";
+}
+
+/* What the job format can say and this version cannot do. */
+static int check_available(const struct cwj_job *job, struct cwb_err *err)
+{
+	static const struct {
+		const char *field, *value, *instead;
+	} text[] = {{"adapter", "an adapter", "merge it into the model first"},
+		{"protect.unit", "another unit than weight", "use weight"},
+		{"protect.scope", "another scope than global", "use global"},
+		{"protect.carrier", "modules and adapter", "use overlay, dense or none"},
+		{"write.format", "this format", "use compressed-tensors or dense"},
+		{"score.combine", "rank", "use mean or reference"},
+		{"score.store", "bf16", "use f32"},
+		{"score.scale", "pilot", "use exact"},
+		{"backend", "another backend than cpu", "use auto or cpu"},
+		{"precision", "bf16", "use auto or f32"}};
+	const int asked[] = {job->adapter != NULL, job->has_protect && job->unit != CWJ_UNIT_WEIGHT,
+		job->has_protect && job->scope != CWJ_SCOPE_GLOBAL,
+		job->has_protect && job->carrier != CWJ_CARRIER_OVERLAY && job->carrier != CWJ_CARRIER_NONE &&
+			job->carrier != CWJ_CARRIER_DENSE,
+		job->format != CWJ_FORMAT_COMPRESSED_TENSORS && job->format != CWJ_FORMAT_DENSE,
+		job->has_score && job->combine == CWJ_COMBINE_RANK, job->store_bf16, job->scale_pilot,
+		strcmp(job->backend, "auto") != 0 && strcmp(job->backend, "cpu") != 0,
+		job->precision == CWJ_PRECISION_BF16};
+	for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+		if (asked[i]) {
+			if (err != NULL) {
+				strncpy(err->field, text[i].field, sizeof err->field - 1);
+			}
+			return cwb_err_set(err, CWP_EVALUE, "%s: %s is not available in this version; %s", text[i].field,
+				text[i].value, text[i].instead);
+		}
+	}
+	if (job->has_protect && job->fraction > 0 && !job->has_score) {
+		return cwb_err_set(err, CWP_EMISSING, "protect.fraction is above 0, but there is no score: say which weights "
+			"matter with score and calibrate, or set the fraction to 0");
+	}
+	if (job->has_score && job->n_sets == 0) {
+		return cwb_err_set(err, CWP_EMISSING, "score needs calibration sets: add calibrate.critical");
+	}
+	return 0;
+}
+
+static int open_plugins(struct cwe_run *run, struct cwb_err *err)
+{
+	const struct cwj_job *job = run->job;
+	struct cwe_registry *registry = run->p->registry;
+	int r = cwe_registry_find(registry, CWP_KIND_QUANTIZER, job->quantize.plugin, &run->quantizer, err);
+	if (r != 0 || (r = cwe_settings_make(run->quantizer->descriptor, "quantize", job->quantize.options,
+			job->quantize.n_options, &run->quantizer_settings, err)) != 0) {
+		return r;
+	}
+	const struct cwp_quantizer *q = run->quantizer->interface;
+	if (q->needs(run->quantizer_settings) != 0) {
+		return cwb_err_set(err, CWP_EVALUE, "quantize: %s with these options needs calibration statistics, which is "
+			"not available in this version", job->quantize.plugin);
+	}
+	if (!job->has_score || !job->has_protect || job->fraction == 0) {
+		return 0;
+	}
+	if ((r = cwe_registry_find(registry, CWP_KIND_SCORER, job->score.plugin, &run->scorer, err)) != 0 ||
+		(r = cwe_settings_make(run->scorer->descriptor, "score", job->score.options, job->score.n_options,
+			&run->scorer_settings, err)) != 0) {
+		return r;
+	}
+	const struct cwp_scorer *s = run->scorer->interface;
+	run->needs = s->needs(run->scorer_settings, combine_name(job->combine));
+	return 0;
+}
+
+/* A skip entry is a module's full name, a dotted prefix or a dotted suffix of it. */
+static int matches(const char *module, const char *entry)
+{
+	size_t n = strlen(module), k = strlen(entry);
+	if (strncmp(module, entry, k) == 0 && (module[k] == '\0' || module[k] == '.')) {
+		return 1;
+	}
+	return n > k && module[n - k - 1] == '.' && strcmp(module + n - k, entry) == 0;
+}
+
+static int check_skip(const struct cwe_run *run, struct cwb_err *err)
+{
+	for (size_t i = 0; i < run->job->n_skip; i++) {
+		const char *entry = run->job->skip[i];
+		int found = matches("lm_head", entry) || matches("model.embed_tokens", entry) || matches("model.norm", entry);
+		for (size_t k = 0; !found && k < run->modules; k++) {
+			found = matches(run->module[k].name, entry);
+		}
+		if (!found) {
+			return cwb_err_set(err, CWP_EUNKNOWN, "quantize.skip: \"%s\" names no module of the model; write a name such "
+				"as lm_head, mlp.down_proj or model.layers.0", entry);
+		}
+	}
+	return 0;
+}
+
+static int list_modules(struct cwe_run *run, struct cwb_err *err)
+{
+	const struct cwp_quantizer *q = run->quantizer->interface;
+	run->modules = (size_t)run->model.arch.layers * CWE_LINEARS;
+	run->module = calloc(run->modules, sizeof *run->module);
+	if (run->module == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for %zu modules", run->modules);
+	}
+	for (size_t i = 0; i < run->modules; i++) {
+		struct cwe_run_module *m = &run->module[i];
+		char text[256] = "";
+		m->layer = (uint32_t)(i / CWE_LINEARS);
+		m->linear = (enum cwe_linear)(i % CWE_LINEARS);
+		m->quantized = 1;
+		(void)cwe_module_name(m->layer, m->linear, m->name, sizeof m->name);
+		cwe_linear_shape(&run->model.arch, m->linear, &m->rows, &m->cols);
+		for (size_t k = 0; k < run->job->n_skip; k++) {
+			m->quantized &= !matches(m->name, run->job->skip[k]);
+		}
+		if (!m->quantized) {
+			continue;
+		}
+		m->grid.size = sizeof m->grid;
+		int r = q->grid(run->quantizer_settings, m->rows, m->cols, &m->grid, text, sizeof text);
+		if (r != 0) {
+			return cwb_err_set(err, r, "quantize: %s: %s", m->name, text[0] != '\0' ? text : cwb_err_text(r));
+		}
+		run->weights += m->rows * m->cols;
+	}
+	return check_skip(run, err);
+}
+
+static int needs_tokenizer(const struct cwj_job *job)
+{
+	int needed = job->n_evaluations > 0;
+	for (size_t i = 0; i < job->n_sets; i++) {
+		needed |= strcmp(job->sets[i].data, "samples") != 0;
+	}
+	return needed;
+}
+
+static int open_tokenizer(struct cwe_run *run, struct cwb_err *err)
+{
+	char *json = NULL, *config = NULL;
+	size_t length = 0, config_length = 0;
+	int r = cwe_source_text(run->source, "tokenizer.json", &json, &length, err);
+	if (r == 0 && cwe_source_text(run->source, "tokenizer_config.json", &config, &config_length, NULL) != 0) {
+		config = NULL; /* optional */
+	}
+	r = r == 0 ? cwe_tokenizer_new(json, length, config, config_length, &run->tokenizer, err) : r;
+	r = r == 0 ? cwe_chat_find(run->tokenizer, config, config_length, &run->chat, err) : r;
+	free(json);
+	free(config);
+	return r != 0 ? cwb_err_prefix(err, "%s", run->source->path) : 0;
+}
+
+int cwe_run_open(struct cwe_run *run, struct cwb_err *err)
+{
+	const struct cwj_job *job = run->job;
+	int r;
+	if ((r = check_available(job, err)) != 0 || (r = open_plugins(run, err)) != 0 ||
+		(r = cwe_source_open(job->model, 0, &run->source, err)) != 0 ||
+		(r = cwe_device_open(run->p->registry, run->p->host, "cpu", NULL, &run->device, err)) != 0 ||
+		(r = cwe_model_open(run->source, NULL, &run->device, &run->model, err)) != 0 ||
+		(r = list_modules(run, err)) != 0) {
+		return r;
+	}
+	if (run->source->kind == CWE_SOURCE_OUTPUT) {
+		return cwb_err_set(err, CWP_EVALUE, "model: %s is quantized already; give the original model", job->model);
+	}
+	return needs_tokenizer(job) ? open_tokenizer(run, err) : 0;
+}
+
+int cwe_run_samples(struct cwe_run *run, struct cwb_err *err)
+{
+	const struct cwj_job *job = run->job;
+	if (run->scorer == NULL) {
+		return 0; /* nothing will be scored: the sets are not read */
+	}
+	run->set = calloc(job->n_sets, sizeof *run->set);
+	run->set_loss = calloc(job->n_sets, sizeof *run->set_loss);
+	run->set_sum = calloc(job->n_sets, sizeof *run->set_sum);
+	run->set_factor = calloc(job->n_sets, sizeof *run->set_factor);
+	if (run->set == NULL || run->set_loss == NULL || run->set_sum == NULL || run->set_factor == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for %zu sets", job->n_sets);
+	}
+	for (size_t i = 0; i < job->n_sets; i++) {
+		int r = cwe_samples_read(&job->sets[i], run->tokenizer, run->chat, job->seed, run->model.arch.context,
+			run->model.arch.vocabulary, &run->set[i], err);
+		if (r != 0) {
+			return r;
+		}
+		run->sets++;
+	}
+	return cwe_corpus_new(run->set, run->sets, &run->corpus, err);
+}

@@ -1,0 +1,53 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* A job from its file to its finished output, stage by stage; resumable, reporting progress through callbacks. */
+#pragma once
+
+#include <jansson.h>
+
+#include "engine/plugin/host.h"
+#include "engine/plugin/registry.h"
+#include "job/job.h"
+
+enum cwe_stage {
+	CWE_STAGE_PLAN,
+	CWE_STAGE_OPEN,
+	CWE_STAGE_CALIBRATE,
+	CWE_STAGE_SCORE,
+	CWE_STAGE_SELECT,
+	CWE_STAGE_QUANTIZE,
+	CWE_STAGE_WRITE,
+	CWE_STAGE_EVALUATE,
+	CWE_STAGE_GATE,
+	CWE_STAGE_REPORT,
+	CWE_STAGES
+};
+const char *cwe_stage_name(enum cwe_stage stage);
+
+struct cwe_pipeline {
+	const struct cwj_job *job;
+	struct cwe_host *host;         /* with its pool; setting host->cancelled ends the run with CWP_ECANCELLED */
+	struct cwe_registry *registry;
+	const char *scratch;           /* folder of this job alone; exists; what lies there is reused or removed */
+	void *arg;
+	/* News of a stage; total 0: not known. May be NULL. [worker] */
+	void (*progress)(void *arg, enum cwe_stage stage, uint64_t done, uint64_t total, const char *unit);
+	/* New work is on disk: a later attempt goes on from here. May be NULL. */
+	void (*checkpoint)(void *arg);
+};
+
+/* Bounds in bytes, from shapes alone. memory: resident memory at most, mapped pages included. */
+struct cwe_bounds {
+	uint64_t memory;
+	uint64_t gpu_memory;
+	uint64_t scratch;
+};
+
+/* What the job will do and need, without doing it: opens the model's headers and the data sets, no weights. *ret is an
+ * object {stages, sizes, bounds}; a new reference. Refuses what could not run: a limit that is below the bounds
+ * (CWP_ELIMIT), an unknown plugin, option or architecture, an output that exists. */
+int cwe_pipeline_plan(const struct cwe_pipeline *p, json_t **ret, struct cwb_err *err);
+
+/* Runs the job. 0: done, the output has its manifest. CWP_EGATE: the gate rejected it, the output lies under
+ * "<output>.rejected". CWP_ECANCELLED: stopped, scratch kept for a later attempt. [worker] */
+int cwe_pipeline_run(const struct cwe_pipeline *p, struct cwb_err *err);

@@ -1,0 +1,109 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The state of one run, shared by the stages. Private to this folder. */
+#pragma once
+
+#include <time.h>
+
+#include <cwp/quantizer.h>
+#include <cwp/scorer.h>
+
+#include "engine/calibrate/corpus.h"
+#include "engine/format/output.h"
+#include "engine/model/model.h"
+#include "engine/pipeline/pipeline.h"
+#include "engine/select/select.h"
+#include "engine/text/samples.h"
+
+/* One decoder Linear. */
+struct cwe_run_module {
+	char name[CWE_MODULE_NAME_MAX];
+	uint32_t layer;
+	enum cwe_linear linear;
+	uint64_t rows, cols;
+	int quantized;           /* not in quantize.skip */
+	struct cwp_grid grid;
+	uint64_t protected_weights;
+};
+
+struct cwe_stage_record {
+	enum cwe_stage stage;
+	double seconds;
+	uint64_t tokens;
+	uint64_t peak_memory;
+};
+
+struct cwe_run {
+	const struct cwe_pipeline *p;
+	const struct cwj_job *job;
+	struct cwe_source *source;
+	struct cwe_device device;
+	struct cwe_model model;
+	struct cwe_tokenizer *tokenizer; /* NULL when no part of the job needs one */
+	struct cwe_chat *chat;
+	const struct cwe_plugin *scorer, *quantizer;
+	struct cwp_setting *scorer_settings, *quantizer_settings;
+	uint32_t needs; /* statistics for the scorer's score() */
+
+	struct cwe_sample_set *set; /* [sets] */
+	size_t sets;
+	struct cwe_corpus corpus;
+	struct cwe_run_module *module; /* [modules], layer by layer in the order of enum cwe_linear */
+	size_t modules;
+	uint64_t weights;       /* in quantized modules */
+
+	/* Score and selection. */
+	double *set_loss;       /* [sets] */
+	double *set_sum;        /* [sets] total importance */
+	double *set_factor;     /* [sets] signed, as combined */
+	int protecting;         /* the mask is not empty */
+	float threshold;
+	uint64_t protected_weights;
+	uint64_t nonpositive;   /* weights with a score <= 0 */
+
+	/* Identity and results. */
+	json_t *inputs;         /* object: path -> {size, sha256} */
+	char identity[65];      /* digest of job and inputs: what scratch belongs to */
+	char *output;           /* where this run writes: the job's output */
+	int output_fd;          /* open and locked folder, -1 */
+	json_t *evaluation;     /* array for the report */
+	json_t *gate;           /* array for the report */
+	int rejected;
+	struct cwe_bounds bounds;
+	struct cwe_stage_record record[CWE_STAGES];
+	size_t records;
+	struct timespec stage_start;
+};
+
+/* Marks the end of the current stage in the records and starts the next; reports it. */
+void cwe_run_stage(struct cwe_run *run, enum cwe_stage stage);
+void cwe_run_stage_end(struct cwe_run *run);
+void cwe_run_progress(struct cwe_run *run, enum cwe_stage stage, uint64_t done, uint64_t total, const char *unit);
+int cwe_run_cancelled(struct cwe_run *run, struct cwb_err *err);
+
+/* Stages, in their files. */
+int cwe_run_open(struct cwe_run *run, struct cwb_err *err);  /* open.c */
+int cwe_run_samples(struct cwe_run *run, struct cwb_err *err);                 /* open.c */
+int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err);                  /* inputs.c */
+int cwe_run_output_open(struct cwe_run *run, struct cwb_err *err);             /* folder.c */
+int cwe_run_output_check(const struct cwe_run *run, struct cwb_err *err);      /* folder.c */
+int cwe_run_score(struct cwe_run *run, struct cwb_err *err);                   /* score.c: calibrate and score */
+int cwe_run_select(struct cwe_run *run, struct cwb_err *err);                  /* selection.c */
+int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err);                /* quantize.c: quantize and write */
+int cwe_run_evaluate(struct cwe_run *run, struct cwb_err *err);                /* evaluate.c */
+int cwe_run_gate(struct cwe_run *run, struct cwb_err *err);                    /* gate.c */
+int cwe_run_report(struct cwe_run *run, struct cwb_err *err);                  /* report.c */
+int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *err); /* plan.c */
+
+/* Rows that are quantized and scored at a time: fixed, so that threads never change a result. */
+#define CWE_ROW_TILE 64
+
+/* Quantizes rows [row, row + rows) of a module's weights; mask may be NULL. codes, scales, zeros: of these rows. */
+int cwe_run_quantize_rows(struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows,
+	const float *weight, const uint8_t *mask, uint64_t stride, uint8_t *codes, float *scales, int8_t *zeros);
+/* Q(W) - W of rows, nothing protected. error may not be weight. */
+int cwe_run_quantize_error(struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows,
+	const float *weight, float *error);
+
+/* Bytes of boundary activations that stay in memory; more goes to scratch. It is part of the stated bound. */
+#define CWE_BOUNDARY_MEMORY (128u << 20)

@@ -1,0 +1,180 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Stages calibrate and score: a layer's statistics go to the scorer as soon as they are complete, its importances to
+ * scratch. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/calibrate/calibrate.h"
+#include "engine/calibrate/checkpoint.h"
+#include "engine/pipeline/run.h"
+#include "engine/pipeline/tiles.h"
+
+struct scoring {
+	struct cwe_run *run;
+	struct cwe_tiles tiles;
+	struct cwe_tile tile; /* of the set and layer at hand */
+	float *importance;    /* [largest module] */
+	double *tile_sum;     /* [row tiles of the largest module] */
+	int *tile_code;
+	float *act[2];        /* [widest input] f32 of the sums and square sums */
+	/* The module at hand, for the row tiles. */
+	const struct cwe_module_statistics *s;
+};
+
+/* One tile of rows through the scorer. */
+static void score_rows(void *arg, size_t i)
+{
+	struct scoring *sc = arg;
+	const struct cwe_module_statistics *s = sc->s;
+	const struct cwp_scorer *scorer = sc->run->scorer->interface;
+	uint64_t row = i * CWE_ROW_TILE, at = row * s->cols;
+	struct cwp_scorer_tile t = {.size = sizeof t, .cols = s->cols, .samples = s->samples, .tokens = s->tokens};
+	t.rows = s->rows - row < CWE_ROW_TILE ? s->rows - row : CWE_ROW_TILE;
+	t.weight = s->weight + at;
+	t.grad_sum = s->grad_sum != NULL ? s->grad_sum + at : NULL;
+	t.grad_abs = s->grad_abs != NULL ? s->grad_abs + at : NULL;
+	t.grad_sq = s->grad_sq != NULL ? s->grad_sq + at : NULL;
+	t.act_sum = s->act_sum != NULL ? sc->act[0] : NULL;
+	t.act_sq = s->act_sq != NULL ? sc->act[1] : NULL;
+	t.act_absmax = s->act_absmax;
+	sc->tile_code[i] = scorer->score(sc->run->scorer_settings, &t, sc->importance + at);
+	double sum = 0;
+	for (uint64_t k = 0; k < t.rows * t.cols; k++) {
+		sum += (double)sc->importance[at + k];
+	}
+	sc->tile_sum[i] = sum;
+}
+
+static int take_module(void *arg, uint32_t layer, uint32_t set, enum cwe_linear linear,
+	const struct cwe_module_statistics *s, struct cwb_err *err)
+{
+	struct scoring *sc = arg;
+	struct cwe_tile_layer *record = &sc->tiles.layer[layer];
+	const struct cwe_run_module *m = &sc->run->module[(size_t)layer * CWE_LINEARS + linear];
+	int r = 0;
+	if (linear == CWE_Q) {
+		record->sum[set] = 0;
+		r = cwe_tile_create(&sc->tiles, layer, set, &sc->tile, err);
+	}
+	if (r == 0 && m->quantized) {
+		size_t n = (s->rows + CWE_ROW_TILE - 1) / CWE_ROW_TILE;
+		for (uint64_t k = 0; k < s->cols; k++) {
+			sc->act[0][k] = s->act_sum != NULL ? (float)s->act_sum[k] : 0;
+			sc->act[1][k] = s->act_sq != NULL ? (float)s->act_sq[k] : 0;
+		}
+		sc->s = s;
+		cwe_pool_run(sc->run->p->host->pool, n, score_rows, sc);
+		for (size_t i = 0; r == 0 && i < n; i++) {
+			record->sum[set] += sc->tile_sum[i];
+			r = sc->tile_code[i] == 0 ? 0 : cwe_host_error(sc->run->p->host, sc->run->job->score.plugin, m->name,
+				sc->tile_code[i], err);
+		}
+		if (r == 0 && record->sum[set] - record->sum[set] != 0) {
+			r = cwb_err_set(err, CWP_ENUMBER, "%s: importances of set %s are not finite numbers", m->name,
+				sc->run->job->sets[set].name);
+		}
+		r = r == 0 ? cwe_tile_write(&sc->tile, sc->importance, s->rows * s->cols, err) : r;
+	}
+	if (r == 0 && linear == CWE_DOWN) {
+		return cwe_tile_finish(&sc->tile, 1, record->digest[set], err);
+	}
+	if (r != 0) {
+		cwe_tile_abort(&sc->tile);
+	}
+	return r;
+}
+
+static int layer_done(void *arg, uint32_t layer, const char *digest, struct cwb_err *err)
+{
+	struct scoring *sc = arg;
+	strncpy(sc->tiles.layer[layer].gradient, digest, 64);
+	int r = cwe_tiles_commit(&sc->tiles, layer, err);
+	if (r != 0) {
+		return r;
+	}
+	cwe_gradient_remove(sc->run->p->scratch, layer + 1);
+	if (sc->run->p->checkpoint != NULL) {
+		sc->run->p->checkpoint(sc->run->p->arg);
+	}
+	return 0;
+}
+
+static void progress(void *arg, uint64_t done, uint64_t total)
+{
+	struct scoring *sc = arg;
+	cwe_run_progress(sc->run, CWE_STAGE_CALIBRATE, done, total, "token layers");
+}
+
+static int allocate(struct scoring *sc, struct cwb_err *err)
+{
+	uint64_t largest = 0, rows = 0, wide = 0;
+	for (size_t i = 0; i < sc->run->modules; i++) {
+		const struct cwe_run_module *m = &sc->run->module[i];
+		largest = m->rows * m->cols > largest ? m->rows * m->cols : largest;
+		rows = m->rows > rows ? m->rows : rows;
+		wide = m->cols > wide ? m->cols : wide;
+	}
+	size_t tiles = rows / CWE_ROW_TILE + 1;
+	sc->importance = malloc(largest * sizeof *sc->importance);
+	sc->tile_sum = calloc(tiles, sizeof *sc->tile_sum);
+	sc->tile_code = calloc(tiles, sizeof *sc->tile_code);
+	sc->act[0] = malloc(wide * sizeof(float));
+	sc->act[1] = malloc(wide * sizeof(float));
+	return sc->importance != NULL && sc->tile_sum != NULL && sc->tile_code != NULL && sc->act[0] != NULL &&
+			sc->act[1] != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for importances");
+}
+
+/* The lowest layer from which all layers above are complete. */
+static uint32_t resume_at(const struct cwe_tiles *t)
+{
+	uint32_t l = t->layers;
+	while (l > 0 && t->layer[l - 1].done) {
+		l--;
+	}
+	return l;
+}
+
+static int calibrate(struct scoring *sc, struct cwb_err *err)
+{
+	struct cwe_run *run = sc->run;
+	uint32_t layers = run->model.arch.layers, at = resume_at(&sc->tiles);
+	uint32_t gradients = run->needs & (CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ);
+	if (at == 0) {
+		return 0; /* an earlier attempt finished it */
+	}
+	struct cwe_calibration c = {.model = &run->model, .corpus = &run->corpus, .needs = run->needs,
+		.scratch = run->p->scratch, .boundary_memory = CWE_BOUNDARY_MEMORY, .checkpoint = gradients != 0,
+		.resume = gradients ? at : layers, .arg = sc, .module = take_module, .layer_done = layer_done,
+		.progress = progress, .set_loss = run->set_loss};
+	c.resume_digest = c.resume < layers ? sc->tiles.layer[c.resume].gradient : NULL;
+	return cwe_calibrate_run(&c, err);
+}
+
+int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
+{
+	struct scoring sc = {.run = run, .tiles.journal = -1, .tile.fd = -1};
+	cwe_run_stage(run, CWE_STAGE_CALIBRATE);
+	int r = allocate(&sc, err);
+	r = r == 0 ? cwe_tiles_open(run->p->scratch, run->identity, (uint32_t)run->sets, run->model.arch.layers, &sc.tiles, err)
+		   : r;
+	r = r == 0 ? calibrate(&sc, err) : r;
+	if (r == 0) {
+		/* Scoring runs inside calibration, a layer behind; what is left of it is the sums. */
+		cwe_run_stage(run, CWE_STAGE_SCORE);
+		for (size_t s = 0; s < run->sets; s++) {
+			run->set_sum[s] = 0;
+			for (uint32_t l = run->model.arch.layers; l > 0; l--) {
+				run->set_sum[s] += sc.tiles.layer[l - 1].sum[s];
+			}
+		}
+	}
+	cwe_tiles_close(&sc.tiles);
+	free(sc.importance);
+	free(sc.tile_sum);
+	free(sc.tile_code);
+	free(sc.act[0]);
+	free(sc.act[1]);
+	return r;
+}

@@ -1,0 +1,228 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Stage select: importances of all sets -> combined score on scratch -> exact threshold. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/pipeline/run.h"
+#include "engine/pipeline/tiles.h"
+
+struct selection {
+	struct cwe_run *run;
+	struct cwe_tiles tiles;
+	struct cwe_combine combine;
+	struct cwe_threshold threshold;
+	struct cwe_tile *tile;  /* [sets] of the layer at hand */
+	float **importance;     /* [sets] of [largest module] */
+	float *score;           /* [largest module] */
+	float *weight;          /* [largest module] when the scorer asks for the quantizer's error, else NULL */
+	const struct cwe_run_module *m; /* at hand */
+	int *code;              /* [row tiles] */
+};
+
+/* One tile of rows: combination, and what the scorer adds that belongs to no set. */
+static void combine_rows(void *arg, size_t i)
+{
+	struct selection *s = arg;
+	const struct cwe_run_module *m = s->m;
+	const struct cwp_scorer *scorer = s->run->scorer->interface;
+	uint64_t row = i * CWE_ROW_TILE, at = row * m->cols;
+	uint64_t rows = m->rows - row < CWE_ROW_TILE ? m->rows - row : CWE_ROW_TILE;
+	const float **part = malloc(s->run->sets * sizeof *part);
+	float *error = s->weight != NULL ? malloc(rows * m->cols * sizeof *error) : NULL;
+	s->code[i] = part == NULL || (s->weight != NULL && error == NULL) ? -ENOMEM : 0;
+	for (size_t k = 0; s->code[i] == 0 && k < s->run->sets; k++) {
+		part[k] = s->importance[k] + at;
+	}
+	if (s->code[i] == 0) {
+		cwe_combine_apply(&s->combine, part, rows * m->cols, s->score + at);
+	}
+	if (s->code[i] == 0 && s->weight != NULL) {
+		s->code[i] = cwe_run_quantize_error(s->run, m, row, rows, s->weight + at, error);
+	}
+	if (s->code[i] == 0 && scorer->finish != NULL) {
+		s->code[i] = scorer->finish(s->run->scorer_settings, rows, m->cols, s->weight != NULL ? s->weight + at : NULL,
+			error, s->score + at);
+	}
+	free(part);
+	free(error);
+}
+
+static int read_weights(struct selection *s, struct cwb_err *err)
+{
+	char name[CWE_MODULE_NAME_MAX + 8];
+	(void)snprintf(name, sizeof name, "%s.weight", s->m->name);
+	const struct cwe_tensor *t = cwe_weights_find(s->run->source->weights, name);
+	return cwe_weights_read_f32(s->run->source->weights, t, 0, s->m->rows, s->weight, err);
+}
+
+static int combine_module(struct selection *s, struct cwe_tile *out, struct cwb_err *err)
+{
+	uint64_t n = s->m->rows * s->m->cols;
+	int r = s->weight != NULL ? read_weights(s, err) : 0;
+	for (size_t k = 0; r == 0 && k < s->run->sets; k++) {
+		r = cwe_tile_read(&s->tile[k], s->importance[k], n, err);
+	}
+	if (r != 0) {
+		return r;
+	}
+	size_t tiles = (s->m->rows + CWE_ROW_TILE - 1) / CWE_ROW_TILE;
+	cwe_pool_run(s->run->p->host->pool, tiles, combine_rows, s);
+	for (size_t i = 0; r == 0 && i < tiles; i++) {
+		r = s->code[i] == 0 ? 0 : cwe_host_error(s->run->p->host, s->run->job->score.plugin, s->m->name, s->code[i], err);
+	}
+	for (uint64_t i = 0; r == 0 && i < n; i++) {
+		s->run->nonpositive += s->score[i] <= 0;
+	}
+	if (r == 0) {
+		cwe_threshold_feed(&s->threshold, s->score, n);
+		r = cwe_tile_write(out, s->score, n, err);
+	}
+	return r;
+}
+
+/* The tiles' digests are checked as they are read for the first time. */
+static int close_tiles(struct selection *s, uint32_t layer, int r, struct cwb_err *err)
+{
+	for (size_t k = 0; k < s->run->sets; k++) {
+		char digest[65];
+		if (r != 0) {
+			cwe_tile_abort(&s->tile[k]);
+			continue;
+		}
+		r = cwe_tile_finish(&s->tile[k], 0, digest, err);
+		if (r == 0 && strcmp(digest, s->tiles.layer[layer].digest[k]) != 0) {
+			/* Without its journal the scratch folder counts as empty: the next attempt scores anew. */
+			char *journal = NULL;
+			if (asprintf(&journal, "%s/journal", s->run->p->scratch) >= 0) {
+				(void)unlink(journal);
+				free(journal);
+			}
+			r = cwb_err_set(err, CWP_EDIGEST, "scratch: scores of layer %u, set %s, changed on disk; run the job again",
+				layer, s->run->job->sets[k].name);
+		}
+	}
+	return r;
+}
+
+static int combine_layer(struct selection *s, uint32_t layer, struct cwb_err *err)
+{
+	struct cwe_tile out = {.fd = -1};
+	int r = 0;
+	for (size_t k = 0; k < s->run->sets; k++) {
+		memset(&s->tile[k], 0, sizeof s->tile[k]);
+		s->tile[k].fd = -1;
+	}
+	for (size_t k = 0; r == 0 && k < s->run->sets; k++) {
+		r = cwe_tile_open(&s->tiles, layer, (uint32_t)k, &s->tile[k], err);
+	}
+	r = r == 0 ? cwe_tile_create(&s->tiles, layer, CWE_TILE_COMBINED, &out, err) : r;
+	for (int l = 0; r == 0 && l < CWE_LINEARS; l++) {
+		s->m = &s->run->module[(size_t)layer * CWE_LINEARS + (size_t)l];
+		r = s->m->quantized ? combine_module(s, &out, err) : 0;
+	}
+	if (r == 0) {
+		r = cwe_tile_finish(&out, 0, NULL, err);
+	} else {
+		cwe_tile_abort(&out);
+	}
+	return close_tiles(s, layer, r, err);
+}
+
+/* Feeds the combined scores again, for the later passes of the threshold. */
+static int feed_again(struct selection *s, struct cwb_err *err)
+{
+	int r = 0;
+	for (uint32_t layer = 0; r == 0 && layer < s->run->model.arch.layers; layer++) {
+		struct cwe_tile in;
+		r = cwe_tile_open(&s->tiles, layer, CWE_TILE_COMBINED, &in, err);
+		for (int l = 0; r == 0 && l < CWE_LINEARS; l++) {
+			const struct cwe_run_module *m = &s->run->module[(size_t)layer * CWE_LINEARS + (size_t)l];
+			if (m->quantized && (r = cwe_tile_read(&in, s->score, m->rows * m->cols, err)) == 0) {
+				cwe_threshold_feed(&s->threshold, s->score, m->rows * m->cols);
+			}
+		}
+		if (r == 0) {
+			r = cwe_tile_finish(&in, 0, NULL, err);
+		}
+	}
+	return r;
+}
+
+static int find_threshold(struct selection *s, struct cwb_err *err)
+{
+	struct cwe_run *run = s->run;
+	int r = 0;
+	for (uint32_t layer = 0; r == 0 && layer < run->model.arch.layers; layer++) {
+		r = combine_layer(s, layer, err);
+		cwe_run_progress(run, CWE_STAGE_SELECT, layer + 1, run->model.arch.layers, "layers");
+		r = r == 0 ? cwe_run_cancelled(run, err) : r;
+	}
+	while (r == 0 && (r = cwe_threshold_next(&s->threshold, err)) == 1) {
+		r = feed_again(s, err);
+	}
+	if (r == 0) {
+		uint64_t above, ties;
+		run->threshold = cwe_threshold_value(&s->threshold, &above, &ties);
+		run->protected_weights = above + ties;
+		run->protecting = 1;
+	}
+	return r;
+}
+
+static int allocate(struct selection *s, struct cwb_err *err)
+{
+	const struct cwe_run *run = s->run;
+	uint64_t largest = 0, rows = 0;
+	uint32_t wants_error = run->needs & CWP_STAT_QUANT_ERROR;
+	for (size_t i = 0; i < run->modules; i++) {
+		uint64_t n = run->module[i].rows * run->module[i].cols;
+		largest = n > largest ? n : largest;
+		rows = run->module[i].rows > rows ? run->module[i].rows : rows;
+	}
+	s->tile = calloc(run->sets, sizeof *s->tile);
+	s->importance = calloc(run->sets, sizeof *s->importance);
+	s->score = malloc(largest * sizeof *s->score);
+	s->weight = wants_error ? malloc(largest * sizeof *s->weight) : NULL;
+	s->code = calloc(rows / CWE_ROW_TILE + 1, sizeof *s->code);
+	int ok = s->tile != NULL && s->importance != NULL && s->score != NULL && s->code != NULL &&
+		(!wants_error || s->weight != NULL);
+	for (size_t k = 0; ok && k < run->sets; k++) {
+		ok = (s->importance[k] = malloc(largest * sizeof(float))) != NULL;
+	}
+	return ok ? 0 : cwb_err_set(err, -ENOMEM, "no memory for selecting weights");
+}
+
+int cwe_run_select(struct cwe_run *run, struct cwb_err *err)
+{
+	struct selection s = {.run = run, .tiles.journal = -1};
+	uint64_t k = run->scorer != NULL ? cwe_fraction_count(run->job->fraction, run->weights) : 0;
+	cwe_run_stage(run, CWE_STAGE_SELECT);
+	if (k == 0) {
+		return 0; /* nothing is protected */
+	}
+	int r = cwe_combine_make(run->job, run->set_sum, run->weights, &s.combine, err);
+	r = r == 0 ? cwe_threshold_begin(&s.threshold, k, err) : r;
+	r = r == 0 ? allocate(&s, err) : r;
+	r = r == 0 ? cwe_tiles_open(run->p->scratch, run->identity, (uint32_t)run->sets, run->model.arch.layers, &s.tiles, err)
+		   : r;
+	if (r == 0) {
+		memcpy(run->set_factor, s.combine.factor, run->sets * sizeof *run->set_factor);
+		run->nonpositive = 0;
+		r = find_threshold(&s, err);
+	}
+	cwe_tiles_close(&s.tiles);
+	for (size_t i = 0; s.importance != NULL && i < run->sets; i++) {
+		free(s.importance[i]);
+	}
+	free(s.importance);
+	free(s.score);
+	free(s.weight);
+	free(s.code);
+	free(s.tile);
+	cwe_threshold_end(&s.threshold);
+	cwe_combine_free(&s.combine);
+	return r;
+}

@@ -1,0 +1,289 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Score tiles and their journal. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "engine/pipeline/tiles.h"
+
+#define JOURNAL "journal"
+#define JOURNAL_LIMIT (64u << 20)
+
+static char *path_of(const struct cwe_tiles *t, const char *name)
+{
+	char *path = NULL;
+	return asprintf(&path, "%s/%s", t->scratch, name) < 0 ? NULL : path;
+}
+
+static void tile_name(uint32_t layer, uint32_t set, char *name, size_t size)
+{
+	if (set == CWE_TILE_COMBINED) {
+		(void)snprintf(name, size, "combined-%" PRIu32 ".f32", layer);
+	} else {
+		(void)snprintf(name, size, "score-%" PRIu32 "-%" PRIu32 ".f32", set, layer);
+	}
+}
+
+/* One journal line: {"layer":n,"gradient":"..","sets":[{"digest":"..","sum":"0x1.8p+3"},..]}. */
+static int take_line(struct cwe_tiles *t, const json_t *line)
+{
+	const json_t *sets = json_object_get(line, "sets");
+	json_int_t layer = json_integer_value(json_object_get(line, "layer"));
+	const char *gradient = json_string_value(json_object_get(line, "gradient"));
+	if (!json_is_integer(json_object_get(line, "layer")) || layer < 0 || layer >= t->layers || gradient == NULL ||
+		strlen(gradient) > 64 || json_array_size(sets) != t->sets) {
+		return -1;
+	}
+	struct cwe_tile_layer *l = &t->layer[layer];
+	for (uint32_t s = 0; s < t->sets; s++) {
+		const char *digest = json_string_value(json_object_get(json_array_get(sets, s), "digest"));
+		const char *sum = json_string_value(json_object_get(json_array_get(sets, s), "sum"));
+		if (digest == NULL || sum == NULL || strlen(digest) != 64) {
+			return -1;
+		}
+		memcpy(l->digest[s], digest, 65);
+		l->sum[s] = strtod(sum, NULL);
+	}
+	memcpy(l->gradient, gradient, strlen(gradient) + 1);
+	l->done = 1;
+	return 0;
+}
+
+/* Whether the journal is of this identity; its complete lines are taken. A torn last line is left out. */
+static int read_journal(struct cwe_tiles *t, const char *identity, off_t *ret_length)
+{
+	char *path = path_of(t, JOURNAL), *text = NULL;
+	size_t length = 0;
+	int ours = 0, first = 1;
+	if (path == NULL || cwb_file_read(path, JOURNAL_LIMIT, &text, &length, NULL) != 0) {
+		free(path);
+		return 0;
+	}
+	for (char *line = text, *end; (end = memchr(line, '\n', length - (size_t)(line - text))) != NULL; line = end + 1) {
+		json_t *json = NULL;
+		if (cwb_json_load(line, (size_t)(end - line), JOURNAL_LIMIT, 8, &json, NULL) != 0) {
+			break;
+		}
+		const char *found = json_string_value(json_object_get(json, "identity"));
+		int ok = first ? found != NULL && strcmp(found, identity) == 0 : take_line(t, json) == 0;
+		json_decref(json);
+		if (!ok) {
+			break;
+		}
+		ours = 1;
+		first = 0;
+		*ret_length = end + 1 - text;
+	}
+	free(text);
+	free(path);
+	return ours;
+}
+
+static int append(struct cwe_tiles *t, json_t *line, struct cwb_err *err)
+{
+	size_t length = 0;
+	char *text = line != NULL ? cwb_json_dump(line, &length) : NULL;
+	json_decref(line);
+	if (text == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for the journal");
+	}
+	int r = cwb_file_write(t->journal, text, length, JOURNAL, err);
+	r = r == 0 ? cwb_file_write(t->journal, "\n", 1, JOURNAL, err) : r;
+	free(text);
+	if (r == 0 && fdatasync(t->journal) != 0) {
+		r = cwb_err_errno(err, "scratch: writing the journal");
+	}
+	return r;
+}
+
+static int allocate(struct cwe_tiles *t)
+{
+	t->layer = calloc(t->layers, sizeof *t->layer);
+	for (uint32_t l = 0; t->layer != NULL && l < t->layers; l++) {
+		t->layer[l].digest = calloc(t->sets + 1, sizeof *t->layer[l].digest);
+		t->layer[l].sum = calloc(t->sets + 1, sizeof *t->layer[l].sum);
+		if (t->layer[l].digest == NULL || t->layer[l].sum == NULL) {
+			return -ENOMEM;
+		}
+	}
+	return t->layer != NULL ? 0 : -ENOMEM;
+}
+
+/* A scratch folder of another job, or one without a journal, starts empty. */
+static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
+{
+	int folder = open(t->scratch, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	if (folder < 0) {
+		return cwb_err_errno(err, "scratch folder %s", t->scratch);
+	}
+	char name[64];
+	int r = cwb_file_remove_tree(folder, JOURNAL, err);
+	for (uint32_t l = 0; r == 0 && l < t->layers; l++) {
+		for (uint32_t s = 0; r == 0 && s < t->sets; s++) {
+			tile_name(l, s, name, sizeof name);
+			r = cwb_file_remove_tree(folder, name, err);
+		}
+		t->layer[l].done = 0;
+	}
+	if (r == 0) {
+		t->journal = openat(folder, JOURNAL, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+		r = t->journal >= 0 ? append(t, json_pack("{s:s}", "identity", identity), err)
+				    : cwb_err_errno(err, "scratch: %s/" JOURNAL, t->scratch);
+	}
+	r = r == 0 ? cwb_file_sync_folder(folder, t->scratch, err) : r;
+	(void)close(folder);
+	return r;
+}
+
+int cwe_tiles_open(const char *scratch, const char *identity, uint32_t sets, uint32_t layers, struct cwe_tiles *ret,
+	struct cwb_err *err)
+{
+	struct cwe_tiles t = {.scratch = strdup(scratch), .sets = sets, .layers = layers, .journal = -1};
+	int r = t.scratch != NULL ? allocate(&t) : -ENOMEM;
+	if (r != 0) {
+		cwe_tiles_close(&t);
+		return cwb_err_set(err, r, "no memory for the score tiles");
+	}
+	off_t length = 0;
+	if (read_journal(&t, identity, &length)) {
+		char *path = path_of(&t, JOURNAL);
+		t.journal = path != NULL ? open(path, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
+		r = t.journal >= 0 ? 0 : cwb_err_errno(err, "scratch: %s/" JOURNAL, scratch);
+		free(path);
+		/* A torn line would swallow the next one. */
+		if (r == 0 && ftruncate(t.journal, length) != 0) {
+			r = cwb_err_errno(err, "scratch: %s/" JOURNAL, scratch);
+		}
+	} else {
+		r = start(&t, identity, err);
+	}
+	if (r != 0) {
+		cwe_tiles_close(&t);
+		return r;
+	}
+	*ret = t;
+	return 0;
+}
+
+void cwe_tiles_close(struct cwe_tiles *t)
+{
+	if (t->journal >= 0) {
+		(void)close(t->journal);
+	}
+	for (uint32_t l = 0; t->layer != NULL && l < t->layers; l++) {
+		free(t->layer[l].digest);
+		free(t->layer[l].sum);
+	}
+	free(t->layer);
+	free(t->scratch);
+	memset(t, 0, sizeof *t);
+	t->journal = -1;
+}
+
+static int open_tile(struct cwe_tiles *t, uint32_t layer, uint32_t set, int flags, struct cwe_tile *ret,
+	struct cwb_err *err)
+{
+	struct cwe_tile tile = {.fd = -1};
+	tile_name(layer, set, tile.name, sizeof tile.name);
+	char *path = path_of(t, tile.name);
+	if (path == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for a path");
+	}
+	tile.fd = open(path, flags | O_CLOEXEC, 0600);
+	int r = tile.fd >= 0 ? cwb_digest_begin(&tile.digest) : cwb_err_errno(err, "scratch: %s", path);
+	free(path);
+	if (r != 0) {
+		if (tile.fd >= 0) {
+			(void)close(tile.fd);
+		}
+		return cwb_err_set(err, r, "scratch: %s", tile.name);
+	}
+	tile.digesting = 1;
+	*ret = tile;
+	return 0;
+}
+
+int cwe_tile_create(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err)
+{
+	return open_tile(t, layer, set, O_RDWR | O_CREAT | O_TRUNC, ret, err);
+}
+
+int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err)
+{
+	return open_tile(t, layer, set, O_RDONLY, ret, err);
+}
+
+int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb_err *err)
+{
+	int r = cwb_file_pwrite(tile->fd, x, n * sizeof *x, tile->at, tile->name, err);
+	if (r == 0) {
+		cwb_digest_update(&tile->digest, x, n * sizeof *x);
+		tile->at += n * sizeof *x;
+	}
+	return r;
+}
+
+int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *err)
+{
+	int r = cwb_file_pread(tile->fd, x, n * sizeof *x, tile->at, tile->name, err);
+	if (r == 0) {
+		cwb_digest_update(&tile->digest, x, n * sizeof *x);
+		tile->at += n * sizeof *x;
+	}
+	return r;
+}
+
+int cwe_tile_finish(struct cwe_tile *tile, int sync, char *ret_digest, struct cwb_err *err)
+{
+	char hex[65];
+	int r = cwb_digest_end_hex(&tile->digest, hex);
+	tile->digesting = 0;
+	if (r != 0) {
+		cwb_err_set(err, r, "scratch: digest of %s", tile->name);
+	} else if (sync && fdatasync(tile->fd) != 0) {
+		r = cwb_err_errno(err, "scratch: writing %s", tile->name);
+	}
+	if (r == 0 && ret_digest != NULL) {
+		memcpy(ret_digest, hex, sizeof hex);
+	}
+	cwe_tile_abort(tile);
+	return r;
+}
+
+void cwe_tile_abort(struct cwe_tile *tile)
+{
+	if (tile->digesting) {
+		cwb_digest_cancel(&tile->digest);
+	}
+	if (tile->fd > 0) {
+		(void)close(tile->fd);
+	}
+	memset(tile, 0, sizeof *tile);
+	tile->fd = -1;
+}
+
+int cwe_tiles_commit(struct cwe_tiles *t, uint32_t layer, struct cwb_err *err)
+{
+	struct cwe_tile_layer *l = &t->layer[layer];
+	json_t *sets = json_array();
+	for (uint32_t s = 0; s < t->sets; s++) {
+		char sum[64];
+		(void)snprintf(sum, sizeof sum, "%a", l->sum[s]);
+		if (json_array_append_new(sets, json_pack("{s:s,s:s}", "digest", l->digest[s], "sum", sum)) != 0) {
+			json_decref(sets);
+			return cwb_err_set(err, -ENOMEM, "no memory for the journal");
+		}
+	}
+	int r = append(t, json_pack("{s:i,s:s,s:o}", "layer", (int)layer, "gradient", l->gradient, "sets", sets), err);
+	l->done = r == 0;
+	return r;
+}

@@ -1,0 +1,52 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Score tiles on scratch: per layer and set one file of f32 with a digest, and a journal that says which are complete.
+ * They are the checkpoint for resume and the input of the exact selection. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/digest.h"
+#include "base/err.h"
+
+struct cwe_tile_layer {
+	int done;
+	char gradient[65];    /* digest of the gradient checkpoint below this layer, "" when there is none */
+	char (*digest)[65];   /* [sets] */
+	double *sum;          /* [sets] importance summed over the layer */
+};
+
+struct cwe_tiles {
+	char *scratch;
+	uint32_t sets, layers;
+	struct cwe_tile_layer *layer; /* [layers] */
+	int journal;          /* descriptor, appended and synced */
+};
+
+/* Opens or starts the tiles of this identity in a scratch folder; what belongs to another identity is removed. Layers
+ * whose files are missing or short count as not done. */
+int cwe_tiles_open(const char *scratch, const char *identity, uint32_t sets, uint32_t layers, struct cwe_tiles *ret,
+	struct cwb_err *err);
+void cwe_tiles_close(struct cwe_tiles *t);
+
+/* A tile file being written, or read with its digest. */
+struct cwe_tile {
+	int fd;
+	char name[64];
+	uint64_t at; /* bytes */
+	struct cwb_digest digest;
+	int digesting;
+};
+
+/* set: CWE_TILE_COMBINED for the combined score. */
+#define CWE_TILE_COMBINED UINT32_MAX
+int cwe_tile_create(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err);
+int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err);
+int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb_err *err);
+int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *err);
+/* Ends a tile: digest (NULL: not wanted); a written one is synced when sync is not 0. Closes in every case. */
+int cwe_tile_finish(struct cwe_tile *tile, int sync, char *ret_digest, struct cwb_err *err);
+void cwe_tile_abort(struct cwe_tile *tile);
+
+/* Notes in the journal that all sets of a layer are complete (t->layer[layer] filled by the caller). Durable on return. */
+int cwe_tiles_commit(struct cwe_tiles *t, uint32_t layer, struct cwb_err *err);
