@@ -69,7 +69,7 @@ static int open_plugins(struct cwe_run *run, struct cwb_err *err)
 		return cwb_err_set(err, CWP_EVALUE, "quantize: %s with these options needs calibration statistics, which is "
 			"not available in this version", job->quantize.plugin);
 	}
-	if (!job->has_score || !job->has_protect || job->fraction == 0) {
+	if (!job->has_score || !job->has_protect || job->fraction == 0 || job->carrier == CWJ_CARRIER_NONE) {
 		return 0;
 	}
 	if ((r = cwe_registry_find(registry, CWP_KIND_SCORER, job->score.plugin, &run->scorer, err)) != 0 ||

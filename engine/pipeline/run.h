@@ -64,7 +64,6 @@ struct cwe_run {
 	/* Identity and results. */
 	json_t *inputs;         /* object: path -> {size, sha256} */
 	char identity[65];      /* digest of job and inputs: what scratch belongs to */
-	char *output;           /* where this run writes: the job's output */
 	int output_fd;          /* open and locked folder, -1 */
 	json_t *evaluation;     /* array for the report */
 	json_t *gate;           /* array for the report */

@@ -1,0 +1,60 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* One benchmark of a job: its evaluator plugin, its requests, and the metrics of the models that are compared. */
+#pragma once
+
+#include <cwp/evaluator.h>
+
+#include "engine/pipeline/run.h"
+#include "engine/text/request.h"
+
+enum cwe_compared { CWE_COMPARED_ORIGINAL, CWE_COMPARED_QUANTIZED, CWE_COMPARED_PROTECTED, CWE_COMPARED };
+
+struct cwe_outcome {
+	char *id;
+	double value;
+};
+
+struct cwe_metric_record {
+	char *name;
+	int32_t direction;
+	double ideal;
+	int filled[CWE_COMPARED];
+	uint64_t n[CWE_COMPARED];
+	double value[CWE_COMPARED], low[CWE_COMPARED], high[CWE_COMPARED], error[CWE_COMPARED];
+	struct cwe_outcome *item[CWE_COMPARED];
+	size_t items[CWE_COMPARED];
+};
+
+struct cwe_benchmark {
+	const struct cwj_evaluation *job;
+	const struct cwe_plugin *plugin;
+	struct cwp_setting *settings;
+	void *state;
+	char *data;       /* the file's bytes */
+	uint64_t first;   /* number of its first request among all benchmarks' */
+	uint64_t count;
+	struct cwp_answer *answer; /* [count] */
+	struct cwe_metric_record *metric;
+	size_t metrics;
+	size_t last;      /* the metric that was named last: items belong to it */
+	enum cwe_compared current;
+	int failed;       /* memory ran out in a callback */
+};
+
+/* Opens the evaluator on its data and appends its log-likelihood requests to the list, owners counted from `first`. */
+int cwe_benchmark_open(struct cwe_run *run, const struct cwj_evaluation *job, uint64_t first, struct cwe_benchmark *ret,
+	struct cwe_request_list *list, struct cwb_err *err);
+void cwe_benchmark_close(struct cwe_benchmark *b);
+/* The answer of a request by its number among all benchmarks. */
+struct cwp_answer *cwe_benchmark_answer(struct cwe_benchmark *b, size_t n, size_t owner);
+/* Answers empty, for the next model. */
+void cwe_benchmark_clear(struct cwe_benchmark *b);
+/* Runs the requests that generate text. */
+int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct cwe_model *model, struct cwb_err *err);
+/* Hands all answers to the evaluator and takes its metrics. */
+int cwe_benchmark_finish(struct cwe_benchmark *b, struct cwe_run *run, enum cwe_compared which, struct cwb_err *err);
+/* The metrics of one model hold for another too. */
+int cwe_benchmark_same(struct cwe_benchmark *b, enum cwe_compared from, enum cwe_compared to, struct cwb_err *err);
+/* Appends {name, benchmark, metric, n, ideal, direction, original, quantized, protected, flips} for each metric. */
+int cwe_benchmark_report(const struct cwe_benchmark *b, json_t *array, struct cwb_err *err);

@@ -1,0 +1,103 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* What a job will need, from shapes alone. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "engine/calibrate/calibrate.h"
+#include "engine/calibrate/loglik.h"
+#include "engine/pipeline/run.h"
+
+/* Program, libraries, generated kernels, thread stacks and buffers of files: measured with room to spare. */
+#define BASE_MEMORY (160ull << 20)
+/* A tokenizer's tables, by entry of its vocabulary. */
+#define TOKENIZER_BYTES 600ull
+/* Packing buffers of the matrix products, a thread. */
+#define THREAD_MEMORY (24ull << 20)
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static uint64_t largest_module(const struct cwe_run *run)
+{
+	uint64_t n = 0;
+	for (size_t i = 0; i < run->modules; i++) {
+		n = max_u64(n, run->module[i].rows * run->module[i].cols);
+	}
+	return n;
+}
+
+static uint64_t text_memory(const struct cwe_run *run)
+{
+	uint64_t tokens = run->corpus.tokens;
+	return (run->tokenizer != NULL ? cwe_tokenizer_size(run->tokenizer) * TOKENIZER_BYTES : 0) +
+		tokens * (3 * sizeof(uint32_t) + 2 * sizeof(float));
+}
+
+/* Calibration and scoring. */
+static void score_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch)
+{
+	struct cwe_calibration_bounds b;
+	*ret_memory = *ret_scratch = 0;
+	if (run->scorer == NULL) {
+		return;
+	}
+	cwe_calibration_bounds(&run->model, run->corpus.tokens, run->corpus.widest, run->corpus.longest, run->needs, &b);
+	uint64_t in_memory = b.boundaries < CWE_BOUNDARY_MEMORY ? b.boundaries : CWE_BOUNDARY_MEMORY;
+	*ret_memory = b.device + in_memory + largest_module(run) * sizeof(float);
+	*ret_scratch = (b.boundaries > CWE_BOUNDARY_MEMORY ? b.boundaries : 0) + b.checkpoint +
+		(run->sets + 1) * run->weights * sizeof(float);
+}
+
+/* Tokens of the evaluations are not known before they are read; a data file has at most one token a byte. */
+static void evaluation_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch)
+{
+	uint64_t bytes = 0, boundaries = 0, widest = CWE_PIECE_TOKENS + 1;
+	*ret_memory = *ret_scratch = 0;
+	for (size_t i = 0; i < run->job->n_evaluations; i++) {
+		const json_t *file = json_object_get(run->inputs, run->job->evaluations[i].path);
+		bytes += (uint64_t)json_integer_value(json_object_get(file, "size"));
+	}
+	if (run->job->n_evaluations == 0) {
+		return;
+	}
+	uint64_t longest = widest < run->model.arch.context + 1 ? widest : run->model.arch.context + 1;
+	uint64_t tokens = bytes + bytes / 4; /* windows overlap a little */
+	uint64_t device = cwe_loglik_bytes(&run->model, tokens, widest, longest, &boundaries);
+	*ret_memory = device + (boundaries < CWE_BOUNDARY_MEMORY ? boundaries : CWE_BOUNDARY_MEMORY) +
+		bytes * 4 + tokens * 24 + largest_module(run) * 2 * sizeof(float);
+	*ret_scratch = boundaries > CWE_BOUNDARY_MEMORY ? boundaries : 0;
+}
+
+int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *err)
+{
+	uint64_t score_memory, score_scratch, eval_memory, eval_scratch, n = largest_module(run);
+	score_bounds(run, &score_memory, &score_scratch);
+	evaluation_bounds(run, &eval_memory, &eval_scratch);
+	uint64_t select = run->scorer != NULL ? n * sizeof(float) * (run->sets + 3) : 0;
+	uint64_t quantize = n * (2 * sizeof(float) + 6);
+	struct cwe_bounds b = {.memory = BASE_MEMORY + cwe_pool_threads(run->p->host->pool) * THREAD_MEMORY +
+			text_memory(run) + max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)),
+		.scratch = max_u64(score_scratch, eval_scratch + (run->scorer != NULL ? (run->sets + 1) * run->weights * 4 : 0))};
+	const struct cwj_limits *l = &run->job->limits;
+	if (l->memory > 0 && b.memory > l->memory) {
+		return cwb_err_set(err, CWP_ELIMIT, "limits.memory is %" PRIu64 " bytes, but the job may need %" PRIu64
+			": raise it, or shorten the calibration sets", l->memory, b.memory);
+	}
+	if (l->scratch > 0 && b.scratch > l->scratch) {
+		return cwb_err_set(err, CWP_ELIMIT, "limits.scratch is %" PRIu64 " bytes, but the job may need %" PRIu64
+			": raise it, or use fewer or shorter calibration sets", l->scratch, b.scratch);
+	}
+	struct statvfs fs;
+	if (run->p->scratch != NULL && statvfs(run->p->scratch, &fs) == 0 &&
+		(uint64_t)fs.f_bavail * fs.f_frsize < b.scratch) {
+		return cwb_err_set(err, -ENOSPC, "scratch folder %s has %" PRIu64 " bytes free, but the job may need %" PRIu64
+			": free space or choose another folder", run->p->scratch, (uint64_t)fs.f_bavail * fs.f_frsize, b.scratch);
+	}
+	*ret = b;
+	return 0;
+}

@@ -1,0 +1,106 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Quantizes rows on the fly. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/pipeline/quantized_view.h"
+
+struct view {
+	struct cwe_weights base;
+	struct cwe_run *run;
+};
+
+struct rows {
+	struct cwe_run *run;
+	const struct cwe_run_module *m;
+	uint64_t first, count;
+	float *x;  /* [count, cols] in and out */
+	int *code; /* [tiles] */
+};
+
+static const struct cwe_run_module *module_of(const struct cwe_run *run, const char *tensor)
+{
+	for (size_t i = 0; i < run->modules; i++) {
+		size_t k = strlen(run->module[i].name);
+		if (run->module[i].quantized && strncmp(run->module[i].name, tensor, k) == 0 &&
+			strcmp(tensor + k, ".weight") == 0) {
+			return &run->module[i];
+		}
+	}
+	return NULL;
+}
+
+static void quantize_tile(void *arg, size_t i)
+{
+	struct rows *q = arg;
+	uint64_t row = i * CWE_ROW_TILE, cols = q->m->cols;
+	uint64_t n = q->count - row < CWE_ROW_TILE ? q->count - row : CWE_ROW_TILE;
+	uint64_t scales = cwe_grid_scales(&q->m->grid, cols);
+	uint8_t *codes = malloc(n * cols);
+	float *scale = malloc(n * scales * sizeof *scale);
+	int8_t *zero = calloc(n * scales, 1);
+	q->code[i] = codes != NULL && scale != NULL && zero != NULL ? 0 : -ENOMEM;
+	if (q->code[i] == 0) {
+		q->code[i] = cwe_run_quantize_rows(q->run, q->m, q->first + row, n, q->x + row * cols, NULL, 0, codes, scale,
+			zero);
+	}
+	if (q->code[i] == 0) {
+		cwe_dequantize(&q->m->grid, n, cols, codes, scale, q->m->grid.symmetric ? NULL : zero, q->x + row * cols);
+	}
+	free(codes);
+	free(scale);
+	free(zero);
+}
+
+static int read_f32(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *dst,
+	struct cwb_err *err)
+{
+	struct view *v = (struct view *)(void *)w;
+	struct rows q = {.run = v->run, .m = module_of(v->run, t->name), .first = row, .count = rows, .x = dst};
+	int r = cwe_weights_read_f32(v->run->source->weights, t, row, rows, dst, err);
+	if (r != 0 || q.m == NULL) {
+		return r;
+	}
+	size_t tiles = (rows + CWE_ROW_TILE - 1) / CWE_ROW_TILE;
+	q.code = calloc(tiles + 1, sizeof *q.code);
+	if (q.code == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for %s", t->name);
+	}
+	cwe_pool_run(v->run->p->host->pool, tiles, quantize_tile, &q);
+	for (size_t i = 0; r == 0 && i < tiles; i++) {
+		r = q.code[i] == 0 ? 0 : cwe_host_error(v->run->p->host, v->run->job->quantize.plugin, t->name, q.code[i], err);
+	}
+	free(q.code);
+	return r;
+}
+
+static int read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, void *dst,
+	struct cwb_err *err)
+{
+	struct view *v = (struct view *)(void *)w;
+	if (module_of(v->run, t->name) != NULL) {
+		return cwb_err_set(err, CWP_ESTATE, "%s: quantized weights are read as f32", t->name);
+	}
+	return cwe_weights_read_raw(v->run->source->weights, t, row, rows, dst, err);
+}
+
+static void close_view(struct cwe_weights *w)
+{
+	free(w);
+}
+
+int cwe_quantized_view_open(struct cwe_run *run, struct cwe_weights **ret, struct cwb_err *err)
+{
+	static const struct cwe_weights_ops ops = {read_f32, read_raw, close_view};
+	struct view *v = calloc(1, sizeof *v);
+	if (v == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for a view of the weights");
+	}
+	v->base = (struct cwe_weights){.ops = &ops, .count = run->source->weights->count,
+		.tensors = run->source->weights->tensors};
+	v->run = run;
+	*ret = &v->base;
+	return 0;
+}

@@ -1,0 +1,10 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The plainly quantized model as weights: every quantized module is put on its grid as it is read, nothing protected,
+ * nothing written. What an evaluation compares protection with. */
+#pragma once
+
+#include "engine/pipeline/run.h"
+
+/* run must outlive the view. *ret is closed with cwe_weights_close; the source's weights stay open. */
+int cwe_quantized_view_open(struct cwe_run *run, struct cwe_weights **ret, struct cwb_err *err);

@@ -1,0 +1,166 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Stage report: report.json, report.html, and last the manifest that makes the output finished. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "engine/format/manifest.h"
+#include "engine/pipeline/report.h"
+#include "engine/pipeline/run.h"
+
+static json_t *stages_json(const struct cwe_run *run)
+{
+	json_t *a = json_array();
+	for (size_t i = 0; i < run->records; i++) {
+		const struct cwe_stage_record *s = &run->record[i];
+		(void)json_array_append_new(a, json_pack("{s:s,s:f,s:I,s:I}", "name", cwe_stage_name(s->stage), "seconds", s->seconds,
+			"tokens", (json_int_t)s->tokens, "peak_memory_bytes", (json_int_t)s->peak_memory));
+	}
+	return a;
+}
+
+/* What each set contributed: its share of the total of all factors times importances. */
+static json_t *sets_json(const struct cwe_run *run)
+{
+	json_t *a = json_array();
+	double total = 0, raw = 0;
+	for (size_t i = 0; i < run->sets; i++) {
+		total += fabs(run->set_factor[i]) * run->set_sum[i];
+		raw += run->set_sum[i];
+	}
+	for (size_t i = 0; i < run->sets; i++) {
+		double share = total > 0 ? fabs(run->set_factor[i]) * run->set_sum[i] / total : 0;
+		(void)json_array_append_new(a, json_pack("{s:s,s:s,s:I,s:I,s:I,s:f,s:f,s:f,s:f}", "name", run->set[i].name, "role",
+			run->set[i].role == CWJ_ROLE_CRITICAL ? "critical" : "utility", "samples", (json_int_t)run->set[i].count,
+			"tokens", (json_int_t)run->set[i].tokens, "truncated", (json_int_t)run->set[i].truncated, "total", run->set_sum[i],
+			"factor", run->set_factor[i], "share", share, "raw_share", raw > 0 ? run->set_sum[i] / raw : 0.0));
+	}
+	return a;
+}
+
+static json_t *protection_json(const struct cwe_run *run)
+{
+	json_t *modules = json_object(), *fallback = json_array();
+	uint64_t total = 0;
+	for (size_t i = 0; i < run->modules; i++) {
+		const struct cwe_run_module *m = &run->module[i];
+		if (m->quantized) {
+			(void)json_object_set_new(modules, m->name, json_integer((json_int_t)m->protected_weights));
+			total += m->protected_weights;
+		}
+		if (m->quantized && m->grid.fallback) {
+			(void)json_array_append_new(fallback, json_pack("{s:s,s:i}", "module", m->name, "group", (int)m->grid.group));
+		}
+	}
+	return json_pack("{s:I,s:I,s:o,s:I,s:o,s:o,s:o}", "weights", (json_int_t)run->weights, "protected", (json_int_t)total,
+		"threshold", run->protecting ? json_real((double)run->threshold) : json_null(), "nonpositive",
+		(json_int_t)run->nonpositive, "sets", sets_json(run), "other_groups", fallback, "per_module", modules);
+}
+
+static json_t *size_json(const struct cwe_run *run, struct cwb_err *err)
+{
+	struct cwe_output_size size;
+	if (cwe_output_size(run->job->output, &size, err) != 0) {
+		return NULL;
+	}
+	return json_pack("{s:I,s:I,s:I,s:f}", "quantized_bytes", (json_int_t)size.quantized, "overlay_bytes",
+		(json_int_t)size.overlay, "other_bytes", (json_int_t)size.other, "bits_per_weight", cwe_output_bits(&size));
+}
+
+static json_t *plugin_json(const struct cwe_plugin *p)
+{
+	return json_pack("{s:s,s:s,s:s,s:s}", "kind", cwe_kind_name(p->descriptor->kind), "id", p->descriptor->id, "version",
+		p->descriptor->version, "build_id", p->build_id);
+}
+
+static json_t *plugins_json(const struct cwe_run *run)
+{
+	json_t *a = json_array();
+	(void)json_array_append_new(a, plugin_json(run->quantizer));
+	if (run->scorer != NULL) {
+		(void)json_array_append_new(a, plugin_json(run->scorer));
+	}
+	(void)json_array_append_new(a, plugin_json(run->device.plugin));
+	for (size_t i = 0; i < run->job->n_evaluations; i++) {
+		const struct cwe_plugin *p;
+		if (cwe_registry_find(run->p->registry, CWP_KIND_EVALUATOR, run->job->evaluations[i].benchmark, &p, NULL) == 0) {
+			(void)json_array_append_new(a, plugin_json(p));
+		}
+	}
+	return a;
+}
+
+static json_t *build(const struct cwe_run *run, json_t *size)
+{
+	const struct cwe_bounds *b = &run->bounds;
+	return json_pack("{s:i,s:o,s:o,s:{s:I,s:I,s:I},s:s,s:o,s:O,s:O,s:O,s:b}", "version", 1, "job", cwj_job_json(run->job),
+		"stages", stages_json(run), "bounds", "memory", (json_int_t)b->memory, "gpu_memory", (json_int_t)b->gpu_memory,
+		"scratch", (json_int_t)b->scratch, "backend", run->device.ops->describe(run->device.b), "protection",
+		protection_json(run), "size", size, "evaluation", run->evaluation, "gate", run->gate, "rejected", run->rejected);
+}
+
+static int write_json(const struct cwe_run *run, const json_t *report, struct cwb_err *err)
+{
+	char *text = json_dumps(report, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+	int r = text != NULL ? cwb_file_replace(run->output_fd, "report.json", text, strlen(text), 0644, err)
+			     : cwb_err_set(err, -ENOMEM, "no memory for the report");
+	free(text);
+	return r;
+}
+
+static int write_html(const struct cwe_run *run, const json_t *report, struct cwb_err *err)
+{
+	char *html = NULL;
+	size_t length = 0;
+	int r = cwe_report_html(report, &html, &length);
+	r = r == 0 ? cwb_file_replace(run->output_fd, "report.html", html, length, 0644, err)
+		   : cwb_err_set(err, r, "no memory for the report");
+	free(html);
+	return r;
+}
+
+static int write_manifest(struct cwe_run *run, json_t *size, struct cwb_err *err)
+{
+	char job[65], digest[65];
+	int r = cwj_job_digest(run->job, job);
+	if (r != 0) {
+		return cwb_err_set(err, r, "digest of the job");
+	}
+	uint64_t kept = 0;
+	for (size_t i = 0; i < run->modules; i++) {
+		kept += run->module[i].protected_weights;
+	}
+	json_t *facts = json_pack("{s:i,s:s,s:O,s:o,s:s,s:I,s:{s:I,s:I,s:O},s:b}", "version", 1, "job_digest", job, "inputs",
+		run->inputs, "plugins", plugins_json(run), "backend", run->device.ops->describe(run->device.b), "seed",
+		(json_int_t)run->job->seed, "counts", "weights", (json_int_t)run->weights, "protected", (json_int_t)kept,
+		"bits_per_weight", json_object_get(size, "bits_per_weight"), "rejected", run->rejected);
+	if (facts == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for the manifest");
+	}
+	/* The mark of the unfinished folder goes first: the manifest lists what is there. */
+	r = cwb_file_remove_tree(run->output_fd, ".cwp-job", err);
+	r = r == 0 ? cwe_manifest_write(run->job->output, facts, digest, err) : r;
+	json_decref(facts);
+	return r;
+}
+
+int cwe_run_report(struct cwe_run *run, struct cwb_err *err)
+{
+	json_t *size = size_json(run, err);
+	if (size == NULL) {
+		return err != NULL && err->code != 0 ? err->code : cwb_err_set(err, -ENOMEM, "no memory for the report");
+	}
+	cwe_run_stage_end(run);
+	json_t *report = build(run, size);
+	int r = report != NULL ? write_json(run, report, err) : cwb_err_set(err, -ENOMEM, "no memory for the report");
+	r = r == 0 ? write_html(run, report, err) : r;
+	r = r == 0 ? write_manifest(run, size, err) : r;
+	json_decref(report);
+	json_decref(size);
+	return r;
+}

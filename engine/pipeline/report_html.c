@@ -1,0 +1,297 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The report as one HTML page. */
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/pipeline/report.h"
+
+static const char style[] =
+	"body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;color:#1a2230;background:#fff}"
+	"h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2rem;border-bottom:1px solid #d8dee8;"
+	"padding-bottom:.2rem}table{border-collapse:collapse;width:100%;margin:.6rem 0}"
+	"th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #e6eaf0;vertical-align:top}"
+	"th{font-weight:600;color:#46536a;font-size:.85rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}"
+	".sub{color:#5a6880;margin-top:0}.ok{color:#12713a;font-weight:600}.bad{color:#b3261e;font-weight:600}"
+	".ci{color:#6b7890;font-size:.82rem}svg{display:block;margin:.4rem 0}code{background:#f2f4f8;padding:0 .2rem;"
+	"word-break:break-all}.note{color:#5a6880;font-size:.88rem}";
+
+static void escape(FILE *f, const char *text)
+{
+	for (; text != NULL && *text != '\0'; text++) {
+		switch (*text) {
+		case '<':
+			(void)fputs("&lt;", f);
+			break;
+		case '>':
+			(void)fputs("&gt;", f);
+			break;
+		case '&':
+			(void)fputs("&amp;", f);
+			break;
+		case '"':
+			(void)fputs("&quot;", f);
+			break;
+		default:
+			(void)fputc(*text, f);
+		}
+	}
+}
+
+static const char *text_of(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+	return s != NULL ? s : "";
+}
+
+static double number_of(const json_t *o, const char *key)
+{
+	const json_t *v = json_object_get(o, key);
+	return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+static void cell(FILE *f, double x, const char *format)
+{
+	(void)fputs("<td class=n>", f);
+	if (isfinite(x)) {
+		/* The formats are this file's own constants. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+		(void)fprintf(f, format, x);
+#pragma GCC diagnostic pop
+	} else {
+		(void)fputs("&ndash;", f);
+	}
+	(void)fputs("</td>", f);
+}
+
+static void head(FILE *f, const json_t *report)
+{
+	const json_t *job = json_object_get(report, "job");
+	const char *name = text_of(job, "name");
+	(void)fputs("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><title>cwpd report: ", f);
+	escape(f, name[0] != '\0' ? name : text_of(job, "output"));
+	(void)fprintf(f, "</title><style>%s</style></head><body>\n<h1>", style);
+	escape(f, name[0] != '\0' ? name : "Quantization report");
+	(void)fputs("</h1><p class=sub><code>", f);
+	escape(f, text_of(job, "model"));
+	(void)fputs("</code> &rarr; <code>", f);
+	escape(f, text_of(job, "output"));
+	(void)fputs("</code></p>\n", f);
+}
+
+static void verdict(FILE *f, const json_t *report)
+{
+	const json_t *p = json_object_get(report, "protection"), *size = json_object_get(report, "size");
+	double weights = number_of(p, "weights"), kept = number_of(p, "protected");
+	int rejected = json_is_true(json_object_get(report, "rejected"));
+	if (json_array_size(json_object_get(report, "gate")) > 0) {
+		(void)fprintf(f, "<p class=%s>%s</p>\n", rejected ? "bad" : "ok",
+			rejected ? "Rejected by its gate." : "Accepted by its gate.");
+	}
+	(void)fprintf(f, "<p>%.0f weights were quantized, %.0f of them (%.2f&nbsp;%%) kept exactly; stored at %.2f bits a weight "
+		"(all scales and positions counted).</p>\n", weights, kept, weights > 0 ? 100 * kept / weights : 0.0,
+		number_of(size, "bits_per_weight"));
+}
+
+static void evaluated(FILE *f, const json_t *row, const char *model)
+{
+	const json_t *v = json_object_get(row, model);
+	double low = number_of(v, "low"), high = number_of(v, "high"), value = number_of(v, "value");
+	(void)fputs("<td class=n>", f);
+	if (isfinite(value)) {
+		(void)fprintf(f, "%.4g", value);
+	} else {
+		(void)fputs("&ndash;", f);
+	}
+	if (isfinite(low) && isfinite(high)) {
+		(void)fprintf(f, "<br><span class=ci>%.4g to %.4g</span>", low, high);
+	}
+	const json_t *flips = json_object_get(json_object_get(row, "flips"), model);
+	if (json_is_integer(flips)) {
+		(void)fprintf(f, "<br><span class=ci>%lld flips</span>", (long long)json_integer_value(flips));
+	}
+	(void)fputs("</td>", f);
+}
+
+static void evaluation(FILE *f, const json_t *report)
+{
+	const json_t *rows = json_object_get(report, "evaluation");
+	size_t i;
+	json_t *row;
+	if (json_array_size(rows) == 0) {
+		return;
+	}
+	(void)fputs("<h2>Before and after</h2><table><tr><th>Evaluation</th><th>Metric</th><th class=n>Items</th>"
+		    "<th class=n>Original</th><th class=n>Plainly quantized</th><th class=n>Protected</th></tr>\n", f);
+	json_array_foreach (rows, i, row) {
+		(void)fputs("<tr><td>", f);
+		escape(f, text_of(row, "name"));
+		(void)fputs("<br><span class=ci>", f);
+		escape(f, text_of(row, "benchmark"));
+		(void)fputs("</span></td><td>", f);
+		escape(f, text_of(row, "metric"));
+		json_int_t direction = json_integer_value(json_object_get(row, "direction"));
+		double ideal = number_of(row, "ideal");
+		if (direction != 0) {
+			(void)fprintf(f, "<br><span class=ci>%s is better</span>", direction > 0 ? "higher" : "lower");
+		} else if (isfinite(ideal)) {
+			(void)fprintf(f, "<br><span class=ci>ideal %.4g</span>", ideal);
+		}
+		(void)fputs("</td>", f);
+		cell(f, number_of(row, "n"), "%.0f");
+		evaluated(f, row, "original");
+		evaluated(f, row, "quantized");
+		evaluated(f, row, "protected");
+		(void)fputs("</tr>\n", f);
+	}
+	(void)fputs("</table><p class=note>Small print: 95&nbsp;% confidence intervals; flips are items whose outcome differs from "
+		    "the original model's.</p>\n", f);
+}
+
+static void gate(FILE *f, const json_t *report)
+{
+	const json_t *rows = json_object_get(report, "gate");
+	size_t i;
+	json_t *row;
+	if (json_array_size(rows) == 0) {
+		return;
+	}
+	(void)fputs("<h2>Gate</h2><table><tr><th>Metric</th><th>Condition</th><th class=n>Measured</th><th class=n>Bound</th>"
+		    "<th>Result</th></tr>\n", f);
+	json_array_foreach (rows, i, row) {
+		int passed = json_is_true(json_object_get(row, "passed"));
+		(void)fputs("<tr><td>", f);
+		escape(f, text_of(row, "metric"));
+		(void)fputs("</td><td>", f);
+		escape(f, text_of(row, "condition"));
+		(void)fprintf(f, " %.4g, than ", number_of(row, "asked"));
+		escape(f, text_of(row, "than"));
+		(void)fputs("</td>", f);
+		cell(f, number_of(row, "measured"), "%.4g");
+		cell(f, number_of(row, "bound"), "%.4g");
+		(void)fprintf(f, "<td class=%s>%s</td></tr>\n", passed ? "ok" : "bad", passed ? "passed" : "failed");
+	}
+	(void)fputs("</table>\n", f);
+}
+
+/* Protected weights by layer, as bars. */
+static void layers(FILE *f, const json_t *report)
+{
+	const json_t *modules = json_object_get(json_object_get(report, "protection"), "per_module");
+	double *sum = NULL, most = 0;
+	size_t n = 0;
+	const char *name;
+	json_t *count;
+	json_object_foreach ((json_t *)(uintptr_t)modules, name, count) {
+		unsigned long layer;
+		if (sscanf(name, "model.layers.%lu.", &layer) != 1 || layer >= 10000) {
+			continue;
+		}
+		if (layer >= n) {
+			double *more = realloc(sum, (layer + 1) * sizeof *sum);
+			if (more == NULL) {
+				break;
+			}
+			sum = more;
+			for (; n <= layer; n++) {
+				sum[n] = 0;
+			}
+		}
+		sum[layer] += json_number_value(count);
+		most = sum[layer] > most ? sum[layer] : most;
+	}
+	if (most > 0) {
+		double width = 900.0 / (double)n;
+		(void)fputs("<h2>Where the protected weights lie</h2><svg width=960 height=190 viewBox='0 0 960 190' role=img "
+			    "aria-label='Protected weights by layer'>", f);
+		for (size_t i = 0; i < n; i++) {
+			double height = 140 * sum[i] / most;
+			(void)fprintf(f, "<rect x='%.1f' y='%.1f' width='%.1f' height='%.1f' fill='#3567b5'><title>layer %zu: %.0f weights"
+				"</title></rect>", 40 + (double)i * width, 150 - height, width * 0.8, height, i, sum[i]);
+			if (n <= 40 || i % 10 == 0) {
+				(void)fprintf(f, "<text x='%.1f' y='166' font-size='10' text-anchor='middle' fill='#46536a'>%zu</text>",
+					40 + ((double)i + 0.4) * width, i);
+			}
+		}
+		(void)fprintf(f, "<text x='0' y='18' font-size='10' fill='#46536a'>%.3g</text><text x='480' y='184' font-size='11' "
+			"text-anchor='middle' fill='#46536a'>layer</text></svg>\n", most);
+	}
+	free(sum);
+}
+
+static void sets(FILE *f, const json_t *report)
+{
+	const json_t *rows = json_object_get(json_object_get(report, "protection"), "sets");
+	size_t i;
+	json_t *row;
+	if (json_array_size(rows) == 0) {
+		return;
+	}
+	(void)fputs("<h2>Calibration</h2><table><tr><th>Set</th><th>Role</th><th class=n>Samples</th><th class=n>Tokens</th>"
+		    "<th class=n>Share of the score</th><th class=n>Share before weighing</th></tr>\n", f);
+	json_array_foreach (rows, i, row) {
+		(void)fputs("<tr><td>", f);
+		escape(f, text_of(row, "name"));
+		(void)fputs("</td><td>", f);
+		escape(f, text_of(row, "role"));
+		(void)fputs("</td>", f);
+		cell(f, number_of(row, "samples"), "%.0f");
+		cell(f, number_of(row, "tokens"), "%.0f");
+		cell(f, 100 * number_of(row, "share"), "%.2f %%");
+		cell(f, 100 * number_of(row, "raw_share"), "%.2f %%");
+		(void)fputs("</tr>\n", f);
+	}
+	(void)fputs("</table>\n", f);
+}
+
+static void stages(FILE *f, const json_t *report)
+{
+	const json_t *rows = json_object_get(report, "stages");
+	size_t i;
+	json_t *row;
+	(void)fputs("<h2>Run</h2><table><tr><th>Stage</th><th class=n>Seconds</th><th class=n>Peak memory, MiB</th></tr>\n", f);
+	json_array_foreach (rows, i, row) {
+		(void)fputs("<tr><td>", f);
+		escape(f, text_of(row, "name"));
+		(void)fputs("</td>", f);
+		cell(f, number_of(row, "seconds"), "%.2f");
+		cell(f, number_of(row, "peak_memory_bytes") / 1048576.0, "%.0f");
+		(void)fputs("</tr>\n", f);
+	}
+	(void)fputs("</table><p class=note>Backend: ", f);
+	escape(f, text_of(report, "backend"));
+	(void)fprintf(f, "; stated bounds: memory %.0f MiB, scratch %.0f MiB.</p>\n",
+		number_of(json_object_get(report, "bounds"), "memory") / 1048576.0,
+		number_of(json_object_get(report, "bounds"), "scratch") / 1048576.0);
+}
+
+int cwe_report_html(const json_t *report, char **ret_html, size_t *ret_length)
+{
+	char *html = NULL;
+	size_t length = 0;
+	FILE *f = open_memstream(&html, &length);
+	if (f == NULL) {
+		return -ENOMEM;
+	}
+	head(f, report);
+	verdict(f, report);
+	evaluation(f, report);
+	gate(f, report);
+	layers(f, report);
+	sets(f, report);
+	stages(f, report);
+	(void)fputs("</body></html>\n", f);
+	int failed = ferror(f);
+	if (fclose(f) != 0 || failed) {
+		free(html);
+		return -ENOMEM;
+	}
+	*ret_html = html;
+	*ret_length = length;
+	return 0;
+}

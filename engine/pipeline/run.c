@@ -1,0 +1,242 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The stages in order, their records, and the end of a run. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "engine/format/manifest.h"
+#include "engine/pipeline/run.h"
+#include "engine/plugin/settings.h"
+
+static const char *const stage_name[CWE_STAGES] = {"plan", "open", "calibrate", "score", "select", "quantize", "write",
+	"evaluate", "gate", "report"};
+
+const char *cwe_stage_name(enum cwe_stage stage)
+{
+	return stage_name[stage];
+}
+
+/* Peak of the resident memory since the last call, where the kernel can tell, else since the start. */
+static uint64_t peak_memory(void)
+{
+	uint64_t kib = 0;
+	char line[256];
+	FILE *f = fopen("/proc/self/status", "re");
+	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+		unsigned long long n;
+		if (sscanf(line, "VmHWM: %llu", &n) == 1) {
+			kib = n;
+		}
+	}
+	if (f != NULL) {
+		(void)fclose(f);
+	}
+	int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		(void)!write(fd, "5", 1);
+		(void)close(fd);
+	}
+	return kib * 1024;
+}
+
+void cwe_run_stage_end(struct cwe_run *run)
+{
+	struct timespec now;
+	if (run->records == 0 && run->stage_start.tv_sec == 0) {
+		return;
+	}
+	struct cwe_stage_record *r = &run->record[run->records];
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	r->seconds = (double)(now.tv_sec - run->stage_start.tv_sec) + 1e-9 * (double)(now.tv_nsec - run->stage_start.tv_nsec);
+	r->peak_memory = peak_memory();
+	run->records++;
+	run->stage_start.tv_sec = 0;
+}
+
+void cwe_run_stage(struct cwe_run *run, enum cwe_stage stage)
+{
+	if (run->stage_start.tv_sec != 0) {
+		cwe_run_stage_end(run);
+	}
+	if (run->records < CWE_STAGES) {
+		run->record[run->records] = (struct cwe_stage_record){.stage = stage};
+	}
+	(void)clock_gettime(CLOCK_MONOTONIC, &run->stage_start);
+	cwe_run_progress(run, stage, 0, 0, "");
+}
+
+void cwe_run_progress(struct cwe_run *run, enum cwe_stage stage, uint64_t done, uint64_t total, const char *unit)
+{
+	if (run->p->progress != NULL) {
+		run->p->progress(run->p->arg, stage, done, total, unit);
+	}
+}
+
+int cwe_run_cancelled(struct cwe_run *run, struct cwb_err *err)
+{
+	const struct cwp_host *host = &run->p->host->table;
+	return host->cancelled(host->ctx) ? cwb_err_set(err, CWP_ECANCELLED, "cancelled") : 0;
+}
+
+static void close_run(struct cwe_run *run)
+{
+	cwe_corpus_free(&run->corpus);
+	for (size_t i = 0; i < run->sets; i++) {
+		cwe_samples_free(&run->set[i]);
+	}
+	free(run->set);
+	free(run->set_loss);
+	free(run->set_sum);
+	free(run->set_factor);
+	free(run->module);
+	cwe_device_close(&run->device);
+	cwe_chat_free(run->chat);
+	cwe_tokenizer_free(run->tokenizer);
+	cwe_source_close(run->source);
+	if (run->scorer != NULL) {
+		cwe_settings_free(run->scorer->descriptor, run->scorer_settings);
+	}
+	if (run->quantizer != NULL) {
+		cwe_settings_free(run->quantizer->descriptor, run->quantizer_settings);
+	}
+	json_decref(run->inputs);
+	json_decref(run->evaluation);
+	json_decref(run->gate);
+	if (run->output_fd >= 0) {
+		(void)close(run->output_fd);
+	}
+}
+
+/* The finished folder gets a name that cannot be mistaken for an accepted output. */
+static int withhold(struct cwe_run *run, struct cwb_err *err)
+{
+	char *name = NULL;
+	int r = -ENOMEM;
+	for (unsigned i = 0; i < 1000; i++) {
+		free(name);
+		if (asprintf(&name, i == 0 ? "%s.rejected" : "%s.rejected-%u", run->job->output, i) < 0) {
+			return cwb_err_set(err, -ENOMEM, "no memory for a path");
+		}
+		if (access(name, F_OK) != 0) {
+			r = rename(run->job->output, name) == 0 ? 0 : cwb_err_errno(err, "output: %s", name);
+			break;
+		}
+	}
+	if (r == 0) {
+		r = cwb_err_set(err, CWP_EGATE, "the gate rejected the result; it lies in %s", name);
+	}
+	free(name);
+	return r;
+}
+
+static int run_stages(struct cwe_run *run, struct cwb_err *err)
+{
+	int r;
+	cwe_run_stage(run, CWE_STAGE_OPEN);
+	if ((r = cwe_run_open(run, err)) != 0 || (r = cwe_run_samples(run, err)) != 0 ||
+		(r = cwe_run_inputs(run, err)) != 0 || (r = cwe_run_bounds(run, &run->bounds, err)) != 0 ||
+		(r = cwe_run_output_open(run, err)) != 0) {
+		return r;
+	}
+	if (run->scorer != NULL && (r = cwe_run_score(run, err)) != 0) {
+		return r;
+	}
+	if ((r = cwe_run_select(run, err)) != 0 || (r = cwe_run_quantize(run, err)) != 0 ||
+		(r = cwe_run_evaluate(run, err)) != 0 || (r = cwe_run_gate(run, err)) != 0) {
+		return r;
+	}
+	cwe_run_stage(run, CWE_STAGE_REPORT);
+	return cwe_run_report(run, err);
+}
+
+int cwe_pipeline_run(const struct cwe_pipeline *p, struct cwb_err *err)
+{
+	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1};
+	(void)peak_memory();
+	int r = run_stages(&run, err);
+	if (r == 0 && run.rejected) {
+		r = withhold(&run, err);
+	}
+	close_run(&run);
+	return r;
+}
+
+static json_t *plan_json(const struct cwe_run *run)
+{
+	json_t *stages = json_array();
+	for (int s = CWE_STAGE_OPEN; s < CWE_STAGES; s++) {
+		int skipped = ((s == CWE_STAGE_CALIBRATE || s == CWE_STAGE_SCORE || s == CWE_STAGE_SELECT) && run->scorer == NULL) ||
+			(s == CWE_STAGE_EVALUATE && run->job->n_evaluations == 0) ||
+			(s == CWE_STAGE_GATE && run->job->n_gates == 0);
+		if (!skipped) {
+			(void)json_array_append_new(stages, json_string(stage_name[s]));
+		}
+	}
+	json_t *sets = json_array();
+	for (size_t i = 0; i < run->sets; i++) {
+		(void)json_array_append_new(sets, json_pack("{s:s,s:I,s:I,s:I}", "name", run->set[i].name, "samples",
+			(json_int_t)run->set[i].count, "tokens", (json_int_t)run->set[i].tokens, "truncated",
+			(json_int_t)run->set[i].truncated));
+	}
+	return json_pack("{s:o,s:{s:s,s:i,s:I,s:I,s:o,s:I},s:{s:I,s:I,s:I}}", "stages", stages, "sizes", "family",
+		run->model.arch.family, "layers", (int)run->model.arch.layers, "weights", (json_int_t)run->weights, "protected",
+		(json_int_t)(run->scorer != NULL ? cwe_fraction_count(run->job->fraction, run->weights) : 0), "sets", sets,
+		"tokens", (json_int_t)run->corpus.tokens, "bounds", "memory", (json_int_t)run->bounds.memory, "gpu_memory",
+		(json_int_t)run->bounds.gpu_memory, "scratch", (json_int_t)run->bounds.scratch);
+}
+
+/* Sizes alone stand in for digests: a plan reads no weights. */
+static int input_sizes(struct cwe_run *run, struct cwb_err *err)
+{
+	run->inputs = json_object();
+	for (size_t i = 0; i < run->job->n_evaluations; i++) {
+		const char *path = run->job->evaluations[i].path;
+		FILE *f = fopen(path, "re");
+		if (f == NULL || fseek(f, 0, SEEK_END) != 0) {
+			int r = cwb_err_errno(err, "evaluate %s: %s", run->job->evaluations[i].name, path);
+			if (f != NULL) {
+				(void)fclose(f);
+			}
+			return r;
+		}
+		(void)json_object_set_new(run->inputs, path, json_pack("{s:I}", "size", (json_int_t)ftell(f)));
+		(void)fclose(f);
+	}
+	return 0;
+}
+
+static int check_evaluators(struct cwe_run *run, struct cwb_err *err)
+{
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < run->job->n_evaluations; i++) {
+		const struct cwe_plugin *plugin;
+		struct cwp_setting *settings = NULL;
+		const struct cwj_evaluation *e = &run->job->evaluations[i];
+		r = cwe_registry_find(run->p->registry, CWP_KIND_EVALUATOR, e->benchmark, &plugin, err);
+		r = r == 0 ? cwe_settings_make(plugin->descriptor, "evaluate", e->options, e->n_options, &settings, err) : r;
+		if (r == 0) {
+			cwe_settings_free(plugin->descriptor, settings);
+		}
+	}
+	return r;
+}
+
+int cwe_pipeline_plan(const struct cwe_pipeline *p, json_t **ret, struct cwb_err *err)
+{
+	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1};
+	int r;
+	if ((r = cwe_run_output_check(&run, err)) == 0 && (r = cwe_run_open(&run, err)) == 0 &&
+		(r = check_evaluators(&run, err)) == 0 && (r = cwe_run_samples(&run, err)) == 0 &&
+		(r = input_sizes(&run, err)) == 0 && (r = cwe_run_bounds(&run, &run.bounds, err)) == 0) {
+		*ret = plan_json(&run);
+		r = *ret != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for the plan");
+	}
+	close_run(&run);
+	return r;
+}
