@@ -53,13 +53,38 @@ uint64_t cwe_head_bytes(const struct cwe_model *m, uint64_t widest)
 	return lay_out(&m->arch, capacity_for(widest), NULL, &local) * sizeof(float);
 }
 
+/* Statistics of the output projection's input over every token of a piece, whose last boundary is in `host`. */
+static int measure(struct batch *b, const struct cwe_piece *p, struct cwe_head_trace *trace, struct cwb_err *err)
+{
+	struct cwe_model *m = b->model;
+	uint64_t d = m->arch.hidden;
+	double *d_sq = NULL;
+	float *d_absmax = NULL;
+	int r;
+	if ((r = cwe_device_bytes(m->device, d * sizeof *d_sq, (void **)&d_sq, err)) == 0 &&
+		(r = cwe_device_floats(m->device, d, &d_absmax, err)) == 0 &&
+		(r = CWE_OP(m->device, upload, d_sq, trace->act_sq, d * sizeof *d_sq)) == 0 &&
+		(r = CWE_OP(m->device, upload, d_absmax, trace->act_absmax, d * sizeof *d_absmax)) == 0 &&
+		(r = CWE_OP(m->device, upload, b->d_dh, b->host, p->tokens * d * sizeof *b->host)) == 0 &&
+		(r = CWE_OP(m->device, rmsnorm, b->d_dh, b->d_norm, 0.0f, m->arch.norm_eps, p->tokens, d, b->d_h,
+			b->d_rstd)) == 0 &&
+		(r = CWE_OP(m->device, act_stats, b->d_h, p->tokens, d, d, NULL, d_sq, d_absmax)) == 0 &&
+		(r = CWE_OP(m->device, download, trace->act_sq, d_sq, d * sizeof *d_sq)) == 0) {
+		r = CWE_OP(m->device, download, trace->act_absmax, d_absmax, d * sizeof *d_absmax);
+	}
+	cwe_device_free(m->device, d_sq, d * sizeof *d_sq);
+	cwe_device_free(m->device, d_absmax, d * sizeof *d_absmax);
+	return r;
+}
+
 /* Hidden rows before each predicted token of a piece -> d_x, after the rows that are there. */
 static int gather(struct batch *b, const struct cwe_corpus *c, const struct cwe_piece *p, struct cwe_boundary *boundary,
-	uint32_t slot, struct cwb_err *err)
+	uint32_t slot, struct cwe_head_trace *trace, struct cwb_err *err)
 {
 	uint64_t d = b->model->arch.hidden;
 	uint64_t first = b->rows;
 	int r = cwe_boundary_read(boundary, slot, p->at * d, b->host, p->tokens * d, err);
+	r = r == 0 && trace != NULL && trace->act_sq != NULL ? measure(b, p, trace, err) : r;
 	if (r != 0) {
 		return r;
 	}
@@ -279,7 +304,7 @@ int cwe_head_run(struct cwe_model *model, const struct cwe_corpus *corpus, struc
 	uint64_t sample = 0, next = 0;
 	for (size_t i = 0; r == 0 && i < corpus->pieces; i++) {
 		const struct cwe_piece *p = &corpus->piece[i];
-		r = gather(b, corpus, p, boundary, last, err);
+		r = gather(b, corpus, p, boundary, last, trace, err);
 		b->pieces++;
 		next += p->samples;
 		if (r == 0 && (b->rows >= CWE_HEAD_BATCH || i + 1 == corpus->pieces)) {
@@ -307,5 +332,7 @@ void cwe_head_trace_free(struct cwe_head_trace *trace)
 	free(trace->hidden);
 	free(trace->lse);
 	free(trace->dnorm);
+	free(trace->act_sq);
+	free(trace->act_absmax);
 	memset(trace, 0, sizeof *trace);
 }

@@ -26,6 +26,8 @@ struct cwe_head_trace {
 	float *hidden;    /* [rows, hidden] normed input of the output projection */
 	double *lse;      /* [rows] */
 	float *dnorm;     /* [samples of all sets, hidden] gradient of the final norm's weight, by sample */
+	double *act_sq;   /* [hidden] sum over all tokens of the squared input of the output projection */
+	float *act_absmax; /* [hidden] its largest magnitude */
 };
 
 /* Bytes of device memory that cwe_head_run needs for a corpus whose widest piece has this many tokens. */
@@ -33,7 +35,8 @@ uint64_t cwe_head_bytes(const struct cwe_model *model, uint64_t widest);
 
 /* last: boundary slot with the output of the last layer [tokens, hidden]. score: results. gradient: when not NULL, slot
  * 0 of it [tokens, hidden] gets the gradient of each sample's loss (sum of weight * NLL). trace: may be NULL; its
- * arrays are freed with cwe_head_trace_free. */
+ * arrays are freed with cwe_head_trace_free; dnorm, act_sq and act_absmax come zeroed from the caller, NULL where they
+ * are not wanted. */
 int cwe_head_run(struct cwe_model *model, const struct cwe_corpus *corpus, struct cwe_boundary *boundary, uint32_t last,
 	const struct cwe_token_score *score, struct cwe_boundary *gradient, struct cwe_head_trace *trace,
 	struct cwb_err *err);

@@ -65,11 +65,12 @@ static json_t *protection_json(const struct cwe_run *run)
 static json_t *size_json(const struct cwe_run *run, struct cwb_err *err)
 {
 	struct cwe_output_size size;
-	if (cwe_output_size(run->job->output, &size, err) != 0) {
+	if (cwe_output_measure(run->job->output, &size, err) != 0) {
 		return NULL;
 	}
-	return json_pack("{s:I,s:I,s:I,s:f}", "quantized_bytes", (json_int_t)size.quantized, "overlay_bytes",
-		(json_int_t)size.overlay, "other_bytes", (json_int_t)size.other, "bits_per_weight", cwe_output_bits(&size));
+	return json_pack("{s:I,s:I,s:I,s:f}", "quantized_bytes", (json_int_t)size.quantized_bytes, "protected_bytes",
+		(json_int_t)size.protected_bytes, "other_bytes", (json_int_t)size.other_bytes, "bits_per_weight",
+		cwe_output_bits(&size));
 }
 
 static json_t *plugin_json(const struct cwe_plugin *p)

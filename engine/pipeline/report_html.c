@@ -3,7 +3,7 @@
 /* The report as one HTML page. */
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
