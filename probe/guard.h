@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#include "base/err.h"
+#include "engine/plugin/note.h" /* brings struct cwb_err */
 
 /* Forks; the child calls work(arg, fd), which writes its result to fd and returns an exit status. The child's standard
  * output goes to standard error and its input is empty, so that a plugin that prints cannot spoil the result. Waits at most

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* The functions behind struct cwp_host. */
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,8 @@ static void *host_alloc(void *ctx, size_t bytes)
 	size_t padded;
 
 	(void)ctx;
-	if (__builtin_add_overflow(bytes, (size_t)ALIGNMENT - 1, &padded)) {
+	/* No object is larger than a pointer difference can say. */
+	if (__builtin_add_overflow(bytes, (size_t)ALIGNMENT - 1, &padded) || padded > PTRDIFF_MAX) {
 		return NULL;
 	}
 	padded &= ~((size_t)ALIGNMENT - 1);

@@ -170,6 +170,7 @@ static void test_host_table(void **state)
 	t->free(t->ctx, NULL);
 	assert_null(t->alloc(t->ctx, SIZE_MAX));
 	assert_null(t->alloc(t->ctx, SIZE_MAX - 63));
+	assert_null(t->alloc(t->ctx, (size_t)PTRDIFF_MAX));
 	t->log(t->ctx, CWP_LOG_INFO, "nobody listens");
 	host.log = keep_line;
 	host.log_arg = &line;
