@@ -1,0 +1,117 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Outputs, measured and checked from their headers and overlays. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "engine/format/output_state.h"
+
+#define CONFIG_MAX (16u << 20)
+
+static uint64_t elements(const struct cwe_safetensors_entry *e)
+{
+	uint64_t n = 1;
+	uint32_t d;
+
+	for (d = 0; d < e->rank; d++)
+		n *= e->shape[d];
+	return n;
+}
+
+static uint64_t bytes_of(const struct cwe_checkpoint_tensor *t)
+{
+	return t ? t->entry->bytes : 0;
+}
+
+static void measure_item(const struct cwe_output_item *m, struct cwe_output_size *size)
+{
+	if (!m->quantized) {
+		size->other_weights += elements(m->codes->entry);
+		size->other_bytes += m->codes->entry->bytes;
+		return;
+	}
+	size->modules++;
+	size->quantized_weights += m->rows * m->cols;
+	size->quantized_bytes += bytes_of(m->codes) + bytes_of(m->scale) + bytes_of(m->zero) + bytes_of(m->shape);
+	if (m->overlay) {
+		size->protected_weights += cwe_overlay_values(m->overlay);
+		size->protected_bytes += cwe_overlay_bytes(m->overlay);
+	}
+}
+
+static int measure_dense(const char *directory, struct cwe_output_size *size, struct cwb_err *err)
+{
+	struct cwe_checkpoint *c = NULL;
+	size_t i;
+	int rc = cwe_checkpoint_open(directory, &c, err);
+
+	if (rc)
+		return rc;
+	for (i = 0; i < c->count; i++) {
+		size->other_weights += elements(c->tensors[i].entry);
+		size->other_bytes += c->tensors[i].entry->bytes;
+	}
+	cwe_checkpoint_close(c);
+	return 0;
+}
+
+int cwe_output_measure(const char *directory, struct cwe_output_size *ret, struct cwb_err *err)
+{
+	struct cwe_output_size size = {0};
+	struct cwe_output_weights *o = NULL;
+	json_t *config = NULL;
+	char *path;
+	size_t i;
+	int rc;
+
+	if (asprintf(&path, "%s/config.json", directory) < 0)
+		return cwb_err_set(err, -ENOMEM, "%s: out of memory", directory);
+	rc = cwb_json_load_file(path, CONFIG_MAX, CWB_JSON_DEPTH, &config, err);
+	free(path);
+	if (rc)
+		return rc;
+	if (!cwe_output_is(directory, config)) {
+		rc = measure_dense(directory, &size, err);
+	} else {
+		rc = cwe_output_state_open(directory, config, &o, err);
+		for (i = 0; !rc && i < o->count; i++)
+			measure_item(&o->item[i], &size);
+		cwe_output_state_free(o);
+	}
+	json_decref(config);
+	if (!rc)
+		*ret = size;
+	return rc;
+}
+
+double cwe_output_bits(const struct cwe_output_size *size)
+{
+	if (!size->quantized_weights)
+		return 0;
+	return 8.0 * (double)(size->quantized_bytes + size->protected_bytes) / (double)size->quantized_weights;
+}
+
+int cwe_output_check(const char *directory, const json_t *config, struct cwb_err *err)
+{
+	struct cwe_output_weights *o = NULL;
+	struct cwe_checkpoint *c = NULL;
+	size_t i;
+	int rc;
+
+	if (!cwe_output_is(directory, config)) {
+		rc = cwe_checkpoint_open(directory, &c, err);
+		cwe_checkpoint_close(c);
+		return rc;
+	}
+	rc = cwe_output_state_open(directory, config, &o, err);
+	if (rc)
+		return rc;
+	for (i = 0; i < o->count && !rc; i++)
+		if (o->item[i].overlay)
+			rc = cwe_overlay_check(o->item[i].overlay, o->item[i].rows, o->item[i].cols, err);
+	cwe_output_state_free(o);
+	return rc;
+}

@@ -1,0 +1,121 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* write_outputs MODEL OUTPUT SCHEME CARRIER FRACTION: quantizes every projection of a small model in a made-up way, writes
+ * the output, its manifest, and beside it OUTPUT-dense, the f32 values that an engine must compute with. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "engine/format/manifest.h"
+#include "tests/unit/engine/output/toy.h"
+
+static int ends_with(const char *name, const char *tail)
+{
+	size_t n = strlen(name), t = strlen(tail);
+
+	return n > t && !strcmp(name + n - t, tail);
+}
+
+/* The grid of a module under a scheme; code 0: it is kept. */
+static struct cwp_grid choose(const char *scheme, const char *module)
+{
+	const struct {
+		const char *scheme;
+		struct cwp_grid grid;
+	} known[] = {
+		{"w8a8", toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TOKEN)},
+		{"w8a8-zero", toy_grid(CWP_CODE_INT, 8, 0, 0, CWP_ACT_INT8_TOKEN)},
+		{"w8", toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_NONE)},
+		{"w8-zero", toy_grid(CWP_CODE_INT, 8, 0, 0, CWP_ACT_NONE)},
+		{"w8-g32", toy_grid(CWP_CODE_INT, 8, 1, 32, CWP_ACT_NONE)},
+		{"w4-g32", toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE)},
+		{"w4", toy_grid(CWP_CODE_INT, 4, 1, 0, CWP_ACT_NONE)},
+		{"w4-g32-zero", toy_grid(CWP_CODE_INT, 4, 0, 32, CWP_ACT_NONE)},
+		{"fp8", toy_grid(CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_FP8_TOKEN)},
+		{"fp8-weights", toy_grid(CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_NONE)},
+		{"head", toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE)},
+	};
+	struct cwp_grid grid = {0};
+	size_t i;
+
+	if (!strcmp(scheme, "w4-sizes"))
+		return toy_grid(CWP_CODE_INT, 4, 1, ends_with(module, "down_proj") ? 32 : 64, CWP_ACT_NONE);
+	if (!strcmp(scheme, "mixed")) {
+		if (strstr(module, "self_attn"))
+			return toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_NONE);
+		if (ends_with(module, "down_proj"))
+			return toy_grid(CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_NONE);
+		return toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE);
+	}
+	if (!strcmp(scheme, "skip")) /* whole modules are kept */
+		return strstr(module, "layers.1.") ? grid : toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE);
+	for (i = 0; i < sizeof known / sizeof *known; i++)
+		if (!strcmp(scheme, known[i].scheme))
+			return known[i].grid;
+	return grid;
+}
+
+static size_t quantize_all(struct cwe_source *s, const char *scheme, double fraction, struct toy_result *r)
+{
+	size_t n = 0, i;
+
+	for (i = 0; i < s->weights->count; i++) {
+		const char *tensor = s->weights->tensors[i].name;
+		char *module = strndup(tensor, strlen(tensor) - strlen(".weight"));
+		struct cwp_grid grid = choose(scheme, module);
+
+		if (grid.code && (ends_with(tensor, "_proj.weight") || (!strcmp(scheme, "head") && !strcmp(module, "lm_head"))))
+			toy_quantize(s, module, &grid, fraction, i, &r[n++]); /* the name lives as long as the program */
+		else
+			free(module);
+	}
+	return n;
+}
+
+int main(int argc, char **argv)
+{
+	struct cwe_writer_options o = {.shard = 150000};
+	struct cwb_err err = {0};
+	struct cwe_source *s;
+	struct toy_result *r;
+	char digest[65], *dense;
+	json_t *facts;
+	size_t n, i;
+
+	if (argc != 6) {
+		fprintf(stderr, "usage: write_outputs MODEL OUTPUT SCHEME overlay|none|dense FRACTION\n");
+		return 64;
+	}
+	o.directory = argv[2];
+	o.format = CWJ_FORMAT_COMPRESSED_TENSORS;
+	o.carrier = !strcmp(argv[4], "overlay") ? CWJ_CARRIER_OVERLAY :
+		    !strcmp(argv[4], "dense")   ? CWJ_CARRIER_DENSE :
+						  CWJ_CARRIER_NONE;
+	if ((mkdir(argv[2], 0777) && errno != EEXIST) || cwe_source_open(argv[1], 0, &s, &err))
+		goto fail;
+	r = calloc(s->weights->count + 1, sizeof *r);
+	n = quantize_all(s, argv[3], strtod(argv[5], NULL), r);
+	if (!n)
+		return 64;
+	toy_write(s, &o, r, n);
+	for (i = 0; i < n; i++) {
+		free((char *)r[i].module.name);
+		toy_result_free(&r[i]);
+	}
+	free(r);
+	cwe_source_close(s);
+	facts = json_pack("{s:s}", "scheme", argv[3]);
+	dense = NULL;
+	if (cwe_manifest_write(argv[2], facts, digest, &err) || cwe_manifest_verify(argv[2], NULL, &err) ||
+		asprintf(&dense, "%s-dense", argv[2]) < 0 || cwe_output_dense(argv[2], dense, CWP_F32, 1u << 30, &err))
+		goto fail;
+	json_decref(facts);
+	free(dense);
+	puts(digest);
+	return 0;
+fail:
+	fprintf(stderr, "write_outputs: %s\n", err.message);
+	return 1;
+}
