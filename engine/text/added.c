@@ -9,6 +9,7 @@
 
 #include "engine/text/classes.h"
 #include "engine/text/component.h"
+#include "engine/text/pieces.h"
 #include "engine/text/trie.h"
 #include "engine/text/utf8.h"
 
@@ -184,7 +185,7 @@ static int add_cut(struct cwe_cuts *c, size_t start, size_t end, int64_t id)
 	return 0;
 }
 
-/* Start of the white space that ends at end, not before limit. */
+/* Start of the white space that ends at end, but at least limit. */
 static size_t spaces_before(const struct cwe_added *a, const char *text, size_t end, size_t limit)
 {
 	while (end > limit) {
@@ -194,7 +195,7 @@ static size_t spaces_before(const struct cwe_added *a, const char *text, size_t 
 			break;
 		end = start;
 	}
-	return end > limit ? end : limit;
+	return end > limit ? end : limit; /* the white space before limit belongs to another token */
 }
 
 static size_t spaces_behind(const struct cwe_added *a, const char *text, size_t start, size_t length)
@@ -225,6 +226,7 @@ int cwe_added_cut(const struct cwe_added *a, int normalized, const char *text, s
 	struct cwb_err *err)
 {
 	size_t done = 0; /* what lies before is in a part already */
+	struct cwe_piece run = {0, 0}; /* white space that was walked over last: not to be walked again */
 	int rc = 0;
 	ret->count = 0;
 	for (size_t at = 0; at < length && rc == 0;) {
@@ -240,12 +242,19 @@ int cwe_added_cut(const struct cwe_added *a, int normalized, const char *text, s
 		if ((a->flags[id] & FLAG_SINGLE_WORD) && touches_word(a, text, length, start, end))
 			continue;
 		if (a->flags[id] & FLAG_LSTRIP)
-			start = spaces_before(a, text, start, done < start ? done : start);
-		if (a->flags[id] & FLAG_RSTRIP)
-			end = spaces_behind(a, text, end, length);
+			start = spaces_before(a, text, start, done);
+		if (a->flags[id] & FLAG_RSTRIP) {
+			if (end < run.start || end > run.end)
+				run = (struct cwe_piece){end, spaces_behind(a, text, end, length)};
+			end = run.end;
+		}
+		/* White space that the token before swallowed: as in the reference, a token found inside it counts again,
+		 * unless it would swallow to its left itself. */
+		if (start > end)
+			continue;
 		if (done < start)
 			rc = add_cut(ret, done, start, -1);
-		if (rc == 0)
+		if (rc == 0 && start < end)
 			rc = add_cut(ret, start, end, id);
 		done = end;
 	}
