@@ -223,7 +223,7 @@ static int scan_segments(const struct elf *e, struct finding *f, struct cwb_err 
 			(unsigned)h->e_phnum, (unsigned)h->e_phentsize, MAX_SEGMENTS, sizeof(Elf64_Phdr));
 	}
 	for (unsigned i = 0; i < h->e_phnum; i++) {
-		Elf64_Phdr segment;
+		Elf64_Phdr segment = {0};
 		uint64_t at;
 		if (__builtin_add_overflow(h->e_phoff, (uint64_t)i * sizeof(segment), &at)) {
 			at = UINT64_MAX; /* read_at refuses it */
@@ -295,10 +295,9 @@ static int scan_sections(const struct elf *e, struct finding *f, struct cwb_err 
 
 int cwe_note_read(int fd, const char *path, struct cwe_note *ret, struct cwb_err *err)
 {
-	struct elf e;
-	struct finding f;
+	struct elf e = {0};
+	struct finding f = {0};
 
-	memset(&f, 0, sizeof(f));
 	int rc = elf_open(&e, fd, path, err);
 	if (rc == 0) {
 		rc = scan_segments(&e, &f, err);
@@ -326,10 +325,9 @@ int cwe_note_read(int fd, const char *path, struct cwe_note *ret, struct cwb_err
 
 int cwe_note_build_id(int fd, const char *path, char ret_hex[65], struct cwb_err *err)
 {
-	struct elf e;
-	struct finding f;
+	struct elf e = {0};
+	struct finding f = {0};
 
-	memset(&f, 0, sizeof(f));
 	int rc = elf_open(&e, fd, path, err);
 	if (rc == 0) {
 		rc = scan_segments(&e, &f, err);

@@ -126,20 +126,22 @@ static int read_note(const char *path, struct cwe_note *note, struct cwb_err *er
  * a plugin of another kind. */
 static int try_file(struct search *s, const char *path, const struct cwe_plugin **ret, uint32_t *ret_kind, struct cwb_err *err)
 {
-	struct cwe_note note;
+	struct cwe_note note = {0};
 	struct cwe_plugin plugin;
 	char *resolved = NULL;
-	int rc;
 
 	if ((s->r->flags & CWE_REGISTRY_ANY_OWNER) != 0) {
 		resolved = realpath(path, NULL);
-		rc = resolved == NULL ? cwb_err_errno(err, "%s", path) : 0;
+		if (resolved == NULL) {
+			return cwb_err_errno(err, "%s", path);
+		}
 	} else {
-		rc = cwe_trust_check(path, &resolved, err);
+		int denied = cwe_trust_check(path, &resolved, err);
+		if (denied < 0 || resolved == NULL) {
+			return denied;
+		}
 	}
-	if (rc == 0) {
-		rc = read_note(resolved, &note, err);
-	}
+	int rc = read_note(resolved, &note, err);
 	if (rc < 0) {
 		free(resolved);
 		return rc;

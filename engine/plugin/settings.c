@@ -364,7 +364,9 @@ int cwe_settings_make(const struct cwp_plugin *plugin, const char *field, const 
 	int rc = 0;
 
 	if (settings == NULL || given == NULL) {
-		rc = cwb_err_set(err, -ENOMEM, "no memory for the options of plugin '%s'", plugin->id);
+		free(given);
+		free(settings);
+		return cwb_err_set(err, -ENOMEM, "no memory for the options of plugin '%s'", plugin->id);
 	}
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		rc = cwe_option_parse(&plugin->options[i], plugin->options[i].standard, &settings[i], err);

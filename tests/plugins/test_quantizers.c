@@ -118,7 +118,7 @@ static void check(const struct data *d, const struct cwp_grid *g, int masked)
 		for (int c = 0; c < COLS; c++) {
 			const float w = d->weight[r * COLS + c];
 			const float step = d->scales[(size_t)r * scales_of(g) + (g->group != 0 ? (size_t)c / g->group : 0)];
-			const int code = (int8_t)d->codes[r * COLS + c];
+			const int8_t code = (int8_t)d->codes[r * COLS + c];
 			if (g->code == CWP_CODE_INT) {
 				assert_in_range(code + top + 1, 0, 2 * top + 1);
 			} else {

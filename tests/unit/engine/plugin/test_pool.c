@@ -221,7 +221,7 @@ static void test_host_errors(void **state)
 
 static void test_random(void **state)
 {
-	uint64_t seen[3000];
+	uint64_t seen[3000] = {0};
 	size_t n = 0;
 	int ones = 0;
 
