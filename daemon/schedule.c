@@ -1,0 +1,217 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The order of jobs. */
+#include "daemon/schedule.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct cwd_resources cwd_schedule_need(const struct cwd_job *job, const struct cwd_capacity *capacity)
+{
+	struct cwd_resources need = job->resources;
+
+	if (need.threads == 0 || need.threads > capacity->threads) {
+		need.threads = capacity->threads;
+	}
+	if (need.memory > capacity->memory) {
+		need.memory = capacity->memory;
+	}
+	return need;
+}
+
+struct use {
+	size_t running;
+	uint32_t threads;
+	uint64_t memory;
+};
+
+static struct use count_use(const struct cwd_queue *queue, const struct cwd_capacity *capacity)
+{
+	struct use use = {0};
+	size_t i;
+
+	for (i = 0; i < queue->n_jobs; i++) {
+		const struct cwd_job *job = queue->jobs[i];
+
+		if (job->state == CWD_RUNNING || job->starting) {
+			struct cwd_resources need = cwd_schedule_need(job, capacity);
+
+			use.running++;
+			use.threads += need.threads;
+			use.memory += need.memory;
+		}
+	}
+	return use;
+}
+
+static int fits(const struct cwd_job *job, const struct use *use, const struct cwd_capacity *capacity)
+{
+	struct cwd_resources need = cwd_schedule_need(job, capacity);
+
+	if (capacity->running != 0 && use->running >= capacity->running) {
+		return 0;
+	}
+	return use->threads + need.threads <= capacity->threads && use->memory + need.memory <= capacity->memory;
+}
+
+static enum cwd_wait check_condition(const struct cwd_queue *queue, const struct cwd_after *after, int *ret_state)
+{
+	const struct cwd_job *parent = cwd_queue_find(queue, after->id);
+
+	if (parent == NULL) {
+		*ret_state = -1;
+		return CWD_WAIT_NEVER;
+	}
+	*ret_state = (int)parent->state;
+	if (!cwd_state_is_final(parent->state)) {
+		return CWD_WAIT_YES;
+	}
+	if (after->condition == CWD_AFTER_ANY || (after->condition == CWD_AFTER_OK) == (parent->state == CWD_DONE)) {
+		return CWD_WAIT_NO;
+	}
+	return CWD_WAIT_NEVER;
+}
+
+enum cwd_wait cwd_schedule_dependency(const struct cwd_queue *queue, const struct cwd_job *job, int64_t *ret_id,
+	int *ret_state)
+{
+	enum cwd_wait result = CWD_WAIT_NO;
+	size_t i;
+
+	for (i = 0; i < job->n_after; i++) {
+		int state;
+		enum cwd_wait wait = check_condition(queue, &job->after[i], &state);
+
+		if (wait > result) {
+			result = wait;
+			*ret_id = job->after[i].id;
+			*ret_state = state;
+		}
+	}
+	return result;
+}
+
+static int is_before(const struct cwd_job *a, const struct cwd_job *b)
+{
+	if (a->priority != b->priority) {
+		return a->priority > b->priority;
+	}
+	return a->rank != b->rank ? a->rank < b->rank : a->id < b->id;
+}
+
+static int is_ready(const struct cwd_queue *queue, const struct cwd_job *job)
+{
+	int64_t id;
+	int state;
+
+	return job->state == CWD_QUEUED && !job->starting &&
+	       cwd_schedule_dependency(queue, job, &id, &state) == CWD_WAIT_NO;
+}
+
+static struct cwd_job *first_ready(const struct cwd_queue *queue)
+{
+	struct cwd_job *first = NULL;
+	size_t i;
+
+	for (i = 0; i < queue->n_jobs; i++) {
+		if (is_ready(queue, queue->jobs[i]) && (first == NULL || is_before(queue->jobs[i], first))) {
+			first = queue->jobs[i];
+		}
+	}
+	return first;
+}
+
+struct cwd_job *cwd_schedule_next(const struct cwd_queue *queue, const struct cwd_capacity *capacity)
+{
+	struct use use;
+	struct cwd_job *job;
+
+	if (capacity->draining || queue->counts[CWD_QUEUED] == 0) {
+		return NULL;
+	}
+	job = first_ready(queue);
+	if (job == NULL) {
+		return NULL;
+	}
+	use = count_use(queue, capacity);
+	return fits(job, &use, capacity) ? job : NULL;
+}
+
+static int explain_dependency(const struct cwd_queue *queue, const struct cwd_job *job, char *buffer, size_t size)
+{
+	int64_t id = 0;
+	int state = -1;
+
+	switch (cwd_schedule_dependency(queue, job, &id, &state)) {
+	case CWD_WAIT_NO:
+		return 0;
+	case CWD_WAIT_YES:
+		snprintf(buffer, size, "waits for job %lld, which is %s", (long long)id,
+			cwd_state_name((enum cwd_state)state));
+		return 1;
+	case CWD_WAIT_NEVER:
+		break;
+	}
+	snprintf(buffer, size, "waits for job %lld, which %s%s", (long long)id, state < 0 ? "is gone" : "ended as ",
+		state < 0 ? "" : cwd_state_name((enum cwd_state)state));
+	return 1;
+}
+
+static int explain_turn(const struct cwd_queue *queue, const struct cwd_capacity *capacity, const struct cwd_job *job,
+	char *buffer, size_t size)
+{
+	size_t i, before = 0;
+	struct use use = count_use(queue, capacity);
+	struct cwd_resources need = cwd_schedule_need(job, capacity);
+
+	for (i = 0; i < queue->n_jobs; i++) {
+		before += queue->jobs[i] != job && is_ready(queue, queue->jobs[i]) && is_before(queue->jobs[i], job);
+	}
+	if (before > 0) {
+		snprintf(buffer, size, "%zu %s before it in the queue", before, before == 1 ? "job is" : "jobs are");
+		return 1;
+	}
+	if (fits(job, &use, capacity)) {
+		return 0;
+	}
+	if (capacity->running != 0 && use.running >= capacity->running) {
+		snprintf(buffer, size, "%zu jobs run already, more are not allowed", use.running);
+	} else if (use.threads + need.threads > capacity->threads) {
+		snprintf(buffer, size, "needs %u threads, %u of %u are free", need.threads, capacity->threads - use.threads,
+			capacity->threads);
+	} else {
+		snprintf(buffer, size, "needs %llu MiB of memory, %llu of %llu MiB are not reserved",
+			(unsigned long long)(need.memory >> 20), (unsigned long long)((capacity->memory - use.memory) >> 20),
+			(unsigned long long)(capacity->memory >> 20));
+	}
+	return 1;
+}
+
+int cwd_schedule_explain(const struct cwd_queue *queue, const struct cwd_capacity *capacity, const struct cwd_job *job,
+	int i, char *buffer, size_t size)
+{
+	int n = 0;
+
+	if (job->reason != NULL && n++ == i) {
+		snprintf(buffer, size, "%s", job->reason);
+		return 1;
+	}
+	if (job->state != CWD_QUEUED || job->starting) {
+		if (n == i && job->reason == NULL) {
+			snprintf(buffer, size, "the job is %s", job->starting ? "starting" : cwd_state_name(job->state));
+			return 1;
+		}
+		return 0;
+	}
+	if (capacity->draining && n++ == i) {
+		snprintf(buffer, size, "the daemon is draining and starts no jobs");
+		return 1;
+	}
+	if (explain_dependency(queue, job, buffer, size)) {
+		return n++ == i;
+	}
+	if (explain_turn(queue, capacity, job, buffer, size) && n++ == i) {
+		return 1;
+	}
+	return 0;
+}

@@ -1,0 +1,427 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Attempts from start to end. */
+#include "daemon/supervise.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "daemon/ctl/watch.h"
+#include "daemon/executor/executor.h"
+#include "daemon/joblog.h"
+#include "daemon/log.h"
+#include "daemon/verdict.h"
+
+struct cwd_supervision {
+	struct cwd_daemon *daemon;
+	struct cwd_job *job; /* running, so it stays */
+	struct cwd_run *run; /* NULL before and after */
+	struct cwd_joblog log;
+	uv_timer_t timer;
+	enum cwd_stop stop;
+	int termed;
+	char *text, *scratch, *log_path;
+	struct cwb_err err;
+	struct cwd_facts facts;
+	struct cwd_run_end end;
+	double begun; /* monotonic */
+	struct cwd_supervision *next, **back;
+};
+
+char *cwd_supervise_log_path(const struct cwd_daemon *daemon, int64_t id)
+{
+	char *path;
+
+	return asprintf(&path, "%s/logs/%lld.log", daemon->settings.state, (long long)id) < 0 ? NULL : path;
+}
+
+/* Beside the output, where there is room for what becomes as large as the output, or below the configured folder. */
+static char *scratch_path(const struct cwd_daemon *daemon, const struct cwd_job *job)
+{
+	char *folder = strdup(job->output), *name = strdup(job->output), *path = NULL;
+	int rc = -1;
+
+	if (folder != NULL && name != NULL) {
+		rc = daemon->settings.scratch != NULL
+			     ? asprintf(&path, "%s/job-%lld", daemon->settings.scratch, (long long)job->id)
+			     : asprintf(&path, "%s/.%s.scratch-%lld", dirname(folder), basename(name), (long long)job->id);
+	}
+	free(folder);
+	free(name);
+	return rc < 0 ? NULL : path;
+}
+
+static void say(struct cwd_supervision *s, const char *origin, const char *text)
+{
+	cwd_joblog_line(&s->log, origin, text, strlen(text));
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	struct cwd_supervision *s = handle->data;
+	struct cwd_daemon *daemon = s->daemon;
+
+	free(s->text);
+	free(s->scratch);
+	free(s->log_path);
+	free(s);
+	cwd_daemon_check_stopped(daemon);
+}
+
+static void conclude(struct cwd_supervision *s)
+{
+	struct cwd_daemon *daemon = s->daemon;
+	struct cwd_job *job = s->job;
+	struct cwd_verdict verdict;
+	struct cwb_err err = {0};
+
+	s->facts.end = &s->end;
+	s->facts.stop = s->stop;
+	s->facts.interruptions = job->interruptions;
+	s->facts.interruptions_max = (int)daemon->settings.interruptions;
+	cwd_verdict_reach(&s->facts, &verdict);
+	say(s, "daemon", verdict.result);
+	if (verdict.reason[0]) {
+		say(s, "daemon", verdict.reason);
+	}
+	cwd_joblog_close(&s->log);
+	job->run = NULL;
+	job->starting = 0;
+	daemon->counters.interrupted += strcmp(verdict.result, "interrupted") == 0;
+	if (cwd_queue_end(&daemon->queue, job, verdict.result, s->end.rc == 0 && s->end.signal == 0 ? s->end.exit_code : -1,
+		    s->end.signal, verdict.state, verdict.reason[0] ? verdict.reason : NULL, &verdict.error, &err) < 0) {
+		cwd_log(CWD_LOG_ERROR, "%s", err.message);
+	}
+	cwd_log(CWD_LOG_INFO, "job %lld: attempt %d: %s%s%s", (long long)job->id, cwd_job_last_attempt(job)->number,
+		verdict.result, verdict.reason[0] ? ": " : "", verdict.reason);
+	if (cwd_state_is_final(job->state) && job->state != CWD_FAILED) {
+		cwd_supervise_clean(daemon, job);
+	}
+	*s->back = s->next;
+	if (s->next != NULL) {
+		s->next->back = s->back;
+	}
+	uv_close((uv_handle_t *)&s->timer, on_timer_closed);
+	cwd_daemon_poke(daemon);
+}
+
+static void on_status(const struct cww_status *status, void *arg)
+{
+	struct cwd_supervision *s = arg;
+
+	switch (status->kind) {
+	case CWW_STATUS_PROGRESS:
+		cwd_progress_note(&s->job->progress, status, cwd_monotonic_now());
+		cwd_watch_progress(s->daemon, s->job);
+		break;
+	case CWW_STATUS_LOG:
+		say(s, cww_level_name(status->level), status->text);
+		break;
+	case CWW_STATUS_CHECKPOINT:
+		cwd_queue_checkpoint(&s->daemon->queue, s->job);
+		break;
+	case CWW_STATUS_END:
+		s->facts.said_end = 1;
+		s->facts.result = status->result;
+		s->facts.error = status->error;
+		break;
+	case CWW_STATUS_PLAN:
+		break; /* the bounds of the plan at submit are the ones that count */
+	}
+}
+
+static void on_output(const char *bytes, size_t length, void *arg)
+{
+	struct cwd_supervision *s = arg;
+
+	cwd_joblog_output(&s->log, bytes, length);
+}
+
+static void on_ended(const struct cwd_run_end *end, void *arg)
+{
+	struct cwd_supervision *s = arg;
+
+	s->run = NULL;
+	s->end = *end;
+	conclude(s);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct cwd_supervision *s = timer->data;
+
+	if (s->run == NULL) {
+		return;
+	}
+	if (!s->termed) {
+		s->termed = 1;
+		say(s, "daemon", "sending TERM");
+		cwd_run_signal(s->run, SIGTERM);
+		(void)uv_timer_start(timer, on_timer, (uint64_t)s->daemon->settings.term_grace * 1000, 0);
+	} else {
+		say(s, "daemon", "sending KILL");
+		cwd_run_signal(s->run, SIGKILL);
+	}
+}
+
+/* The first step of a stop; the timer does the others. */
+static void press(struct cwd_supervision *s)
+{
+	if (s->run == NULL) {
+		return; /* looked at when the worker would be started */
+	}
+	if (s->stop == CWD_STOP_CANCEL && !s->termed) {
+		say(s, "daemon", "asking the worker to stop");
+		cwd_run_cancel(s->run);
+		(void)uv_timer_start(&s->timer, on_timer, (uint64_t)s->daemon->settings.cancel_grace * 1000, 0);
+	} else if (!s->termed) {
+		on_timer(&s->timer);
+	}
+}
+
+static void end_before_start(struct cwd_supervision *s, int rc, const struct cwb_err *err)
+{
+	s->end.rc = rc;
+	if (err != NULL) {
+		s->end.err = *err;
+	}
+	conclude(s);
+}
+
+static void add_argument(char **argv, size_t *n, const char *text)
+{
+	argv[(*n)++] = (char *)(uintptr_t)text;
+}
+
+static int start_worker(struct cwd_supervision *s, struct cwb_err *err)
+{
+	const struct cwd_settings *settings = &s->daemon->settings;
+	struct cwd_run_options options = {
+		.job = s->text, .events = {.status = on_status, .output = on_output, .ended = on_ended, .arg = s}};
+	char *program = cwd_settings_program(settings, "cwp-worker");
+	char **argv = calloc(12 + 2 * settings->plugins.n, sizeof *argv);
+	size_t n = 0, i;
+	int rc;
+
+	if (program == NULL || argv == NULL) {
+		free(program);
+		free(argv);
+		return cwb_err_set(err, -ENOMEM, "no memory to start a worker");
+	}
+	add_argument(argv, &n, program);
+	add_argument(argv, &n, "attempt");
+	add_argument(argv, &n, "--job-fd");
+	add_argument(argv, &n, "0");
+	add_argument(argv, &n, "--status-fd");
+	add_argument(argv, &n, "3");
+	add_argument(argv, &n, "--scratch");
+	add_argument(argv, &n, s->scratch);
+	add_argument(argv, &n, "--directory");
+	add_argument(argv, &n, s->job->directory);
+	for (i = 0; i < settings->plugins.n; i++) {
+		add_argument(argv, &n, "--plugin-dir");
+		add_argument(argv, &n, settings->plugins.items[i]);
+	}
+	options.argv = argv;
+	rc = cwd_local_start(s->daemon->loop, &options, &s->run, err);
+	free(program);
+	free(argv);
+	return rc;
+}
+
+/* On a thread. */
+static void prepare(void *arg)
+{
+	struct cwd_supervision *s = arg;
+
+	if (cwb_file_make_folders(s->scratch, 0700, &s->err) == 0) {
+		(void)cwd_joblog_open(&s->log, s->log_path, s->daemon->settings.log_limit, &s->err);
+	}
+}
+
+static void on_prepared(void *arg)
+{
+	struct cwd_supervision *s = arg;
+	char boot[40];
+	int64_t pid;
+	int rc;
+
+	if (s->err.code != 0 || s->stop != CWD_STOP_NO) {
+		end_before_start(s, s->err.code, &s->err);
+		return;
+	}
+	rc = start_worker(s, &s->err);
+	if (rc < 0) {
+		end_before_start(s, rc, &s->err);
+		return;
+	}
+	s->begun = cwd_monotonic_now();
+	s->daemon->counters.attempts++;
+	pid = cwd_run_pid(s->run);
+	if (pid > 0) {
+		cwd_boot_id(boot);
+		cwd_queue_note_process(&s->daemon->queue, s->job, pid, cwd_process_start_ticks(pid), boot);
+		cwd_log(CWD_LOG_INFO, "job %lld: attempt %d started, process %lld", (long long)s->job->id,
+			cwd_job_last_attempt(s->job)->number, (long long)pid);
+	}
+	free(s->text);
+	s->text = NULL;
+}
+
+static void on_begun(struct cwd_batch *batch, void *arg)
+{
+	struct cwd_supervision *s = arg;
+
+	if (batch->rc < 0) {
+		end_before_start(s, batch->rc, &batch->err);
+		return;
+	}
+	s->text = batch->text;
+	batch->text = NULL;
+	if (s->stop != CWD_STOP_NO) {
+		end_before_start(s, 0, NULL);
+		return;
+	}
+	if (cwd_daemon_task(s->daemon, prepare, on_prepared, s) < 0) {
+		(void)cwb_err_set(&s->err, -ENOMEM, "no memory to start a worker");
+		end_before_start(s, -ENOMEM, &s->err);
+	}
+}
+
+void cwd_supervise_start(struct cwd_daemon *daemon, struct cwd_job *job)
+{
+	struct cwd_supervision *s = calloc(1, sizeof *s);
+	struct cwb_err err = {0};
+	int rc = 0;
+
+	if (s != NULL) {
+		s->daemon = daemon;
+		s->job = job;
+		s->log.fd = -1;
+		s->timer.data = s;
+		s->scratch = scratch_path(daemon, job);
+		s->log_path = cwd_supervise_log_path(daemon, job->id);
+		free(job->scratch);
+		job->scratch = s->scratch == NULL ? NULL : strdup(s->scratch);
+	}
+	if (s == NULL || job->scratch == NULL || s->log_path == NULL) {
+		rc = cwb_err_set(&err, -ENOMEM, "no memory to start a worker");
+	} else {
+		rc = cwd_queue_begin(&daemon->queue, job, on_begun, s, &err);
+	}
+	if (rc < 0) {
+		cwd_log(CWD_LOG_ERROR, "job %lld: %s", (long long)job->id, err.message);
+		(void)cwd_queue_move(&daemon->queue, job, CWD_FAILED, err.message, NULL); /* queued, so it may */
+		if (s != NULL) {
+			free(s->scratch);
+			free(s->log_path);
+			free(s);
+		}
+		return;
+	}
+	(void)uv_timer_init(daemon->loop, &s->timer); /* cannot fail */
+	job->starting = 1;
+	job->run = s;
+	s->next = daemon->supervisions;
+	s->back = &daemon->supervisions;
+	if (s->next != NULL) {
+		s->next->back = &s->next;
+	}
+	daemon->supervisions = s;
+}
+
+void cwd_supervise_stop(struct cwd_daemon *daemon, struct cwd_job *job, enum cwd_stop stop)
+{
+	struct cwd_supervision *s = job->run;
+
+	if (s == NULL || s->stop == CWD_STOP_CANCEL || s->stop == stop) {
+		return;
+	}
+	s->stop = stop;
+	if (stop == CWD_STOP_CANCEL) {
+		job->cancelling = 1;
+		cwd_queue_save(&daemon->queue, job); /* a successor of this daemon must not run it again */
+	}
+	press(s);
+}
+
+void cwd_supervise_stop_all(struct cwd_daemon *daemon)
+{
+	struct cwd_supervision *s;
+
+	for (s = daemon->supervisions; s != NULL; s = s->next) {
+		if (s->stop == CWD_STOP_NO) {
+			s->stop = CWD_STOP_REQUEUE;
+		}
+		if (s->run != NULL && !s->termed) {
+			on_timer(&s->timer);
+		}
+	}
+}
+
+void cwd_supervise_tick(struct cwd_daemon *daemon)
+{
+	double now = cwd_monotonic_now();
+	struct cwd_supervision *s;
+
+	for (s = daemon->supervisions; s != NULL; s = s->next) {
+		double limit = (double)s->job->resources.time;
+
+		if (s->run != NULL && limit > 0 && s->stop == CWD_STOP_NO &&
+			cwd_job_seconds(s->job) + now - s->begun > limit) {
+			cwd_supervise_stop(daemon, s->job, CWD_STOP_TIME);
+		}
+	}
+}
+
+struct cleaning {
+	struct cwd_daemon *daemon;
+	int64_t id;
+	char *path;
+	struct cwb_err err;
+};
+
+static void clean(void *arg)
+{
+	struct cleaning *c = arg;
+
+	(void)cwb_file_remove_tree(AT_FDCWD, c->path, &c->err); /* err says it */
+}
+
+static void on_cleaned(void *arg)
+{
+	struct cleaning *c = arg;
+	struct cwd_job *job = cwd_queue_find(&c->daemon->queue, c->id);
+
+	if (c->err.code != 0) {
+		cwd_log(CWD_LOG_WARNING, "job %lld: scratch is not removed: %s", (long long)c->id, c->err.message);
+	} else if (job != NULL && !job->starting && job->scratch != NULL && strcmp(job->scratch, c->path) == 0) {
+		free(job->scratch);
+		job->scratch = NULL;
+		cwd_queue_save(&c->daemon->queue, job);
+	}
+	free(c->path);
+	free(c);
+}
+
+void cwd_supervise_clean(struct cwd_daemon *daemon, struct cwd_job *job)
+{
+	struct cleaning *c = job->scratch == NULL ? NULL : calloc(1, sizeof *c);
+
+	if (c == NULL) {
+		return; /* nothing there; or no memory, and the next start cleans */
+	}
+	c->daemon = daemon;
+	c->id = job->id;
+	c->path = strdup(job->scratch);
+	if (c->path == NULL || cwd_daemon_task(daemon, clean, on_cleaned, c) < 0) {
+		free(c->path);
+		free(c);
+	}
+}
