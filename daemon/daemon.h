@@ -22,7 +22,10 @@ struct cwd_counters {
 
 struct cwd_daemon {
 	uv_loop_t *loop;
-	struct cwd_settings settings;
+	const struct cwd_settings *settings;
+	struct cwd_settings **all_settings; /* every one that was read: threads may still look at an older one */
+	size_t n_settings;
+	const char *config; /* --config */
 	struct cwd_store *store;
 	struct cwd_writer *writer;
 	struct cwd_queue queue;
@@ -44,8 +47,15 @@ struct cwd_daemon {
 	struct cwd_counters counters;
 };
 
-/* Runs the daemon until it is told to stop; returns its exit code. settings is taken. */
-int cwd_daemon_run(struct cwd_settings *settings);
+/* Runs the daemon until it is told to stop; returns its exit code. settings is taken; config is --config's argument or
+ * NULL. */
+int cwd_daemon_run(struct cwd_settings *settings, const char *config);
+
+/* Reads the configuration again. Folders that cannot change without a restart are CWP_EVALUE. *ret is filled in any
+ * case. */
+int cwd_daemon_reread(struct cwd_daemon *daemon, struct cwd_settings *ret, struct cwb_err *err);
+/* Takes the settings over. -ENOMEM: still the caller's. */
+int cwd_daemon_apply(struct cwd_daemon *daemon, struct cwd_settings *settings);
 
 /* Looks soon whether a job can start. */
 void cwd_daemon_poke(struct cwd_daemon *daemon);

@@ -89,6 +89,7 @@ struct cwd_job {
 	struct cwd_attempt *attempts;
 	struct cwd_progress progress;
 	int starting;          /* its attempt is being prepared, or runs */
+	int cleaning;          /* its scratch folder is being removed: it cannot start */
 	void *run;             /* the running attempt: daemon/supervise.h */
 };
 

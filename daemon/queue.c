@@ -285,6 +285,11 @@ int cwd_queue_check_move(const struct cwd_job *job, enum cwd_state to, struct cw
 		cwd_state_name(job->state), cwd_state_name(to));
 }
 
+void cwd_queue_announce(struct cwd_queue *queue, struct cwd_job *job)
+{
+	cwd_queue_put_with_event(queue, job, CWD_EVENT_SUBMITTED, cwd_batch_new());
+}
+
 int cwd_queue_move(struct cwd_queue *queue, struct cwd_job *job, enum cwd_state to, const char *reason, struct cwb_err *err)
 {
 	struct cwd_batch *batch;

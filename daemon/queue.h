@@ -58,6 +58,8 @@ size_t cwd_queue_event_after(const struct cwd_queue *queue, int64_t cursor);
 struct cwd_batch *cwd_queue_add(struct cwd_queue *queue, struct cwd_job *job, const char *text);
 /* The job is on disk: from now on it is in the queue. On -ENOMEM the job is still the caller's. */
 int cwd_queue_added(struct cwd_queue *queue, struct cwd_job *job);
+/* The event of that. */
+void cwd_queue_announce(struct cwd_queue *queue, struct cwd_job *job);
 
 /* The one transition function. CWP_ESTATE when the table forbids it. reason may be NULL. */
 int cwd_queue_move(struct cwd_queue *queue, struct cwd_job *job, enum cwd_state to, const char *reason, struct cwb_err *err);

@@ -99,22 +99,36 @@ static int is_before(const struct cwd_job *a, const struct cwd_job *b)
 	return a->rank != b->rank ? a->rank < b->rank : a->id < b->id;
 }
 
-static int is_ready(const struct cwd_queue *queue, const struct cwd_job *job)
+/* A user with enough running jobs lets others pass. */
+static int is_over_quota(const struct cwd_queue *queue, const struct cwd_capacity *capacity, const struct cwd_job *job)
+{
+	size_t i, n = 0;
+
+	if (capacity->running_per_user == 0) {
+		return 0;
+	}
+	for (i = 0; i < queue->n_jobs; i++) {
+		n += queue->jobs[i]->state == CWD_RUNNING && queue->jobs[i]->uid == job->uid;
+	}
+	return n >= capacity->running_per_user;
+}
+
+static int is_ready(const struct cwd_queue *queue, const struct cwd_capacity *capacity, const struct cwd_job *job)
 {
 	int64_t id;
 	int state;
 
-	return job->state == CWD_QUEUED && !job->starting &&
-	       cwd_schedule_dependency(queue, job, &id, &state) == CWD_WAIT_NO;
+	return job->state == CWD_QUEUED && !job->starting && !job->cleaning &&
+	       cwd_schedule_dependency(queue, job, &id, &state) == CWD_WAIT_NO && !is_over_quota(queue, capacity, job);
 }
 
-static struct cwd_job *first_ready(const struct cwd_queue *queue)
+static struct cwd_job *first_ready(const struct cwd_queue *queue, const struct cwd_capacity *capacity)
 {
 	struct cwd_job *first = NULL;
 	size_t i;
 
 	for (i = 0; i < queue->n_jobs; i++) {
-		if (is_ready(queue, queue->jobs[i]) && (first == NULL || is_before(queue->jobs[i], first))) {
+		if (is_ready(queue, capacity, queue->jobs[i]) && (first == NULL || is_before(queue->jobs[i], first))) {
 			first = queue->jobs[i];
 		}
 	}
@@ -129,7 +143,7 @@ struct cwd_job *cwd_schedule_next(const struct cwd_queue *queue, const struct cw
 	if (capacity->draining || queue->counts[CWD_QUEUED] == 0) {
 		return NULL;
 	}
-	job = first_ready(queue);
+	job = first_ready(queue, capacity);
 	if (job == NULL) {
 		return NULL;
 	}
@@ -165,7 +179,7 @@ static int explain_turn(const struct cwd_queue *queue, const struct cwd_capacity
 	struct cwd_resources need = cwd_schedule_need(job, capacity);
 
 	for (i = 0; i < queue->n_jobs; i++) {
-		before += queue->jobs[i] != job && is_ready(queue, queue->jobs[i]) && is_before(queue->jobs[i], job);
+		before += queue->jobs[i] != job && is_ready(queue, capacity, queue->jobs[i]) && is_before(queue->jobs[i], job);
 	}
 	if (before > 0) {
 		snprintf(buffer, size, "%zu %s before it in the queue", before, before == 1 ? "job is" : "jobs are");
@@ -177,11 +191,11 @@ static int explain_turn(const struct cwd_queue *queue, const struct cwd_capacity
 	if (capacity->running != 0 && use.running >= capacity->running) {
 		snprintf(buffer, size, "%zu jobs run already, more are not allowed", use.running);
 	} else if (use.threads + need.threads > capacity->threads) {
-		snprintf(buffer, size, "needs %u threads, %u of %u are free", need.threads, capacity->threads - use.threads,
+		snprintf(buffer, size, "needs %u threads, %u of %u are in use", need.threads, use.threads,
 			capacity->threads);
 	} else {
-		snprintf(buffer, size, "needs %llu MiB of memory, %llu of %llu MiB are not reserved",
-			(unsigned long long)(need.memory >> 20), (unsigned long long)((capacity->memory - use.memory) >> 20),
+		snprintf(buffer, size, "needs %llu MiB of memory, %llu of %llu MiB are reserved",
+			(unsigned long long)(need.memory >> 20), (unsigned long long)(use.memory >> 20),
 			(unsigned long long)(capacity->memory >> 20));
 	}
 	return 1;
@@ -198,7 +212,7 @@ int cwd_schedule_explain(const struct cwd_queue *queue, const struct cwd_capacit
 	}
 	if (job->state != CWD_QUEUED || job->starting) {
 		if (n == i && job->reason == NULL) {
-			snprintf(buffer, size, "the job is %s", job->starting ? "starting" : cwd_state_name(job->state));
+			snprintf(buffer, size, "the job is %s", cwd_state_name(job->state));
 			return 1;
 		}
 		return 0;
@@ -208,6 +222,10 @@ int cwd_schedule_explain(const struct cwd_queue *queue, const struct cwd_capacit
 		return 1;
 	}
 	if (explain_dependency(queue, job, buffer, size)) {
+		return n++ == i;
+	}
+	if (is_over_quota(queue, capacity, job)) {
+		snprintf(buffer, size, "%zu jobs of yours run already (quotas.running)", capacity->running_per_user);
 		return n++ == i;
 	}
 	if (explain_turn(queue, capacity, job, buffer, size) && n++ == i) {

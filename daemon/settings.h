@@ -25,8 +25,10 @@ struct cwd_settings {
 	uint32_t threads;  /* capacity */
 	uint64_t memory;
 	uint32_t running;  /* attempts at a time; 0: not limited */
-	uint32_t queued_per_user, queued;
-	uint32_t connections, connections_per_user;
+	uint32_t running_per_user, queued_per_user; /* 0: not limited */
+	uint64_t keep_seconds;    /* that a finished job is listed; 0: for ever */
+	uint32_t keep_jobs;       /* finished jobs that are listed; 0: any number */
+	uint32_t connections;     /* open at a time; half of them for one user */
 	uint32_t message_timeout; /* seconds for the rest of a message whose first byte came */
 	uint32_t plan_timeout;    /* seconds */
 	uint32_t cancel_grace, term_grace; /* seconds from cancel to TERM, from TERM to KILL */
@@ -39,6 +41,8 @@ struct cwd_settings {
  * defaults. *ret is filled, also on failure, and freed with cwd_settings_free. Errors: those of the configuration file with
  * place and field; CWP_EMISSING for an environment that lacks what user mode needs. */
 int cwd_settings_read(const char *config, struct cwd_settings *ret, struct cwb_err *err);
+/* The same again for a daemon that runs: its mode stays. */
+int cwd_settings_reread(const char *config, int user_mode, struct cwd_settings *ret, struct cwb_err *err);
 void cwd_settings_free(struct cwd_settings *settings);
 
 /* Path of one of our helper programs; freed with free(). */

@@ -30,6 +30,7 @@ struct cwd_supervision {
 	struct cwb_err err;
 	struct cwd_facts facts;
 	struct cwd_run_end end;
+	uint64_t log_limit;
 	double begun; /* monotonic */
 	struct cwd_supervision *next, **back;
 };
@@ -38,7 +39,7 @@ char *cwd_supervise_log_path(const struct cwd_daemon *daemon, int64_t id)
 {
 	char *path;
 
-	return asprintf(&path, "%s/logs/%lld.log", daemon->settings.state, (long long)id) < 0 ? NULL : path;
+	return asprintf(&path, "%s/logs/%lld.log", daemon->settings->state, (long long)id) < 0 ? NULL : path;
 }
 
 /* Beside the output, where there is room for what becomes as large as the output, or below the configured folder. */
@@ -48,8 +49,8 @@ static char *scratch_path(const struct cwd_daemon *daemon, const struct cwd_job 
 	int rc = -1;
 
 	if (folder != NULL && name != NULL) {
-		rc = daemon->settings.scratch != NULL
-			     ? asprintf(&path, "%s/job-%lld", daemon->settings.scratch, (long long)job->id)
+		rc = daemon->settings->scratch != NULL
+			     ? asprintf(&path, "%s/job-%lld", daemon->settings->scratch, (long long)job->id)
 			     : asprintf(&path, "%s/.%s.scratch-%lld", dirname(folder), basename(name), (long long)job->id);
 	}
 	free(folder);
@@ -84,7 +85,7 @@ static void conclude(struct cwd_supervision *s)
 	s->facts.end = &s->end;
 	s->facts.stop = s->stop;
 	s->facts.interruptions = job->interruptions;
-	s->facts.interruptions_max = (int)daemon->settings.interruptions;
+	s->facts.interruptions_max = (int)daemon->settings->interruptions;
 	cwd_verdict_reach(&s->facts, &verdict);
 	say(s, "daemon", verdict.result);
 	if (verdict.reason[0]) {
@@ -163,7 +164,7 @@ static void on_timer(uv_timer_t *timer)
 		s->termed = 1;
 		say(s, "daemon", "sending TERM");
 		cwd_run_signal(s->run, SIGTERM);
-		(void)uv_timer_start(timer, on_timer, (uint64_t)s->daemon->settings.term_grace * 1000, 0);
+		(void)uv_timer_start(timer, on_timer, (uint64_t)s->daemon->settings->term_grace * 1000, 0);
 	} else {
 		say(s, "daemon", "sending KILL");
 		cwd_run_signal(s->run, SIGKILL);
@@ -179,7 +180,7 @@ static void press(struct cwd_supervision *s)
 	if (s->stop == CWD_STOP_CANCEL && !s->termed) {
 		say(s, "daemon", "asking the worker to stop");
 		cwd_run_cancel(s->run);
-		(void)uv_timer_start(&s->timer, on_timer, (uint64_t)s->daemon->settings.cancel_grace * 1000, 0);
+		(void)uv_timer_start(&s->timer, on_timer, (uint64_t)s->daemon->settings->cancel_grace * 1000, 0);
 	} else if (!s->termed) {
 		on_timer(&s->timer);
 	}
@@ -201,7 +202,7 @@ static void add_argument(char **argv, size_t *n, const char *text)
 
 static int start_worker(struct cwd_supervision *s, struct cwb_err *err)
 {
-	const struct cwd_settings *settings = &s->daemon->settings;
+	const struct cwd_settings *settings = s->daemon->settings;
 	struct cwd_run_options options = {
 		.job = s->text, .events = {.status = on_status, .output = on_output, .ended = on_ended, .arg = s}};
 	char *program = cwd_settings_program(settings, "cwp-worker");
@@ -241,7 +242,7 @@ static void prepare(void *arg)
 	struct cwd_supervision *s = arg;
 
 	if (cwb_file_make_folders(s->scratch, 0700, &s->err) == 0) {
-		(void)cwd_joblog_open(&s->log, s->log_path, s->daemon->settings.log_limit, &s->err);
+		(void)cwd_joblog_open(&s->log, s->log_path, s->log_limit, &s->err);
 	}
 }
 
@@ -304,6 +305,7 @@ void cwd_supervise_start(struct cwd_daemon *daemon, struct cwd_job *job)
 		s->daemon = daemon;
 		s->job = job;
 		s->log.fd = -1;
+		s->log_limit = daemon->settings->log_limit;
 		s->timer.data = s;
 		s->scratch = scratch_path(daemon, job);
 		s->log_path = cwd_supervise_log_path(daemon, job->id);
@@ -401,10 +403,14 @@ static void on_cleaned(void *arg)
 
 	if (c->err.code != 0) {
 		cwd_log(CWD_LOG_WARNING, "job %lld: scratch is not removed: %s", (long long)c->id, c->err.message);
-	} else if (job != NULL && !job->starting && job->scratch != NULL && strcmp(job->scratch, c->path) == 0) {
+	} else if (job != NULL && job->scratch != NULL && strcmp(job->scratch, c->path) == 0) {
 		free(job->scratch);
 		job->scratch = NULL;
 		cwd_queue_save(&c->daemon->queue, job);
+	}
+	if (job != NULL) {
+		job->cleaning = 0;
+		cwd_daemon_poke(c->daemon);
 	}
 	free(c->path);
 	free(c);
@@ -423,5 +429,7 @@ void cwd_supervise_clean(struct cwd_daemon *daemon, struct cwd_job *job)
 	if (c->path == NULL || cwd_daemon_task(daemon, clean, on_cleaned, c) < 0) {
 		free(c->path);
 		free(c);
+	} else {
+		job->cleaning = 1;
 	}
 }

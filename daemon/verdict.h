@@ -20,7 +20,7 @@ struct cwd_facts {
 struct cwd_verdict {
 	const char *result; /* of the attempt */
 	enum cwd_state state; /* of the job */
-	char reason[512];   /* "" for none */
+	char reason[768];   /* "" for none */
 	struct cwb_err error; /* code 0: none */
 };
 
