@@ -1,8 +1,9 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Speed of the CPU backend's products: one line "name<TAB>seconds<TAB>GFLOP" for each case of the standard input, whose
- * lines are "matmul THREADS TRANS_A TRANS_B M N K" or "stats THREADS ROWS COLS SAMPLES TOKENS WANTED" (WANTED: bit 0
- * sums, 1 absolute values, 2 squares). The seconds are the least of several runs. bench/cpu-products drives it. */
+/* Speed of the CPU backend's products: one line "name<TAB>seconds<TAB>GFLOP" for each case of the
+ * standard input, whose lines are "matmul THREADS TRANS_A TRANS_B M N K" or "stats THREADS ROWS
+ * COLS SAMPLES TOKENS WANTED" (WANTED: bit 0 sums, 1 absolute values, 2 squares). The seconds are
+ * the least of several runs. bench/cpu-products drives it. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -32,7 +33,8 @@ struct pool {
 
 static void work(struct pool *p)
 {
-	for (size_t i = atomic_fetch_add(&p->next, 1); i < p->n; i = atomic_fetch_add(&p->next, 1)) {
+	for (size_t i = atomic_fetch_add(&p->next, 1); i < p->n;
+		i = atomic_fetch_add(&p->next, 1)) {
 		p->body(p->arg, i);
 	}
 }
@@ -109,7 +111,8 @@ static float *filled(size_t n)
 }
 
 /* Runs a case RUNS times, for at least 0.2 s, and prints the least time. */
-static int measure(const char *name, double gflop, int (*run)(void *b, void *arg), void *b, void *arg)
+static int measure(
+	const char *name, double gflop, int (*run)(void *b, void *arg), void *b, void *arg)
 {
 	double least = 1e30, begin = now();
 	for (int i = 0; i < RUNS || now() - begin < 0.5; i++) {
@@ -134,8 +137,8 @@ struct product {
 static int run_product(void *b, void *arg)
 {
 	struct product *p = arg;
-	return cpu_backend.matmul(b, p->ta, p->tb, p->m, p->n, p->k, p->a, p->ta ? p->m : p->k, p->b,
-		p->tb ? p->k : p->n, 0, p->c, p->n);
+	return cpu_backend.matmul(b, p->ta, p->tb, p->m, p->n, p->k, p->a, p->ta ? p->m : p->k,
+		p->b, p->tb ? p->k : p->n, 0, p->c, p->n);
 }
 
 static int run_stats(void *b, void *arg)
@@ -147,7 +150,8 @@ static int case_product(void *b, const char *line, const char *numbers)
 {
 	struct product p = {0};
 	unsigned threads = 0;
-	if (sscanf(numbers, "%u %d %d %zu %zu %zu", &threads, &p.ta, &p.tb, &p.m, &p.n, &p.k) != 6) {
+	if (sscanf(numbers, "%u %d %d %zu %zu %zu", &threads, &p.ta, &p.tb, &p.m, &p.n, &p.k) !=
+		6) {
 		return 1;
 	}
 	p.a = filled(p.m * p.k);
@@ -165,7 +169,8 @@ static int case_stats(void *b, const char *line, const char *numbers)
 	struct cwp_grad_stats s = {.size = sizeof(s)};
 	unsigned threads = 0, wanted = 0;
 	size_t samples = 0, tokens = 0;
-	if (sscanf(numbers, "%u %lu %lu %zu %zu %u", &threads, &s.rows, &s.cols, &samples, &tokens, &wanted) != 6) {
+	if (sscanf(numbers, "%u %lu %lu %zu %zu %u", &threads, &s.rows, &s.cols, &samples, &tokens,
+		    &wanted) != 6) {
 		return 1;
 	}
 	uint64_t *start = calloc(samples + 1, sizeof(*start));
@@ -176,7 +181,8 @@ static int case_stats(void *b, const char *line, const char *numbers)
 		start[i] = i * tokens;
 	}
 	size_t n = s.rows * s.cols;
-	float *x = filled(samples * tokens * s.cols), *dy = filled(samples * tokens * s.rows), *out = filled(3 * n);
+	float *x = filled(samples * tokens * s.cols), *dy = filled(samples * tokens * s.rows),
+	      *out = filled(3 * n);
 	s.samples = (struct cwp_sequences){samples, start};
 	s.d_x = x;
 	s.d_dy = dy;
@@ -228,13 +234,17 @@ static int run_case(char *line)
 		fprintf(stderr, "cpu-products: cannot read \"%s\"\n", line);
 		return 1;
 	}
-	struct cwp_host host = {.size = sizeof(host), .threads = threads, .ctx = &pool, .parallel_for = parallel_for,
+	struct cwp_host host = {.size = sizeof(host),
+		.threads = threads,
+		.ctx = &pool,
+		.parallel_for = parallel_for,
 		.fail = say};
 	void *b = NULL;
 	pool_start(&pool, threads);
 	int rc = cpu_backend.open(&host, NULL, NULL, &b);
 	if (!rc) {
-		rc = (strcmp(kind, "matmul") == 0 ? case_product : case_stats)(b, line, line + used);
+		rc = (strcmp(kind, "matmul") == 0 ? case_product : case_stats)(
+			b, line, line + used);
 	}
 	cpu_backend.close(b);
 	pool_stop(&pool);

@@ -117,13 +117,15 @@ float *test_normal(uint64_t *state, size_t n, float scale)
 	return x;
 }
 
-static void compare(const char *what, const float *got, const double *want, size_t n, double tolerance, double unit)
+static void compare(const char *what, const float *got, const double *want, size_t n,
+	double tolerance, double unit)
 {
 	for (size_t i = 0; i < n; i++) {
 		double limit = tolerance * (unit > 0.0 ? unit : 1.0 + fabs(want[i]));
 		if (!(fabs((double)got[i] - want[i]) <= limit)) {
 			fail_msg("%s (%s): element %zu of %zu is %.9g, want %.9g within %.3g", what,
-				getenv("CWP_CPU") ? getenv("CWP_CPU") : "auto", i, n, (double)got[i], want[i], limit);
+				getenv("CWP_CPU") ? getenv("CWP_CPU") : "auto", i, n,
+				(double)got[i], want[i], limit);
 		}
 	}
 }
@@ -133,7 +135,8 @@ void test_close(const char *what, const float *got, const double *want, size_t n
 	compare(what, got, want, n, tolerance, 0.0);
 }
 
-void test_close_scaled(const char *what, const float *got, const double *want, size_t n, double tolerance)
+void test_close_scaled(
+	const char *what, const float *got, const double *want, size_t n, double tolerance)
 {
 	double largest = 1e-30;
 	for (size_t i = 0; i < n; i++) {

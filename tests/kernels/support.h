@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of the CPU backend share: a host with real threads, random numbers, comparisons, one run a tier. */
+/* What the tests of the CPU backend share: a host with real threads, random numbers, comparisons,
+ * one run a tier. */
 #ifndef TESTS_KERNELS_SUPPORT_H
 #define TESTS_KERNELS_SUPPORT_H
 
@@ -29,14 +30,16 @@ float *test_normal(uint64_t *state, size_t n, float scale);
 /* n zeros, or n times the value. */
 float *test_filled(size_t n, float value);
 
-/* Fails the test unless |got - want| <= tolerance * (1 + |want|) for all, naming what and the first place. */
+/* Fails the test unless |got - want| <= tolerance * (1 + |want|) for all, naming what and the first
+ * place. */
 void test_close(const char *what, const float *got, const double *want, size_t n, double tolerance);
 /* The same with every difference measured against the largest |want|. */
-void test_close_scaled(const char *what, const float *got, const double *want, size_t n, double tolerance);
+void test_close_scaled(
+	const char *what, const float *got, const double *want, size_t n, double tolerance);
 
-/* Runs the tests once for each tier that this machine has, each in a process of its own (oneDNN keeps its instruction set
- * for the life of a process), with CWP_CPU set; only for CWP_CPU's tier when it is set already. Returns the number
- * of processes that failed. */
+/* Runs the tests once for each tier that this machine has, each in a process of its own (oneDNN
+ * keeps its instruction set for the life of a process), with CWP_CPU set; only for CWP_CPU's tier
+ * when it is set already. Returns the number of processes that failed. */
 int test_each_tier(int (*group)(void));
 
 #endif

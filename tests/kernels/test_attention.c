@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Attention against a reference in f64 that follows the definition, its backward pass against finite differences of
- * that reference, one-token attention against the last row, cross entropy against the whole softmax. */
+/* Attention against a reference in f64 that follows the definition, its backward pass against
+ * finite differences of that reference, one-token attention against the last row, cross entropy
+ * against the whole softmax. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -93,8 +94,8 @@ static double loss(const struct reference *r, const float *dout, size_t n)
 }
 
 /* Gradients of `at` at every `step`-th element, compared with what the backend gave. */
-static void differences(const struct reference *r, const char *what, const float *dout, size_t n_out, double *at,
-	const float *got, size_t n, size_t step)
+static void differences(const struct reference *r, const char *what, const float *dout,
+	size_t n_out, double *at, const float *got, size_t n, size_t step)
 {
 	for (size_t i = 0; i < n; i += step) {
 		double keep = at[i], e = 1e-5;
@@ -110,9 +111,11 @@ static void differences(const struct reference *r, const char *what, const float
 static void one_attention(void *b, const struct cwp_attention *a, size_t step)
 {
 	uint64_t seed = a->heads * 100 + a->head_dim + a->window;
-	size_t tokens = a->sequences.start[a->sequences.count], nq = tokens * a->heads * a->head_dim;
+	size_t tokens = a->sequences.start[a->sequences.count],
+	       nq = tokens * a->heads * a->head_dim;
 	size_t nk = tokens * a->kv_heads * a->head_dim;
-	float *q = test_normal(&seed, nq, 1.0F), *k = test_normal(&seed, nk, 1.0F), *v = test_normal(&seed, nk, 1.0F);
+	float *q = test_normal(&seed, nq, 1.0F), *k = test_normal(&seed, nk, 1.0F),
+	      *v = test_normal(&seed, nk, 1.0F);
 	float *dout = test_normal(&seed, nq, 1.0F), *out = test_filled(nq, 9.0F);
 	float *lse = test_filled(tokens * a->heads, 9.0F), *dq = test_filled(nq, 9.0F);
 	float *dk = test_filled(nk, 9.0F), *dv = test_filled(nk, 9.0F);
@@ -142,7 +145,11 @@ static void test_attention(void **state)
 	static const uint64_t some[] = {0, 7, 7, 8, 19}, lengthy[] = {0, 3, 150};
 	struct test_host h;
 	void *b = test_open(&h, 2);
-	struct cwp_attention a = {.size = sizeof(a), .heads = 6, .kv_heads = 2, .head_dim = 10, .scale = 0.4F,
+	struct cwp_attention a = {.size = sizeof(a),
+		.heads = 6,
+		.kv_heads = 2,
+		.head_dim = 10,
+		.scale = 0.4F,
 		.sequences = {4, some}};
 	one_attention(b, &a, 1);
 	a.window = 3;
@@ -151,7 +158,11 @@ static void test_attention(void **state)
 	one_attention(b, &a, 3);
 	a.window = 0;
 	one_attention(b, &a, 3);
-	a = (struct cwp_attention){.size = sizeof(a), .heads = 2, .kv_heads = 1, .head_dim = 16, .scale = 0.25F,
+	a = (struct cwp_attention){.size = sizeof(a),
+		.heads = 2,
+		.kv_heads = 1,
+		.head_dim = 16,
+		.scale = 0.25F,
 		.sequences = {2, lengthy}};
 	one_attention(b, &a, 149);
 	a.window = 70;
@@ -171,13 +182,19 @@ static void test_decode(void **state)
 	for (uint32_t window = 0; window <= 200; window += 50) {
 		uint64_t seed = window;
 		const uint64_t start[] = {0, LENGTH};
-		struct cwp_attention a = {.size = sizeof(a), .heads = 4, .kv_heads = 2, .head_dim = 20, .window = window,
-			.scale = 0.3F, .softcap = window == 50 ? 2.0F : 0.0F, .sequences = {1, start}};
+		struct cwp_attention a = {.size = sizeof(a),
+			.heads = 4,
+			.kv_heads = 2,
+			.head_dim = 20,
+			.window = window,
+			.scale = 0.3F,
+			.softcap = window == 50 ? 2.0F : 0.0F,
+			.sequences = {1, start}};
 		size_t nq = (size_t)LENGTH * 80, nk = (size_t)LENGTH * 40;
 		float *q = test_normal(&seed, nq, 1.0F), *k = test_normal(&seed, nk, 1.0F);
 		float *v = test_normal(&seed, nk, 1.0F), out[80];
-		struct reference r = {&a, widened(q, nq), widened(k, nk), widened(v, nk), doubles(nq),
-			doubles((size_t)LENGTH * 4), LENGTH};
+		struct reference r = {&a, widened(q, nq), widened(k, nk), widened(v, nk),
+			doubles(nq), doubles((size_t)LENGTH * 4), LENGTH};
 		reference_run(&r);
 		assert_int_equal(be->attention_decode(b, &a, q + nq - 80, k, v, LENGTH, out), 0);
 		test_close("attention_decode", out, r.out + nq - 80, 80, 2e-6);
@@ -199,13 +216,15 @@ struct xent {
 	uint32_t best_token[8];
 };
 
-static void run_slices(void *b, struct xent *x, const float *logits, uint64_t ld, const uint32_t *target,
-	const uint32_t *bounds, size_t count)
+static void run_slices(void *b, struct xent *x, const float *logits, uint64_t ld,
+	const uint32_t *target, const uint32_t *bounds, size_t count)
 {
-	assert_int_equal(be->xent_begin(b, 8, x->max, x->sum, x->target_logit, x->best, x->best_token), 0);
+	assert_int_equal(
+		be->xent_begin(b, 8, x->max, x->sum, x->target_logit, x->best, x->best_token), 0);
 	for (size_t i = 0; i < count; i++) {
-		assert_int_equal(be->xent_slice(b, logits + bounds[i], 8, ld, bounds[i + 1] - bounds[i], bounds[i], target,
-					 x->max, x->sum, x->target_logit, x->best, x->best_token),
+		assert_int_equal(be->xent_slice(b, logits + bounds[i], 8, ld,
+					 bounds[i + 1] - bounds[i], bounds[i], target, x->max,
+					 x->sum, x->target_logit, x->best, x->best_token),
 			0);
 	}
 }
@@ -214,13 +233,16 @@ static void test_xent(void **state)
 {
 	(void)state;
 	enum { VOCABULARY = 1003, LD = 1010 };
-	static const uint32_t bounds[] = {0, 301, 302, 1003}, target[8] = {0, 300, 301, 302, 1002, 5, 6, 7};
+	static const uint32_t bounds[] = {0, 301, 302, 1003},
+			      target[8] = {0, 300, 301, 302, 1002, 5, 6, 7};
 	static const float weight[8] = {1.0F, -0.5F, 0.0F, 2.0F, 1.0F, 1.0F, 1.0F, 1.0F};
 	struct test_host h;
 	void *b = test_open(&h, 2);
 	uint64_t seed = 11;
-	float *logits = test_normal(&seed, (size_t)8 * LD, 5.0F), *gradient = test_filled((size_t)8 * LD, 0.0F);
-	logits[(size_t)5 * LD + 400] = logits[(size_t)5 * LD + 900] = 60.0F; /* equal ones: the first counts */
+	float *logits = test_normal(&seed, (size_t)8 * LD, 5.0F),
+	      *gradient = test_filled((size_t)8 * LD, 0.0F);
+	logits[(size_t)5 * LD + 400] = logits[(size_t)5 * LD + 900] =
+		60.0F; /* equal ones: the first counts */
 	logits[(size_t)6 * LD + 17] = -INFINITY;
 	for (size_t i = 0; i < VOCABULARY; i++) {
 		logits[(size_t)7 * LD + i] *= 1e6F;
@@ -246,13 +268,14 @@ static void test_xent(void **state)
 	}
 	memcpy(gradient, logits, (size_t)8 * LD * sizeof(float));
 	for (size_t i = 0; i < 3; i++) {
-		assert_int_equal(be->xent_backward(b, gradient + bounds[i], 8, LD, bounds[i + 1] - bounds[i], bounds[i],
-					 target, weight, lse),
+		assert_int_equal(be->xent_backward(b, gradient + bounds[i], 8, LD,
+					 bounds[i + 1] - bounds[i], bounds[i], target, weight, lse),
 			0);
 	}
 	for (size_t t = 0; t < 8; t++) {
 		for (size_t i = 0; i < VOCABULARY; i++) {
-			double p = exp((double)logits[t * LD + i] - lse[t]) - (i == target[t] ? 1.0 : 0.0);
+			double p = exp((double)logits[t * LD + i] - lse[t]) -
+				   (i == target[t] ? 1.0 : 0.0);
 			double want = (double)weight[t] * p;
 			test_close("xent_backward", &gradient[t * LD + i], &want, 1, 1e-6);
 		}

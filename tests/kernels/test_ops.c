@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The backend's operations against plain references in f64: products, gradient statistics, norms, rotary embedding,
- * gated activations, rows and columns. */
+/* The backend's operations against plain references in f64: products, gradient statistics, norms,
+ * rotary embedding, gated activations, rows and columns. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,14 +26,16 @@ static void one_product(void *b, int ta, int tb, size_t m, size_t n, size_t k, i
 {
 	uint64_t seed = m * 131 + n * 17 + k + (uint64_t)ta * 3 + (uint64_t)tb * 5;
 	size_t lda = (ta ? m : k) + 3, ldb = (tb ? k : n) + 1, ldc = n + 5;
-	float *a = test_normal(&seed, (ta ? k : m) * lda, 1.0F), *x = test_normal(&seed, (tb ? n : k) * ldb, 1.0F);
+	float *a = test_normal(&seed, (ta ? k : m) * lda, 1.0F),
+	      *x = test_normal(&seed, (tb ? n : k) * ldb, 1.0F);
 	float *c = test_normal(&seed, m * ldc, 1.0F);
 	double *want = doubles(m * ldc);
 	for (size_t i = 0; i < m; i++) {
 		for (size_t j = 0; j < ldc; j++) {
 			double v = j >= n || accumulate ? (double)c[i * ldc + j] : 0.0;
 			for (size_t p = 0; j < n && p < k; p++) {
-				v += (double)a[ta ? p * lda + i : i * lda + p] * (double)x[tb ? j * ldb + p : p * ldb + j];
+				v += (double)a[ta ? p * lda + i : i * lda + p] *
+				     (double)x[tb ? j * ldb + p : p * ldb + j];
 			}
 			want[i * ldc + j] = v;
 		}
@@ -49,13 +51,15 @@ static void one_product(void *b, int ta, int tb, size_t m, size_t n, size_t k, i
 static void test_matmul(void **state)
 {
 	(void)state;
-	static const size_t shapes[][3] = {{1, 1, 1}, {1, 577, 64}, {1, 3, 0}, {2, 300, 65}, {5, 7, 3}, {17, 33, 129},
-		{64, 64, 64}, {257, 130, 31}, {130, 600, 70}, {3, 1, 500}};
+	static const size_t shapes[][3] = {{1, 1, 1}, {1, 577, 64}, {1, 3, 0}, {2, 300, 65},
+		{5, 7, 3}, {17, 33, 129}, {64, 64, 64}, {257, 130, 31}, {130, 600, 70},
+		{3, 1, 500}};
 	struct test_host h;
 	void *b = test_open(&h, 2);
 	for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++) {
 		for (int f = 0; f < 8; f++) {
-			one_product(b, f & 1, f >> 1 & 1, shapes[s][0], shapes[s][1], shapes[s][2], f >> 2);
+			one_product(b, f & 1, f >> 1 & 1, shapes[s][0], shapes[s][1], shapes[s][2],
+				f >> 2);
 		}
 	}
 	be->close(b);
@@ -69,8 +73,10 @@ static void stats_reference(const struct cwp_grad_stats *s, double *want)
 		for (size_t r = 0; r < s->rows; r++) {
 			for (size_t c = 0; c < s->cols; c++) {
 				double g = 0.0;
-				for (uint64_t t = s->samples.start[i]; t < s->samples.start[i + 1]; t++) {
-					g += (double)s->d_dy[t * s->lddy + r] * (double)s->d_x[t * s->ldx + c];
+				for (uint64_t t = s->samples.start[i]; t < s->samples.start[i + 1];
+					t++) {
+					g += (double)s->d_dy[t * s->lddy + r] *
+					     (double)s->d_x[t * s->ldx + c];
 				}
 				want[r * s->cols + c] += g;
 				want[n + r * s->cols + c] += fabs(g);
@@ -80,13 +86,19 @@ static void stats_reference(const struct cwp_grad_stats *s, double *want)
 	}
 }
 
-static void one_grad_stats(void *b, size_t rows, size_t cols, const uint64_t *start, size_t count, int wanted)
+static void one_grad_stats(
+	void *b, size_t rows, size_t cols, const uint64_t *start, size_t count, int wanted)
 {
 	uint64_t seed = rows + 1000 * cols + count;
 	size_t tokens = start[count], n = rows * cols;
-	struct cwp_grad_stats s = {.size = sizeof(s), .rows = rows, .cols = cols, .samples = {count, start},
-		.ldx = cols + 2, .lddy = rows + 3};
-	float *x = test_normal(&seed, tokens * s.ldx, 1.0F), *dy = test_normal(&seed, tokens * s.lddy, 0.5F);
+	struct cwp_grad_stats s = {.size = sizeof(s),
+		.rows = rows,
+		.cols = cols,
+		.samples = {count, start},
+		.ldx = cols + 2,
+		.lddy = rows + 3};
+	float *x = test_normal(&seed, tokens * s.ldx, 1.0F),
+	      *dy = test_normal(&seed, tokens * s.lddy, 0.5F);
 	float *out = test_normal(&seed, 3 * n, 1.0F);
 	double *want = doubles(3 * n);
 	s.d_x = x;
@@ -111,7 +123,8 @@ static void one_grad_stats(void *b, size_t rows, size_t cols, const uint64_t *st
 static void test_grad_stats(void **state)
 {
 	(void)state;
-	static const uint64_t some[] = {0, 5, 5, 23, 24, 24}, one[] = {0, 3}, deep[] = {0, 600, 1113}, none[] = {0, 0};
+	static const uint64_t some[] = {0, 5, 5, 23, 24, 24}, one[] = {0, 3},
+			      deep[] = {0, 600, 1113}, none[] = {0, 0};
 	struct test_host h;
 	void *b = test_open(&h, 2);
 	one_grad_stats(b, 1, 1, some, 5, 7);
@@ -127,8 +140,8 @@ static void test_grad_stats(void **state)
 }
 
 /* y, rstd and, for the loss sum(dy * y), the gradients of x and of w by sample. */
-static void norm_reference(const float *x, const float *w, const float *dy, double offset, double eps, size_t rows,
-	size_t cols, double *y, double *dx, double *dw_row)
+static void norm_reference(const float *x, const float *w, const float *dy, double offset,
+	double eps, size_t rows, size_t cols, double *y, double *dx, double *dw_row)
 {
 	for (size_t t = 0; t < rows; t++) {
 		const float *xt = x + t * cols, *dt = dy + t * cols;
@@ -141,7 +154,8 @@ static void norm_reference(const float *x, const float *w, const float *dy, doub
 		for (size_t i = 0; i < cols; i++) {
 			double wi = (double)w[i] + offset;
 			y[t * cols + i] = (double)xt[i] * r * wi;
-			dx[t * cols + i] = r * (wi * (double)dt[i] - (double)xt[i] * r * r * dot / (double)cols);
+			dx[t * cols + i] = r * (wi * (double)dt[i] -
+						       (double)xt[i] * r * r * dot / (double)cols);
 			dw_row[t * cols + i] = (double)dt[i] * (double)xt[i] * r;
 		}
 	}
@@ -153,8 +167,10 @@ static void one_norm(void *b, size_t rows, size_t cols, float offset, int accumu
 	const uint64_t start[] = {0, rows / 3, rows / 3, rows};
 	struct cwp_sequences samples = {3, start};
 	size_t n = rows * cols;
-	float *x = test_normal(&seed, n, 2.0F), *w = test_normal(&seed, cols, 1.0F), *dy = test_normal(&seed, n, 1.0F);
-	float *y = test_filled(n, 0.0F), *rstd = test_filled(rows, 0.0F), *dx = test_normal(&seed, n, 1.0F);
+	float *x = test_normal(&seed, n, 2.0F), *w = test_normal(&seed, cols, 1.0F),
+	      *dy = test_normal(&seed, n, 1.0F);
+	float *y = test_filled(n, 0.0F), *rstd = test_filled(rows, 0.0F),
+	      *dx = test_normal(&seed, n, 1.0F);
 	float *dw = test_filled(3 * cols, 7.0F);
 	double *wy = doubles(n), *wdx = doubles(n), *wrow = doubles(n), *wdw = doubles(3 * cols);
 	norm_reference(x, w, dy, (double)offset, 1e-5, rows, cols, wy, wdx, wrow);
@@ -170,8 +186,9 @@ static void one_norm(void *b, size_t rows, size_t cols, float offset, int accumu
 	}
 	assert_int_equal(be->rmsnorm(b, x, w, offset, 1e-5F, rows, cols, y, rstd), 0);
 	test_close("rmsnorm", y, wy, n, 2e-6);
-	assert_int_equal(
-		be->rmsnorm_backward(b, dy, x, w, offset, rstd, rows, cols, accumulate, dx, &samples, dw), 0);
+	assert_int_equal(be->rmsnorm_backward(b, dy, x, w, offset, rstd, rows, cols, accumulate, dx,
+				 &samples, dw),
+		0);
 	test_close("rmsnorm dx", dx, wdx, n, 1e-5);
 	test_close("rmsnorm dw", dw, wdw, 3 * cols, 1e-5);
 	float *p[] = {x, w, dy, y, rstd, dx, dw};
@@ -205,7 +222,8 @@ static void test_rope(void **state)
 	for (uint32_t rotary = 2; rotary <= DIM; rotary += 12) {
 		uint64_t seed = rotary;
 		uint32_t half = rotary / 2, position[ROWS];
-		float *x = test_normal(&seed, (size_t)ROWS * LD, 1.0F), *c = test_filled((size_t)POSITIONS * half, 0.0F);
+		float *x = test_normal(&seed, (size_t)ROWS * LD, 1.0F),
+		      *c = test_filled((size_t)POSITIONS * half, 0.0F);
 		float *s = test_filled((size_t)POSITIONS * half, 0.0F);
 		double want[ROWS * LD], before[ROWS * LD];
 		for (size_t i = 0; i < (size_t)POSITIONS * half; i++) {
@@ -219,14 +237,17 @@ static void test_rope(void **state)
 			position[t] = (uint32_t)(test_random(&seed) % POSITIONS);
 			for (size_t at = 0; at < (size_t)HEADS * half; at++) {
 				size_t i = at % half, o = t * LD + at / half * DIM + i;
-				double cs = (double)c[position[t] * half + i], sn = (double)s[position[t] * half + i];
+				double cs = (double)c[position[t] * half + i],
+				       sn = (double)s[position[t] * half + i];
 				want[o] = before[o] * cs - before[o + half] * sn;
 				want[o + half] = before[o + half] * cs + before[o] * sn;
 			}
 		}
-		assert_int_equal(be->rope(b, x, ROWS, LD, HEADS, DIM, rotary, c, s, position, 0), 0);
+		assert_int_equal(
+			be->rope(b, x, ROWS, LD, HEADS, DIM, rotary, c, s, position, 0), 0);
 		test_close("rope", x, want, (size_t)ROWS * LD, 1e-6);
-		assert_int_equal(be->rope(b, x, ROWS, LD, HEADS, DIM, rotary, c, s, position, 1), 0);
+		assert_int_equal(
+			be->rope(b, x, ROWS, LD, HEADS, DIM, rotary, c, s, position, 1), 0);
 		test_close("rope back", x, before, (size_t)ROWS * LD, 2e-6);
 		free(x);
 		free(c);
@@ -237,8 +258,9 @@ static void test_rope(void **state)
 
 static double act(uint32_t kind, double x)
 {
-	return kind == CWP_GLU_SILU ? x / (1.0 + exp(-x))
-				    : 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
+	return kind == CWP_GLU_SILU
+		       ? x / (1.0 + exp(-x))
+		       : 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
 }
 
 static void test_glu(void **state)
@@ -283,8 +305,10 @@ static void test_rows(void **state)
 	struct test_host h;
 	void *b = test_open(&h, 2);
 	uint64_t seed = 5;
-	float *x = test_normal(&seed, N, 1.0F), *y = test_normal(&seed, N, 1.0F), *absmax = test_filled(COLS, 0.5F);
-	double *want = doubles(N), *sum = doubles(COLS), *sq = doubles(COLS), *wsum = doubles(COLS), *wsq = doubles(COLS);
+	float *x = test_normal(&seed, N, 1.0F), *y = test_normal(&seed, N, 1.0F),
+	      *absmax = test_filled(COLS, 0.5F);
+	double *want = doubles(N), *sum = doubles(COLS), *sq = doubles(COLS), *wsum = doubles(COLS),
+	       *wsq = doubles(COLS);
 	for (size_t i = 0; i < N; i++) {
 		want[i] = (double)x[i] + (double)y[i] + (double)x[i % COLS];
 		wsum[i % COLS] += (double)x[i];
@@ -357,7 +381,8 @@ static void test_fake_quant(void **state)
 				float v = x[t * COLS + i];
 				double q = (double)(v / scale);
 				double r = kind == CWP_ACT_FP8_TOKEN ? e4m3(q) : rint(q);
-				want[t * COLS + i] = scale > 0.0F ? (double)((float)r * scale) : 0.0;
+				want[t * COLS + i] =
+					scale > 0.0F ? (double)((float)r * scale) : 0.0;
 				if (t == 2 || t == 3) {
 					assert_true(isnan(y[t * COLS + i]));
 					y[t * COLS + i] = 0.0F;
@@ -395,7 +420,9 @@ static void test_convert(void **state)
 	assert_int_equal(be->convert(b, y, all, CWP_F16, 65536), 0);
 	for (int i = 0; i < 65536; i++) {
 		int e = i >> 10 & 31, m = i & 1023;
-		double v = e == 31 ? (m ? (double)NAN : (double)INFINITY) : e ? ldexp(1024 + m, e - 25) : ldexp(m, -24);
+		double v = e == 31 ? (m ? (double)NAN : (double)INFINITY)
+			   : e     ? ldexp(1024 + m, e - 25)
+				   : ldexp(m, -24);
 		assert_true(isnan(v) ? isnan(y[i]) : (double)fabsf(y[i]) == v);
 		assert_true(isnan(v) || (signbit(y[i]) != 0) == (i >> 15));
 	}

@@ -1,9 +1,10 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Causal attention with grouped queries over packed sequences, forward. One piece of work is one block of queries of
- * one head of one sequence: its scores against all keys that it may see are in memory at once, so the softmax is
- * exact, and memory is ATTENTION_BLOCK times the longest sequence a thread. Within a block a key that a query does
- * not see has probability 0; a NaN or infinity in its value still reaches that query, as 0 * NaN is NaN. */
+/* Causal attention with grouped queries over packed sequences, forward. One piece of work is one
+ * block of queries of one head of one sequence: its scores against all keys that it may see are in
+ * memory at once, so the softmax is exact, and memory is ATTENTION_BLOCK times the longest sequence
+ * a thread. Within a block a key that a query does not see has probability 0; a NaN or infinity in
+ * its value still reaches that query, as 0 * NaN is NaN. */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -35,11 +36,13 @@ int cpu_check_attention(struct cpu *b, const char *op, const struct cwp_attentio
 		return cpu_refuse(b, CWP_EVALUE, "%s: unknown size or flags", op);
 	}
 	if (a->heads == 0 || a->kv_heads == 0 || a->heads % a->kv_heads != 0 || a->head_dim == 0) {
-		return cpu_refuse(b, CWP_ESHAPE, "%s: %u heads of %u dimensions over %u heads of keys", op, a->heads,
+		return cpu_refuse(b, CWP_ESHAPE,
+			"%s: %u heads of %u dimensions over %u heads of keys", op, a->heads,
 			a->head_dim, a->kv_heads);
 	}
 	if (!(a->softcap >= 0.0F) || !isfinite(a->softcap) || !isfinite(a->scale)) {
-		return cpu_refuse(b, CWP_EVALUE, "%s: scale %g and softcap %g must be finite, softcap not negative", op,
+		return cpu_refuse(b, CWP_EVALUE,
+			"%s: scale %g and softcap %g must be finite, softcap not negative", op,
 			(double)a->scale, (double)a->softcap);
 	}
 	return 0;
@@ -61,9 +64,10 @@ uint64_t cpu_most_keys(const struct cwp_attention *a)
 	return a->window && limit < most ? limit : most;
 }
 
-/* Softmax of one row of scores [keys]; columns outside [from, end) become 0. Returns the factor that is still to be
- * applied: 1 / sum. */
-static float softmax_row(const struct forward *f, float *s, uint64_t keys, uint64_t from, uint64_t end, float *ret_lse)
+/* Softmax of one row of scores [keys]; columns outside [from, end) become 0. Returns the factor
+ * that is still to be applied: 1 / sum. */
+static float softmax_row(const struct forward *f, float *s, uint64_t keys, uint64_t from,
+	uint64_t end, float *ret_lse)
 {
 	const struct kernels *k = &f->b->k;
 	memset(s, 0, (size_t)from * sizeof(float));
@@ -77,13 +81,21 @@ static float softmax_row(const struct forward *f, float *s, uint64_t keys, uint6
 static int block(const struct forward *f, const struct piece *p, float *s)
 {
 	const struct cwp_attention *a = f->a;
-	uint64_t start = a->sequences.start[p->sequence], length = a->sequences.start[p->sequence + 1] - start;
+	uint64_t start = a->sequences.start[p->sequence],
+		 length = a->sequences.start[p->sequence + 1] - start;
 	uint64_t end = length - p->first < ATTENTION_BLOCK ? length : p->first + ATTENTION_BLOCK;
 	uint64_t low = cpu_first_key(a, p->first), keys = end - low, rows = end - p->first;
 	size_t ldq = (size_t)a->heads * a->head_dim, ldk = (size_t)a->kv_heads * a->head_dim;
-	size_t kv = (size_t)(p->head / (a->heads / a->kv_heads)) * a->head_dim, h = (size_t)p->head * a->head_dim;
+	size_t kv = (size_t)(p->head / (a->heads / a->kv_heads)) * a->head_dim,
+	       h = (size_t)p->head * a->head_dim;
 	float factor[ATTENTION_BLOCK];
-	struct gemm scores = {.trans_b = 1, .m = rows, .n = keys, .k = a->head_dim, .lda = ldq, .ldb = ldk, .c = s,
+	struct gemm scores = {.trans_b = 1,
+		.m = rows,
+		.n = keys,
+		.k = a->head_dim,
+		.lda = ldq,
+		.ldb = ldk,
+		.c = s,
 		.ldc = keys};
 	scores.a = f->q + (start + p->first) * ldq + h;
 	scores.b = f->k + (start + low) * ldk + kv;
@@ -93,11 +105,17 @@ static int block(const struct forward *f, const struct piece *p, float *s)
 	}
 	for (uint64_t i = 0; i < rows; i++) {
 		uint64_t position = p->first + i;
-		factor[i] = softmax_row(f, s + i * keys, keys, cpu_first_key(a, position) - low, position + 1 - low,
-			&f->lse[p->head * f->tokens + start + position]);
+		factor[i] = softmax_row(f, s + i * keys, keys, cpu_first_key(a, position) - low,
+			position + 1 - low, &f->lse[p->head * f->tokens + start + position]);
 	}
 	float *out = f->out + (start + p->first) * ldq + h;
-	struct gemm product = {.m = rows, .n = a->head_dim, .k = keys, .a = s, .lda = keys, .ldb = ldk, .c = out,
+	struct gemm product = {.m = rows,
+		.n = a->head_dim,
+		.k = keys,
+		.a = s,
+		.lda = keys,
+		.ldb = ldk,
+		.c = out,
 		.ldc = ldq};
 	product.b = f->v + (start + low) * ldk + kv;
 	rc = f->b->k.gemm(&product);
@@ -134,7 +152,8 @@ static int cut(struct forward *f, size_t *ret_count)
 	size_t n = 0;
 	for (uint64_t i = 0; i < s->count; i++) {
 		for (uint32_t h = 0; h < f->a->heads; h++) {
-			for (uint64_t first = 0; first < s->start[i + 1] - s->start[i]; first += ATTENTION_BLOCK) {
+			for (uint64_t first = 0; first < s->start[i + 1] - s->start[i];
+				first += ATTENTION_BLOCK) {
 				f->pieces[n++] = (struct piece){i, h, first};
 			}
 		}
@@ -143,10 +162,11 @@ static int cut(struct forward *f, size_t *ret_count)
 	return 0;
 }
 
-int cpu_attention(void *vb, const struct cwp_attention *a, const float *d_q, const float *d_k, const float *d_v,
-	float *d_out, float *d_lse)
+int cpu_attention(void *vb, const struct cwp_attention *a, const float *d_q, const float *d_k,
+	const float *d_v, float *d_out, float *d_lse)
 {
-	struct forward f = {.b = vb, .a = a, .q = d_q, .k = d_k, .v = d_v, .out = d_out, .lse = d_lse};
+	struct forward f = {
+		.b = vb, .a = a, .q = d_q, .k = d_k, .v = d_v, .out = d_out, .lse = d_lse};
 	int rc = cpu_check_attention(vb, "attention", a);
 	if (!rc) {
 		rc = cpu_check_sequences(vb, "attention", &a->sequences);
@@ -165,7 +185,8 @@ int cpu_attention(void *vb, const struct cwp_attention *a, const float *d_q, con
 	size_t count = 0;
 	rc = cut(&f, &count);
 	if (!rc) {
-		rc = cpu_scratch_reserve(vb, (size_t)cpu_most_keys(a) * ATTENTION_BLOCK * sizeof(float));
+		rc = cpu_scratch_reserve(
+			vb, (size_t)cpu_most_keys(a) * ATTENTION_BLOCK * sizeof(float));
 	}
 	if (!rc) {
 		cpu_run(vb, count, forward_piece, &f);

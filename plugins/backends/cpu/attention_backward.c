@@ -1,9 +1,11 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Attention, backward. One piece of work is one head of keys of one sequence with all its query heads: dk and dv are
- * sums over those heads and over blocks of queries, taken in that order. With p = exp(s - lse), s = cap(scale q k^T):
+/* Attention, backward. One piece of work is one head of keys of one sequence with all its query
+ *heads: dk and dv are sums over those heads and over blocks of queries, taken in that order. With p
+ *= exp(s - lse), s = cap(scale q k^T):
  *
- *	dv = p^T dout,  dp = dout v^T,  ds = p (dp - sum(dout * out)) cap' scale,  dq = ds k,  dk = ds^T q */
+ *	dv = p^T dout,  dp = dout v^T,  ds = p (dp - sum(dout * out)) cap' scale,  dq = ds k,  dk =
+ *ds^T q */
 #include <string.h>
 
 #include "plugins/backends/cpu/cpu.h"
@@ -69,11 +71,16 @@ static int block_backward(const struct backward *w, const struct block *k)
 {
 	size_t dim = w->a->head_dim, rows = k->rows, keys = k->keys, ldq = k->ldq, ldk = k->ldk;
 	int (*gemm)(const struct gemm *) = w->b->k.gemm;
-	struct gemm s = {0, 1, 0, rows, keys, dim, w->q + k->q_at, ldq, w->k + k->k_at, ldk, k->s, keys};
-	struct gemm dp = {0, 1, 0, rows, keys, dim, w->dout + k->q_at, ldq, w->v + k->k_at, ldk, k->d, keys};
-	struct gemm dv = {1, 0, 1, keys, dim, rows, k->p, keys, w->dout + k->q_at, ldq, w->dv + k->k_at, ldk};
-	struct gemm dk = {1, 0, 1, keys, dim, rows, k->d, keys, w->q + k->q_at, ldq, w->dk + k->k_at, ldk};
-	struct gemm dq = {0, 0, 0, rows, dim, keys, k->d, keys, w->k + k->k_at, ldk, w->dq + k->q_at, ldq};
+	struct gemm s = {
+		0, 1, 0, rows, keys, dim, w->q + k->q_at, ldq, w->k + k->k_at, ldk, k->s, keys};
+	struct gemm dp = {
+		0, 1, 0, rows, keys, dim, w->dout + k->q_at, ldq, w->v + k->k_at, ldk, k->d, keys};
+	struct gemm dv = {
+		1, 0, 1, keys, dim, rows, k->p, keys, w->dout + k->q_at, ldq, w->dv + k->k_at, ldk};
+	struct gemm dk = {
+		1, 0, 1, keys, dim, rows, k->d, keys, w->q + k->q_at, ldq, w->dk + k->k_at, ldk};
+	struct gemm dq = {
+		0, 0, 0, rows, dim, keys, k->d, keys, w->k + k->k_at, ldk, w->dq + k->q_at, ldq};
 	int rc = gemm(&s);
 	if (!rc) {
 		rc = gemm(&dp);
@@ -89,12 +96,15 @@ static int block_backward(const struct backward *w, const struct block *k)
 	return rc ? rc : gemm(&dq);
 }
 
-static int head_backward(const struct backward *w, uint64_t sequence, uint32_t kv_head, float *memory)
+static int head_backward(
+	const struct backward *w, uint64_t sequence, uint32_t kv_head, float *memory)
 {
 	const struct cwp_attention *a = w->a;
-	uint64_t start = a->sequences.start[sequence], length = a->sequences.start[sequence + 1] - start;
+	uint64_t start = a->sequences.start[sequence],
+		 length = a->sequences.start[sequence + 1] - start;
 	uint32_t group = a->heads / a->kv_heads;
-	struct block k = {.sequence_start = start, .ldq = (size_t)a->heads * a->head_dim,
+	struct block k = {.sequence_start = start,
+		.ldq = (size_t)a->heads * a->head_dim,
 		.ldk = (size_t)a->kv_heads * a->head_dim};
 	size_t kv = (size_t)kv_head * a->head_dim;
 	k.s = memory;
@@ -107,7 +117,8 @@ static int head_backward(const struct backward *w, uint64_t sequence, uint32_t k
 	for (uint32_t h = 0; h < group; h++) {
 		k.head = kv_head * group + h;
 		for (k.first = 0; k.first < length; k.first += ATTENTION_BLOCK) {
-			k.rows = length - k.first < ATTENTION_BLOCK ? length - k.first : ATTENTION_BLOCK;
+			k.rows = length - k.first < ATTENTION_BLOCK ? length - k.first
+								    : ATTENTION_BLOCK;
 			k.low = cpu_first_key(a, k.first);
 			k.keys = k.first + k.rows - k.low;
 			k.q_at = (start + k.first) * k.ldq + (size_t)k.head * a->head_dim;
@@ -125,19 +136,29 @@ static void backward_piece(void *arg, size_t i)
 {
 	struct backward *w = arg;
 	struct scratch *scratch = cpu_scratch_take(w->b);
-	int rc = head_backward(w, i / w->a->kv_heads, (uint32_t)(i % w->a->kv_heads), scratch->memory);
+	int rc = head_backward(
+		w, i / w->a->kv_heads, (uint32_t)(i % w->a->kv_heads), scratch->memory);
 	if (rc) {
 		atomic_store(&w->rc, rc);
 	}
 	cpu_scratch_give(scratch);
 }
 
-int cpu_attention_backward(void *vb, const struct cwp_attention *a, const float *d_q, const float *d_k,
-	const float *d_v, const float *d_out, const float *d_lse, const float *d_dout, float *d_dq, float *d_dk,
-	float *d_dv)
+int cpu_attention_backward(void *vb, const struct cwp_attention *a, const float *d_q,
+	const float *d_k, const float *d_v, const float *d_out, const float *d_lse,
+	const float *d_dout, float *d_dq, float *d_dk, float *d_dv)
 {
-	struct backward w = {.b = vb, .a = a, .q = d_q, .k = d_k, .v = d_v, .out = d_out, .lse = d_lse,
-		.dout = d_dout, .dq = d_dq, .dk = d_dk, .dv = d_dv};
+	struct backward w = {.b = vb,
+		.a = a,
+		.q = d_q,
+		.k = d_k,
+		.v = d_v,
+		.out = d_out,
+		.lse = d_lse,
+		.dout = d_dout,
+		.dq = d_dq,
+		.dk = d_dk,
+		.dv = d_dv};
 	int rc = cpu_check_attention(vb, "attention_backward", a);
 	if (!rc) {
 		rc = cpu_check_sequences(vb, "attention_backward", &a->sequences);

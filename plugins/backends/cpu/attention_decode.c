@@ -22,7 +22,8 @@ static void decode_head(void *arg, size_t head)
 	const struct kernels *k = &d->b->k;
 	struct scratch *scratch = cpu_scratch_take(d->b);
 	float *s = scratch->memory;
-	size_t ld = (size_t)a->kv_heads * a->head_dim, kv = head / (a->heads / a->kv_heads) * a->head_dim;
+	size_t ld = (size_t)a->kv_heads * a->head_dim,
+	       kv = head / (a->heads / a->kv_heads) * a->head_dim;
 	float *out = d->out + head * a->head_dim;
 	k->gemv((size_t)d->keys, a->head_dim, d->k + kv, ld, d->q + head * a->head_dim, 0, s);
 	float max = k->scores(s, (size_t)d->keys, a->scale, a->softcap);
@@ -35,15 +36,16 @@ static void decode_head(void *arg, size_t head)
 	cpu_scratch_give(scratch);
 }
 
-int cpu_attention_decode(void *vb, const struct cwp_attention *a, const float *d_q, const float *d_k_cache,
-	const float *d_v_cache, uint64_t length, float *d_out)
+int cpu_attention_decode(void *vb, const struct cwp_attention *a, const float *d_q,
+	const float *d_k_cache, const float *d_v_cache, uint64_t length, float *d_out)
 {
 	int rc = cpu_check_attention(vb, "attention_decode", a);
 	if (rc) {
 		return rc;
 	}
 	if (length == 0 || !d_q || !d_k_cache || !d_v_cache || !d_out) {
-		return cpu_refuse(vb, CWP_EVALUE, "attention_decode: an array is NULL or the cache empty");
+		return cpu_refuse(
+			vb, CWP_EVALUE, "attention_decode: an array is NULL or the cache empty");
 	}
 	uint64_t ld = (uint64_t)a->kv_heads * a->head_dim, first = cpu_first_key(a, length - 1);
 	rc = cpu_check_matrix(vb, "attention_decode", "the cache", d_k_cache, length, ld, ld);
@@ -53,7 +55,8 @@ int cpu_attention_decode(void *vb, const struct cwp_attention *a, const float *d
 	if (rc) {
 		return rc;
 	}
-	struct decode d = {vb, a, d_q, d_k_cache + first * ld, d_v_cache + first * ld, length - first, d_out};
+	struct decode d = {
+		vb, a, d_q, d_k_cache + first * ld, d_v_cache + first * ld, length - first, d_out};
 	cpu_run(vb, a->heads, decode_head, &d);
 	return 0;
 }

@@ -22,8 +22,8 @@ int cpu_refuse(struct cpu *b, int code, const char *format, ...)
 	return code;
 }
 
-int cpu_check_matrix(struct cpu *b, const char *op, const char *name, const void *p, uint64_t rows, uint64_t cols,
-	uint64_t ld)
+int cpu_check_matrix(struct cpu *b, const char *op, const char *name, const void *p, uint64_t rows,
+	uint64_t cols, uint64_t ld)
 {
 	uint64_t bytes = 0;
 	if (rows == 0 || cols == 0) {
@@ -33,12 +33,13 @@ int cpu_check_matrix(struct cpu *b, const char *op, const char *name, const void
 		return cpu_refuse(b, CWP_EVALUE, "%s: %s is NULL", op, name);
 	}
 	if (ld < cols) {
-		return cpu_refuse(b, CWP_ESHAPE, "%s: rows of %s are %llu elements apart but %llu long", op, name,
+		return cpu_refuse(b, CWP_ESHAPE,
+			"%s: rows of %s are %llu elements apart but %llu long", op, name,
 			(unsigned long long)ld, (unsigned long long)cols);
 	}
 	if (__builtin_mul_overflow(rows, ld, &bytes) || bytes > PTRDIFF_MAX / sizeof(float)) {
-		return cpu_refuse(b, CWP_ESHAPE, "%s: %s [%llu, %llu] is larger than memory can be", op, name,
-			(unsigned long long)rows, (unsigned long long)ld);
+		return cpu_refuse(b, CWP_ESHAPE, "%s: %s [%llu, %llu] is larger than memory can be",
+			op, name, (unsigned long long)rows, (unsigned long long)ld);
 	}
 	return 0;
 }
@@ -49,11 +50,13 @@ int cpu_check_sequences(struct cpu *b, const char *op, const struct cwp_sequence
 		return 0;
 	}
 	if (!s->start || s->start[0] != 0) {
-		return cpu_refuse(b, CWP_ESHAPE, "%s: the first sequence does not start at token 0", op);
+		return cpu_refuse(
+			b, CWP_ESHAPE, "%s: the first sequence does not start at token 0", op);
 	}
 	for (uint64_t i = 0; i < s->count; i++) {
 		if (s->start[i + 1] < s->start[i]) {
-			return cpu_refuse(b, CWP_ESHAPE, "%s: sequence %llu ends at %llu, before its start %llu", op,
+			return cpu_refuse(b, CWP_ESHAPE,
+				"%s: sequence %llu ends at %llu, before its start %llu", op,
 				(unsigned long long)i, (unsigned long long)s->start[i + 1],
 				(unsigned long long)s->start[i]);
 		}
@@ -71,7 +74,8 @@ void cpu_run(struct cpu *b, size_t n, void (*body)(void *arg, size_t i), void *a
 }
 
 /* The tier that the option or, before it, the environment asks for. */
-static int choose_tier(struct cpu *b, const struct cwp_setting *settings, enum tier *ret_tier, int *ret_forced)
+static int choose_tier(
+	struct cpu *b, const struct cwp_setting *settings, enum tier *ret_tier, int *ret_forced)
 {
 	const char *isa = settings ? settings[0].string : "auto";
 	const char *from = "option isa";
@@ -91,14 +95,16 @@ static int choose_tier(struct cpu *b, const struct cwp_setting *settings, enum t
 			continue;
 		}
 		if (i > (int)best) {
-			return cpu_refuse(b, CWP_EVALUE, "%s: this machine has no %s, its best is %s", from, isa,
+			return cpu_refuse(b, CWP_EVALUE,
+				"%s: this machine has no %s, its best is %s", from, isa,
 				tier_names[best]);
 		}
 		*ret_tier = (enum tier)i;
 		*ret_forced = 1;
 		return 0;
 	}
-	return cpu_refuse(b, CWP_EVALUE, "%s: \"%.32s\" is none of auto, scalar, avx2, avx512", from, isa);
+	return cpu_refuse(
+		b, CWP_EVALUE, "%s: \"%.32s\" is none of auto, scalar, avx2, avx512", from, isa);
 }
 
 static int set_up(struct cpu *b, const struct cwp_setting *settings)
@@ -110,7 +116,8 @@ static int set_up(struct cpu *b, const struct cwp_setting *settings)
 		return rc;
 	}
 	kernels_fill(&b->k, tier);
-	/* Plain C all the way only where it was asked for: it is the reference, not a product anyone waits for. */
+	/* Plain C all the way only where it was asked for: it is the reference, not a product
+	 * anyone waits for. */
 	if (tier != TIER_SCALAR || !forced) {
 		rc = onednn_open(b, tier);
 		if (rc) {
@@ -118,7 +125,8 @@ static int set_up(struct cpu *b, const struct cwp_setting *settings)
 		}
 		b->k.gemm = onednn_gemm;
 	}
-	snprintf(b->name, sizeof(b->name), "cpu %s", tier == TIER_SCALAR && !forced ? "generic" : b->k.name);
+	snprintf(b->name, sizeof(b->name), "cpu %s",
+		tier == TIER_SCALAR && !forced ? "generic" : b->k.name);
 	return 0;
 }
 
@@ -132,7 +140,8 @@ static void cpu_close(void *vb)
 	free(b);
 }
 
-static int cpu_open(const struct cwp_host *host, const struct cwp_setting *settings, const char *device, void **ret_b)
+static int cpu_open(const struct cwp_host *host, const struct cwp_setting *settings,
+	const char *device, void **ret_b)
 {
 	struct cpu *b = calloc(1, sizeof(*b));
 	if (!b) {
@@ -141,7 +150,8 @@ static int cpu_open(const struct cwp_host *host, const struct cwp_setting *setti
 	b->host = host;
 	int rc = 0;
 	if (device) {
-		rc = cpu_refuse(b, CWP_EVALUE, "backend cpu has no device \"%.64s\": leave the device out", device);
+		rc = cpu_refuse(b, CWP_EVALUE,
+			"backend cpu has no device \"%.64s\": leave the device out", device);
 		goto fail;
 	}
 	size_t slots = host->threads ? host->threads : 1;

@@ -34,14 +34,15 @@ static void backward_chunk(void *arg, size_t i)
 	const struct glu *g = arg;
 	uint64_t o = (uint64_t)i * CHUNK, n = g->n - o < CHUNK ? g->n - o : CHUNK;
 	const struct kernels *k = &g->b->k;
-	(g->act == CWP_GLU_SILU ? k->silu_backward : k->gelu_backward)(g->gate + o, g->up + o, g->dh + o, n,
-		g->out + o, g->dup + o);
+	(g->act == CWP_GLU_SILU ? k->silu_backward : k->gelu_backward)(
+		g->gate + o, g->up + o, g->dh + o, n, g->out + o, g->dup + o);
 }
 
 static int check(struct cpu *b, const char *op, const struct glu *g)
 {
 	if (g->act != CWP_GLU_SILU && g->act != CWP_GLU_GELU_TANH) {
-		return cpu_refuse(b, CWP_EVALUE, "%s: activation %u is neither SILU nor GELU_TANH", op, g->act);
+		return cpu_refuse(b, CWP_EVALUE, "%s: activation %u is neither SILU nor GELU_TANH",
+			op, g->act);
 	}
 	int rc = cpu_check_matrix(b, op, "the gate", g->gate, 1, g->n, g->n);
 	if (!rc) {
@@ -64,8 +65,8 @@ int cpu_glu(void *vb, uint32_t act, const float *d_gate, const float *d_up, uint
 	return 0;
 }
 
-int cpu_glu_backward(void *vb, uint32_t act, const float *d_gate, const float *d_up, const float *d_dh, uint64_t n,
-	float *d_dgate, float *d_dup)
+int cpu_glu_backward(void *vb, uint32_t act, const float *d_gate, const float *d_up,
+	const float *d_dh, uint64_t n, float *d_dgate, float *d_dup)
 {
 	struct glu g = {vb, act, d_gate, d_up, d_dh, n, d_dgate, d_dup};
 	int rc = check(vb, "glu_backward", &g);

@@ -1,15 +1,18 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Statistics of per-sample gradients, fused: for a tile of [rows, cols] all samples are gone through one after
- * another, each sample's g = dY_s^T X_s is made in registers, and its sum, absolute value and square are added to the
- * tile's accumulators, which stay in the second-level cache. The gradient itself is never written.
+/* Statistics of per-sample gradients, fused: for a tile of [rows, cols] all samples are gone
+ * through one after another, each sample's g = dY_s^T X_s is made in registers, and its sum,
+ * absolute value and square are added to the tile's accumulators, which stay in the second-level
+ * cache. The gradient itself is never written.
  *
- * Both matrices are first copied into panels, in the order in which the kernel reads them, once for all tiles. Samples
- * are taken in batches, so that this copy stays small beside what the caller holds anyway.
+ * Both matrices are first copied into panels, in the order in which the kernel reads them, once for
+ * all tiles. Samples are taken in batches, so that this copy stays small beside what the caller
+ * holds anyway.
  *
- * The tile's accumulators are kept micro tile by micro tile, in the order in which the kernel goes through them. A
- * sample longer than DEPTH tokens is cut into blocks; its g so far then waits in the tile's memory too. Every element
- * is one chain of additions over tokens, then over samples: its value depends neither on tiles nor on threads. */
+ * The tile's accumulators are kept micro tile by micro tile, in the order in which the kernel goes
+ * through them. A sample longer than DEPTH tokens is cut into blocks; its g so far then waits in
+ * the tile's memory too. Every element is one chain of additions over tokens, then over samples:
+ * its value depends neither on tiles nor on threads. */
 #include <errno.h>
 #include <string.h>
 
@@ -18,10 +21,10 @@
 enum {
 	TILE_ROWS = 192,
 	TILE_COLS = 192,
-	DEPTH = 256,               /* tokens of one block at most */
-	PACK_ROWS = 64,             /* tokens of one piece of copying */
-	BATCH_FLOATS = 4 << 20,     /* of panels in a batch ... */
-	BATCH_TOKENS = 2048        /* ... or this many tokens, if that is more */
+	DEPTH = 256,            /* tokens of one block at most */
+	PACK_ROWS = 64,         /* tokens of one piece of copying */
+	BATCH_FLOATS = 4 << 20, /* of panels in a batch ... */
+	BATCH_TOKENS = 2048     /* ... or this many tokens, if that is more */
 };
 
 /* Tokens of one sample. Its panels lie at `at` times the padded number of rows or columns. */
@@ -64,7 +67,8 @@ static size_t round_up(size_t a, size_t to)
 	return (a + to - 1) / to * to;
 }
 
-/* One block's tokens [row, row + PACK_ROWS) into panels. Blocks have as many pieces as the longest may have. */
+/* One block's tokens [row, row + PACK_ROWS) into panels. Blocks have as many pieces as the longest
+ * may have. */
 static void pack_piece(void *arg, size_t index)
 {
 	const struct stats *w = arg;
@@ -77,35 +81,40 @@ static void pack_piece(void *arg, size_t index)
 	}
 	size_t n = least(PACK_ROWS, block->depth - row);
 	uint64_t token = w->token + block->at + row;
-	k->pack(w->dy + block->at * w->rows + row * k->mr, (size_t)block->depth * k->mr, s->d_dy + token * s->lddy,
-		s->lddy, n, s->rows, k->mr);
-	k->pack(w->x + block->at * w->cols + row * k->nr, (size_t)block->depth * k->nr, s->d_x + token * s->ldx,
-		s->ldx, n, s->cols, k->nr);
+	k->pack(w->dy + block->at * w->rows + row * k->mr, (size_t)block->depth * k->mr,
+		s->d_dy + token * s->lddy, s->lddy, n, s->rows, k->mr);
+	k->pack(w->x + block->at * w->cols + row * k->nr, (size_t)block->depth * k->nr,
+		s->d_x + token * s->ldx, s->ldx, n, s->cols, k->nr);
 }
 
-static const float *dy_panel(const struct stats *w, const struct tile *t, const struct block *block, size_t i)
+static const float *dy_panel(
+	const struct stats *w, const struct tile *t, const struct block *block, size_t i)
 {
 	return w->dy + block->at * w->rows + (t->row + i * w->b->k.mr) * block->depth;
 }
 
-static const float *x_panel(const struct stats *w, const struct tile *t, const struct block *block, size_t j)
+static const float *x_panel(
+	const struct stats *w, const struct tile *t, const struct block *block, size_t j)
 {
 	return w->x + block->at * w->cols + (t->col + j * w->b->k.nr) * block->depth;
 }
 
-/* What a micro tile at (i, j) fetches ahead: its share of the next block's panels i of dY and j of X. */
+/* What a micro tile at (i, j) fetches ahead: its share of the next block's panels i of dY and j of
+ * X. */
 static struct ahead share(const struct stats *w, const struct tile *t, const struct block *block,
 	const struct block *next, size_t i, size_t j)
 {
 	size_t times = block->depth / 8 + 1;
-	size_t dy = (size_t)next->depth * w->b->k.mr / t->across, x = (size_t)next->depth * w->b->k.nr / t->down;
+	size_t dy = (size_t)next->depth * w->b->k.mr / t->across,
+	       x = (size_t)next->depth * w->b->k.nr / t->down;
 	return (struct ahead){.a = (const char *)(dy_panel(w, t, next, i) + j * dy),
 		.b = (const char *)(x_panel(w, t, next, j) + i * x),
 		.step_a = dy * sizeof(float) / times,
 		.step_b = x * sizeof(float) / times};
 }
 
-static void advance(const struct stats *w, const struct tile *t, const struct block *block, const struct block *next)
+static void advance(const struct stats *w, const struct tile *t, const struct block *block,
+	const struct block *next)
 {
 	const struct kernels *k = &w->b->k;
 	size_t cell = (size_t)k->mr * k->nr, depth = block->depth;
@@ -119,21 +128,23 @@ static void advance(const struct stats *w, const struct tile *t, const struct bl
 				k->micro(depth, dy, x, &ahead, !block->first, t->g + o);
 				continue;
 			}
-			struct micro_stats s = {t->sum ? t->sum + o : NULL, t->abs ? t->abs + o : NULL,
-				t->sq ? t->sq + o : NULL};
+			struct micro_stats s = {t->sum ? t->sum + o : NULL,
+				t->abs ? t->abs + o : NULL, t->sq ? t->sq + o : NULL};
 			k->micro_stats(depth, dy, x, &ahead, block->first ? NULL : t->g + o, &s);
 		}
 	}
 }
 
 /* Adds a tile's accumulators to the matrix. */
-static void add_tile(const struct kernels *k, const struct tile *t, const float *cells, float *to, uint64_t ld)
+static void add_tile(
+	const struct kernels *k, const struct tile *t, const float *cells, float *to, uint64_t ld)
 {
 	size_t mr = k->mr, nr = k->nr;
 	for (size_t r = 0; cells && r < t->rows; r++) {
 		for (size_t j = 0; j < t->across; j++) {
 			const float *from = cells + (j * t->down + r / mr) * mr * nr + r % mr * nr;
-			k->add(to + (t->row + r) * ld + t->col + j * nr, from, least(nr, t->cols - j * nr));
+			k->add(to + (t->row + r) * ld + t->col + j * nr, from,
+				least(nr, t->cols - j * nr));
 		}
 	}
 }
@@ -144,7 +155,8 @@ static void stats_tile(void *arg, size_t index)
 	const struct cwp_grad_stats *s = w->s;
 	const struct kernels *k = &w->b->k;
 	struct scratch *scratch = cpu_scratch_take(w->b);
-	struct tile t = {.row = index / w->across * w->tile_rows, .col = index % w->across * w->tile_cols};
+	struct tile t = {
+		.row = index / w->across * w->tile_rows, .col = index % w->across * w->tile_cols};
 	t.rows = least(w->tile_rows, s->rows - t.row);
 	t.cols = least(w->tile_cols, s->cols - t.col);
 	t.down = (t.rows + k->mr - 1) / k->mr;
@@ -192,10 +204,12 @@ static int check(struct cpu *b, const struct cwp_grad_stats *s)
 		rc = cpu_check_matrix(b, "grad_stats", "dY", s->d_dy, tokens, s->rows, s->lddy);
 	}
 	/* Only for the size: the arrays themselves are optional. */
-	return rc ? rc : cpu_check_matrix(b, "grad_stats", "the result", b, s->rows, s->cols, s->cols);
+	return rc ? rc
+		  : cpu_check_matrix(b, "grad_stats", "the result", b, s->rows, s->cols, s->cols);
 }
 
-/* The end of the batch that begins with sample `first`: at least one sample, then as many as fit. */
+/* The end of the batch that begins with sample `first`: at least one sample, then as many as fit.
+ */
 static uint64_t batch_end(const struct stats *w, uint64_t first)
 {
 	const struct cwp_sequences *q = &w->s->samples;
@@ -217,7 +231,8 @@ static void cut(struct stats *w, uint64_t first, uint64_t end)
 		for (uint64_t t = start[i]; t < start[i + 1]; t += DEPTH) {
 			uint64_t left = start[i + 1] - t;
 			w->blocks[w->n_blocks++] = (struct block){.at = t - w->token,
-				.depth = (uint32_t)least(DEPTH, (size_t)left), .first = t == start[i],
+				.depth = (uint32_t)least(DEPTH, (size_t)left),
+				.first = t == start[i],
 				.last = left <= DEPTH};
 		}
 	}
@@ -259,7 +274,8 @@ static int run_batches(struct stats *w)
 		cut(w, first, end);
 		cpu_run(w->b, w->n_blocks * (DEPTH / PACK_ROWS), pack_piece, w);
 		if (w->n_blocks) {
-			cpu_run(w->b, w->across * ((w->s->rows + w->tile_rows - 1) / w->tile_rows), stats_tile, w);
+			cpu_run(w->b, w->across * ((w->s->rows + w->tile_rows - 1) / w->tile_rows),
+				stats_tile, w);
 		}
 	}
 out:
@@ -274,7 +290,8 @@ int cpu_grad_stats(void *vb, const struct cwp_grad_stats *s)
 	if (rc) {
 		return rc;
 	}
-	if (s->samples.count == 0 || s->rows == 0 || s->cols == 0 || (!s->d_sum && !s->d_abs && !s->d_sq)) {
+	if (s->samples.count == 0 || s->rows == 0 || s->cols == 0 ||
+		(!s->d_sum && !s->d_abs && !s->d_sq)) {
 		return 0;
 	}
 	struct stats w = {.b = b, .s = s};

@@ -1,19 +1,21 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The kernels of the CPU backend: one table of function pointers, filled with plain C first and then overwritten,
- * in rising order, by the instruction sets of this machine. A kernel works on contiguous memory of one thread,
- * knows neither tensors nor threads, and never reads or writes past the n elements it was given. No pointer needs
- * an alignment. Sums run in an order that depends on n alone.
+/* The kernels of the CPU backend: one table of function pointers, filled with plain C first and
+ * then overwritten, in rising order, by the instruction sets of this machine. A kernel works on
+ * contiguous memory of one thread, knows neither tensors nor threads, and never reads or writes
+ * past the n elements it was given. No pointer needs an alignment. Sums run in an order that
+ * depends on n alone.
  *
- * NaN and infinities go through arithmetic as IEEE 754 says; where a kernel compares, its comment says what NaN
- * does. Denormals are kept: no kernel changes the floating-point environment. */
+ * NaN and infinities go through arithmetic as IEEE 754 says; where a kernel compares, its comment
+ * says what NaN does. Denormals are kept: no kernel changes the floating-point environment. */
 #ifndef CPU_KERNELS_H
 #define CPU_KERNELS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* One product C [m, n] = (accumulate ? C : 0) + op(A) op(B), as in struct cwp_backend, on the calling thread. */
+/* One product C [m, n] = (accumulate ? C : 0) + op(A) op(B), as in struct cwp_backend, on the
+ * calling thread. */
 struct gemm {
 	int trans_a;
 	int trans_b;
@@ -36,8 +38,9 @@ struct micro_stats {
 	float *sq;
 };
 
-/* Memory that will be needed soon: every 8 tokens one line at a and one at b is fetched into the second-level cache and
- * the pointers advance by their steps, in bytes. Never read, so any address is allowed. */
+/* Memory that will be needed soon: every 8 tokens one line at a and one at b is fetched into the
+ * second-level cache and the pointers advance by their steps, in bytes. Never read, so any address
+ * is allowed. */
 struct ahead {
 	const char *a;
 	const char *b;
@@ -51,42 +54,52 @@ struct kernels {
 	/* Products. gemm returns 0 or a negative code. */
 	int (*gemm)(const struct gemm *g);
 	/* y[r] = (accumulate ? y[r] : 0) + sum over i of m[r * ld + i] * x[i], r < rows, i < k. */
-	void (*gemv)(size_t rows, size_t k, const float *m, size_t ld, const float *x, int accumulate, float *y);
+	void (*gemv)(size_t rows, size_t k, const float *m, size_t ld, const float *x,
+		int accumulate, float *y);
 
-	/* The register tile of grad_stats is mr rows by nr columns; g = A^T B over k tokens in rising order, where the
-	 * panels are packed: a [k, mr], b [k, nr]. Tiles are stored as [mr, nr] without gaps. */
+	/* The register tile of grad_stats is mr rows by nr columns; g = A^T B over k tokens in
+	 * rising order, where the panels are packed: a [k, mr], b [k, nr]. Tiles are stored as [mr,
+	 * nr] without gaps. */
 	unsigned mr;
 	unsigned nr;
-	/* src [k, n] with row distance ld -> panels of `width` columns, each [k, width], their starts `distance` elements
-	 * apart; the last one is filled up with zeros. */
-	void (*pack)(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n, unsigned width);
+	/* src [k, n] with row distance ld -> panels of `width` columns, each [k, width], their
+	 * starts `distance` elements apart; the last one is filled up with zeros. */
+	void (*pack)(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n,
+		unsigned width);
 	/* g = (accumulate ? g : 0) + A^T B */
-	void (*micro)(size_t k, const float *a, const float *b, const struct ahead *next, int accumulate, float *g);
+	void (*micro)(size_t k, const float *a, const float *b, const struct ahead *next,
+		int accumulate, float *g);
 	/* The statistics of (g, or 0 when NULL) + A^T B. */
-	void (*micro_stats)(size_t k, const float *a, const float *b, const struct ahead *next, const float *g,
-		const struct micro_stats *s);
+	void (*micro_stats)(size_t k, const float *a, const float *b, const struct ahead *next,
+		const float *g, const struct micro_stats *s);
 
 	/* Elements. */
-	void (*add)(float *y, const float *x, size_t n);            /* y += x */
-	void (*axpy)(float *y, float a, const float *x, size_t n);  /* y += a * x */
-	void (*scale)(float *y, float a, size_t n);                 /* y *= a */
-	void (*bf16)(float *y, const uint16_t *x, size_t n);        /* exact; NaN payloads kept */
-	void (*f16)(float *y, const uint16_t *x, size_t n);         /* exact; a signalling NaN may become quiet */
+	void (*add)(float *y, const float *x, size_t n);           /* y += x */
+	void (*axpy)(float *y, float a, const float *x, size_t n); /* y += a * x */
+	void (*scale)(float *y, float a, size_t n);                /* y *= a */
+	void (*bf16)(float *y, const uint16_t *x, size_t n);       /* exact; NaN payloads kept */
+	void (*f16)(float *y, const uint16_t *x,
+		size_t n); /* exact; a signalling NaN may become quiet */
 	void (*silu)(const float *gate, const float *up, size_t n, float *h);
 	void (*gelu)(const float *gate, const float *up, size_t n, float *h);
 	/* dgate and dup may be gate and up. */
-	void (*silu_backward)(const float *gate, const float *up, const float *dh, size_t n, float *dgate, float *dup);
-	void (*gelu_backward)(const float *gate, const float *up, const float *dh, size_t n, float *dgate, float *dup);
+	void (*silu_backward)(const float *gate, const float *up, const float *dh, size_t n,
+		float *dgate, float *dup);
+	void (*gelu_backward)(const float *gate, const float *up, const float *dh, size_t n,
+		float *dgate, float *dup);
 
 	/* Rows. */
 	/* y = x * rstd * (w + offset); returns rstd. */
-	float (*rmsnorm)(const float *x, const float *w, float offset, float eps, size_t n, float *y);
-	/* dx = (accumulate ? dx : 0) + rstd * ((w + offset) * dy - x * rstd^2 * mean((w + offset) * dy * x)) */
-	void (*rmsnorm_dx)(const float *dy, const float *x, const float *w, float offset, float rstd, size_t n,
-		int accumulate, float *dx);
+	float (*rmsnorm)(
+		const float *x, const float *w, float offset, float eps, size_t n, float *y);
+	/* dx = (accumulate ? dx : 0) + rstd * ((w + offset) * dy - x * rstd^2 * mean((w + offset) *
+	 * dy * x)) */
+	void (*rmsnorm_dx)(const float *dy, const float *x, const float *w, float offset,
+		float rstd, size_t n, int accumulate, float *dx);
 	/* dw += dy * x * rstd */
 	void (*rmsnorm_dw)(const float *dy, const float *x, float rstd, size_t n, float *dw);
-	/* Pairs (x[i], x[half + i]), i < half, turned by the angle whose cosine is c[i] and sine sign * s[i]. */
+	/* Pairs (x[i], x[half + i]), i < half, turned by the angle whose cosine is c[i] and sine
+	 * sign * s[i]. */
 	void (*rope)(float *x, size_t half, const float *c, const float *s, float sign);
 	/* Largest |x|, 0 for none; NaN when there is one. */
 	float (*absmax)(const float *x, size_t n);
@@ -94,22 +107,24 @@ struct kernels {
 	void (*fake_int8)(const float *x, float scale, size_t n, float *y);
 	/* y = scale * E4M3(x / scale), round to nearest even, limited to +-448; NaN stays NaN. */
 	void (*fake_e4m3)(const float *x, float scale, size_t n, float *y);
-	/* sum += x, sq += x * x, absmax = max(absmax, |x|) by column, NaN kept; each [n] or NULL. */
+	/* sum += x, sq += x * x, absmax = max(absmax, |x|) by column, NaN kept; each [n] or NULL.
+	 */
 	void (*act_stats)(const float *x, size_t n, double *sum, double *sq, float *absmax);
 
 	/* Softmax. */
-	/* s = cap(scale * s), cap(v) = softcap * tanh(v / softcap) unless softcap is 0; returns the largest (NaN is
-	 * passed over, -infinity for none). */
+	/* s = cap(scale * s), cap(v) = softcap * tanh(v / softcap) unless softcap is 0; returns the
+	 * largest (NaN is passed over, -infinity for none). */
 	float (*scores)(float *s, size_t n, float scale, float softcap);
 	/* x = exp(x - shift); returns the sum. */
 	float (*exp_sum)(float *x, size_t n, float shift);
 	/* s = cap(scale * s), p = exp(s - lse) */
 	void (*probs)(float *p, float *s, size_t n, float scale, float softcap, float lse);
 	/* d = p * (d - delta) * scale, times 1 - (s / softcap)^2 unless softcap is 0. */
-	void (*dscores)(float *d, const float *p, const float *s, size_t n, float delta, float scale, float softcap);
+	void (*dscores)(float *d, const float *p, const float *s, size_t n, float delta,
+		float scale, float softcap);
 	float (*dot)(const float *a, const float *b, size_t n);
-	/* Index of the largest, the first of equals, and the largest itself; NaN is passed over. n > 0; -infinity
-	 * and 0 when all are NaN. */
+	/* Index of the largest, the first of equals, and the largest itself; NaN is passed over. n
+	 * > 0; -infinity and 0 when all are NaN. */
 	size_t (*argmax)(const float *x, size_t n, float *ret_max);
 	/* Sum of exp(x - shift) in f64. */
 	double (*sum_exp)(const float *x, size_t n, float shift);

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* AVX2 with FMA and F16C: the vector type of kernels_simd.inc.c with 8 lanes. Compiled with its own flags. */
+/* AVX2 with FMA and F16C: the vector type of kernels_simd.inc.c with 8 lanes. Compiled with its own
+ * flags. */
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
@@ -18,7 +19,8 @@ typedef __m256 M;
 
 static inline __m256i first_lanes(size_t n)
 {
-	return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+	return _mm256_cmpgt_epi32(
+		_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 static inline V v_load(const float *p)
@@ -131,7 +133,8 @@ static inline V v_sign(V a, V s)
 
 static inline V power_of_two(__m256i n)
 {
-	return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+	return _mm256_castsi256_ps(
+		_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
 }
 
 /* a * 2^n for whole n in [-151, 129], in two steps, so that each factor is a normal number */
@@ -139,7 +142,8 @@ static inline V v_ldexp(V a, V n)
 {
 	__m256i whole = _mm256_cvtps_epi32(n);
 	__m256i half = _mm256_srai_epi32(whole, 1);
-	return _mm256_mul_ps(_mm256_mul_ps(a, power_of_two(half)), power_of_two(_mm256_sub_epi32(whole, half)));
+	return _mm256_mul_ps(
+		_mm256_mul_ps(a, power_of_two(half)), power_of_two(_mm256_sub_epi32(whole, half)));
 }
 
 /* Mantissa rounded to 3 bits, to even. Not for NaN. */

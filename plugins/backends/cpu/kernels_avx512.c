@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* AVX-512 (F, BW, VL, DQ): the vector type of kernels_simd.inc.c with 16 lanes. Compiled with its own flags. */
+/* AVX-512 (F, BW, VL, DQ): the vector type of kernels_simd.inc.c with 16 lanes. Compiled with its
+ * own flags. */
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>

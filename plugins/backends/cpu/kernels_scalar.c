@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The kernels in plain C: the reference of the other tiers, and what runs where there is no other. */
+/* The kernels in plain C: the reference of the other tiers, and what runs where there is no other.
+ */
 #include <math.h>
 #include <string.h>
 
@@ -34,7 +35,8 @@ static float dot(const float *a, const float *b, size_t n)
 	return sum;
 }
 
-static void gemv(size_t rows, size_t k, const float *m, size_t ld, const float *x, int accumulate, float *y)
+static void gemv(
+	size_t rows, size_t k, const float *m, size_t ld, const float *x, int accumulate, float *y)
 {
 	for (size_t r = 0; r < rows; r++) {
 		float v = dot(m + r * ld, x, k);
@@ -42,7 +44,8 @@ static void gemv(size_t rows, size_t k, const float *m, size_t ld, const float *
 	}
 }
 
-static void pack(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n, unsigned width)
+static void pack(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n,
+	unsigned width)
 {
 	for (size_t p = 0; p < k; p++) {
 		float *to = dst + p * width;
@@ -55,7 +58,8 @@ static void pack(float *dst, size_t distance, const float *src, size_t ld, size_
 	}
 }
 
-static void micro(size_t k, const float *a, const float *b, const struct ahead *next, int accumulate, float *g)
+static void micro(size_t k, const float *a, const float *b, const struct ahead *next,
+	int accumulate, float *g)
 {
 	(void)next;
 	if (!accumulate) {
@@ -70,8 +74,8 @@ static void micro(size_t k, const float *a, const float *b, const struct ahead *
 	}
 }
 
-static void micro_stats(size_t k, const float *a, const float *b, const struct ahead *next, const float *g,
-	const struct micro_stats *s)
+static void micro_stats(size_t k, const float *a, const float *b, const struct ahead *next,
+	const float *g, const struct micro_stats *s)
 {
 	float tile[MR * NR] = {0};
 	if (g) {
@@ -123,7 +127,8 @@ static void bf16(float *y, const uint16_t *x, size_t n)
 static void f16(float *y, const uint16_t *x, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		uint32_t sign = (uint32_t)(x[i] & 0x8000) << 16, exponent = (x[i] >> 10) & 31, mantissa = x[i] & 1023;
+		uint32_t sign = (uint32_t)(x[i] & 0x8000) << 16, exponent = (x[i] >> 10) & 31,
+			 mantissa = x[i] & 1023;
 		uint32_t bits = sign | (exponent + 112) << 23 | mantissa << 13;
 		if (exponent == 31) {
 			/* A NaN becomes quiet, as the instruction does it. */
@@ -149,7 +154,8 @@ static void silu(const float *gate, const float *up, size_t n, float *h)
 	}
 }
 
-static void silu_backward(const float *gate, const float *up, const float *dh, size_t n, float *dgate, float *dup)
+static void silu_backward(
+	const float *gate, const float *up, const float *dh, size_t n, float *dgate, float *dup)
 {
 	for (size_t i = 0; i < n; i++) {
 		float g = gate[i], u = up[i], s = sigmoid(g);
@@ -158,8 +164,8 @@ static void silu_backward(const float *gate, const float *up, const float *dh, s
 	}
 }
 
-/* gelu_tanh(x) = x / 2 (1 + tanh(y)) = x sigmoid(2 y), y = sqrt(2 / pi) (x + 0.044715 x^3). Beyond +-20 the
- * sigmoid is 0 or 1, so that the powers may stop there and never overflow. */
+/* gelu_tanh(x) = x / 2 (1 + tanh(y)) = x sigmoid(2 y), y = sqrt(2 / pi) (x + 0.044715 x^3). Beyond
+ * +-20 the sigmoid is 0 or 1, so that the powers may stop there and never overflow. */
 static float gelu_argument(float x, float *ret_derivative)
 {
 	float c = x < -20.0F ? -20.0F : x > 20.0F ? 20.0F : x;
@@ -175,7 +181,8 @@ static void gelu(const float *gate, const float *up, size_t n, float *h)
 	}
 }
 
-static void gelu_backward(const float *gate, const float *up, const float *dh, size_t n, float *dgate, float *dup)
+static void gelu_backward(
+	const float *gate, const float *up, const float *dh, size_t n, float *dgate, float *dup)
 {
 	for (size_t i = 0; i < n; i++) {
 		float d = 0.0F, g = gate[i], u = up[i], s = sigmoid(gelu_argument(g, &d));
@@ -197,8 +204,8 @@ static float rmsnorm(const float *x, const float *w, float offset, float eps, si
 	return rstd;
 }
 
-static void rmsnorm_dx(const float *dy, const float *x, const float *w, float offset, float rstd, size_t n,
-	int accumulate, float *dx)
+static void rmsnorm_dx(const float *dy, const float *x, const float *w, float offset, float rstd,
+	size_t n, int accumulate, float *dx)
 {
 	double sum = 0.0;
 	for (size_t i = 0; i < n; i++) {
@@ -321,7 +328,8 @@ static void probs(float *p, float *s, size_t n, float factor, float softcap, flo
 	}
 }
 
-static void dscores(float *d, const float *p, const float *s, size_t n, float delta, float factor, float softcap)
+static void dscores(float *d, const float *p, const float *s, size_t n, float delta, float factor,
+	float softcap)
 {
 	for (size_t i = 0; i < n; i++) {
 		float v = p[i] * (d[i] - delta) * factor;

@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The kernels over a vector of W lanes, included by one file an instruction set, which gives the type V and its
- * operations. What each kernel does stands in kernels.h; kernels_scalar.c is the reference. */
+/* The kernels over a vector of W lanes, included by one file an instruction set, which gives the
+ * type V and its operations. What each kernel does stands in kernels.h; kernels_scalar.c is the
+ * reference. */
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -32,8 +33,8 @@ INLINE void store(float *p, V v, size_t left)
 	}
 }
 
-/* e^x with a relative error below 2e-7; exact 0, infinity and NaN, denormal results included. The polynomial is
- * that of the Cephes library's expf. */
+/* e^x with a relative error below 2e-7; exact 0, infinity and NaN, denormal results included. The
+ * polynomial is that of the Cephes library's expf. */
 INLINE V v_exp(V x)
 {
 	x = v_min(v_set(89.0F), v_max(v_set(-104.0F), x));
@@ -88,7 +89,8 @@ static float dot(const float *a, const float *b, size_t n)
 }
 
 /* `rows` is a constant where this is inlined; a row's sum is the same in any company. */
-INLINE void gemv_rows(size_t rows, size_t k, const float *m, size_t ld, const float *x, int accumulate, float *y)
+INLINE void gemv_rows(
+	size_t rows, size_t k, const float *m, size_t ld, const float *x, int accumulate, float *y)
 {
 	V s[4][2];
 	size_t i = 0;
@@ -114,7 +116,8 @@ INLINE void gemv_rows(size_t rows, size_t k, const float *m, size_t ld, const fl
 	}
 }
 
-static void gemv(size_t rows, size_t k, const float *m, size_t ld, const float *x, int accumulate, float *y)
+static void gemv(
+	size_t rows, size_t k, const float *m, size_t ld, const float *x, int accumulate, float *y)
 {
 	size_t r = 0;
 	for (; rows - r >= 4; r += 4) {
@@ -125,7 +128,8 @@ static void gemv(size_t rows, size_t k, const float *m, size_t ld, const float *
 	}
 }
 
-INLINE void pack_panels(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n, size_t width)
+INLINE void pack_panels(
+	float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n, size_t width)
 {
 	for (; n >= width; n -= width) {
 		for (size_t p = 0; p < k; p++) {
@@ -140,7 +144,8 @@ INLINE void pack_panels(float *dst, size_t distance, const float *src, size_t ld
 	}
 }
 
-static void pack(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n, unsigned width)
+static void pack(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n,
+	unsigned width)
 {
 	if (width == MR) {
 		pack_panels(dst, distance, src, ld, k, n, MR);
@@ -167,7 +172,8 @@ INLINE void outer_products(size_t k, const float *a, const float *b, V c[MR][2])
 	}
 }
 
-INLINE void product_tile(size_t k, const float *a, const float *b, const struct ahead *next, V c[MR][2])
+INLINE void product_tile(
+	size_t k, const float *a, const float *b, const struct ahead *next, V c[MR][2])
 {
 	const char *next_a = next->a, *next_b = next->b;
 	for (; k >= 8; k -= 8) {
@@ -191,7 +197,8 @@ INLINE void start_tile(const float *g, V c[MR][2])
 	}
 }
 
-static void micro(size_t k, const float *a, const float *b, const struct ahead *next, int accumulate, float *g)
+static void micro(size_t k, const float *a, const float *b, const struct ahead *next,
+	int accumulate, float *g)
 {
 	V c[MR][2];
 	start_tile(accumulate ? g : NULL, c);
@@ -203,8 +210,8 @@ static void micro(size_t k, const float *a, const float *b, const struct ahead *
 	}
 }
 
-static void micro_stats(size_t k, const float *a, const float *b, const struct ahead *next, const float *g,
-	const struct micro_stats *s)
+static void micro_stats(size_t k, const float *a, const float *b, const struct ahead *next,
+	const float *g, const struct micro_stats *s)
 {
 	V c[MR][2];
 	start_tile(g, c);
@@ -225,7 +232,8 @@ static void micro_stats(size_t k, const float *a, const float *b, const struct a
 	if (sq) {
 #pragma GCC unroll 32
 		for (size_t i = 0; i < 2 * MR; i++) {
-			v_store(sq + i * W, v_fma(c[i / 2][i % 2], c[i / 2][i % 2], v_load(sq + i * W)));
+			v_store(sq + i * W,
+				v_fma(c[i / 2][i % 2], c[i / 2][i % 2], v_load(sq + i * W)));
 		}
 	}
 }
@@ -285,11 +293,13 @@ static void silu(const float *gate, const float *up, size_t n, float *h)
 	}
 }
 
-static void silu_backward(const float *gate, const float *up, const float *dh, size_t n, float *dgate, float *dup)
+static void silu_backward(
+	const float *gate, const float *up, const float *dh, size_t n, float *dgate, float *dup)
 {
 	const V one = v_set(1.0F);
 	for (size_t i = 0; i < n; i += W) {
-		V g = load(gate + i, n - i), u = load(up + i, n - i), d = load(dh + i, n - i), s = v_sigmoid(g);
+		V g = load(gate + i, n - i), u = load(up + i, n - i), d = load(dh + i, n - i),
+		  s = v_sigmoid(g);
 		V slope = v_mul(s, v_fma(g, v_sub(one, s), one));
 		store(dgate + i, v_mul(v_mul(d, u), slope), n - i);
 		store(dup + i, v_mul(d, v_mul(g, s)), n - i);
@@ -308,11 +318,13 @@ static void gelu(const float *gate, const float *up, size_t n, float *h)
 {
 	for (size_t i = 0; i < n; i += W) {
 		V g = load(gate + i, n - i), d;
-		store(h + i, v_mul(v_mul(g, v_sigmoid(gelu_argument(g, &d))), load(up + i, n - i)), n - i);
+		store(h + i, v_mul(v_mul(g, v_sigmoid(gelu_argument(g, &d))), load(up + i, n - i)),
+			n - i);
 	}
 }
 
-static void gelu_backward(const float *gate, const float *up, const float *dh, size_t n, float *dgate, float *dup)
+static void gelu_backward(
+	const float *gate, const float *up, const float *dh, size_t n, float *dgate, float *dup)
 {
 	for (size_t i = 0; i < n; i += W) {
 		V g = load(gate + i, n - i), u = load(up + i, n - i), d = load(dh + i, n - i), y;

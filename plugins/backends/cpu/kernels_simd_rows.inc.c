@@ -13,8 +13,8 @@ static float rmsnorm(const float *x, const float *w, float offset, float eps, si
 	return rstd;
 }
 
-static void rmsnorm_dx(const float *dy, const float *x, const float *w, float offset, float rstd, size_t n,
-	int accumulate, float *dx)
+static void rmsnorm_dx(const float *dy, const float *x, const float *w, float offset, float rstd,
+	size_t n, int accumulate, float *dx)
 {
 	V o = v_set(offset), s[2] = {v_set(0.0F), v_set(0.0F)};
 	for (size_t i = 0; i < n; i += W) {
@@ -170,9 +170,11 @@ static void probs(float *p, float *s, size_t n, float factor, float softcap, flo
 	}
 }
 
-static void dscores(float *d, const float *p, const float *s, size_t n, float delta, float factor, float softcap)
+static void dscores(float *d, const float *p, const float *s, size_t n, float delta, float factor,
+	float softcap)
 {
-	V f = v_set(factor), shift = v_set(delta), inverse = v_set(softcap > 0.0F ? 1.0F / softcap : 0.0F);
+	V f = v_set(factor), shift = v_set(delta),
+	  inverse = v_set(softcap > 0.0F ? 1.0F / softcap : 0.0F);
 	for (size_t i = 0; i < n; i += W) {
 		V v = v_mul(v_mul(load(p + i, n - i), v_sub(load(d + i, n - i), shift)), f);
 		V t = v_mul(load(s + i, n - i), inverse);

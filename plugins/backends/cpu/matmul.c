@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Matrix products: C is cut into tiles by its shape alone, and each tile is one product on one thread. */
+/* Matrix products: C is cut into tiles by its shape alone, and each tile is one product on one
+ * thread. */
 #include <stdatomic.h>
 
 #include "plugins/backends/cpu/cpu.h"
@@ -46,8 +47,8 @@ static void gemv_piece(void *arg, size_t i)
 	const struct matmul *p = arg;
 	const struct gemm *g = &p->g;
 	size_t first = i * GEMV_ROWS;
-	p->b->k.gemv(least(GEMV_ROWS, g->n - first), g->k, g->b + first * g->ldb, g->ldb, g->a, g->accumulate,
-		g->c + first);
+	p->b->k.gemv(least(GEMV_ROWS, g->n - first), g->k, g->b + first * g->ldb, g->ldb, g->a,
+		g->accumulate, g->c + first);
 }
 
 /* C = (accumulate ? C : 0) + 0 */
@@ -71,10 +72,12 @@ static int check(struct cpu *b, const struct gemm *g)
 	return rc ? rc : cpu_check_matrix(b, "matmul", "C", g->c, g->m, g->n, g->ldc);
 }
 
-int cpu_matmul(void *vb, int trans_a, int trans_b, uint64_t m, uint64_t n, uint64_t k, const float *d_a, uint64_t lda,
-	const float *d_b, uint64_t ldb, int accumulate, float *d_c, uint64_t ldc)
+int cpu_matmul(void *vb, int trans_a, int trans_b, uint64_t m, uint64_t n, uint64_t k,
+	const float *d_a, uint64_t lda, const float *d_b, uint64_t ldb, int accumulate, float *d_c,
+	uint64_t ldc)
 {
-	struct matmul p = {.b = vb, .g = {trans_a, trans_b, accumulate, m, n, k, d_a, lda, d_b, ldb, d_c, ldc}};
+	struct matmul p = {.b = vb,
+		.g = {trans_a, trans_b, accumulate, m, n, k, d_a, lda, d_b, ldb, d_c, ldc}};
 	int rc = check(vb, &p.g);
 	if (rc || m == 0 || n == 0) {
 		return rc;
@@ -92,7 +95,7 @@ int cpu_matmul(void *vb, int trans_a, int trans_b, uint64_t m, uint64_t n, uint6
 	p.across = (n + p.tile_n - 1) / p.tile_n;
 	cpu_run(vb, p.across * ((m + p.tile_m - 1) / p.tile_m), tile, &p);
 	rc = atomic_load(&p.rc);
-	return rc ? cpu_refuse(vb, rc, "matmul: a product of %llu x %llu x %llu failed", (unsigned long long)m,
-			    (unsigned long long)n, (unsigned long long)k)
+	return rc ? cpu_refuse(vb, rc, "matmul: a product of %llu x %llu x %llu failed",
+			    (unsigned long long)m, (unsigned long long)n, (unsigned long long)k)
 		  : 0;
 }

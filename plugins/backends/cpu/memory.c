@@ -11,7 +11,8 @@
 
 static const size_t LARGE_PAGE = (size_t)2 << 20;
 
-/* Large pieces lie in large pages where the system has them to give: panels and tiles are read with wide strides. */
+/* Large pieces lie in large pages where the system has them to give: panels and tiles are read with
+ * wide strides. */
 void *cpu_alloc(void *vb, size_t bytes)
 {
 	(void)vb;

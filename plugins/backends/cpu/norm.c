@@ -48,12 +48,13 @@ static void forward_piece(void *arg, size_t i)
 	const struct norm *n = arg;
 	uint64_t first = (uint64_t)i * n->rows_each;
 	for (uint64_t t = first; t < piece_end(n, first); t++) {
-		n->rstd[t] = n->b->k.rmsnorm(n->x + t * n->cols, n->w, n->offset, n->eps, n->cols, n->y + t * n->cols);
+		n->rstd[t] = n->b->k.rmsnorm(
+			n->x + t * n->cols, n->w, n->offset, n->eps, n->cols, n->y + t * n->cols);
 	}
 }
 
-int cpu_rmsnorm(void *vb, const float *d_x, const float *d_w, float offset, float eps, uint64_t rows, uint64_t cols,
-	float *d_y, float *d_rstd)
+int cpu_rmsnorm(void *vb, const float *d_x, const float *d_w, float offset, float eps,
+	uint64_t rows, uint64_t cols, float *d_y, float *d_rstd)
 {
 	struct cpu *b = vb;
 	int rc = cpu_check_matrix(b, "rmsnorm", "x", d_x, rows, cols, cols);
@@ -66,8 +67,16 @@ int cpu_rmsnorm(void *vb, const float *d_x, const float *d_w, float offset, floa
 	if (!d_w || !d_rstd) {
 		return cpu_refuse(b, CWP_EVALUE, "rmsnorm: %s is NULL", d_w ? "rstd" : "w");
 	}
-	struct norm n = {.b = b, .x = d_x, .w = d_w, .offset = offset, .eps = eps, .rows = rows, .cols = cols,
-		.rows_each = rows_each(cols), .y = d_y, .rstd = d_rstd};
+	struct norm n = {.b = b,
+		.x = d_x,
+		.w = d_w,
+		.offset = offset,
+		.eps = eps,
+		.rows = rows,
+		.cols = cols,
+		.rows_each = rows_each(cols),
+		.y = d_y,
+		.rstd = d_rstd};
 	cpu_run(b, pieces(&n), forward_piece, &n);
 	return 0;
 }
@@ -78,8 +87,8 @@ static void dx_piece(void *arg, size_t i)
 	uint64_t first = (uint64_t)i * n->rows_each;
 	for (uint64_t t = first; t < piece_end(n, first); t++) {
 		uint64_t o = t * n->cols;
-		n->b->k.rmsnorm_dx(n->dy + o, n->x + o, n->w, n->offset, n->kept_rstd[t], n->cols, n->accumulate,
-			n->y + o);
+		n->b->k.rmsnorm_dx(n->dy + o, n->x + o, n->w, n->offset, n->kept_rstd[t], n->cols,
+			n->accumulate, n->y + o);
 	}
 }
 
@@ -114,23 +123,36 @@ static int check_backward(const struct norm *n)
 	}
 	if (!rc && n->dw) {
 		if (!n->samples) {
-			return cpu_refuse(b, CWP_EVALUE, "%s: dw is wanted but there are no samples", op);
+			return cpu_refuse(
+				b, CWP_EVALUE, "%s: dw is wanted but there are no samples", op);
 		}
 		rc = cpu_check_sequences(b, op, n->samples);
 		if (!rc && n->samples->count && n->samples->start[n->samples->count] > n->rows) {
-			rc = cpu_refuse(b, CWP_ESHAPE, "%s: the samples have %llu tokens, the matrix %llu", op,
-				(unsigned long long)n->samples->start[n->samples->count], (unsigned long long)n->rows);
+			rc = cpu_refuse(b, CWP_ESHAPE,
+				"%s: the samples have %llu tokens, the matrix %llu", op,
+				(unsigned long long)n->samples->start[n->samples->count],
+				(unsigned long long)n->rows);
 		}
 	}
 	return rc;
 }
 
-int cpu_rmsnorm_backward(void *vb, const float *d_dy, const float *d_x, const float *d_w, float offset,
-	const float *d_rstd, uint64_t rows, uint64_t cols, int accumulate, float *d_dx,
-	const struct cwp_sequences *samples, float *d_dw)
+int cpu_rmsnorm_backward(void *vb, const float *d_dy, const float *d_x, const float *d_w,
+	float offset, const float *d_rstd, uint64_t rows, uint64_t cols, int accumulate,
+	float *d_dx, const struct cwp_sequences *samples, float *d_dw)
 {
-	struct norm n = {.b = vb, .dy = d_dy, .x = d_x, .w = d_w, .offset = offset, .rows = rows, .cols = cols,
-		.y = d_dx, .accumulate = accumulate, .kept_rstd = d_rstd, .samples = samples, .dw = d_dw};
+	struct norm n = {.b = vb,
+		.dy = d_dy,
+		.x = d_x,
+		.w = d_w,
+		.offset = offset,
+		.rows = rows,
+		.cols = cols,
+		.y = d_dx,
+		.accumulate = accumulate,
+		.kept_rstd = d_rstd,
+		.samples = samples,
+		.dw = d_dw};
 	int rc = check_backward(&n);
 	if (rc || cols == 0) {
 		return rc;
@@ -138,7 +160,8 @@ int cpu_rmsnorm_backward(void *vb, const float *d_dy, const float *d_x, const fl
 	n.rows_each = rows_each(cols);
 	/* First, since dx may be the memory of dy. */
 	if (d_dw) {
-		cpu_run(vb, (size_t)(samples->count * ((cols + COLUMN_CHUNK - 1) / COLUMN_CHUNK)), dw_piece, &n);
+		cpu_run(vb, (size_t)(samples->count * ((cols + COLUMN_CHUNK - 1) / COLUMN_CHUNK)),
+			dw_piece, &n);
 	}
 	cpu_run(vb, pieces(&n), dx_piece, &n);
 	return 0;
@@ -168,17 +191,20 @@ static void rope_piece(void *arg, size_t i)
 		const float *c = r->cos + (uint64_t)r->position[t] * r->half;
 		const float *s = r->sin + (uint64_t)r->position[t] * r->half;
 		for (uint32_t h = 0; h < r->heads; h++) {
-			r->b->k.rope(r->x + t * r->ld + (uint64_t)h * r->head_dim, r->half, c, s, r->sign);
+			r->b->k.rope(r->x + t * r->ld + (uint64_t)h * r->head_dim, r->half, c, s,
+				r->sign);
 		}
 	}
 }
 
-int cpu_rope(void *vb, float *d_x, uint64_t rows, uint64_t ld, uint32_t heads, uint32_t head_dim, uint32_t rotary,
-	const float *d_cos, const float *d_sin, const uint32_t *d_position, int inverse)
+int cpu_rope(void *vb, float *d_x, uint64_t rows, uint64_t ld, uint32_t heads, uint32_t head_dim,
+	uint32_t rotary, const float *d_cos, const float *d_sin, const uint32_t *d_position,
+	int inverse)
 {
 	struct cpu *b = vb;
 	if (rotary % 2 != 0 || rotary > head_dim) {
-		return cpu_refuse(b, CWP_ESHAPE, "rope: %u rotary dimensions are odd or more than the head's %u", rotary,
+		return cpu_refuse(b, CWP_ESHAPE,
+			"rope: %u rotary dimensions are odd or more than the head's %u", rotary,
 			head_dim);
 	}
 	uint64_t cols = (uint64_t)heads * head_dim;
@@ -189,8 +215,8 @@ int cpu_rope(void *vb, float *d_x, uint64_t rows, uint64_t ld, uint32_t heads, u
 	if (!d_cos || !d_sin || !d_position) {
 		return cpu_refuse(b, CWP_EVALUE, "rope: tables or positions are NULL");
 	}
-	struct rope r = {b, d_x, rows, ld, rows_each(cols), heads, head_dim, rotary / 2, d_cos, d_sin, d_position,
-		inverse ? -1.0F : 1.0F};
+	struct rope r = {b, d_x, rows, ld, rows_each(cols), heads, head_dim, rotary / 2, d_cos,
+		d_sin, d_position, inverse ? -1.0F : 1.0F};
 	cpu_run(b, (size_t)((rows + r.rows_each - 1) / r.rows_each), rope_piece, &r);
 	return 0;
 }

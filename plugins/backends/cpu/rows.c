@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Operations on elements, rows and columns that need no product: conversion, sums, statistics, fake quantization. */
+/* Operations on elements, rows and columns that need no product: conversion, sums, statistics, fake
+ * quantization. */
 #include <math.h>
 #include <stdbool.h>
 
@@ -62,7 +63,8 @@ int cpu_convert(void *vb, float *d_dst, const void *d_src, uint32_t dtype, uint6
 		cpu_run(b, chunks(n), convert_chunk, &e);
 		return 0;
 	default:
-		return cpu_refuse(b, CWP_EVALUE, "convert: type %u is none of F32, BF16, F16", dtype);
+		return cpu_refuse(
+			b, CWP_EVALUE, "convert: type %u is none of F32, BF16, F16", dtype);
 	}
 }
 
@@ -139,7 +141,8 @@ int cpu_add_bias(void *vb, float *d_y, const float *d_bias, uint64_t rows, uint6
 	return 0;
 }
 
-/* A row with NaN or infinity has no scale: all of it becomes NaN. A row whose scale is 0 becomes 0. */
+/* A row with NaN or infinity has no scale: all of it becomes NaN. A row whose scale is 0 becomes 0.
+ */
 static void fake_quant_row(const struct rows *r, const float *x, float *y)
 {
 	const struct kernels *k = &r->b->k;
@@ -166,11 +169,13 @@ static void fake_quant_piece(void *arg, size_t i)
 	}
 }
 
-int cpu_fake_quant_rows(void *vb, uint32_t activation, const float *d_x, uint64_t rows, uint64_t cols, float *d_y)
+int cpu_fake_quant_rows(
+	void *vb, uint32_t activation, const float *d_x, uint64_t rows, uint64_t cols, float *d_y)
 {
 	struct cpu *b = vb;
 	if (activation != CWP_ACT_INT8_TOKEN && activation != CWP_ACT_FP8_TOKEN) {
-		return cpu_refuse(b, CWP_EVALUE, "fake_quant_rows: activation scheme %u is neither INT8_TOKEN nor FP8_TOKEN",
+		return cpu_refuse(b, CWP_EVALUE,
+			"fake_quant_rows: activation scheme %u is neither INT8_TOKEN nor FP8_TOKEN",
 			activation);
 	}
 	int rc = cpu_check_matrix(b, "fake_quant_rows", "x", d_x, rows, cols, cols);
@@ -207,8 +212,8 @@ static void act_stats_piece(void *arg, size_t i)
 	}
 }
 
-int cpu_act_stats(void *vb, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld, double *d_sum, double *d_sq,
-	float *d_absmax)
+int cpu_act_stats(void *vb, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld,
+	double *d_sum, double *d_sq, float *d_absmax)
 {
 	struct cpu *b = vb;
 	int rc = cpu_check_matrix(b, "act_stats", "x", d_x, rows, cols, ld);

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Cross entropy over a vocabulary in slices: a running maximum and a running sum by row. A NaN logit makes its row's
- * sum NaN; the best token passes over it. */
+/* Cross entropy over a vocabulary in slices: a running maximum and a running sum by row. A NaN
+ * logit makes its row's sum NaN; the best token passes over it. */
 #include <math.h>
 
 #include "plugins/backends/cpu/cpu.h"
@@ -27,8 +27,8 @@ struct xent {
 	const double *lse;
 };
 
-int cpu_xent_begin(void *vb, uint64_t rows, float *d_max, double *d_sum, float *d_target_logit, float *d_best,
-	uint32_t *d_best_token)
+int cpu_xent_begin(void *vb, uint64_t rows, float *d_max, double *d_sum, float *d_target_logit,
+	float *d_best, uint32_t *d_best_token)
 {
 	struct cpu *b = vb;
 	if (rows && (!d_max || !d_sum || !d_target_logit || !d_best || !d_best_token)) {
@@ -90,19 +90,30 @@ static int prepare(const char *op, struct xent *x, int *ret_empty)
 		return cpu_refuse(x->b, CWP_EVALUE, "%s: the targets are NULL", op);
 	}
 	if (x->n > UINT32_MAX - (uint64_t)x->first) {
-		return cpu_refuse(x->b, CWP_ESHAPE, "%s: tokens from %u on, %llu of them, are more than 32 bits number", op,
+		return cpu_refuse(x->b, CWP_ESHAPE,
+			"%s: tokens from %u on, %llu of them, are more than 32 bits number", op,
 			x->first, (unsigned long long)x->n);
 	}
 	x->rows_each = x->n >= CHUNK ? 1 : CHUNK / (x->n ? x->n : 1);
 	return 0;
 }
 
-int cpu_xent_slice(void *vb, const float *d_logits, uint64_t rows, uint64_t ld, uint64_t n, uint32_t first,
-	const uint32_t *d_target, float *d_max, double *d_sum, float *d_target_logit, float *d_best,
-	uint32_t *d_best_token)
+int cpu_xent_slice(void *vb, const float *d_logits, uint64_t rows, uint64_t ld, uint64_t n,
+	uint32_t first, const uint32_t *d_target, float *d_max, double *d_sum,
+	float *d_target_logit, float *d_best, uint32_t *d_best_token)
 {
-	struct xent x = {.b = vb, .logits = d_logits, .rows = rows, .ld = ld, .n = n, .first = first, .target = d_target,
-		.max = d_max, .sum = d_sum, .target_logit = d_target_logit, .best = d_best, .best_token = d_best_token};
+	struct xent x = {.b = vb,
+		.logits = d_logits,
+		.rows = rows,
+		.ld = ld,
+		.n = n,
+		.first = first,
+		.target = d_target,
+		.max = d_max,
+		.sum = d_sum,
+		.target_logit = d_target_logit,
+		.best = d_best,
+		.best_token = d_best_token};
 	int empty = 0;
 	int rc = prepare("xent_slice", &x, &empty);
 	if (rc || empty) {
@@ -145,18 +156,27 @@ static void backward_piece(void *arg, size_t i)
 	}
 }
 
-int cpu_xent_backward(void *vb, float *d_logits, uint64_t rows, uint64_t ld, uint64_t n, uint32_t first,
-	const uint32_t *d_target, const float *d_weight, const double *d_lse)
+int cpu_xent_backward(void *vb, float *d_logits, uint64_t rows, uint64_t ld, uint64_t n,
+	uint32_t first, const uint32_t *d_target, const float *d_weight, const double *d_lse)
 {
-	struct xent x = {.b = vb, .logits = d_logits, .gradient = d_logits, .rows = rows, .ld = ld, .n = n,
-		.first = first, .target = d_target, .weight = d_weight, .lse = d_lse};
+	struct xent x = {.b = vb,
+		.logits = d_logits,
+		.gradient = d_logits,
+		.rows = rows,
+		.ld = ld,
+		.n = n,
+		.first = first,
+		.target = d_target,
+		.weight = d_weight,
+		.lse = d_lse};
 	int empty = 0;
 	int rc = prepare("xent_backward", &x, &empty);
 	if (rc || empty) {
 		return rc;
 	}
 	if (!d_weight || !d_lse) {
-		return cpu_refuse(vb, CWP_EVALUE, "xent_backward: %s is NULL", d_lse ? "weight" : "lse");
+		return cpu_refuse(
+			vb, CWP_EVALUE, "xent_backward: %s is NULL", d_lse ? "weight" : "lse");
 	}
 	cpu_run(vb, (size_t)((rows + x.rows_each - 1) / x.rows_each), backward_piece, &x);
 	return 0;
