@@ -8,6 +8,9 @@
 
 #include "base/err.h"
 
+#undef cwb_err_set
+#undef cwb_err_errno
+
 /* Length of the UTF-8 sequence at p, or 0 when its bytes are none. */
 static size_t sequence_length(const unsigned char *p)
 {
@@ -110,19 +113,17 @@ int cwb_err_errno(struct cwb_err *err, const char *format, ...)
 
 int cwb_err_prefix(struct cwb_err *err, const char *format, ...)
 {
-	char old[sizeof(err->message)];
 	va_list ap;
 
 	if (err == NULL) {
 		return CWP_ESTATE;
 	}
-	memcpy(old, err->message, sizeof(old));
-	old[sizeof(old) - 1] = '\0';
+	struct cwb_err old = *err;
 	va_start(ap, format);
 	format_message(err, format, ap);
 	va_end(ap);
 	size_t used = strlen(err->message);
-	int n = snprintf(err->message + used, sizeof(err->message) - used, ": %s", old);
+	int n = snprintf(err->message + used, sizeof(err->message) - used, ": %s", old.message);
 	if (n >= 0 && (size_t)n >= sizeof(err->message) - used) {
 		mark_cut(err->message, sizeof(err->message));
 	}

@@ -25,7 +25,7 @@ static const char *const thans[] = {"original", "quantized", NULL};
 
 /* General shapes first, then the data sets that have a reader of their own, now or later: the
  * reader's room refuses by name what this version cannot read. */
-static const char *const datas[] = {"samples", "text", "pairs", "answers", "instructions",
+static const char *const data_kinds[] = {"samples", "text", "pairs", "answers", "instructions",
 	"advbench", "bbh", "bbq", "crows-pairs", "harmbench", "harmless-instructions", "mbbq",
 	"mmlu", "multijail", "refusal-pairs", "stereoset", "strongreject", "ud-text", "wikitext2",
 	"xsafety", "xstest", NULL};
@@ -51,7 +51,7 @@ static const struct cwj_key set_keys[] = {
 		.kind = CWJ_WORD,
 		.required = 1,
 		.offset = offsetof(struct cwj_set, data),
-		.names = datas},
+		.names = data_kinds},
 	{.name = "path", .kind = CWJ_PATH, .required = 1, .offset = offsetof(struct cwj_set, path)},
 	{.name = "samples",
 		.kind = CWJ_COUNT,

@@ -94,8 +94,6 @@ void cwj_value_remedy(const struct cwj_key *key, char *ret, size_t size)
 		break;
 	case CWJ_CHOICE:
 	case CWJ_WORD:
-		join_names(key->names, ret, size);
-		break;
 	case CWJ_WORDS:
 		join_names(key->names, ret, size);
 		break;
@@ -342,8 +340,8 @@ static int find_choice(
 static int read_scalar(
 	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
 {
-	unsigned choice;
-	uint64_t whole;
+	unsigned choice = 0;
+	uint64_t whole = 0;
 	int rc;
 
 	switch (key->kind) {

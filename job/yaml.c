@@ -179,13 +179,13 @@ static int make_room(struct reader *r, struct cwj_yaml *node)
 		return 0;
 	}
 	size_t capacity = node->count == 0 ? 1 : node->count * 2;
-	struct cwj_yaml **values = realloc(node->values, capacity * sizeof(*values));
+	struct cwj_yaml **values = realloc(node->values, capacity * sizeof(struct cwj_yaml *));
 	if (values == NULL) {
 		return cwb_err_set(r->err, -ENOMEM, "no memory to read the YAML text");
 	}
 	node->values = values;
 	if (node->kind == CWJ_YAML_MAPPING) {
-		struct cwj_yaml **keys = realloc(node->keys, capacity * sizeof(*keys));
+		struct cwj_yaml **keys = realloc(node->keys, capacity * sizeof(struct cwj_yaml *));
 		if (keys == NULL) {
 			return cwb_err_set(r->err, -ENOMEM, "no memory to read the YAML text");
 		}

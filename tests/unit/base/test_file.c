@@ -29,7 +29,8 @@ struct place {
 
 static int set_up(void **state)
 {
-	struct place *p = calloc(1, sizeof(*p));
+	static struct place place;
+	struct place *p = &place;
 
 	snprintf(p->path, sizeof(p->path), "/tmp/cwb-file-XXXXXX");
 	if (mkdtemp(p->path) == NULL) {
@@ -47,7 +48,6 @@ static int tear_down(void **state)
 
 	close(p->folder);
 	rc = cwb_file_remove_tree(AT_FDCWD, p->path, NULL);
-	free(p);
 	return rc;
 }
 

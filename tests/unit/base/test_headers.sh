@@ -12,9 +12,11 @@ trap 'rm -rf "$folder"' EXIT
 flags="-Wall -Wextra -Wpedantic -Werror -Wno-unused-variable -fsyntax-only -I$src/include"
 
 # $cc and $cxx may hold flags, so they are split.
+# shellcheck disable=SC2086
 compile_c() {
 	$cc -std=c99 $flags "$1"
 }
+# shellcheck disable=SC2086
 compile_cxx() {
 	$cxx -x c++ -std=c++11 $flags "$1"
 }

@@ -506,12 +506,12 @@ static void refuses_hostile_texts(void **state)
 	/* A long name is quoted in part, the path of the field stays bounded. */
 	char name[6000] = "model: m\n";
 	memset(name + 9, 'x', 5000);
-	strcpy(name + 5009, ": 1\n");
+	snprintf(name + 5009, sizeof(name) - 5009, ": 1\n");
 	cwb_err_clear(&err);
 	assert_int_equal(cwj_job_parse(name, strlen(name), "/", &job, &err),
 		CWP_EFORMAT); /* libyaml's 1024 */
 	memset(name + 9, 'x', 500);
-	strcpy(name + 509, ": 1\n");
+	snprintf(name + 509, sizeof(name) - 509, ": 1\n");
 	cwb_err_clear(&err);
 	assert_int_equal(cwj_job_parse(name, strlen(name), "/", &job, &err), CWP_EUNKNOWN);
 	assert_true(strlen(err.field) < 100);
