@@ -1,0 +1,203 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* cwp-worker: runs, plans, or attempts one job. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "wire/status.h"
+#include "worker/attempt.h"
+
+#define JOB_LIMIT (1u << 20)
+#define DIRECTORIES 64
+#define USAGE 64
+
+static const char help[] =
+	"usage: cwp-worker run JOB.yaml [--scratch DIR] [--plugin-dir DIR]... [--threads N]\n"
+	"       cwp-worker plan JOB.yaml [--plugin-dir DIR]...\n"
+	"       cwp-worker attempt --job-fd 0 --status-fd 3 --scratch DIR --directory DIR [--plugin-dir DIR]...\n"
+	"       cwp-worker plan --job-fd 0 --directory DIR [--plugin-dir DIR]...\n"
+	"\n"
+	"Runs one job in the foreground (run), says what it would need (plan), or runs one attempt\n"
+	"for a daemon (attempt). Exit: 0 done, 1 failed, 2 rejected by its gate, 64 usage, 65 bad input.\n";
+
+enum { OPT_SCRATCH = 256, OPT_PLUGIN_DIR, OPT_THREADS, OPT_JOB_FD, OPT_STATUS_FD, OPT_DIRECTORY, OPT_HELP, OPT_VERSION };
+
+static const struct option long_options[] = {{"scratch", required_argument, NULL, OPT_SCRATCH},
+	{"plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR}, {"threads", required_argument, NULL, OPT_THREADS},
+	{"job-fd", required_argument, NULL, OPT_JOB_FD}, {"status-fd", required_argument, NULL, OPT_STATUS_FD},
+	{"directory", required_argument, NULL, OPT_DIRECTORY}, {"help", no_argument, NULL, OPT_HELP},
+	{"version", no_argument, NULL, OPT_VERSION}, {NULL, 0, NULL, 0}};
+
+struct arguments {
+	const char *verb, *file, *directory;
+	int job_fd;
+	struct cwk_options options;
+	const char *plugin_dir[DIRECTORIES];
+};
+
+static int number(const char *text, int low, int high, int *ret)
+{
+	char *end;
+	errno = 0;
+	long n = strtol(text, &end, 10);
+	if (errno != 0 || *text == '\0' || *end != '\0' || n < low || n > high) {
+		(void)fprintf(stderr, "cwp-worker: %s is not a number from %d to %d\n", text, low, high);
+		return -1;
+	}
+	*ret = (int)n;
+	return 0;
+}
+
+static int take_option(struct arguments *a, int option)
+{
+	int n = 0;
+	switch (option) {
+	case OPT_SCRATCH:
+		a->options.scratch = optarg;
+		return 0;
+	case OPT_PLUGIN_DIR:
+		if (a->options.plugin_dirs == DIRECTORIES) {
+			(void)fprintf(stderr, "cwp-worker: more than %d plugin folders\n", DIRECTORIES);
+			return -1;
+		}
+		a->plugin_dir[a->options.plugin_dirs++] = optarg;
+		return 0;
+	case OPT_THREADS:
+		if (number(optarg, 1, 4096, &n) != 0) {
+			return -1;
+		}
+		a->options.threads = (uint32_t)n;
+		return 0;
+	case OPT_JOB_FD:
+		return number(optarg, 0, 1 << 20, &a->job_fd);
+	case OPT_STATUS_FD:
+		return number(optarg, 0, 1 << 20, &a->options.status_fd);
+	case OPT_DIRECTORY:
+		a->directory = optarg;
+		return 0;
+	default:
+		return -1;
+	}
+}
+
+/* 0, or the exit code plus 1 of a program that is done. */
+static int parse(int argc, char **argv, struct arguments *a)
+{
+	int option;
+	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+		if (option == OPT_HELP) {
+			(void)fputs(help, stdout);
+			return 1;
+		}
+		if (option == OPT_VERSION) {
+			(void)printf("cwp-worker %s\n", PACKAGE_VERSION);
+			return 1;
+		}
+		if (take_option(a, option) != 0) {
+			(void)fputs(help, stderr);
+			return USAGE + 1;
+		}
+	}
+	a->verb = optind < argc ? argv[optind] : "";
+	a->file = optind + 1 < argc ? argv[optind + 1] : NULL;
+	int attempt = strcmp(a->verb, "attempt") == 0, plan = strcmp(a->verb, "plan") == 0, run = strcmp(a->verb, "run") == 0;
+	int by_file = a->file != NULL && a->job_fd < 0, by_fd = a->file == NULL && a->job_fd >= 0 && a->directory != NULL;
+	int ok = (run && by_file) || (plan && (by_file || by_fd)) ||
+		(attempt && by_fd && a->options.status_fd >= 0 && a->options.scratch != NULL);
+	if (!ok || optind + (a->file != NULL ? 2 : 1) < argc) {
+		(void)fputs(help, stderr);
+		return USAGE + 1;
+	}
+	return 0;
+}
+
+/* The job's text up to a NUL byte or the end of file; what follows the NUL belongs to the control channel. */
+static int read_job(int fd, char **ret_text, size_t *ret_length, size_t *ret_read)
+{
+	char *text = malloc(JOB_LIMIT + 4096);
+	size_t length = 0;
+	if (text == NULL) {
+		return -ENOMEM;
+	}
+	for (;;) {
+		ssize_t n = read(fd, text + length, JOB_LIMIT + 4096 - length);
+		if (n < 0 && errno == EINTR) {
+			continue;
+		}
+		if (n < 0) {
+			n = -errno;
+			free(text);
+			return (int)n;
+		}
+		char *nul = memchr(text + length, '\0', (size_t)n);
+		length += (size_t)n;
+		if (n == 0 || nul != NULL || length >= JOB_LIMIT + 4096) {
+			*ret_text = text;
+			*ret_length = nul != NULL ? (size_t)(nul - text) : length;
+			*ret_read = length;
+			return 0;
+		}
+	}
+}
+
+static int from_descriptor(struct arguments *a)
+{
+	struct cwb_err err = {0};
+	struct cwj_job *job = NULL;
+	char *text = NULL;
+	size_t length = 0, got = 0;
+	int plan = strcmp(a->verb, "plan") == 0, code;
+	int r = read_job(a->job_fd, &text, &length, &got);
+	if (r != 0) {
+		r = cwb_err_set(&err, r, "the job cannot be read: %s", strerror(-r));
+	} else {
+		r = cwj_job_parse(text, length, a->directory, &job, &err);
+	}
+	if (r != 0 && plan) {
+		cwk_error_json(&err);
+		code = 65;
+	} else if (r != 0) {
+		(void)cww_status_send(a->options.status_fd, cww_status_end(CWW_RESULT_FAILED, &err), NULL);
+		code = 1;
+	} else {
+		a->options.trusted_only = 1;
+		a->options.control_fd = plan ? -1 : a->job_fd;
+		if (got > length + 1) {
+			a->options.control = text + length + 1;
+			a->options.control_length = got - length - 1;
+		}
+		code = plan ? cwk_plan(job, &a->options, 1) : cwk_attempt(job, &a->options);
+	}
+	cwj_job_free(job);
+	free(text);
+	return code;
+}
+
+static int from_file(struct arguments *a)
+{
+	struct cwb_err err = {0};
+	struct cwj_job *job = NULL;
+	if (cwj_job_read(a->file, &job, &err) != 0) {
+		cwk_error_print(a->file, &err);
+		return 65;
+	}
+	int code = strcmp(a->verb, "plan") == 0 ? cwk_plan(job, &a->options, 0) : cwk_attempt(job, &a->options);
+	cwj_job_free(job);
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments a = {.job_fd = -1, .options = {.status_fd = -1, .control_fd = -1}};
+	a.options.plugin_dir = a.plugin_dir;
+	int r = parse(argc, argv, &a);
+	if (r != 0) {
+		return r - 1;
+	}
+	return a.file != NULL ? from_file(&a) : from_descriptor(&a);
+}
