@@ -9,17 +9,20 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "engine/plugin/trust.h"
 #include "probe/describe.h"
 #include "probe/guard.h"
 
 enum { EXIT_REFUSED = 65, EXIT_BAD_USAGE = 64 };
 
-static const char help_text[] = "usage: cwp-probe [--timeout SECONDS] FILE\n"
+static const char help_text[] = "usage: cwp-probe [--timeout SECONDS] [--check-owner] FILE\n"
 				"\n"
 				"Opens the plugin FILE and prints what it says about itself as one JSON object.\n"
 				"\n"
 				"  --timeout SECONDS  give up on a plugin that takes longer (default 10);\n"
 				"                     0: open it in this process, unguarded, for debuggers\n"
+				"  --check-owner      refuse FILE unless all of its path belongs to root or this user\n"
+				"                     and nobody else can write to it, as a worker does\n"
 				"  --help             this text\n"
 				"  --version          version\n"
 				"\n"
@@ -46,30 +49,50 @@ static int print_error(const char *path, const struct cwb_err *error, int fd)
 	return print_json(cwx_describe_error(path, error), fd, EXIT_REFUSED);
 }
 
+/* What to open, and how. */
+struct request {
+	const char *path;
+	int check_owner;
+};
+
+static int check_owner(const char *path, struct cwb_err *err)
+{
+	char *absolute = path[0] == '/' ? strdup(path) : realpath(path, NULL);
+
+	if (absolute == NULL) {
+		return cwb_err_errno(err, "%s", path);
+	}
+	int rc = cwe_trust_check(absolute, NULL, err);
+	free(absolute);
+	return rc;
+}
+
 /* Opens the file and prints what it is, or why not. */
 static int probe(void *arg, int fd)
 {
-	const char *path = arg;
+	const struct request *request = arg;
+	const char *path = request->path;
 	struct cwe_plugin plugin;
 	struct cwb_err err = {0};
 	json_t *object = NULL;
 
-	if (cwe_plugin_open(path, &plugin, &err) == 0) {
+	if ((!request->check_owner || check_owner(path, &err) == 0) && cwe_plugin_open(path, &plugin, &err) == 0) {
 		object = cwx_describe(&plugin, &err);
 		free(plugin.path);
 	}
 	return object != NULL ? print_json(object, fd, EXIT_SUCCESS) : print_error(path, &err, fd);
 }
 
-static int probe_guarded(char *path, double seconds)
+static int probe_guarded(struct request *request, double seconds)
 {
+	const char *path = request->path;
 	struct cwb_err err = {0};
 	char *text = NULL;
 	size_t length = 0;
 	int status = 0;
 	json_t *object = NULL;
 
-	if (cwx_guard_run(seconds, probe, path, path, &text, &length, &status, &err) == 0) {
+	if (cwx_guard_run(seconds, probe, request, path, &text, &length, &status, &err) == 0) {
 		object = json_loadb(text, length, 0, NULL);
 		if (!json_is_object(object) || (status != EXIT_SUCCESS && status != EXIT_REFUSED)) {
 			cwb_err_set(&err, CWP_EPLUGIN,
@@ -89,7 +112,7 @@ static int probe_guarded(char *path, double seconds)
 }
 
 /* What the plugin prints goes to standard error here too. */
-static int probe_here(char *path)
+static int probe_here(struct request *request)
 {
 	int out = dup(STDOUT_FILENO);
 
@@ -97,7 +120,7 @@ static int probe_here(char *path)
 		perror("cwp-probe: standard output");
 		return EXIT_FAILURE;
 	}
-	return probe(path, out);
+	return probe(request, out);
 }
 
 static int usage_error(const char *why, const char *value)
@@ -108,8 +131,10 @@ static int usage_error(const char *why, const char *value)
 
 int main(int argc, char **argv)
 {
-	static const struct option long_options[] = {{"timeout", required_argument, NULL, 't'}, {"help", no_argument, NULL, 'h'},
+	static const struct option long_options[] = {{"timeout", required_argument, NULL, 't'},
+		{"check-owner", no_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}};
+	struct request request = {0};
 	double seconds = 10;
 	char *end;
 	int option;
@@ -121,6 +146,9 @@ int main(int argc, char **argv)
 			if (end == optarg || *end != '\0' || !(seconds >= 0 && seconds <= 86400)) {
 				return usage_error("--timeout takes 0 to 86400 seconds, not ", optarg);
 			}
+			break;
+		case 'o':
+			request.check_owner = 1;
 			break;
 		case 'h':
 			fputs(help_text, stdout);
@@ -135,5 +163,6 @@ int main(int argc, char **argv)
 	if (argc - optind != 1) {
 		return usage_error("one plugin file is needed", "");
 	}
-	return seconds > 0 ? probe_guarded(argv[optind], seconds) : probe_here(argv[optind]);
+	request.path = argv[optind];
+	return seconds > 0 ? probe_guarded(&request, seconds) : probe_here(&request);
 }

@@ -4,6 +4,7 @@
  * that run code when they are loaded are only ever opened by cwp-probe. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -178,6 +179,22 @@ static void test_probe_usage(void **state)
 	assert_non_null(strstr(text, "No such file"));
 	assert_int_equal(run_probe("/", NULL, NULL, text, sizeof(text)), 65);
 	assert_int_equal(run_probe("/dev/null", NULL, NULL, text, sizeof(text)), 65);
+	/* The owner is asked for only where it matters. */
+	path_of("good", path);
+	char folder[] = "/tmp/cwp-zoo-XXXXXX", link[64];
+	assert_non_null(mkdtemp(folder));
+	assert_int_equal(chmod(folder, 0777), 0);
+	snprintf(link, sizeof(link), "%s/good.so", folder);
+	assert_int_equal(symlink(path, link), 0);
+	assert_int_equal(run_probe(link, NULL, NULL, text, sizeof(text)), 0);
+	assert_int_equal(run_probe("--check-owner", link, NULL, text, sizeof(text)), 65);
+	assert_non_null(strstr(text, "has mode 0777, so others may write to it"));
+	assert_int_equal(chmod(folder, 0755), 0);
+	int status = run_probe("--check-owner", link, NULL, text, sizeof(text));
+	/* The build folder may itself be one that others can write to. */
+	assert_true(status == 0 || (strstr(text, "has mode") != NULL && strstr(text, folder) != NULL));
+	assert_int_equal(unlink(link), 0);
+	assert_int_equal(rmdir(folder), 0);
 	/* Unguarded, what the plugin prints still stays out of the result. */
 	path_of("prints_on_load", path);
 	assert_int_equal(run_probe("--timeout", "0", path, text, sizeof(text)), 0);
