@@ -26,7 +26,8 @@ static const char help_text[] = "usage: cwp-probe [--timeout SECONDS] [--check-o
 				"  --help             this text\n"
 				"  --version          version\n"
 				"\n"
-				"Exit status: 0 accepted; 65 refused, with {\"error\"} on standard output; 64 usage.\n";
+				"Exit status: 0 accepted; 65 refused, with {\"error\"} on standard output\n"
+				"and the reason on standard error; 64 usage.\n";
 
 /* Takes object over. The exit status that belongs to it. */
 static int print_json(json_t *object, int fd, int status)
@@ -44,8 +45,10 @@ static int print_json(json_t *object, int fd, int status)
 	return rc == 0 ? status : EXIT_FAILURE;
 }
 
+/* The reason goes to standard error as well, for people and for logs. */
 static int print_error(const char *path, const struct cwb_err *error, int fd)
 {
+	fprintf(stderr, "cwp-probe: %s\n", error->message);
 	return print_json(cwx_describe_error(path, error), fd, EXIT_REFUSED);
 }
 

@@ -160,6 +160,27 @@ static void test_opened_by_probe(void **state)
 	}
 }
 
+/* The reason, once, as a line on standard error. */
+static void test_probe_says_why(void **state)
+{
+	static const char *const files[] = {"no_note", "aborts_on_load"}, *const texts[] = {"no ABI note", "crashed while it was loaded"};
+	const char *build = getenv("CWP_BUILDDIR");
+	char path[4096], command[9000], line[2000], second[2000];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		path_of(files[i], path);
+		snprintf(command, sizeof(command), "'%s/cwp-probe' '%s' 2>&1 >/dev/null", build != NULL ? build : ".", path);
+		FILE *out = popen(command, "r");
+		assert_non_null(out);
+		assert_non_null(fgets(line, sizeof(line), out));
+		assert_non_null(strstr(line, "cwp-probe: "));
+		assert_non_null(strstr(line, texts[i]));
+		assert_null(fgets(second, sizeof(second), out));
+		assert_int_equal(WEXITSTATUS(pclose(out)), 65);
+	}
+}
+
 static void test_probe_usage(void **state)
 {
 	char path[4096], text[16384];
@@ -207,6 +228,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_opened_here),
 		cmocka_unit_test(test_opened_by_probe),
+		cmocka_unit_test(test_probe_says_why),
 		cmocka_unit_test(test_probe_usage),
 	};
 
