@@ -95,15 +95,55 @@ int cwb_json_load_file(
 	return rc;
 }
 
+struct text {
+	char *data; /* with room for a NUL */
+	size_t length, capacity;
+	int failed;
+};
+
+static int append(const char *bytes, size_t size, void *arg)
+{
+	struct text *t = arg;
+
+	if (t->failed || size > SIZE_MAX / 4 - t->length) {
+		t->failed = 1;
+		return -1;
+	}
+	if (t->length + size + 1 > t->capacity) {
+		size_t capacity = (t->length + size + 1) * 2;
+		char *grown = realloc(t->data, capacity);
+		if (grown == NULL) {
+			t->failed = 1;
+			return -1;
+		}
+		t->data = grown;
+		t->capacity = capacity;
+	}
+	memcpy(t->data + t->length, bytes, size);
+	t->length += size;
+	return 0;
+}
+
+char *cwb_json_text(const json_t *json, size_t flags, size_t *ret_length)
+{
+	struct text t = {0};
+	int rc = json_dump_callback(json, append, &t, flags | JSON_ENCODE_ANY);
+
+	if (rc < 0 || t.failed || t.length == 0) {
+		free(t.data);
+		return NULL;
+	}
+	t.data[t.length] = '\0';
+	if (ret_length != NULL) {
+		*ret_length = t.length;
+	}
+	return t.data;
+}
+
 char *cwb_json_dump(const json_t *json, size_t *ret_length)
 {
-	char *text = json_dumps(
-		json, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-
-	if (text != NULL && ret_length != NULL) {
-		*ret_length = strlen(text);
-	}
-	return text;
+	return cwb_json_text(
+		json, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17), ret_length);
 }
 
 const char *cwb_json_type_name(const json_t *json)

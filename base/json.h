@@ -25,6 +25,11 @@ int cwb_json_load_file(
  * free(); NULL only when memory ran out. *ret_length may be NULL. */
 char *cwb_json_dump(const json_t *json, size_t *ret_length);
 
+/* As json_dumps with jansson's flags (JSON_INDENT(2) and so on), but complete or NULL: up to
+ * version 2.14 json_dumps forgets that a key found no memory, and returns a text with a hole. Freed
+ * with free(). */
+char *cwb_json_text(const json_t *json, size_t flags, size_t *ret_length);
+
 enum cwb_json_need { CWB_JSON_REQUIRED, CWB_JSON_OPTIONAL };
 
 /* Typed getters of an object's key. Absent or null: CWP_EMISSING, or 0 with *ret untouched when

@@ -168,6 +168,10 @@ static void writes_the_same_bytes_for_the_same_value(void **state)
 		x, "{\"a\":{\"x\":\"\342\202\254\",\"y\":null},\"b\":[1,0.10000000000000001]}");
 	free(x);
 	free(y);
+	x = cwb_json_text(a, JSON_INDENT(1) | JSON_SORT_KEYS | JSON_REAL_PRECISION(3), &length);
+	assert_int_equal(length, strlen(x));
+	assert_non_null(strstr(x, "0.1\n"));
+	free(x);
 	json_decref(a);
 	json_decref(b);
 }
