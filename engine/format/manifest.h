@@ -14,5 +14,6 @@
 int cwe_manifest_write(const char *directory, const json_t *facts, char ret_content_digest[65], struct cwb_err *err);
 
 /* Checks the manifest, each file's size and digest, that no file is missing or extra, the headers of all safetensors, the
- * index, the overlay's structure. 0, or CWP_EFORMAT, CWP_EDIGEST, CWP_EMISSING naming file and remedy. */
+ * index, the overlay's structure. 0, or CWP_EFORMAT, CWP_EDIGEST, CWP_EMISSING naming file and remedy, or what
+ * opening the output says (CWP_EVALUE: a quantization_config that we cannot run). ret_manifest may be NULL. */
 int cwe_manifest_verify(const char *directory, json_t **ret_manifest, struct cwb_err *err);

@@ -1,0 +1,721 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The writer: several files and groups, configuration, refusals, interrupted and resumed outputs, a full disk. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "engine/format/checkpoint.h"
+#include "engine/format/dtype.h"
+#include "tests/unit/engine/output/toy.h"
+
+struct world {
+	char *model, *out;
+	struct cwe_source *source;
+	struct cwe_writer_options options;
+	struct cwe_output_module module[4];
+	struct toy_result result[4];
+};
+
+static void begin_with(struct world *x, uint32_t dtype, const struct cwp_grid *grid, double fraction)
+{
+	struct cwb_err err = {0};
+	size_t i;
+
+	x->model = toy_folder();
+	x->out = toy_folder();
+	toy_model(x->model, dtype);
+	assert_int_equal(cwe_source_open(x->model, 0, &x->source, &err), 0);
+	x->options = (struct cwe_writer_options){x->out, CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_OVERLAY, 1u << 30};
+	for (i = 0; i < 4; i++) {
+		toy_quantize(x->source, toy_modules[i], grid, fraction, i + 1, &x->result[i]);
+		x->module[i] = x->result[i].module;
+	}
+}
+
+static void begin(struct world *x)
+{
+	struct cwp_grid grid = toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE);
+
+	begin_with(x, CWP_BF16, &grid, 0.05);
+}
+
+static void end(struct world *x)
+{
+	size_t i;
+
+	for (i = 0; i < 4; i++)
+		toy_result_free(&x->result[i]);
+	cwe_source_close(x->source);
+	toy_remove(x->model);
+	toy_remove(x->out);
+	free(x->model);
+	free(x->out);
+}
+
+/* Everything in a folder but hidden files: name, size and bytes, in name order. */
+static char *folder_text(const char *folder, size_t *ret_length)
+{
+	struct dirent **list;
+	char *all = NULL;
+	size_t length = 0;
+	int n = scandir(folder, &list, NULL, alphasort), i;
+
+	for (i = 0; i < n; i++) {
+		size_t size;
+		char *data;
+
+		if (list[i]->d_name[0] != '.') {
+			data = toy_read(folder, list[i]->d_name, &size);
+			all = realloc(all, length + size + 256);
+			length += (size_t)snprintf(all + length, 256, "%s %zu\n", list[i]->d_name, size);
+			memcpy(all + length, data, size);
+			length += size;
+			free(data);
+		}
+		free(list[i]);
+	}
+	free(list);
+	*ret_length = length;
+	return all;
+}
+
+static void copy_rest(struct world *x, struct cwe_writer *w)
+{
+	struct cwb_err err = {0};
+	size_t i, k;
+
+	for (i = 0; i < x->source->weights->count; i++) {
+		const char *name = x->source->weights->tensors[i].name;
+
+		for (k = 0; k < 4; k++)
+			if (!strncmp(name, toy_modules[k], strlen(toy_modules[k])) && !strcmp(name + strlen(toy_modules[k]), ".weight"))
+				break;
+		if (k == 4)
+			assert_int_equal(cwe_writer_copy(w, name, &err), 0);
+	}
+}
+
+static int put(struct world *x, struct cwe_writer *w, size_t i, struct cwb_err *err)
+{
+	const struct toy_result *r = &x->result[i];
+
+	return cwe_writer_module(w, &r->module, r->codes, r->scales, r->zeros, r->mask, r->stride, err);
+}
+
+static json_t *read_config(const char *folder, const char *name)
+{
+	char *path = toy_path(folder, name);
+	struct cwb_err err = {0};
+	json_t *config = NULL;
+
+	assert_int_equal(cwb_json_load_file(path, 1u << 20, CWB_JSON_DEPTH, &config, &err), 0);
+	free(path);
+	return config;
+}
+
+static int lists(const json_t *array, const char *text)
+{
+	size_t i;
+
+	for (i = 0; i < json_array_size(array); i++)
+		if (!strcmp(json_string_value(json_array_get(array, i)), text))
+			return 1;
+	return 0;
+}
+
+static void test_config(void **state)
+{
+	struct world x;
+	json_t *config, *original, *q, *groups, *ignore;
+
+	(void)state;
+	begin(&x);
+	toy_write(x.source, &x.options, x.result, 4);
+	config = read_config(x.out, "config.json");
+	original = read_config(x.model, "config.json");
+	q = json_incref(json_object_get(config, "quantization_config"));
+	json_object_del(config, "quantization_config");
+	assert_true(json_equal(config, original)); /* numbers too */
+	groups = json_object_get(q, "config_groups");
+	assert_int_equal(json_object_size(groups), 1);
+	assert_true(lists(json_object_get(json_object_get(groups, "group_0"), "targets"), "Linear"));
+	assert_true(json_is_null(json_object_get(json_object_get(groups, "group_0"), "input_activations")));
+	ignore = json_object_get(q, "ignore");
+	assert_true(lists(ignore, "lm_head"));
+	assert_true(lists(ignore, "model.layers.0.mlp.gate"));
+	assert_int_equal(json_array_size(ignore), 2);
+	assert_null(json_object_get(q, "dequantize"));
+	json_decref(q);
+	json_decref(config);
+	json_decref(original);
+	assert_int_equal(access(x.out, F_OK), 0);
+	free(toy_read(x.out, "tokenizer.json", NULL));
+	free(toy_read(x.out, "generation_config.json", NULL));
+	end(&x);
+}
+
+/* Two sizes of groups and kept modules: groups by name, the rest ignored. */
+static void test_several_groups(void **state)
+{
+	struct cwp_grid sixty_four = toy_grid(CWP_CODE_INT, 4, 1, 64, CWP_ACT_NONE);
+	struct world x;
+	json_t *config, *q, *groups, *targets;
+	struct cwe_source *out;
+	struct cwb_err err = {0};
+	struct cwe_output_size size;
+
+	(void)state;
+	begin(&x);
+	toy_result_free(&x.result[0]);
+	toy_quantize(x.source, toy_modules[0], &sixty_four, 0.05, 9, &x.result[0]);
+	x.result[2].module.grid.code = 0; /* kept */
+	x.module[2] = x.result[2].module;
+	{
+		struct toy_result some[3] = {x.result[0], x.result[1], x.result[3]};
+
+		toy_write(x.source, &x.options, some, 3);
+	}
+	config = read_config(x.out, "config.json");
+	q = json_object_get(config, "quantization_config");
+	groups = json_object_get(q, "config_groups");
+	assert_int_equal(json_object_size(groups), 2);
+	targets = json_object_get(json_object_get(groups, "group_0"), "targets");
+	assert_int_equal(json_array_size(targets), 2);
+	assert_true(lists(targets, toy_modules[1]) && lists(targets, toy_modules[3]));
+	targets = json_object_get(json_object_get(groups, "group_1"), "targets");
+	assert_int_equal(json_array_size(targets), 1);
+	assert_true(lists(targets, toy_modules[0]));
+	assert_true(lists(json_object_get(q, "ignore"), toy_modules[2]));
+	assert_string_equal(json_string_value(json_object_get(q, "format")), "pack-quantized");
+	json_decref(config);
+	assert_int_equal(cwe_source_open(x.out, 0, &out, &err), 0);
+	cwe_source_close(out);
+	assert_int_equal(cwe_output_measure(x.out, &size, &err), 0);
+	assert_int_equal(size.modules, 3);
+	assert_int_equal(size.quantized_weights, 51 * 64 + 2 * 64 * 160);
+	/* codes, scales, shapes: 4 bits, BF16, 16 bytes */
+	assert_int_equal(size.quantized_bytes, (51 * 64 + 2 * 64 * 160) / 2 + 2 * (51 + 2 * 64 * 5) + 3 * 16);
+	assert_int_equal(size.protected_weights, x.result[0].module.protected_weights + x.result[1].module.protected_weights +
+							     x.result[3].module.protected_weights);
+	assert_true(size.protected_bytes >= 3 * size.protected_weights); /* a gap and a BF16 value each, at least */
+	assert_true(cwe_output_bits(&size) > 5.0 && cwe_output_bits(&size) < 8.0);
+	end(&x);
+}
+
+static void test_mixed_formats(void **state)
+{
+	struct cwp_grid fp8 = toy_grid(CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_FP8_TOKEN);
+	struct world x;
+	json_t *config;
+
+	(void)state;
+	begin(&x);
+	toy_result_free(&x.result[0]);
+	toy_quantize(x.source, toy_modules[0], &fp8, 0, 9, &x.result[0]);
+	toy_write(x.source, &x.options, x.result, 4);
+	config = read_config(x.out, "config.json");
+	assert_string_equal(json_string_value(json_object_get(json_object_get(config, "quantization_config"), "format")),
+		"mixed-precision");
+	assert_int_equal(cwe_output_activation(config, toy_modules[0]), CWP_ACT_FP8_TOKEN);
+	assert_int_equal(cwe_output_activation(config, toy_modules[1]), CWP_ACT_NONE);
+	json_decref(config);
+	end(&x);
+}
+
+static void test_shards(void **state)
+{
+	struct world x;
+	json_t *index, *map, *file;
+	struct cwe_checkpoint *c;
+	struct cwb_err err = {0};
+	uint64_t total = 0;
+	const char *name;
+	size_t i;
+
+	(void)state;
+	begin(&x);
+	x.options.shard = 8000;
+	toy_write(x.source, &x.options, x.result, 4);
+	index = read_config(x.out, "model.safetensors.index.json");
+	map = json_object_get(index, "weight_map");
+	assert_int_equal(cwe_checkpoint_open(x.out, &c, &err), 0);
+	assert_true(c->files >= 3);
+	assert_int_equal(json_object_size(map), c->count);
+	for (i = 0; i < c->count; i++)
+		total += c->tensors[i].entry->bytes;
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(index, "metadata"), "total_size")), total);
+	json_object_foreach (map, name, file) /* codes, scales and shape of a module stay together */
+		if (strstr(name, ".weight_packed")) {
+			char scale[256];
+
+			snprintf(scale, sizeof scale, "%.*s_scale", (int)(strlen(name) - 7), name);
+			assert_string_equal(json_string_value(file), json_string_value(json_object_get(map, scale)));
+		}
+	for (i = 0; i < c->files; i++)
+		assert_string_equal(cwe_safetensors_metadata(c->file[i], "format"), "pt");
+	cwe_checkpoint_close(c);
+	json_decref(index);
+	end(&x);
+}
+
+static void refuse_new(struct world *x, int code, const char *text)
+{
+	struct cwe_writer *w = NULL;
+	struct cwb_err err = {0};
+	int rc = cwe_writer_new(x->source, &x->options, x->module, 4, &w, &err);
+
+	if (rc != code || !strstr(err.message, text))
+		fail_msg("%d, \"%s\" instead of %d, \"%s\"", rc, err.message, code, text);
+	assert_null(w);
+}
+
+static void refuse_grid(struct cwp_grid grid, const char *text)
+{
+	struct world x;
+
+	begin(&x);
+	x.module[1].grid = grid;
+	refuse_new(&x, CWP_EVALUE, text);
+	end(&x);
+}
+
+static void test_refused_grids(void **state)
+{
+	struct cwp_grid block = toy_grid(CWP_CODE_E4M3, 8, 1, 32, CWP_ACT_NONE);
+
+	(void)state;
+	block.granularity = CWP_PER_BLOCK;
+	block.block_rows = 32;
+	refuse_grid(block, "granularity channel");
+	refuse_grid(toy_grid(CWP_CODE_INT, 3, 1, 32, CWP_ACT_NONE), "protect.carrier dense or write.format dense");
+	refuse_grid(toy_grid(CWP_CODE_INT, 2, 1, 0, CWP_ACT_NONE), "2 bit");
+	refuse_grid(toy_grid(7, 8, 1, 0, CWP_ACT_NONE), "write.format dense");
+	refuse_grid(toy_grid(CWP_CODE_INT, 4, 1, 48, CWP_ACT_NONE), "do not divide its width of 160");
+	refuse_grid(toy_grid(CWP_CODE_E4M3, 8, 1, 32, CWP_ACT_NONE), "granularity channel");
+	refuse_grid(toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_INT8_TOKEN), "bits 8");
+	refuse_grid(toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TENSOR), "dynamic");
+	refuse_grid(toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_FP8_TOKEN), "activations none");
+	refuse_grid(toy_grid(CWP_CODE_INT, 4, 0, 32, CWP_ACT_NONE), "symmetric true"); /* beside symmetric ones */
+}
+
+static void test_refused_modules(void **state)
+{
+	struct world x;
+	struct cwe_writer *w;
+	struct cwb_err err = {0};
+
+	(void)state;
+	begin(&x);
+	x.module[0].name = "model.layers.7.mlp.up_proj";
+	refuse_new(&x, CWP_EMISSING, "model.layers.7.mlp.up_proj");
+	x.module[0].name = toy_modules[1];
+	refuse_new(&x, CWP_ESHAPE, "51 x 64");
+	x.module[0] = x.module[1];
+	refuse_new(&x, CWP_EVALUE, "twice");
+	x.module[0] = x.result[0].module;
+	x.options.carrier = CWJ_CARRIER_ADAPTER;
+	refuse_new(&x, CWP_EVALUE, "protect.carrier");
+	x.options.carrier = CWJ_CARRIER_OVERLAY;
+	x.options.format = CWJ_FORMAT_GGUF;
+	refuse_new(&x, CWP_EVALUE, "write.format");
+	x.options.format = CWJ_FORMAT_COMPRESSED_TENSORS;
+	x.options.shard = 0;
+	refuse_new(&x, CWP_EVALUE, "write.shard");
+	x.options.shard = 1u << 30;
+	assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
+	assert_int_equal(cwe_writer_copy(w, "model.layers.0.mlp.down_proj.weight", &err), CWP_EVALUE);
+	cwb_err_clear(&err);
+	assert_int_equal(cwe_writer_copy(w, "no.such.tensor", &err), CWP_EVALUE);
+	cwb_err_clear(&err);
+	x.result[0].module.name = "model.norm";
+	assert_int_equal(put(&x, w, 0, &err), CWP_EVALUE);
+	cwb_err_clear(&err);
+	assert_int_equal(cwe_writer_finish(w, &err), CWP_ESTATE); /* nothing is written yet */
+	assert_non_null(strstr(err.message, "never written"));
+	cwe_writer_free(w);
+	end(&x);
+}
+
+/* What a faulty plugin may give. */
+static void test_refused_results(void **state)
+{
+	static const float bad[] = {-1.0f, 0.1f /* not a BF16 value */, __builtin_inff(), __builtin_nanf("")};
+	struct world x;
+	struct cwe_writer *w;
+	struct cwb_err err = {0};
+	size_t i;
+
+	(void)state;
+	begin(&x);
+	assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
+	for (i = 0; i < sizeof bad / sizeof *bad; i++) {
+		float good = x.result[0].scales[7];
+
+		x.result[0].scales[7] = bad[i];
+		assert_int_equal(put(&x, w, 0, &err), CWP_EPLUGIN);
+		assert_non_null(strstr(err.message, toy_modules[0]));
+		cwb_err_clear(&err);
+		x.result[0].scales[7] = good;
+	}
+	x.result[0].codes[100] = 8;
+	assert_int_equal(put(&x, w, 0, &err), CWP_EPLUGIN);
+	cwe_writer_free(w);
+	end(&x);
+}
+
+static void test_finished_folder(void **state)
+{
+	struct world x;
+	char *path;
+	struct cwb_err err = {0};
+
+	(void)state;
+	begin(&x);
+	path = toy_path(x.out, "manifest.json");
+	assert_int_equal(cwb_file_replace_path(path, "{}", 2, 0644, &err), 0);
+	refuse_new(&x, CWP_ESTATE, "finished already");
+	free(path);
+	end(&x);
+}
+
+/* Interrupted after each number of modules, and in any place between, the output's bytes are the same. */
+static void test_resume(void **state)
+{
+	struct world x;
+	char *straight, *resumed;
+	size_t length, length2, stop, i;
+
+	(void)state;
+	begin(&x);
+	x.options.shard = 8000;
+	toy_write(x.source, &x.options, x.result, 4);
+	straight = folder_text(x.out, &length);
+	for (stop = 0; stop <= 4; stop++) {
+		struct cwe_writer *w;
+		struct cwb_err err = {0};
+
+		toy_remove(x.out);
+		assert_int_equal(mkdir(x.out, 0777), 0);
+		assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
+		for (i = 0; i < stop; i++)
+			assert_int_equal(put(&x, w, (i * 3 + 2) % 4, &err), 0);
+		cwe_writer_free(w);
+		assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
+		for (i = 0; i < 4; i++) {
+			assert_int_equal(cwe_writer_has(w, toy_modules[(i * 3 + 2) % 4]), i < stop);
+			if (i >= stop)
+				assert_int_equal(put(&x, w, (i * 3 + 2) % 4, &err), 0);
+		}
+		assert_false(cwe_writer_has(w, "model.norm.weight"));
+		copy_rest(&x, w);
+		assert_true(cwe_writer_has(w, "model.norm.weight"));
+		assert_int_equal(cwe_writer_finish(w, &err), 0);
+		assert_int_equal(cwe_writer_finish(w, &err), 0);
+		cwe_writer_free(w);
+		resumed = folder_text(x.out, &length2);
+		assert_int_equal(length, length2);
+		assert_memory_equal(straight, resumed, length);
+		free(resumed);
+	}
+	free(straight);
+	end(&x);
+}
+
+/* After finish a new writer finds everything there. */
+static void test_resume_finished(void **state)
+{
+	struct world x;
+	struct cwe_writer *w;
+	struct cwb_err err = {0};
+	char *path;
+
+	(void)state;
+	begin(&x);
+	toy_write(x.source, &x.options, x.result, 4);
+	assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
+	assert_true(cwe_writer_has(w, toy_modules[0]));
+	assert_true(cwe_writer_has(w, "model.norm.weight"));
+	assert_int_equal(put(&x, w, 0, &err), 0);
+	assert_int_equal(cwe_writer_finish(w, &err), 0);
+	cwe_writer_free(w);
+	path = toy_path(x.out, "protected.safetensors");
+	assert_int_equal(unlink(path), 0); /* not whole any more: from the start */
+	assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
+	assert_false(cwe_writer_has(w, toy_modules[0]));
+	cwe_writer_free(w);
+	free(path);
+	end(&x);
+}
+
+/* Another plan, or a damaged journal: from the start, and the journal's last line may be torn. */
+static void test_resume_otherwise(void **state)
+{
+	static const char *const damage[] = {"module 99999 0 1 1 0 0\n", "module 2 7 1 1 0 0\n", "module 2 0 9999999 1 0 0\n",
+		"module 2 0 5 5 0 18446744073709551615\n", "nonsense\n", "module 0 0 0 0 0 0\n"};
+	struct world x;
+	struct cwe_writer *w;
+	struct cwb_err err = {0};
+	char *path, *text, *more;
+	size_t length, i;
+
+	(void)state;
+	begin(&x);
+	assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
+	assert_int_equal(put(&x, w, 0, &err), 0);
+	cwe_writer_free(w);
+	path = toy_path(x.out, ".cwp-writer.tmp-partial");
+	text = toy_read(x.out, ".cwp-writer.tmp-partial", &length);
+	more = malloc(length + 100);
+	memcpy(more, text, length);
+	memcpy(more + length, "module 5 0 1", 12);
+	assert_int_equal(cwb_file_replace_path(path, more, length + 12, 0644, &err), 0);
+	assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
+	assert_true(cwe_writer_has(w, toy_modules[0]));
+	assert_false(cwe_writer_has(w, toy_modules[1]));
+	cwe_writer_free(w);
+	for (i = 0; i < sizeof damage / sizeof *damage; i++) {
+		memcpy(more + length, damage[i], strlen(damage[i]));
+		assert_int_equal(cwb_file_replace_path(path, more, length + strlen(damage[i]), 0644, &err), 0);
+		assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
+		assert_false(cwe_writer_has(w, toy_modules[0]));
+		cwe_writer_free(w);
+	}
+	assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
+	assert_int_equal(put(&x, w, 0, &err), 0);
+	cwe_writer_free(w);
+	x.options.carrier = CWJ_CARRIER_NONE;
+	assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
+	assert_false(cwe_writer_has(w, toy_modules[0]));
+	cwe_writer_free(w);
+	free(more);
+	free(text);
+	free(path);
+	end(&x);
+}
+
+static int is_empty_but_hidden(const char *folder)
+{
+	struct dirent **list;
+	int n = scandir(folder, &list, NULL, alphasort), i, empty = 1;
+
+	for (i = 0; i < n; i++) {
+		empty &= list[i]->d_name[0] == '.';
+		free(list[i]);
+	}
+	free(list);
+	return empty;
+}
+
+static int write_limited(struct world *x, const struct rlimit *early, const struct rlimit *late, struct cwb_err *err)
+{
+	struct cwe_writer *w = NULL;
+	size_t i;
+	int rc;
+
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, early), 0);
+	rc = cwe_writer_new(x->source, &x->options, x->module, 4, &w, err);
+	for (i = 0; i < 4 && !rc; i++)
+		rc = put(x, w, i, err);
+	if (!rc)
+		copy_rest(x, w);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, late), 0);
+	if (!rc)
+		rc = cwe_writer_finish(w, err);
+	cwe_writer_free(w);
+	return rc;
+}
+
+/* Limits on the size of files, from small ones up until the output succeeds, through the whole job or only at its end:
+ * one error, nothing under its final name, and with room again the work goes on to the same bytes. */
+static void full_disk(int only_finish)
+{
+	struct rlimit old, now;
+	struct world x;
+	char *straight, *later;
+	size_t length, length2;
+	rlim_t limit;
+	int failed = 0, rc;
+
+	begin(&x);
+	toy_write(x.source, &x.options, x.result, 4);
+	straight = folder_text(x.out, &length);
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	for (limit = 16, rc = -1; rc; limit *= 2) {
+		struct cwb_err err = {0};
+
+		toy_remove(x.out);
+		assert_int_equal(mkdir(x.out, 0777), 0);
+		now = old;
+		now.rlim_cur = limit;
+		rc = write_limited(&x, only_finish ? &old : &now, &now, &err);
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+		if (!rc)
+			break;
+		failed++;
+		assert_true(strlen(err.message) > 10);
+		assert_true(is_empty_but_hidden(x.out));
+		toy_write(x.source, &x.options, x.result, 4);
+		later = folder_text(x.out, &length2);
+		assert_int_equal(length, length2);
+		assert_memory_equal(straight, later, length);
+		free(later);
+	}
+	assert_true(failed > 3);
+	free(straight);
+	end(&x);
+}
+
+static void test_full_disk(void **state)
+{
+	(void)state;
+	full_disk(0);
+	full_disk(1);
+}
+
+/* Dense: dequantized, rounded to the source's dtype, protected values exact; no trace of quantization. */
+static void dense_case(uint32_t dtype, int format, int carrier, uint32_t bits)
+{
+	struct cwp_grid grid = toy_grid(CWP_CODE_INT, bits, 0, 48, CWP_ACT_NONE); /* ragged: 160 is no multiple */
+	struct world x;
+	struct cwe_source *out;
+	struct cwb_err err = {0};
+	struct cwe_output_size size;
+	size_t i;
+
+	begin_with(&x, dtype, &grid, 0.1);
+	x.options.format = format;
+	x.options.carrier = carrier;
+	toy_write(x.source, &x.options, x.result, 4);
+	assert_int_equal(cwe_source_open(x.out, 0, &out, &err), 0);
+	assert_int_equal(out->kind, CWE_SOURCE_DIRECTORY);
+	assert_null(json_object_get(out->config, "quantization_config"));
+	for (i = 0; i < 4; i++) {
+		uint64_t n = x.module[i].rows * x.module[i].cols;
+		size_t width = cwe_cwp_dtype_size(dtype);
+		float *expected;
+		uint8_t *a = malloc(n * width), *b = malloc(n * width);
+		const struct cwe_tensor *t;
+		char name[128];
+
+		if (carrier == CWJ_CARRIER_NONE) {
+			free(x.result[i].mask);
+			x.result[i].mask = NULL;
+		}
+		expected = toy_expected(x.source, &x.result[i]);
+		snprintf(name, sizeof name, "%s.weight", toy_modules[i]);
+		t = cwe_weights_find(out->weights, name);
+		assert_int_equal(t->dtype, dtype);
+		cwe_f32_to_dtype(a, expected, dtype, n);
+		assert_int_equal(cwe_weights_read_raw(out->weights, t, 0, t->shape[0], b, &err), 0);
+		assert_memory_equal(a, b, n * width);
+		free(expected);
+		free(a);
+		free(b);
+	}
+	cwe_source_close(out);
+	assert_int_equal(cwe_output_measure(x.out, &size, &err), 0);
+	assert_int_equal(size.modules, 0);
+	assert_true(cwe_output_bits(&size) == 0);
+	end(&x);
+}
+
+static void test_dense(void **state)
+{
+	(void)state;
+	dense_case(CWP_F32, CWJ_FORMAT_DENSE, CWJ_CARRIER_OVERLAY, 4);
+	dense_case(CWP_BF16, CWJ_FORMAT_DENSE, CWJ_CARRIER_DENSE, 3);
+	dense_case(CWP_F16, CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_DENSE, 3);
+	dense_case(CWP_BF16, CWJ_FORMAT_DENSE, CWJ_CARRIER_NONE, 2);
+}
+
+/* cwe_output_dense of an overlay output: exactly what read_f32 gives, or its rounding. */
+static void test_materialize(void **state)
+{
+	struct world x;
+	struct cwe_source *a, *b;
+	struct cwb_err err = {0};
+	char *dense;
+	size_t i, pass;
+
+	(void)state;
+	begin(&x);
+	toy_write(x.source, &x.options, x.result, 4);
+	for (pass = 0; pass < 2; pass++) {
+		uint32_t dtype = pass ? CWP_BF16 : CWP_F32;
+
+		dense = toy_path(x.model, pass ? "dense-bf16" : "dense-f32");
+		assert_int_equal(cwe_output_dense(x.out, dense, dtype, pass ? 8000 : 1u << 30, &err), 0);
+		assert_int_equal(cwe_source_open(x.out, 0, &a, &err), 0);
+		assert_int_equal(cwe_source_open(dense, 0, &b, &err), 0);
+		assert_string_equal(json_string_value(json_object_get(b->config, "dtype")), pass ? "bfloat16" : "float32");
+		assert_null(json_object_get(b->config, "quantization_config"));
+		assert_int_equal(a->weights->count, b->weights->count);
+		for (i = 0; i < a->weights->count; i++) {
+			const struct cwe_tensor *t = &a->weights->tensors[i], *u = &b->weights->tensors[i];
+			uint64_t n = t->shape[0] * (t->rank == 2 ? t->shape[1] : 1);
+			float *v = malloc(n * 4), *r = malloc(n * 4);
+			uint8_t *raw = malloc(n * 4);
+
+			assert_int_equal(u->dtype, dtype);
+			assert_int_equal(cwe_weights_read_f32(a->weights, t, 0, t->shape[0], v, &err), 0);
+			assert_int_equal(cwe_weights_read_f32(b->weights, u, 0, u->shape[0], r, &err), 0);
+			cwe_f32_to_dtype(raw, v, dtype, n);
+			cwe_f32_from_dtype(v, raw, dtype, n);
+			assert_memory_equal(v, r, n * 4);
+			free(v);
+			free(r);
+			free(raw);
+		}
+		cwe_source_close(a);
+		cwe_source_close(b);
+		free(toy_read(dense, "tokenizer.json", NULL));
+		assert_int_equal(cwe_output_dense(x.out, dense, dtype, 1u << 30, &err), CWP_ESTATE); /* not empty */
+		cwb_err_clear(&err);
+		free(dense);
+	}
+	dense = toy_path(x.model, "dense-none");
+	assert_int_equal(cwe_output_dense(x.out, dense, CWP_F16, 1u << 30, &err), CWP_EVALUE);
+	cwb_err_clear(&err);
+	assert_true(cwe_output_dense("/nowhere", dense, CWP_F32, 1u << 30, &err) < 0);
+	assert_int_equal(access(dense, F_OK), -1);
+	free(dense);
+	end(&x);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_config),
+		cmocka_unit_test(test_several_groups),
+		cmocka_unit_test(test_mixed_formats),
+		cmocka_unit_test(test_shards),
+		cmocka_unit_test(test_refused_grids),
+		cmocka_unit_test(test_refused_modules),
+		cmocka_unit_test(test_refused_results),
+		cmocka_unit_test(test_finished_folder),
+		cmocka_unit_test(test_resume),
+		cmocka_unit_test(test_resume_finished),
+		cmocka_unit_test(test_resume_otherwise),
+		cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_dense),
+		cmocka_unit_test(test_materialize),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
