@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "base/digest.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "engine/format/manifest.h"
 #include "tests/unit/engine/output/toy.h"
@@ -28,9 +27,8 @@ struct world {
 static void put(const char *folder, const char *name, const void *data, size_t length)
 {
 	char *path = toy_path(folder, name);
-	struct cwb_err err = {0};
 
-	assert_int_equal(cwb_file_replace_path(path, data, length, 0644, &err), 0);
+	toy_put(path, data, length);
 	free(path);
 }
 

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "engine/format/dtype.h"
 #include "engine/format/overlay.h"
 #include "engine/format/safetensors_writer.h"
@@ -316,7 +315,7 @@ static void test_damage(void **state)
 			int rc;
 
 			bytes[i] = (char)(bytes[i] ^ change[k]);
-			assert_int_equal(cwb_file_replace_path(path, bytes, length, 0644, &err), 0);
+			toy_put(path, bytes, length);
 			rc = cwe_overlay_open(folder, &o, &err);
 			for (m = 0; !rc && m < cwe_overlay_count(o); m++)
 				rc = cwe_overlay_apply(cwe_overlay_at(o, m), 3, 300, 0, 3, dst, &err);
@@ -332,7 +331,7 @@ static void test_damage(void **state)
 		struct cwe_overlay *o = NULL;
 		struct cwb_err err = {0};
 
-		assert_int_equal(cwb_file_replace_path(path, bytes, i, 0644, &err), 0);
+		toy_put(path, bytes, i);
 		assert_int_equal(cwe_overlay_open(folder, &o, &err), CWP_EFORMAT);
 	}
 	free(bytes);

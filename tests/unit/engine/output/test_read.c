@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "engine/format/compressed_tensors.h"
 #include "engine/format/dtype.h"
@@ -270,13 +269,13 @@ static void test_foreign_overlay(void **state)
 	toy_write(s, &o, r, 1);
 	data = toy_read(out, "protected.safetensors", &length);
 	path = toy_path(one, "protected.safetensors");
-	assert_int_equal(cwb_file_replace_path(path, data, length, 0644, &err), 0);
+	toy_put(path, data, length);
 	free(path);
 	assert_int_equal(cwe_source_open(one, 0, &again, &err), CWP_EFORMAT);
 	assert_non_null(strstr(err.message, toy_modules[1]));
 	cwb_err_clear(&err);
 	path = toy_path(model, "protected.safetensors");
-	assert_int_equal(cwb_file_replace_path(path, data, length, 0644, &err), 0);
+	toy_put(path, data, length);
 	assert_int_equal(cwe_source_open(model, 0, &again, &err), CWP_EMISSING);
 	assert_non_null(strstr(err.message, "quantization_config"));
 	free(path);

@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "engine/format/checkpoint.h"
 #include "engine/format/dtype.h"
@@ -382,12 +381,11 @@ static void test_finished_folder(void **state)
 {
 	struct world x;
 	char *path;
-	struct cwb_err err = {0};
 
 	(void)state;
 	begin(&x);
 	path = toy_path(x.out, "manifest.json");
-	assert_int_equal(cwb_file_replace_path(path, "{}", 2, 0644, &err), 0);
+	toy_put(path, "{}", 2);
 	refuse_new(&x, CWP_ESTATE, "finished already");
 	free(path);
 	end(&x);
@@ -483,14 +481,14 @@ static void test_resume_otherwise(void **state)
 	more = malloc(length + 100);
 	memcpy(more, text, length);
 	memcpy(more + length, "module 5 0 1", 12);
-	assert_int_equal(cwb_file_replace_path(path, more, length + 12, 0644, &err), 0);
+	toy_put(path, more, length + 12);
 	assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
 	assert_true(cwe_writer_has(w, toy_modules[0]));
 	assert_false(cwe_writer_has(w, toy_modules[1]));
 	cwe_writer_free(w);
 	for (i = 0; i < sizeof damage / sizeof *damage; i++) {
 		memcpy(more + length, damage[i], strlen(damage[i]));
-		assert_int_equal(cwb_file_replace_path(path, more, length + strlen(damage[i]), 0644, &err), 0);
+		toy_put(path, more, length + strlen(damage[i]));
 		assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
 		assert_false(cwe_writer_has(w, toy_modules[0]));
 		cwe_writer_free(w);

@@ -81,6 +81,17 @@ char *toy_read(const char *folder, const char *name, size_t *ret_length)
 	return data;
 }
 
+void toy_put(const char *path, const void *data, size_t length)
+{
+	struct cwb_err err = {0};
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644); /* cut afterwards: O_TRUNC makes ext4 write at once */
+
+	MUST(fd >= 0, err);
+	MUST(!cwb_file_write(fd, data, length, path, &err), err);
+	MUST(!ftruncate(fd, (off_t)length), err);
+	close(fd);
+}
+
 const char *const toy_modules[] = {"model.layers.0.self_attn.q_proj", "model.layers.0.mlp.down_proj",
 	"model.layers.1.self_attn.q_proj", "model.layers.1.mlp.down_proj"};
 const size_t toy_n_modules = sizeof toy_modules / sizeof *toy_modules;

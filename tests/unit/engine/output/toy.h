@@ -19,6 +19,8 @@ void toy_remove(const char *path);
 char *toy_path(const char *folder, const char *name);
 char *toy_read(const char *folder, const char *name, size_t *ret_length); /* fails the test when absent */
 
+void toy_put(const char *path, const void *data, size_t length); /* quickly: not brought to the disk */
+
 /* Writes a model of two layers below folder: weights of this dtype, config.json, tokenizer and generation files. */
 void toy_model(const char *folder, uint32_t dtype);
 extern const char *const toy_modules[];
