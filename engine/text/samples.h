@@ -35,12 +35,18 @@ struct cwe_sample_set {
 
 /* Reads a set as the job describes it. data:
  *   samples  JSON lines {"ids", "weights", "group"} (no tokenizer needed: t and chat may be NULL)
- *   text     plain text, UTF-8: paragraphs separated by empty lines, or JSON lines {"text"}; 1/(n-1) on all but the first token
- *   answers  JSON lines {"prompt", "answer"}: 1/n on the answer's tokens; rendered as a chat turn when chat is not NULL
- *   pairs    JSON lines {"more", "less"} with optional "context": +1/n on the stereotype's own tokens, -1/n on the other's
- * The choice of at most set->samples items is by the seed, a pure function of (seed, set name, item). context: the
- * model's context length; a longer sample is an error that names file and line (data: samples), or is cut at
- * set->length (default 512) where the kind allows it. Errors name file, line and field. */
+ *   text     UTF-8: JSON lines {"text"} when the name ends in .jsonl, else paragraphs separated by empty lines (CR LF counts
+ *            as LF); 1/(n-1) on all but the first token; what has fewer than two tokens is passed over
+ *   answers  JSON lines {"prompt", "answer"}: 1/n on the answer's tokens. With a chat the prompt is a user's message
+ *            behind which the answer stands; without one a line end goes between where neither text has white space there
+ *   pairs    JSON lines {"more", "less"} with optional "context": +1/n on the stereotype's own tokens, -1/n on the other's;
+ *            white space at the end of the context belongs to the continuation
+ * In front of text, pairs, and answers without a chat: what the tokenizer's template puts there; for an empty context at
+ * least BOS, if there is one. Other fields of the JSON lines are ignored.
+ * At most set->samples items are taken: those with the smallest SHA-256 of (seed, set name, item), in that order, whatever
+ * their order in the file. context: the model's context length, 0: not limited. A sequence longer than set->length
+ * (default 512, or context when that is less; data samples: context) is cut (text, and answers in the answer), or is an
+ * error that names file and line. Errors have line and field; where the job is at fault, its line, column and field. */
 int cwe_samples_read(const struct cwj_set *set, const struct cwe_tokenizer *t, const struct cwe_chat *chat,
 	uint64_t seed, size_t context, size_t vocabulary, struct cwe_sample_set *ret, struct cwb_err *err);
 /* A sample file by itself (data: samples), for cwp-inspect statistics. */
