@@ -48,7 +48,7 @@ static void close_crows(void *state)
 static int fail(const struct cwp_host *host, int code, const char *path, size_t line, const char *what)
 {
 	char text[512];
-	(void)snprintf(text, sizeof text, "%.300s:%zu: %s", path, line, what);
+	(void)snprintf(text, sizeof text, "%.200s:%zu: %.250s", path, line, what);
 	host->fail(host->ctx, text);
 	return code;
 }
