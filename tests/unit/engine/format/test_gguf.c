@@ -330,7 +330,7 @@ static void test_alignment(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		struct gguf_build build = {.alignment = cases[i].alignment};
+		struct gguf_build build = {.alignment = cases[i].code ? 0 : cases[i].alignment};
 		struct cwe_gguf *g = NULL;
 		struct cwb_err err = {0};
 		int rc;
