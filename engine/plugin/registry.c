@@ -36,9 +36,8 @@ struct search {
 	const struct cwe_registry *r;
 	uint32_t kind;
 	const char *id;
-	struct cwb_err refusal; /* the first file that was refused on the way */
-	uint32_t other_kind;    /* of <id>.so, where it is another than wanted; else 0 */
-	char (*names)[64];      /* ids that could be meant */
+	uint32_t other_kind; /* of <id>.so, where it is another than wanted; else 0 */
+	char (*names)[64];   /* ids that could be meant */
 	size_t n_names;
 };
 
@@ -158,9 +157,9 @@ static int try_file(struct search *s, const char *path, const struct cwe_plugin 
 	return rc;
 }
 
-/* <directory>/<id>.so. A file of this name that is refused ends the search: another one with the same id further
- * on would hide that the first was meant. 1: found. */
-static int try_by_name(struct search *s, const char *directory, const struct cwe_plugin **ret, struct cwb_err *err)
+/* <directory>/<id>.so. A file of this name that is refused ends the search: another one further on would hide that
+ * the first was meant. 1: found. */
+static int try_directory(struct search *s, const char *directory, const struct cwe_plugin **ret, struct cwb_err *err)
 {
 	char path[PATH_MAX];
 	const struct cwe_plugin *found = NULL;
@@ -179,7 +178,8 @@ static int try_by_name(struct search *s, const char *directory, const struct cwe
 		return 0;
 	}
 	if (strcmp(found->descriptor->id, s->id) != 0) {
-		return 0;
+		return cwb_err_set(err, CWP_EPLUGIN, "%s: holds plugin '%s'; rename the file to %s.so", path, found->descriptor->id,
+			found->descriptor->id);
 	}
 	*ret = found;
 	return 1;
@@ -194,48 +194,42 @@ static void add_name(struct search *s, const char *name, size_t length)
 	}
 }
 
-/* Any file of the directory whose descriptor has the id. 1: found. Files that are refused are passed over, and the
- * first of them is told when nothing is found. */
-static int try_directory(struct search *s, const char *directory, const struct cwe_plugin **ret, struct cwb_err *err)
+/* Names of the plugins of the kind in a directory, for "did you mean". Only their notes are read. */
+static void collect_names(struct search *s, const char *directory)
 {
 	struct dirent **entry = NULL;
-	int found = 0;
 	int n = scandir(directory, &entry, NULL, alphasort);
 
-	if (n < 0) {
-		return errno == ENOENT ? 0 : cwb_err_errno(err, "plugin directory %s", directory);
-	}
 	for (int i = 0; i < n; i++) {
 		const char *name = entry[i]->d_name;
 		size_t length = strlen(name);
-		if (!found && i < MAX_FILES && length > 3 && name[0] != '.' && strcmp(name + length - 3, ".so") == 0) {
+		if (i < MAX_FILES && length > 3 && name[0] != '.' && strcmp(name + length - 3, ".so") == 0) {
 			char path[PATH_MAX];
-			const struct cwe_plugin *p = NULL;
-			uint32_t kind = 0;
+			struct cwe_note note;
 			snprintf(path, sizeof(path), "%s/%s", directory, name);
-			if (try_file(s, path, &p, &kind, &s->refusal) == 0 && p != NULL) {
-				add_name(s, p->descriptor->id, strlen(p->descriptor->id));
-				found = strcmp(p->descriptor->id, s->id) == 0;
-				*ret = found ? p : *ret;
+			if (read_note(path, &note, NULL) == 0 && note.kind == s->kind) {
+				add_name(s, name, length - 3);
 			}
 		}
 		free(entry[i]);
 	}
 	free(entry);
-	return found;
 }
 
 static int not_found(struct search *s, struct cwb_err *err)
 {
-	const char *kind = cwe_kind_name(s->kind);
-	const char **list = calloc(s->n_names + 1, sizeof(*list));
+	const char **list = calloc(MAX_FILES, sizeof(*list));
 	const char *near = NULL;
 	char hint[160] = "";
 
-	for (size_t i = 0; list != NULL && i < s->n_names; i++) {
-		list[i] = s->names[i];
-	}
-	if (list != NULL) {
+	s->names = calloc(MAX_FILES, sizeof(*s->names));
+	if (list != NULL && s->names != NULL) {
+		for (size_t i = 0; i < s->r->count; i++) {
+			collect_names(s, s->r->directory[i]);
+		}
+		for (size_t i = 0; i < s->n_names; i++) {
+			list[i] = s->names[i];
+		}
 		near = cwb_nearest(s->id, list, s->n_names, sizeof(*list));
 	}
 	if (s->other_kind != 0) {
@@ -243,14 +237,14 @@ static int not_found(struct search *s, struct cwb_err *err)
 	} else if (near != NULL) {
 		snprintf(hint, sizeof(hint), "; did you mean '%s'?", near);
 	}
-	int rc = cwb_err_set(err, CWP_EUNKNOWN, "no %s plugin '%s' in %s%s%s%s%s%s", kind, s->id,
-		s->r->count > 0 ? s->r->directory[0] : "any directory: none is configured", s->r->count > 1 ? " and the other plugin directories" : "",
-		hint, s->refusal.code != 0 ? " (refused: " : "", s->refusal.code != 0 ? s->refusal.message : "",
-		s->refusal.code != 0 ? ")" : "");
+	int rc = cwb_err_set(err, CWP_EUNKNOWN, "no %s plugin '%s' in %s%s%s", cwe_kind_name(s->kind), s->id,
+		s->r->count > 0 ? s->r->directory[0] : "any directory: none is configured",
+		s->r->count > 1 ? " and the other plugin directories" : "", hint);
 	if (near != NULL && err != NULL) {
 		snprintf(err->nearest, sizeof(err->nearest), "%s", near);
 	}
 	free(list);
+	free(s->names);
 	return rc;
 }
 
@@ -267,19 +261,11 @@ int cwe_registry_find(struct cwe_registry *r, uint32_t kind, const char *id, con
 		return cwb_err_set(err, CWP_EUNKNOWN, "'%.64s' is no plugin's id: 1 to 63 lower-case letters, digits and hyphens, a letter first",
 			id);
 	}
-	s.names = calloc(MAX_FILES, sizeof(*s.names));
-	if (s.names == NULL) {
-		return cwb_err_set(err, -ENOMEM, "no memory to look for plugin '%s'", id);
-	}
-	for (size_t i = 0; rc == 0 && i < r->count; i++) {
-		rc = try_by_name(&s, r->directory[i], ret, err);
-	}
 	for (size_t i = 0; rc == 0 && i < r->count; i++) {
 		rc = try_directory(&s, r->directory[i], ret, err);
 	}
 	if (rc == 0) {
-		rc = not_found(&s, err);
+		return not_found(&s, err);
 	}
-	free(s.names);
 	return rc < 0 ? rc : 0;
 }

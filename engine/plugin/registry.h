@@ -28,9 +28,9 @@ enum cwe_registry_flags {
 int cwe_registry_new(const char *const *directories, size_t count, unsigned flags, struct cwe_registry **ret, struct cwb_err *err);
 void cwe_registry_free(struct cwe_registry *r);
 
-/* The plugin of this kind and id; opened on first use: file <directory>/<id>.so, then any other file whose note has
- * the kind and whose descriptor has the id. CWP_EUNKNOWN (nearest filled), CWP_EABI, CWP_EPLUGIN, CWP_EDENIED. Lives as
- * long as the process. */
+/* The plugin of this kind and id; opened on first use: the first file <directory>/<id>.so of the kind, whose descriptor
+ * must have the id. No other file is ever opened, so that a faulty plugin harms only the jobs that name it. CWP_EUNKNOWN
+ * (nearest filled), CWP_EFORMAT, CWP_EABI, CWP_EPLUGIN, CWP_EDENIED. Lives as long as the process. [worker] */
 int cwe_registry_find(struct cwe_registry *r, uint32_t kind, const char *id, const struct cwe_plugin **ret, struct cwb_err *err);
 
 /* Opens one file (the probe's and cwp-plugin-check's way): note, descriptor, tables all checked. */
