@@ -11,7 +11,7 @@
 #include "config.h"
 #include "engine/plugin/trust.h"
 #include "probe/describe.h"
-#include "probe/guard.h"
+#include "engine/plugin/guard.h"
 
 enum { EXIT_REFUSED = 65, EXIT_BAD_USAGE = 64 };
 
@@ -38,7 +38,7 @@ static int print_json(json_t *object, int fd, int status)
 	if (text != NULL) {
 		size_t length = strlen(text);
 		text[length] = '\n'; /* in the place of the NUL: the length goes with it */
-		rc = cwx_guard_write(fd, text, length + 1);
+		rc = cwe_guard_write(fd, text, length + 1);
 	}
 	free(text);
 	json_decref(object);
@@ -95,7 +95,7 @@ static int probe_guarded(struct request *request, double seconds)
 	int status = 0;
 	json_t *object = NULL;
 
-	if (cwx_guard_run(seconds, probe, request, path, &text, &length, &status, &err) == 0) {
+	if (cwe_guard_run(seconds, probe, request, path, &text, &length, &status, &err) == 0) {
 		object = json_loadb(text, length, 0, NULL);
 		if (!json_is_object(object) || (status != EXIT_SUCCESS && status != EXIT_REFUSED)) {
 			cwb_err_set(&err, CWP_EPLUGIN,

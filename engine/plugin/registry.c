@@ -12,10 +12,11 @@
 
 #include "base/nearest.h"
 #include "engine/plugin/descriptor.h"
+#include "engine/plugin/guard.h"
 #include "engine/plugin/registry.h"
 #include "engine/plugin/trust.h"
 
-enum { MAX_FILES = 1024 };
+enum { MAX_FILES = 1024, LOAD_SECONDS = 30 };
 
 struct cwe_registry {
 	unsigned flags;
@@ -109,6 +110,44 @@ static const struct cwe_plugin *opened_by_path(const char *path)
 	return NULL;
 }
 
+static int try_open(void *arg, int fd)
+{
+	struct cwb_err err = {0};
+	struct cwe_plugin plugin;
+
+	/* What it opens goes with the process. An empty err is told too: a plugin that exits tells nothing. */
+	(void)cwe_plugin_open(arg, &plugin, &err);
+	return cwe_guard_write(fd, (const char *)&err, sizeof(err)) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* Opens the file in a process of its own first: one that crashes, exits or hangs when it is loaded becomes an error
+ * with its name in it, and does not take this process along. */
+static int rehearse(char *path, struct cwb_err *err)
+{
+	struct cwb_err told = {0}, failed = {0};
+	char *text = NULL;
+	size_t length = 0;
+	int status = EXIT_SUCCESS;
+
+	int rc = cwe_guard_run(LOAD_SECONDS, try_open, path, path, &text, &length, &status, &failed);
+	if (rc == CWP_EPLUGIN) {
+		return cwb_err_set(err, rc, "%s", failed.message);
+	}
+	if (rc < 0) {
+		/* Where no further process may be started, there is a sandbox, which is guard enough. */
+		return 0;
+	}
+	if (status == EXIT_SUCCESS && length == sizeof(told)) {
+		memcpy(&told, text, sizeof(told));
+		rc = told.code != 0 ? cwb_err_set(err, told.code, "%s", told.message) : 0;
+	} else {
+		rc = cwb_err_set(err, CWP_EPLUGIN,
+			"%s: ended the process with status %d while it was loaded; a plugin must never exit: report it to its vendor", path, status);
+	}
+	free(text);
+	return rc;
+}
+
 static int read_note(const char *path, struct cwe_note *note, struct cwb_err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -149,7 +188,8 @@ static int try_file(struct search *s, const char *path, const struct cwe_plugin 
 	if (note.kind == s->kind) {
 		*ret = opened_by_path(resolved);
 		if (*ret == NULL) {
-			rc = cwe_plugin_open(resolved, &plugin, err);
+			rc = rehearse(resolved, err);
+			rc = rc == 0 ? cwe_plugin_open(resolved, &plugin, err) : rc;
 			rc = rc == 0 ? remember(&plugin, ret, err) : rc;
 		}
 	}

@@ -184,7 +184,31 @@ static void test_refused_files(void **state)
 	assert_int_equal(symlink(mock, file), 0);
 	assert_int_equal(find_scorer("wanda", &p, &err), 0);
 	assert_int_equal(find_scorer("wandc", &p, &err), CWP_EUNKNOWN);
-	assert_string_equal(err.nearest, "wanda");
+	assert_string_equal(err.nearest, "wandb");
+}
+
+/* A plugin that does not survive being loaded is refused; this process goes on. */
+static void test_faulty_plugins(void **state)
+{
+	static const char *const file[] = {"aborts_on_load", "traps_on_call", "exits_on_load", "unresolved", "no_licence"};
+	static const char *const text[] = {"crashed while it was loaded (signal 6", "while it was loaded", "ended the process with status 0",
+		"missing_function", "has no licence"};
+	const char *build = getenv("CWP_BUILDDIR");
+	const struct cwe_plugin *p;
+	struct cwb_err err;
+	char mock[4096], link[400];
+
+	(void)state;
+	const char *const directory[] = {one};
+	snprintf(link, sizeof(link), "%s/zoo.so", one);
+	for (int i = 0; i < 5; i++) {
+		snprintf(mock, sizeof(mock), "%s/tests/plugins/zoo/.libs/%s.so", build != NULL ? build : ".", file[i]);
+		assert_int_equal(symlink(mock, link), 0);
+		assert_int_equal(find(directory, 1, CWE_REGISTRY_ANY_OWNER, CWP_KIND_SCORER, "zoo", &p, &err), CWP_EPLUGIN);
+		HAS(err, text[i]);
+		HAS(err, file[i]);
+		assert_int_equal(unlink(link), 0);
+	}
 }
 
 static void test_modes(void **state)
@@ -264,6 +288,7 @@ int main(void)
 		EACH(test_not_found),
 		EACH(test_names_are_no_paths),
 		EACH(test_refused_files),
+		EACH(test_faulty_plugins),
 		EACH(test_modes),
 		EACH(test_owners),
 		cmocka_unit_test(test_interfaces),

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -15,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "probe/guard.h"
+#include "engine/plugin/guard.h"
 
 enum { MAX_RESULT = 1 << 20 };
 
@@ -35,6 +36,20 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+/* This process's handlers would act in the child as if they were here. */
+static void reset_signals(void)
+{
+	static const int signals[] = {SIGABRT, SIGALRM, SIGBUS, SIGFPE, SIGHUP, SIGILL, SIGINT, SIGPIPE, SIGQUIT, SIGSEGV, SIGSYS, SIGTERM,
+		SIGTRAP, SIGUSR1, SIGUSR2};
+	sigset_t none;
+
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		signal(signals[i], SIG_DFL);
+	}
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 static _Noreturn void child_main(pid_t parent, int fd, int (*work)(void *arg, int fd), void *arg)
 {
 	const struct rlimit no_core = {0, 0};
@@ -45,6 +60,7 @@ static _Noreturn void child_main(pid_t parent, int fd, int (*work)(void *arg, in
 	if (getppid() != parent || null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
 		_exit(EXIT_FAILURE);
 	}
+	reset_signals();
 	setpgid(0, 0);
 	setrlimit(RLIMIT_CORE, &no_core);
 	/* Not exit(): the plugin's own exit handlers are none of ours. */
@@ -59,6 +75,8 @@ static int start(struct child *c, int (*work)(void *arg, int fd), void *arg, str
 	if (pipe2(ends, O_CLOEXEC) < 0) {
 		return cwb_err_errno(err, "cannot make a pipe");
 	}
+	/* What is still in buffers would be written twice if the plugin calls exit(). */
+	fflush(NULL);
 	c->pid = fork();
 	if (c->pid == 0) {
 		close(ends[0]);
@@ -152,7 +170,7 @@ static int finish(struct child *c, int late, double seconds, const char *path, i
 	return 0;
 }
 
-int cwx_guard_run(double seconds, int (*work)(void *arg, int fd), void *arg, const char *path, char **ret_text, size_t *ret_length,
+int cwe_guard_run(double seconds, int (*work)(void *arg, int fd), void *arg, const char *path, char **ret_text, size_t *ret_length,
 	int *ret_status, struct cwb_err *err)
 {
 	struct child c = {.pid = -1, .pidfd = -1, .fd = -1};
@@ -184,7 +202,7 @@ int cwx_guard_run(double seconds, int (*work)(void *arg, int fd), void *arg, con
 	return 0;
 }
 
-int cwx_guard_write(int fd, const char *text, size_t length)
+int cwe_guard_write(int fd, const char *text, size_t length)
 {
 	while (length > 0) {
 		ssize_t n = write(fd, text, length);
