@@ -217,7 +217,7 @@ static void set_limits(struct cwd_settings *s, const struct cwj_config *config)
 	s->keep_seconds = config->retention.finished;
 	s->keep_jobs = config->retention.jobs;
 	s->log_level = levels[config->log_level];
-	s->message_timeout = 30;
+	s->message_timeout = 10;
 	s->plan_timeout = 60;
 }
 

@@ -28,7 +28,8 @@ static struct cwd_batch *take_group(struct cwd_writer *writer)
 	struct cwd_batch *first = writer->waiting, *end = first;
 	int n = 1;
 
-	while (end->next != NULL && n < GROUP_MAX) {
+	/* Those that may fail go apart: they must not wait while the others are repeated. */
+	while (end->next != NULL && n < GROUP_MAX && end->next->may_fail == first->may_fail) {
 		end = end->next;
 		n++;
 	}
@@ -86,6 +87,33 @@ static int may_pass(int rc)
 	return rc == -ENOSPC || rc == -EIO || rc == -ENOMEM;
 }
 
+/* While nothing can be written, those who wait for an answer get one. */
+static void fail_waiting(struct cwd_writer *writer, int rc, const struct cwb_err *err)
+{
+	struct cwd_batch *batch, *kept = NULL, *last_kept = NULL, *next;
+	int failed = 0;
+
+	uv_mutex_lock(&writer->lock);
+	for (batch = writer->waiting; batch != NULL; batch = next) {
+		next = batch->next;
+		batch->next = NULL;
+		if (batch->may_fail) {
+			batch->rc = rc;
+			batch->err = *err;
+			append(&writer->finished, &writer->last_finished, batch);
+			failed = 1;
+		} else {
+			append(&kept, &last_kept, batch);
+		}
+	}
+	writer->waiting = kept;
+	writer->last_waiting = last_kept;
+	uv_mutex_unlock(&writer->lock);
+	if (failed) {
+		(void)uv_async_send(&writer->async); /* as above */
+	}
+}
+
 static void apply_one(struct cwd_writer *writer, struct cwd_batch *batch)
 {
 	int rc, said = 0;
@@ -102,6 +130,7 @@ static void apply_one(struct cwd_writer *writer, struct cwd_batch *batch)
 			cwd_log(CWD_LOG_ERROR, "%s; trying again every second", err.message);
 			said = 1;
 		}
+		fail_waiting(writer, rc, &err);
 		if (!pause_or_stop(writer)) {
 			break;
 		}

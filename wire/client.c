@@ -83,6 +83,9 @@ static int send_all(int fd, const char *text, size_t length, struct cwb_err *err
 		if (n < 0 && errno == EINTR) {
 			continue;
 		}
+		if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) {
+			return 0; /* it may have said why before it closed: the reply, or its absence, tells */
+		}
 		if (n < 0) {
 			return cwb_err_errno(err, "sending a call");
 		}

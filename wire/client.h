@@ -15,8 +15,9 @@ struct cww_client;
 int cww_client_open(const char *path, struct cww_client **ret, struct cwb_err *err);
 void cww_client_close(struct cww_client *client);
 
-/* Sends a call. parameters is stolen and may be NULL. flags: CWW_CALL_*. Errors: -errno of write (-EPIPE: the daemon
- * went away), CWP_ELIMIT when the call is longer than a message may be. */
+/* Sends a call. parameters is stolen and may be NULL. flags: CWW_CALL_*. Errors: -errno of write, CWP_ELIMIT
+ * when the call is longer than a message may be. A daemon that closed the connection is no error here: receive gives
+ * what it said last, or -ECONNRESET. */
 int cww_client_send(struct cww_client *client, const char *method, json_t *parameters, unsigned int flags,
 	struct cwb_err *err);
 
