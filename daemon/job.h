@@ -88,6 +88,7 @@ struct cwd_job {
 	size_t n_attempts;
 	struct cwd_attempt *attempts;
 	struct cwd_progress progress;
+	int unstored;          /* changes that are not on disk yet */
 	int starting;          /* its attempt is being prepared, or runs */
 	int cleaning;          /* its scratch folder is being removed: it cannot start */
 	void *run;             /* the running attempt: daemon/supervise.h */

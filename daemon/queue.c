@@ -164,12 +164,16 @@ static void on_stored(struct cwd_batch *batch, void *arg)
 	struct pending *pending = arg;
 	struct cwd_queue *queue = pending->queue;
 	struct cwd_event event = pending->event;
+	struct cwd_job *job = cwd_queue_find(queue, event.job);
 
 	(void)batch; /* a transition that could not be stored was logged; listeners still see what memory says */
 	free(pending);
+	if (job != NULL) {
+		job->unstored--;
+	}
 	cwd_queue_keep_event(queue, &event);
 	if (queue->on_event != NULL) {
-		queue->on_event(&event, cwd_queue_find(queue, event.job), queue->arg);
+		queue->on_event(&event, job, queue->arg);
 	}
 }
 
@@ -210,6 +214,7 @@ void cwd_queue_put_with_event(struct cwd_queue *queue, struct cwd_job *job, enum
 	add_event(batch, &pending->event);
 	batch->done = on_stored;
 	batch->arg = pending;
+	job->unstored++;
 	queue->put(batch, queue->arg);
 }
 

@@ -212,13 +212,13 @@ void cwd_jobs_follow(struct cwd_call *call)
 	if (cursor >= 0) {
 		follow->cursor = cursor;
 		/* A job whose end lies before the cursor: say it again, there will be no other. */
-		if (replay(follow) || job == NULL || !cwd_state_is_final(job->state)) {
+		if (replay(follow) || job == NULL || !cwd_state_is_final(job->state) || job->unstored > 0) {
 			return;
 		}
 	} else {
 		follow->cursor = queue->n_events == 0 ? 0 : queue->events[queue->n_events - 1].seq;
 	}
-	if (job != NULL) {
+	if (job != NULL && job->unstored == 0) {
 		(void)present_state(follow, job); /* nothing is left to do */
 	}
 }
@@ -328,7 +328,8 @@ void cwd_jobs_wait(struct cwd_call *call)
 		const struct cwd_job *job = cwd_queue_find(&call->daemon->queue, wait->ids[i]);
 
 
-		if (job != NULL && cwd_state_is_final(job->state) &&
+		/* An end that is not on disk yet comes as an event. */
+		if (job != NULL && cwd_state_is_final(job->state) && job->unstored == 0 &&
 			wait_answer(wait, i, cwd_state_name(job->state), job->reason)) {
 			return;
 		}
