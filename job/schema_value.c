@@ -11,11 +11,10 @@
 #include <string.h>
 
 #include "base/quantity.h"
-#include "job/job.h"
 #include "job/path.h"
 #include "job/schema_value.h"
 
-enum { LONGEST_PATH = 4095, LONGEST_TEXT = 4096, MOST_OPTIONS = 256 };
+enum { LONGEST_PATH = 4095, LONGEST_TEXT = 4096 };
 
 int cwj_is_null(const char *text)
 {
@@ -125,8 +124,7 @@ static int fail_value(struct cwj_reader *r, const struct cwj_key *key, const str
 		node->text, reason, remedy);
 }
 
-static int store_text(
-	struct cwj_reader *r, const struct cwj_yaml *node, const char *text, char **ret)
+int cwj_text_store(struct cwj_reader *r, const struct cwj_yaml *node, const char *text, char **ret)
 {
 	*ret = strdup(text);
 	return *ret != NULL ? 0 : cwj_fail(r, node, -ENOMEM, "no memory for its text");
@@ -134,7 +132,7 @@ static int store_text(
 
 /* Control characters would garble lists, logs and terminals; they come in through YAML's escapes.
  */
-static int has_control(const char *text)
+int cwj_has_control(const char *text)
 {
 	for (; *text != '\0'; text++) {
 		if ((unsigned char)*text < 0x20 || *text == 0x7f) {
@@ -157,10 +155,10 @@ static int read_text(
 		return cwj_fail(r, node, CWP_EVALUE, "has %zu bytes, at most %zu are allowed",
 			length, high);
 	}
-	if (has_control(node->text)) {
+	if (cwj_has_control(node->text)) {
 		return fail_value(r, key, node, "holds control characters");
 	}
-	return store_text(r, node, node->text, ret);
+	return cwj_text_store(r, node, node->text, ret);
 }
 
 static int read_name(
@@ -176,7 +174,7 @@ static int read_name(
 		(is_id && (node->text[0] < 'a' || node->text[0] > 'z'))) {
 		return fail_value(r, key, node, "is no valid name");
 	}
-	return store_text(r, node, node->text, ret);
+	return cwj_text_store(r, node, node->text, ret);
 }
 
 static int read_path(struct cwj_reader *r, const struct cwj_yaml *node, char **ret)
@@ -188,7 +186,7 @@ static int read_path(struct cwj_reader *r, const struct cwj_yaml *node, char **r
 		return cwj_fail(r, node, CWP_EVALUE,
 			"\"%.64s\": ~ is not expanded; write the whole path", node->text);
 	}
-	if (has_control(node->text)) {
+	if (cwj_has_control(node->text)) {
 		return cwj_fail(r, node, CWP_EVALUE,
 			"\"%.64s\" holds control characters; rename the file", node->text);
 	}
@@ -324,7 +322,7 @@ static int read_switch(
 	return 0;
 }
 
-static int find_choice(
+int cwj_choice_find(
 	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, unsigned *ret)
 {
 	for (unsigned i = 0; key->names[i] != NULL; i++) {
@@ -337,7 +335,7 @@ static int find_choice(
 		sizeof(key->names[0]));
 }
 
-static int read_scalar(
+int cwj_scalar_read(
 	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
 {
 	unsigned choice = 0;
@@ -368,144 +366,13 @@ static int read_scalar(
 	case CWJ_SWITCH:
 		return read_switch(r, key, node, target);
 	case CWJ_CHOICE:
-		rc = find_choice(r, key, node, &choice);
+		rc = cwj_choice_find(r, key, node, &choice);
 		if (rc == 0) {
 			*(unsigned *)target = choice;
 		}
 		return rc;
 	default: /* CWJ_WORD */
-		rc = find_choice(r, key, node, &choice);
-		return rc == 0 ? store_text(r, node, node->text, target) : rc;
-	}
-}
-
-/* Lists of texts, paths or words. */
-static int read_texts(
-	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char *base)
-{
-	struct cwj_key element = {
-		.kind = key->kind == CWJ_PATHS ? CWJ_PATH : CWJ_TEXT, .remedy = key->remedy};
-	char ***texts = (char ***)(base + key->offset);
-	size_t *count = (size_t *)(base + key->count);
-
-	if (key->high > 0 && node->count > key->high) {
-		return cwj_fail(r, node, CWP_EVALUE, "has %zu elements, at most %zu are allowed",
-			node->count, (size_t)key->high);
-	}
-	*texts = calloc(node->count + 1, sizeof(char *));
-	if (*texts == NULL) {
-		return cwj_fail(r, node, -ENOMEM, "no memory for %zu elements", node->count);
-	}
-	for (size_t i = 0; i < node->count; i++) {
-		const struct cwj_yaml *value = node->values[i];
-		size_t mark = cwj_enter_index(r, i);
-		int rc;
-		if (value->kind != CWJ_YAML_SCALAR ||
-			(!value->quoted && cwj_is_null(value->text))) {
-			rc = cwj_fail_kind(r, value, "a text", "write plain words");
-		} else {
-			rc = read_scalar(r, &element, value, &(*texts)[i]);
-		}
-		cwj_leave(r, mark);
-		if (rc < 0) {
-			return rc;
-		}
-		*count = i + 1;
-	}
-	return 0;
-}
-
-static int read_words(
-	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, uint32_t *ret)
-{
-	uint32_t bits = 0;
-
-	for (size_t i = 0; i < node->count; i++) {
-		unsigned choice = 0;
-		size_t mark = cwj_enter_index(r, i);
-		int rc;
-		if (node->values[i]->kind != CWJ_YAML_SCALAR) {
-			rc = cwj_fail_kind(r, node->values[i], "a name", "write plain words");
-		} else {
-			rc = find_choice(r, key, node->values[i], &choice);
-		}
-		cwj_leave(r, mark);
-		if (rc < 0) {
-			return rc;
-		}
-		bits |= UINT32_C(1) << choice;
-	}
-	*ret = bits;
-	return 0;
-}
-
-int cwj_options_read(
-	struct cwj_reader *r, const struct cwj_yaml *node, void *ret_options, size_t *ret_count)
-{
-	struct cwj_option **ret = ret_options;
-	int rc = 0;
-
-	if (node->kind != CWJ_YAML_MAPPING) {
-		return cwj_fail_kind(r, node, "a mapping", "write {option: value, ..}");
-	}
-	if (node->count > MOST_OPTIONS) {
-		return cwj_fail(r, node, CWP_EVALUE, "has %zu options, at most %d are allowed",
-			node->count, (int)MOST_OPTIONS);
-	}
-	*ret = calloc(node->count + 1, sizeof(struct cwj_option));
-	if (*ret == NULL) {
-		return cwj_fail(r, node, -ENOMEM, "no memory for %zu options", node->count);
-	}
-	for (size_t i = 0; rc == 0 && i < node->count; i++) {
-		const struct cwj_yaml *key = node->keys[i], *value = node->values[i];
-		struct cwj_option *option = &(*ret)[i];
-		size_t mark = cwj_enter(r, key->text);
-		*ret_count = i + 1;
-		option->line = value->line;
-		option->column = value->column;
-		if (value->kind != CWJ_YAML_SCALAR) {
-			rc = cwj_fail_kind(r, value, "a single value", "options are not nested");
-		} else if (key->text[0] == '\0' || has_control(key->text) ||
-			   has_control(value->text)) {
-			rc = cwj_fail(r, value, CWP_EVALUE,
-				"empty name, or control characters; write option: value");
-		} else if (!value->quoted && cwj_is_null(value->text)) {
-			rc = cwj_fail(r, value, CWP_EVALUE,
-				"has no value; give one, or remove the option");
-		} else {
-			rc = store_text(r, key, key->text, &option->name);
-			if (rc == 0) {
-				rc = store_text(r, value, value->text, &option->value);
-			}
-		}
-		cwj_leave(r, mark);
-	}
-	return rc;
-}
-
-int cwj_value_read(
-	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, char *base)
-{
-	char remedy[256];
-
-	switch (key->kind) {
-	case CWJ_TEXTS:
-	case CWJ_PATHS:
-	case CWJ_WORDS:
-		if (node->kind != CWJ_YAML_SEQUENCE) {
-			return cwj_fail_kind(r, node, "a list", "write a list such as [a, b]");
-		}
-		if (key->kind == CWJ_WORDS) {
-			return read_words(r, key, node, (uint32_t *)(base + key->offset));
-		}
-		return read_texts(r, key, node, base);
-	case CWJ_OPTIONS:
-		return cwj_options_read(r, node, base + key->offset, (size_t *)(base + key->count));
-	default:
-		if (node->kind != CWJ_YAML_SCALAR) {
-			cwj_value_remedy(key, remedy, sizeof(remedy));
-			return cwj_fail_kind(r, node, "a single value", remedy);
-		}
-		return read_scalar(r, key, node, base + key->offset);
+		rc = cwj_choice_find(r, key, node, &choice);
+		return rc == 0 ? cwj_text_store(r, node, node->text, target) : rc;
 	}
 }
