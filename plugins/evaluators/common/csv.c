@@ -7,7 +7,7 @@
 
 #include <cwp/error.h>
 
-#include "csv.h"
+#include "plugins/evaluators/common/csv.h"
 
 static int push(struct csv *csv, size_t *count, size_t *capacity, char *text, size_t length)
 {

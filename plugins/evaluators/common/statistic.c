@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "statistic.h"
+#include "plugins/evaluators/common/statistic.h"
 
 void statistic_wilson(double k, double n, double *ret_low, double *ret_high)
 {

@@ -13,8 +13,8 @@
 
 #include <cwp/evaluator.h>
 
-#include "../common/csv.h"
-#include "../common/statistic.h"
+#include "plugins/evaluators/common/csv.h"
+#include "plugins/evaluators/common/statistic.h"
 
 enum { OPTION_MORE, OPTION_LESS, OPTION_ID, OPTIONS };
 

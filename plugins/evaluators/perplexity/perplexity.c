@@ -12,7 +12,7 @@
 
 #include <cwp/evaluator.h>
 
-#include "../common/statistic.h"
+#include "plugins/evaluators/common/statistic.h"
 
 enum { OPTION_DOCUMENTS, OPTION_WINDOW, OPTIONS };
 enum documents { DOCUMENTS_PARAGRAPHS, DOCUMENTS_FILE };
