@@ -16,6 +16,8 @@
 
 static const char *const grad_name[3] = {"grad_sum", "grad_abs", "grad_sq"};
 
+static const char *const norm_name[2] = {"input_layernorm", "post_attention_layernorm"};
+
 struct collector {
 	struct cwe_model *model;
 	const struct cwe_corpus *corpus;
@@ -94,12 +96,11 @@ static int layer_done(void *arg, uint32_t layer, const char *digest, struct cwb_
 {
 	struct collector *c = arg;
 	uint64_t d = c->model->arch.hidden;
-	static const char *const norm[2] = {"input_layernorm", "post_attention_layernorm"};
 	int r = 0;
 	(void)digest;
 	for (int which = 0; which < 2; which++) {
 		char parameter[CWE_MODULE_NAME_MAX + 32];
-		(void)snprintf(parameter, sizeof parameter, "model.layers.%" PRIu32 ".%s.weight", layer, norm[which]);
+		(void)snprintf(parameter, sizeof parameter, "model.layers.%" PRIu32 ".%s.weight", layer, norm_name[which]);
 		for (int i = 0; r == 0 && i < 3; i++) {
 			r = give(c, grad_name[i], parameter, d, 0, c->norm + ((uint64_t)which * 3 + (uint64_t)i) * d, err);
 		}
@@ -243,6 +244,51 @@ static int finish(struct collector *c, struct cwb_err *err)
 	}
 	r = r == 0 ? vocabulary(c, "lm_head.weight", 1, 0, err) : r;
 	return r == 0 ? vocabulary(c, "model.embed_tokens.weight", 0, 1, err) : r;
+}
+
+static int list_one(const char *parameter, uint64_t rows, uint64_t cols, cwe_parameter_sink sink, void *arg,
+	struct cwb_err *err)
+{
+	int r = 0;
+	for (int i = 0; r == 0 && i < 3; i++) {
+		char name[NAME_MAX_];
+		(void)snprintf(name, sizeof name, "%s/%s", grad_name[i], parameter);
+		r = sink(arg, name, rows, cols, NULL, err);
+	}
+	return r;
+}
+
+static int list_act(const char *module, uint64_t cols, cwe_parameter_sink sink, void *arg, struct cwb_err *err)
+{
+	char name[NAME_MAX_];
+	(void)snprintf(name, sizeof name, "act_sq/%s", module);
+	int r = sink(arg, name, cols, 0, NULL, err);
+	(void)snprintf(name, sizeof name, "act_absmax/%s", module);
+	return r == 0 ? sink(arg, name, cols, 0, NULL, err) : r;
+}
+
+int cwe_parameters_list(const struct cwe_arch *a, cwe_parameter_sink sink, void *arg, struct cwb_err *err)
+{
+	char module[CWE_MODULE_NAME_MAX], parameter[CWE_MODULE_NAME_MAX + 32];
+	int r = 0;
+	for (uint32_t layer = 0; r == 0 && layer < a->layers; layer++) {
+		for (int l = 0; r == 0 && l < CWE_LINEARS; l++) {
+			uint64_t rows, cols;
+			cwe_linear_shape(a, l, &rows, &cols);
+			(void)cwe_module_name(layer, l, module, sizeof module);
+			(void)snprintf(parameter, sizeof parameter, "%s.weight", module);
+			r = list_one(parameter, rows, cols, sink, arg, err);
+			r = r == 0 ? list_act(module, cols, sink, arg, err) : r;
+		}
+		for (int which = 0; r == 0 && which < 2; which++) {
+			(void)snprintf(parameter, sizeof parameter, "model.layers.%" PRIu32 ".%s.weight", layer, norm_name[which]);
+			r = list_one(parameter, a->hidden, 0, sink, arg, err);
+		}
+	}
+	r = r == 0 ? list_one("model.norm.weight", a->hidden, 0, sink, arg, err) : r;
+	r = r == 0 ? list_act("lm_head", a->hidden, sink, arg, err) : r;
+	r = r == 0 && !a->tied ? list_one("lm_head.weight", a->vocabulary, a->hidden, sink, arg, err) : r;
+	return r == 0 ? list_one("model.embed_tokens.weight", a->vocabulary, a->hidden, sink, arg, err) : r;
 }
 
 int cwe_parameters_run(struct cwe_model *model, const struct cwe_corpus *corpus, const char *scratch,

@@ -12,6 +12,9 @@
 typedef int (*cwe_parameter_sink)(void *arg, const char *name, uint64_t rows, uint64_t cols, const float *value,
 	struct cwb_err *err);
 
+/* Calls sink with value NULL for everything that cwe_parameters_run gives, in no order that matters. */
+int cwe_parameters_list(const struct cwe_arch *arch, cwe_parameter_sink sink, void *arg, struct cwb_err *err);
+
 /* corpus holds one set. scratch: folder for boundaries, or NULL. Sums over the samples, maximum over tokens. */
 int cwe_parameters_run(struct cwe_model *model, const struct cwe_corpus *corpus, const char *scratch,
 	cwe_parameter_sink sink, void *arg, struct cwb_err *err);

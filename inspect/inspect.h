@@ -1,0 +1,70 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* What the verbs of cwp-inspect share: options, an opened engine, JSON lines in and out, errors. */
+#pragma once
+
+#include <jansson.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "engine/model/model.h"
+#include "engine/text/chat.h"
+#include "engine/text/tokenizer.h"
+
+struct cwi_options {
+	const char *operand;  /* MODEL, OUTPUT or JOB */
+	const char *out;
+	const char *samples;
+	const char *dtype;
+	const char *scratch;
+	const char *plugin_dir;
+	uint32_t threads;
+	uint64_t memory;      /* bytes of weights that generation keeps */
+};
+
+/* Verbs: each returns the program's exit code. */
+int cwi_tokens(const struct cwi_options *o);
+int cwi_logits(const struct cwi_options *o);
+int cwi_loglik(const struct cwi_options *o);
+int cwi_generate(const struct cwi_options *o);
+int cwi_statistics(const struct cwi_options *o);
+int cwi_dense(const struct cwi_options *o);
+int cwi_verify(const struct cwi_options *o);
+int cwi_plan(const struct cwi_options *o);
+
+/* Prints one error line; returns the exit code of its class. */
+int cwi_fail(const struct cwb_err *err);
+
+struct cwi_engine {
+	struct cwe_pool *pool;
+	struct cwe_host host;
+	struct cwe_registry *registry;
+	struct cwe_device device;
+	struct cwe_source *source;
+	struct cwe_model model;
+};
+
+/* Pool, plugins, and with `model` not NULL the model on the CPU; outputs of ours run quantized and protected. */
+int cwi_engine_open(const struct cwi_options *o, const char *model, struct cwi_engine *ret, struct cwb_err *err);
+void cwi_engine_close(struct cwi_engine *e);
+
+/* The tokenizer (and chat format) beside a model. ret_chat may be NULL. */
+int cwi_tokenizer_open(struct cwe_source *source, struct cwe_tokenizer **ret, struct cwe_chat **ret_chat,
+	struct cwb_err *err);
+
+/* Lines of standard input: 1 and a new reference, 0 at the end, negative with the line in err. */
+struct cwi_lines {
+	char *text;
+	size_t capacity;
+	size_t number;
+};
+int cwi_lines_next(struct cwi_lines *l, json_t **ret, struct cwb_err *err);
+void cwi_lines_free(struct cwi_lines *l);
+/* An array of token ids -> malloc'd array; the field's name serves the message. */
+int cwi_ids_read(const json_t *array, const char *field, size_t line, uint32_t **ret, size_t *ret_count, struct cwb_err *err);
+/* The ids of a line: "ids", "text" (with "add_special_tokens") or "messages" (with "add_generation_prompt"). t may be NULL
+ * when only "ids" can come. */
+int cwi_line_ids(const json_t *line, size_t number, const struct cwe_tokenizer *t, const struct cwe_chat *chat,
+	struct cwe_ids *ret, struct cwb_err *err);
+/* Prints one object as a line and drops it. */
+void cwi_print(json_t *object);

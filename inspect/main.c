@@ -1,0 +1,136 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* cwp-inspect: looks at models, tokenizers and outputs; needs no daemon. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/quantity.h"
+#include "config.h"
+#include "inspect/inspect.h"
+
+#define USAGE 64
+
+enum need { NEEDS_OUT = 1, NEEDS_SAMPLES = 2 };
+
+static const struct {
+	const char *name;
+	int (*run)(const struct cwi_options *o);
+	int needs;
+	const char *usage;
+	const char *help;
+} verbs[] = {
+	{"tokens", cwi_tokens, 0, "MODEL", "texts or conversations on standard input -> token ids"},
+	{"logits", cwi_logits, NEEDS_OUT, "MODEL --out F.safetensors", "lines of {\"ids\"} -> logits of every token"},
+	{"loglik", cwi_loglik, 0, "MODEL", "lines of context and continuation -> log-likelihoods"},
+	{"generate", cwi_generate, 0, "MODEL", "prompts on standard input -> greedy continuations"},
+	{"statistics", cwi_statistics, NEEDS_OUT | NEEDS_SAMPLES, "MODEL --samples S.jsonl --out F.safetensors",
+		"sample file -> gradient and activation statistics of every parameter"},
+	{"dense", cwi_dense, NEEDS_OUT, "OUTPUT --out DIR [--dtype f32|bf16]", "an output of ours as a dense checkpoint"},
+	{"verify", cwi_verify, 0, "OUTPUT", "checks an output's manifest, digests and structure"},
+	{"plan", cwi_plan, 0, "JOB.yaml", "what a job will do and need"},
+};
+
+enum { OPT_OUT = 256, OPT_SAMPLES, OPT_DTYPE, OPT_THREADS, OPT_PLUGIN_DIR, OPT_SCRATCH, OPT_MEMORY, OPT_BACKEND,
+	OPT_PRECISION, OPT_HELP, OPT_VERSION };
+
+static const struct option long_options[] = {{"out", required_argument, NULL, OPT_OUT},
+	{"samples", required_argument, NULL, OPT_SAMPLES}, {"dtype", required_argument, NULL, OPT_DTYPE},
+	{"threads", required_argument, NULL, OPT_THREADS}, {"plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR},
+	{"scratch", required_argument, NULL, OPT_SCRATCH}, {"memory", required_argument, NULL, OPT_MEMORY},
+	{"backend", required_argument, NULL, OPT_BACKEND}, {"precision", required_argument, NULL, OPT_PRECISION},
+	{"help", no_argument, NULL, OPT_HELP}, {"version", no_argument, NULL, OPT_VERSION}, {NULL, 0, NULL, 0}};
+
+static void usage(FILE *f)
+{
+	(void)fputs("usage: cwp-inspect VERB OPERAND [options]\n\n", f);
+	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+		(void)fprintf(f, "  %s %s\n      %s\n", verbs[i].name, verbs[i].usage, verbs[i].help);
+	}
+	(void)fputs("\noptions:\n"
+		    "  --threads N       threads (default: all that may be used)\n"
+		    "  --scratch DIR     folder for activations that should not stay in memory\n"
+		    "  --memory SIZE     weights that generate keeps in memory (default 4GiB)\n"
+		    "  --backend B       auto or cpu\n"
+		    "  --precision P     auto or f32\n"
+		    "  --plugin-dir DIR  another folder of plugins\n"
+		    "  --help, --version\n"
+		    "\nExit: 0 done, 64 usage, 65 bad input.\n", f);
+}
+
+static int refuse(const char *what, const char *value)
+{
+	(void)fprintf(stderr, "cwp-inspect: %s %s; try cwp-inspect --help\n", what, value);
+	return -1;
+}
+
+static int take_option(struct cwi_options *o, int option)
+{
+	char *end;
+	switch (option) {
+	case OPT_OUT:
+		o->out = optarg;
+		return 0;
+	case OPT_SAMPLES:
+		o->samples = optarg;
+		return 0;
+	case OPT_DTYPE:
+		o->dtype = optarg;
+		return 0;
+	case OPT_PLUGIN_DIR:
+		o->plugin_dir = optarg;
+		return 0;
+	case OPT_SCRATCH:
+		o->scratch = optarg;
+		return 0;
+	case OPT_THREADS:
+		o->threads = (uint32_t)strtoul(optarg, &end, 10);
+		return *end != '\0' || o->threads < 1 || o->threads > 4096 ? refuse("no number of threads:", optarg) : 0;
+	case OPT_MEMORY:
+		return cwb_size_parse(optarg, &o->memory) != 0 ? refuse("no size:", optarg) : 0;
+	case OPT_BACKEND:
+		return strcmp(optarg, "auto") != 0 && strcmp(optarg, "cpu") != 0 ? refuse("backend not available:", optarg) : 0;
+	case OPT_PRECISION:
+		return strcmp(optarg, "auto") != 0 && strcmp(optarg, "f32") != 0 ? refuse("precision not available:", optarg) : 0;
+	default:
+		return -1;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct cwi_options o = {.memory = 4ull << 30};
+	int option;
+	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+		if (option == OPT_HELP) {
+			usage(stdout);
+			return 0;
+		}
+		if (option == OPT_VERSION) {
+			(void)printf("cwp-inspect %s\n", PACKAGE_VERSION);
+			return 0;
+		}
+		if (take_option(&o, option) != 0) {
+			return USAGE;
+		}
+	}
+	if (optind + 2 != argc) {
+		usage(stderr);
+		return USAGE;
+	}
+	o.operand = argv[optind + 1];
+	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+		if (strcmp(verbs[i].name, argv[optind]) != 0) {
+			continue;
+		}
+		if (((verbs[i].needs & NEEDS_OUT) && o.out == NULL) || ((verbs[i].needs & NEEDS_SAMPLES) && o.samples == NULL)) {
+			(void)refuse("missing option; usage: cwp-inspect", verbs[i].name);
+			(void)fprintf(stderr, "       cwp-inspect %s %s\n", verbs[i].name, verbs[i].usage);
+			return USAGE;
+		}
+		return verbs[i].run(&o);
+	}
+	(void)refuse("unknown verb:", argv[optind]);
+	return USAGE;
+}

@@ -1,0 +1,60 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Verbs about outputs and jobs: dense, verify, plan. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/format/manifest.h"
+#include "engine/format/output.h"
+#include "engine/pipeline/pipeline.h"
+#include "inspect/inspect.h"
+#include "job/job.h"
+
+int cwi_dense(const struct cwi_options *o)
+{
+	struct cwb_err err = {0};
+	uint32_t dtype = o->dtype == NULL || strcmp(o->dtype, "f32") == 0 ? CWP_F32 : strcmp(o->dtype, "bf16") == 0 ? CWP_BF16 : 0;
+	if (dtype == 0) {
+		(void)cwb_err_set(&err, CWP_EVALUE, "--dtype %s is not known; use f32 or bf16", o->dtype);
+		(void)cwi_fail(&err);
+		return 64;
+	}
+	int r = cwe_output_dense(o->operand, o->out, dtype, 5000000000u, &err);
+	return r == 0 ? 0 : cwi_fail(&err);
+}
+
+int cwi_verify(const struct cwi_options *o)
+{
+	struct cwb_err err = {0};
+	json_t *manifest = NULL;
+	if (cwe_manifest_verify(o->operand, &manifest, &err) != 0) {
+		(void)cwi_fail(&err);
+		return 65;
+	}
+	cwi_print(json_pack("{s:b,s:O}", "verified", 1, "content_digest", json_object_get(manifest, "content_digest")));
+	json_decref(manifest);
+	return 0;
+}
+
+int cwi_plan(const struct cwi_options *o)
+{
+	struct cwb_err err = {0};
+	struct cwi_engine e = {0};
+	struct cwj_job *job = NULL;
+	json_t *plan = NULL;
+	int r = cwj_job_read(o->operand, &job, &err);
+	if (r != 0 && err.line > 0) {
+		(void)fprintf(stderr, "%s:%d:%d: ", o->operand, err.line, err.column);
+	}
+	r = r == 0 ? cwi_engine_open(o, NULL, &e, &err) : r;
+	if (r == 0) {
+		struct cwe_pipeline p = {.job = job, .host = &e.host, .registry = e.registry};
+		r = cwe_pipeline_plan(&p, &plan, &err);
+		cwi_engine_close(&e);
+	}
+	if (r == 0) {
+		cwi_print(plan);
+	}
+	cwj_job_free(job);
+	return r == 0 ? 0 : cwi_fail(&err);
+}
