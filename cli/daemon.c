@@ -240,7 +240,7 @@ int cwc_daemon_call(struct cwc_daemon *daemon, const char *method, json_t *param
 int cwc_call(const struct cwc *cwc, const char *socket, const char *method, json_t *parameters,
 	json_t **ret)
 {
-	struct cwc_daemon *daemon;
+	struct cwc_daemon *daemon = NULL;
 	int status = cwc_daemon_open(cwc, socket, &daemon);
 
 	if (status) {

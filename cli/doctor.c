@@ -70,7 +70,7 @@ static int any_bad(const json_t *checks)
 static int add_answer(
 	struct cwc *cwc, json_t *bundle, const char *key, const char *socket, const char *method)
 {
-	struct cwc_daemon *daemon;
+	struct cwc_daemon *daemon = NULL;
 	char *error = NULL;
 	json_t *reply = NULL;
 	int status = cwc_daemon_open(cwc, socket, &daemon);

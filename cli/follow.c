@@ -12,8 +12,9 @@
 #include "cli/bar.h"
 #include "cli/state.h"
 
-#define PLAIN_SECONDS 10 /* between two plain lines about the same stage, by the events' own time  \
-			  */
+#define PLAIN_SECONDS                                                                              \
+	10 /* between two plain lines about the same stage, by the events' own time                \
+	    */
 
 struct watch {
 	struct cwc *cwc;
@@ -87,6 +88,7 @@ static void print_words(struct watch *watch, const struct cwc_progress *progress
 
 static void on_progress(struct watch *watch, const json_t *event)
 {
+	const char *term = getenv("TERM");
 	struct cwc_progress progress;
 
 	cwc_progress_read(json_object_get(event, "progress"), &progress);
@@ -94,7 +96,7 @@ static void on_progress(struct watch *watch, const json_t *event)
 		return;
 	}
 	/* Escape sequences only where they are understood. */
-	if (watch->cwc->terminal && getenv("TERM") && strcmp(getenv("TERM"), "dumb") != 0) {
+	if (watch->cwc->terminal && term && strcmp(term, "dumb") != 0) {
 		draw_bar(watch, &progress);
 	} else {
 		print_words(watch, &progress, json_number_value(json_object_get(event, "time")));
@@ -217,7 +219,7 @@ int cwc_follow_job(struct cwc *cwc, struct cwc_daemon *daemon, const char *id)
 
 int cwc_follow(struct cwc *cwc)
 {
-	struct cwc_daemon *daemon;
+	struct cwc_daemon *daemon = NULL;
 	int status = cwc_daemon_open(cwc, cwc_jobs_socket(cwc), &daemon);
 
 	if (status) {

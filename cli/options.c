@@ -224,6 +224,8 @@ int cwc_options_parse(struct cwc *cwc, int argc, char **argv)
 {
 	int i, status, only_operands = 0;
 
+	cwc->n_settings = 0;
+	cwc->n_operands = 0;
 	cwc->setting = calloc((size_t)argc + 1, sizeof *cwc->setting);
 	cwc->operand = calloc((size_t)argc + 1, sizeof *cwc->operand);
 	if (!cwc->setting || !cwc->operand) {

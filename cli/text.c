@@ -112,9 +112,11 @@ static size_t decode(const unsigned char *bytes, size_t length, uint32_t *ret)
 	return size;
 }
 
-static int turns_direction(uint32_t code)
+/* C1 controls, line separators, and what turns the direction of writing. */
+static int is_invisible(uint32_t code)
 {
-	return code == 0x061c || code == 0x200e || code == 0x200f ||
+	return (code >= 0x80 && code < 0xa0) || code == 0x2028 || code == 0x2029 ||
+	       code == 0x061c || code == 0x200e || code == 0x200f ||
 	       (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
 }
 
@@ -130,11 +132,10 @@ void cwc_text_clean(struct cwc_text *text, const char *bytes, size_t length, int
 			size = 1;
 			cwc_text_printf(text, "\\x%02x", at[0]);
 		} else if (lines && (code == '\n' || code == '\t')) {
-			cwc_text_add(text, (const char *)at, size);
+			cwc_text_add(text, (const char *)at, 1);
 		} else if (code < 0x20 || code == 0x7f) {
 			cwc_text_printf(text, "\\x%02x", (unsigned int)code);
-		} else if ((code >= 0x80 && code < 0xa0) || code == 0x2028 || code == 0x2029 ||
-			   turns_direction(code)) {
+		} else if (is_invisible(code)) {
 			cwc_text_printf(text, "\\u{%" PRIx32 "}", code);
 		} else {
 			cwc_text_add(text, (const char *)at, size);
