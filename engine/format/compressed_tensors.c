@@ -44,9 +44,8 @@ static int choose_format(const struct cwp_grid *grid, const char *module, struct
 
 	switch (grid->activation) {
 	case CWP_ACT_NONE:
-		if (grid->code == CWP_CODE_E4M3)
-			s->format = CWE_CT_NAIVE;
-		else if (grid->bits == 4 || grouped || grid->fallback)
+		/* 8 bits by channel stay unpacked, unless the job asked for groups: then all its modules are packed. */
+		if (grid->code == CWP_CODE_INT && (grid->bits == 4 || grouped || grid->fallback))
 			s->format = CWE_CT_PACK;
 		else
 			s->format = CWE_CT_NAIVE;

@@ -173,7 +173,7 @@ static int read_strategy(const json_t *weights, struct cwe_ct_scheme *s, struct 
 		s->group = (uint32_t)group;
 	else if (!strcmp(strategy, "tensor"))
 		s->tensor = 1;
-	else if (strcmp(strategy, "channel"))
+	else if (strcmp(strategy, "channel") != 0)
 		return cwb_err_set(err, CWP_EVALUE, "quantization_config: weights.strategy \"%.40s\" is not supported "
 						    "(group, channel, tensor are)",
 			strategy);
@@ -206,7 +206,7 @@ static int read_weights(const json_t *group, struct cwe_ct_scheme *s, struct cwb
 	s->bits = (uint32_t)bits;
 	s->symmetric = (uint32_t)symmetric;
 	s->code = !strcmp(type, "float") ? CWP_CODE_E4M3 : CWP_CODE_INT;
-	if ((strcmp(type, "float") && strcmp(type, "int")) || (bits != 8 && (bits != 4 || s->code == CWP_CODE_E4M3)) ||
+	if ((strcmp(type, "float") != 0 && strcmp(type, "int") != 0) || (bits != 8 && (bits != 4 || s->code == CWP_CODE_E4M3)) ||
 		(s->code == CWP_CODE_E4M3 && !symmetric))
 		return cwb_err_set(err, CWP_EVALUE,
 			"quantization_config: weights of type \"%.20s\" with %" PRIu64 " bits are not supported (int 4, int 8, "
@@ -236,7 +236,7 @@ static int read_activations(const json_t *group, struct cwe_ct_scheme *s, struct
 		rc = cwb_json_get_bool(a, "symmetric", CWB_JSON_OPTIONAL, &symmetric, err);
 	if (rc)
 		return rc;
-	if (bits != 8 || !dynamic || !symmetric || strcmp(strategy, "token"))
+	if (bits != 8 || !dynamic || !symmetric || strcmp(strategy, "token") != 0)
 		return cwb_err_set(err, CWP_EVALUE,
 			"quantization_config: only dynamic, symmetric activations of 8 bits by token are supported");
 	s->activation = !strcmp(type, "float") ? CWP_ACT_FP8_TOKEN : CWP_ACT_INT8_TOKEN;
@@ -322,14 +322,14 @@ int cwe_ct_config_read(const json_t *object, struct cwe_ct_config **ret, struct 
 	if (!c)
 		return cwb_err_set(err, -ENOMEM, "quantization_config: out of memory");
 	rc = cwb_json_get_string(object, "quant_method", CWB_JSON_REQUIRED, &method, err);
-	if (!rc && strcmp(method, "compressed-tensors"))
+	if (!rc && strcmp(method, "compressed-tensors") != 0)
 		rc = cwb_err_set(err, CWP_EVALUE,
 			"quantization_config: quant_method \"%.40s\" is not supported (compressed-tensors is): use the original, "
 			"unquantized model",
 			method);
 	if (!rc)
 		rc = cwb_json_get_string(object, "quantization_status", CWB_JSON_REQUIRED, &status, err);
-	if (!rc && strcmp(status, "compressed"))
+	if (!rc && strcmp(status, "compressed") != 0)
 		rc = cwb_err_set(err, CWP_EVALUE, "quantization_config: quantization_status \"%.40s\" is not \"compressed\"",
 			status);
 	if (!rc && json_is_object(json_object_get(object, "kv_cache_scheme")))

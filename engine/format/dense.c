@@ -31,7 +31,7 @@ static int open_folder(const char *path, int *ret_made, int *ret_fd, struct cwb_
 	if (!dir)
 		return cwb_err_errno(err, "%s: cannot be opened", path);
 	while (!rc && (e = readdir(dir)))
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
 			rc = cwb_err_set(err, CWP_ESTATE, "%s: the folder is not empty: choose another", path);
 	if (!rc) {
 		*ret_fd = fcntl(dirfd(dir), F_DUPFD_CLOEXEC, 3);

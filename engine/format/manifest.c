@@ -292,7 +292,7 @@ static int check_file(int folder, const char *name, const json_t *file, struct c
 	else
 		rc = cwb_digest_fd(fd, name, NULL, NULL, hex, &found, err);
 	close(fd);
-	if (!rc && (found != size || strcmp(hex, sha)))
+	if (!rc && (found != size || strcmp(hex, sha) != 0))
 		rc = cwb_err_set(err, CWP_EDIGEST, "%s: its bytes are not those that were written: run the job again", name);
 	return rc;
 }
@@ -324,7 +324,7 @@ static int check_manifest(const json_t *manifest, json_t **ret_files, struct cwb
 			return rc;
 	}
 	rc = content_digest(*ret_files, hex, err);
-	if (!rc && strcmp(hex, digest))
+	if (!rc && strcmp(hex, digest) != 0)
 		rc = cwb_err_set(err, CWP_EDIGEST, "%s: content_digest does not fit its files: run the job again", MANIFEST);
 	return rc;
 }

@@ -153,7 +153,7 @@ static int read_module(const struct cwe_output_item *m, uint64_t row, uint64_t r
 	uint64_t n = cwe_ct_scales(&m->scheme, m->cols);
 	uint8_t *codes = malloc(rows * m->cols + 1);
 	float *scales = malloc(rows * n * sizeof *scales + 1);
-	int8_t *zeros = m->scheme.symmetric ? NULL : malloc(rows * n + 1);
+	int8_t *zeros = m->scheme.symmetric ? NULL : calloc(rows, n);
 	int rc;
 
 	if (!codes || !scales || (!m->scheme.symmetric && !zeros)) {

@@ -4,6 +4,7 @@
  * module's shape before it is used. */
 #include "engine/format/overlay.h"
 
+#include <assert.h>
 #include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -20,6 +21,7 @@ struct cwe_overlay {
 
 static int refuse(const struct cwe_overlay_module *m, struct cwb_err *err, const char *what)
 {
+	assert(m->file);
 	return cwb_err_set(err, CWP_EFORMAT, "%s: module \"%s\": %s: the file is damaged, write the output again",
 		m->file->input.path, m->name, what);
 }
@@ -42,7 +44,7 @@ static int take_entry(struct cwe_overlay_module *m, const char *kind, const stru
 	size_t i;
 
 	for (i = 0; i < sizeof known / sizeof *known; i++) {
-		if (strcmp(kind, known[i].kind))
+		if (strcmp(kind, known[i].kind) != 0)
 			continue;
 		if (*known[i].at || e->rank != known[i].rank)
 			return -1;
@@ -79,9 +81,12 @@ static struct cwe_overlay_module *module_of(struct cwe_overlay *o, const char *n
 {
 	size_t i = o->count;
 
-	while (i-- > 0)
-		if (strlen(o->name[i]) == length && !memcmp(o->name[i], name, length))
+	while (i-- > 0) {
+		const char *known = o->module[i].name;
+
+		if (known && !strncmp(known, name, length) && !known[length])
 			return &o->module[i];
+	}
 	o->name[o->count] = strndup(name, length);
 	if (!o->name[o->count])
 		return NULL;
@@ -140,7 +145,7 @@ int cwe_overlay_open(const char *directory, struct cwe_overlay **ret, struct cwb
 	if (rc)
 		goto out;
 	version = cwe_safetensors_metadata(o->file, CWE_OVERLAY_KEY);
-	if (!version || strcmp(version, CWE_OVERLAY_VERSION)) {
+	if (!version || strcmp(version, CWE_OVERLAY_VERSION) != 0) {
 		rc = cwb_err_set(err, CWP_EFORMAT, "%s: overlay version \"%.20s\" is not known (known: %s): read it with a newer release",
 			path, version ? version : "", CWE_OVERLAY_VERSION);
 		goto out;

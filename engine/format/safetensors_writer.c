@@ -69,12 +69,13 @@ static int lay_out(struct place *place, size_t count, uint64_t *ret_total, struc
 static json_t *entry_json(const struct place *place)
 {
 	json_t *shape = json_array();
+	uint64_t end = place->offset + place->bytes;
 	uint32_t d;
 
 	for (d = 0; d < place->plan->rank; d++)
 		json_array_append_new(shape, json_integer((json_int_t)place->plan->shape[d]));
 	return json_pack("{s:s, s:o, s:[I, I]}", "dtype", cwe_dtype_name(place->plan->dtype), "shape", shape, "data_offsets",
-		(json_int_t)place->offset, (json_int_t)(place->offset + place->bytes));
+		(json_int_t)place->offset, (json_int_t)end);
 }
 
 /* The first bytes of the file: length, JSON, padding to a multiple of 8. Freed with free(). */
@@ -264,7 +265,7 @@ int cwe_safetensors_writer_publish(struct cwe_safetensors_writer *w, struct cwb_
 
 void cwe_safetensors_writer_discard(struct cwe_safetensors_writer *w)
 {
-	if (w)
+	if (w && w->temp)
 		unlinkat(w->folder, w->temp, 0);
 }
 

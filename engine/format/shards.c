@@ -124,8 +124,8 @@ int cwe_shards_new(int folder, unsigned flags, const struct cwe_safetensors_plan
 	rc = cut(s, tensor, unit, limit, err);
 	if (rc)
 		goto fail;
-	s->file = calloc(s->n_shards, sizeof *s->file);
-	s->writer = calloc(s->n_shards, sizeof *s->writer);
+	s->file = calloc(s->n_shards, sizeof(char *));
+	s->writer = calloc(s->n_shards, sizeof(void *));
 	if (!s->file || !s->writer)
 		goto nomem;
 	for (i = 0; i < s->n_shards; i++) {

@@ -15,7 +15,7 @@ static int is_linear(const struct cwe_writer_unit *u, size_t *ret_length)
 	const char *name = u->source->name, *embed = "embed_tokens";
 	size_t n = strlen(name), tail = strlen(".weight");
 
-	if (u->module || u->source->rank != 2 || n <= tail || strcmp(name + n - tail, ".weight"))
+	if (u->module || u->source->rank != 2 || n <= tail || strcmp(name + n - tail, ".weight") != 0)
 		return 0;
 	n -= tail;
 	*ret_length = n;

@@ -83,7 +83,7 @@ static int check_result(const struct cwe_writer_unit *u, const uint8_t *codes, c
 		return 0;
 	n = u->source->shape[0] * u->source->shape[1];
 	for (i = 0; i < n; i++) {
-		int code = (int8_t)codes[i], top = 1 << (u->grid.bits - 1);
+		int code = codes[i] < 128 ? codes[i] : codes[i] - 256, top = 1 << (u->grid.bits - 1);
 
 		if (code < -top || code >= top)
 			return cwb_err_set(err, CWP_EPLUGIN, "module \"%s\": code %d needs more than %" PRIu32 " bits: the quantizer is faulty",

@@ -67,9 +67,8 @@ static size_t quantize_all(struct cwe_source *s, const char *scheme, double frac
 		struct cwp_grid grid = choose(scheme, module);
 
 		if (grid.code && (ends_with(tensor, "_proj.weight") || (!strcmp(scheme, "head") && !strcmp(module, "lm_head"))))
-			toy_quantize(s, module, &grid, fraction, i, &r[n++]); /* the name lives as long as the program */
-		else
-			free(module);
+			toy_quantize(s, module, &grid, fraction, i, &r[n++]);
+		free(module);
 	}
 	return n;
 }
@@ -97,13 +96,10 @@ int main(int argc, char **argv)
 		goto fail;
 	r = calloc(s->weights->count + 1, sizeof *r);
 	n = quantize_all(s, argv[3], strtod(argv[5], NULL), r);
-	if (!n)
-		return 64;
-	toy_write(s, &o, r, n);
-	for (i = 0; i < n; i++) {
-		free((char *)r[i].module.name);
+	if (n)
+		toy_write(s, &o, r, n);
+	for (i = 0; i < n; i++)
 		toy_result_free(&r[i]);
-	}
 	free(r);
 	cwe_source_close(s);
 	facts = json_pack("{s:s}", "scheme", argv[3]);

@@ -70,7 +70,7 @@ static void end(struct world *x)
 static char *folder_text(const char *folder, size_t *ret_length)
 {
 	struct dirent **list;
-	char *all = NULL;
+	char *all = malloc(1u << 20); /* the toy's outputs are smaller */
 	size_t length = 0;
 	int n = scandir(folder, &list, NULL, alphasort), i;
 
@@ -80,7 +80,7 @@ static char *folder_text(const char *folder, size_t *ret_length)
 
 		if (list[i]->d_name[0] != '.') {
 			data = toy_read(folder, list[i]->d_name, &size);
-			all = realloc(all, length + size + 256);
+			assert_true(length + size + 256 <= 1u << 20);
 			length += (size_t)snprintf(all + length, 256, "%s %zu\n", list[i]->d_name, size);
 			memcpy(all + length, data, size);
 			length += size;
@@ -480,15 +480,13 @@ static void test_resume_otherwise(void **state)
 	text = toy_read(x.out, ".cwp-writer.tmp-partial", &length);
 	more = malloc(length + 100);
 	memcpy(more, text, length);
-	memcpy(more + length, "module 5 0 1", 12);
-	toy_put(path, more, length + 12);
+	toy_put(path, more, (size_t)snprintf(more + length, 100, "module 5 0 1") + length);
 	assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
 	assert_true(cwe_writer_has(w, toy_modules[0]));
 	assert_false(cwe_writer_has(w, toy_modules[1]));
 	cwe_writer_free(w);
 	for (i = 0; i < sizeof damage / sizeof *damage; i++) {
-		memcpy(more + length, damage[i], strlen(damage[i]));
-		toy_put(path, more, length + strlen(damage[i]));
+		toy_put(path, more, (size_t)snprintf(more + length, 100, "%s", damage[i]) + length);
 		assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
 		assert_false(cwe_writer_has(w, toy_modules[0]));
 		cwe_writer_free(w);

@@ -214,7 +214,8 @@ void toy_quantize(struct cwe_source *s, const char *module, const struct cwp_gri
 	rows = t->shape[0];
 	cols = t->shape[1];
 	n = cwe_grid_scales(grid, cols);
-	*ret = (struct toy_result){.module = {module, rows, cols, *grid, 0}, .stride = (cols + 7) / 8};
+	*ret = (struct toy_result){.name = strdup(module), .stride = (cols + 7) / 8};
+	ret->module = (struct cwe_output_module){ret->name, rows, cols, *grid, 0};
 	w = malloc(rows * cols * sizeof *w);
 	ret->codes = malloc(rows * cols);
 	ret->scales = malloc(rows * n * sizeof(float));
@@ -235,6 +236,7 @@ void toy_quantize(struct cwe_source *s, const char *module, const struct cwp_gri
 
 void toy_result_free(struct toy_result *r)
 {
+	free(r->name);
 	free(r->codes);
 	free(r->scales);
 	free(r->zeros);

@@ -28,6 +28,7 @@ extern const size_t toy_n_modules;
 
 /* A quantization of one module as a plugin would give it. */
 struct toy_result {
+	char *name; /* its own copy, module.name */
 	struct cwe_output_module module;
 	uint8_t *codes;
 	float *scales;
