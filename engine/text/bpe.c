@@ -94,12 +94,12 @@ static int add_merge(struct cwe_bpe *b, const json_t *item, size_t rank, struct 
 {
 	char place[CWE_PLACE_SIZE];
 	char joined[1024];
-	const char *half[2];
-	size_t length[2];
+	const char *half[2] = {NULL, NULL};
+	size_t length[2] = {0, 0};
 	uint32_t id[3] = {0};
 	cwe_place_item(place, "model", "merges", rank);
 	int rc = read_merge(item, place, half, length, err);
-	if (rc < 0)
+	if (rc != 0 || !half[0] || !half[1])
 		return rc;
 	if (length[0] > sizeof(joined) || length[1] > sizeof(joined) - length[0])
 		return cwe_component_refuse(err, CWP_ELIMIT, place, "a token longer than %zu bytes", sizeof(joined));

@@ -18,6 +18,7 @@
 #define STACK_START (32 << 10) /* bytes of the compiled matcher's stack */
 #define STACK_LIMIT (8 << 20)
 #define MATCH_LIMIT 50000000u /* steps back in one search; a run of so many blanks needs about as many */
+#define PADDING 64             /* bytes behind a text, and its alignment */
 #define HEAP_LIMIT (64u << 10) /* KiB, of the interpreting matcher */
 
 struct cwe_pattern {
@@ -294,10 +295,12 @@ int cwe_matcher_new(const struct cwe_pattern *p, struct cwe_matcher **ret, struc
 
 int cwe_matcher_start(struct cwe_matcher *m, const char *text, size_t length, struct cwb_err *err)
 {
-	if (length + 1 > m->room) {
+	/* The compiled matcher reads whole vectors, also across the end: those bytes are there and have a value. */
+	size_t room = (length / PADDING + 2) * PADDING;
+	if (room > m->room) {
 		free(m->kind);
-		m->kind = malloc(length + 1);
-		m->room = m->kind ? length + 1 : 0;
+		m->kind = aligned_alloc(PADDING, room);
+		m->room = m->kind ? room : 0;
 		if (!m->kind)
 			return cwb_err_set(err, -ENOMEM, "out of memory for a text of %zu bytes", length);
 	}
@@ -311,6 +314,7 @@ int cwe_matcher_start(struct cwe_matcher *m, const char *text, size_t length, st
 		i += n > 0 ? n : 1;
 		m->kind[m->points++] = kind_of(m->pattern, point);
 	}
+	memset(m->kind + m->points, 0, PADDING);
 	return 0;
 }
 

@@ -39,7 +39,7 @@ static struct step *add_step(struct cwe_pretokenizer *t, enum kind kind, const c
 
 static int read_digits(struct cwe_pretokenizer *t, const json_t *c, const char *place, struct cwb_err *err)
 {
-	int individual;
+	int individual = 0;
 	int rc = cwe_component_flag(c, place, "individual_digits", 0, &individual, err);
 	if (rc < 0)
 		return rc;
@@ -119,8 +119,8 @@ static int read_split(struct cwe_pretokenizer *t, const json_t *c, const char *p
 
 static int read_bytelevel(struct cwe_pretokenizer *t, const json_t *c, const char *place, struct cwb_err *err)
 {
-	int prefix;
-	int regex;
+	int prefix = 0;
+	int regex = 0;
 	int rc = cwe_component_flag(c, place, "add_prefix_space", -1, &prefix, err);
 	if (rc == 0)
 		rc = cwe_component_flag(c, place, "use_regex", 1, &regex, err);

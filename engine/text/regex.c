@@ -217,9 +217,9 @@ static int class_item(struct reader *r, const struct cwe_class **ret_class, int 
 static int class_items(struct reader *r, struct cwe_charset *set)
 {
 	while (peek(r, 0) != ']') {
-		const struct cwe_class *class;
-		int negated;
-		uint32_t first;
+		const struct cwe_class *class = NULL;
+		int negated = 0;
+		uint32_t first = 0;
 		if (peek(r, 0) < 0)
 			return refuse(r, "a class has no end");
 		int rc = class_item(r, &class, &negated, &first);
@@ -400,15 +400,15 @@ static int read_operator(struct reader *r, int c)
 static int read_one(struct reader *r)
 {
 	int c = peek(r, 0);
-	uint32_t point;
+	uint32_t point = 0;
 	if (c > 0 && strchr("()|[{.^$*+?", c))
 		return read_operator(r, c);
 	if (c != '\\') {
 		int rc = next_point(r, &point);
 		return rc < 0 ? rc : read_literal(r, point);
 	}
-	const struct cwe_class *class;
-	int negated;
+	const struct cwe_class *class = NULL;
+	int negated = 0;
 	r->at++;
 	int rc = read_escape(r, &class, &negated, &point);
 	if (rc < 0)

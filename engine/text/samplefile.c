@@ -74,8 +74,8 @@ static int array_of(const struct reader *r, const json_t *line, const char *fiel
 
 static int read_sequence(const struct reader *r, const json_t *line, struct cwe_sequence *s, struct cwb_err *err)
 {
-	const json_t *ids;
-	const json_t *weights;
+	const json_t *ids = NULL;
+	const json_t *weights = NULL;
 	int rc = array_of(r, line, "ids", &ids, err);
 	if (rc == 0)
 		rc = array_of(r, line, "weights", &weights, err);
@@ -90,14 +90,16 @@ static int read_sequence(const struct reader *r, const json_t *line, struct cwe_
 	if (r->limit > 0 && n > r->limit)
 		return cwe_lines_refuse(err, CWP_ELIMIT, r->path, r->line, "ids", "%zu tokens are more than %s of %zu", n,
 			r->limit_name, r->limit);
-	*s = (struct cwe_sequence){malloc(n * sizeof(*s->id)), malloc(n * sizeof(*s->weight)), n};
+	s->id = malloc(n * sizeof(*s->id));
+	s->weight = malloc(n * sizeof(*s->weight));
+	s->count = n;
 	if (!s->id || !s->weight)
 		rc = cwb_err_set(err, -ENOMEM, "%s: out of memory", r->path);
 	if (rc == 0)
 		rc = read_ids(r, ids, s, err);
 	if (rc == 0)
 		rc = read_weights(r, weights, s, err);
-	if (rc < 0)
+	if (rc != 0)
 		cwe_sequence_free(s);
 	return rc;
 }
@@ -132,7 +134,7 @@ static int find_sample(struct reader *r, const json_t *line, size_t *ret, struct
 static int read_line(struct reader *r, const char *text, size_t length, struct cwb_err *err)
 {
 	struct cwb_err inner = {0};
-	struct cwe_sequence sequence;
+	struct cwe_sequence sequence = {0};
 	size_t sample = 0;
 	json_t *line;
 	int rc = cwb_json_load(text, length, CWE_LINE_LIMIT, CWB_JSON_DEPTH, &line, &inner);
@@ -144,12 +146,12 @@ static int read_line(struct reader *r, const char *text, size_t length, struct c
 		rc = read_sequence(r, line, &sequence, err);
 	if (rc == 0) {
 		rc = find_sample(r, line, &sample, err);
-		if (rc < 0)
+		if (rc != 0)
 			cwe_sequence_free(&sequence);
+		else if (cwe_sampleset_add_sequence(&r->set, sample, &sequence) < 0)
+			rc = cwb_err_set(err, -ENOMEM, "%s: out of memory", r->path);
 	}
 	json_decref(line);
-	if (rc == 0 && cwe_sampleset_add_sequence(&r->set, sample, &sequence) < 0)
-		rc = cwb_err_set(err, -ENOMEM, "%s: out of memory", r->path);
 	return rc;
 }
 

@@ -41,7 +41,9 @@ static int assemble(const uint32_t *prefix, size_t n, struct cwe_ids *ids, struc
 	if (ids->count > 0)
 		memcpy(id + n, ids->id, ids->count * sizeof(*id));
 	free(ids->id);
-	*ret = (struct cwe_sequence){id, weight, count};
+	ret->id = id;
+	ret->weight = weight;
+	ret->count = count;
 	return 0;
 }
 

@@ -133,7 +133,8 @@ static void join_backward(struct parts *p)
 		else
 			p->part[--n] = part;
 	}
-	memmove(p->part, p->part + n, (p->count - n) * sizeof(*p->part));
+	if (n > 0)
+		memmove(p->part, p->part + n, (p->count - n) * sizeof(*p->part));
 	p->count -= n;
 }
 

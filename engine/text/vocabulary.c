@@ -142,7 +142,8 @@ int cwe_vocabulary_add(struct cwe_vocabulary *v, const char *text, size_t length
 		return cwe_component_refuse(err, -ENOMEM, place, "out of memory");
 	size_t slot = find(v, text, length);
 	v->entry[v->count] = (struct entry){(uint32_t)v->texts_length, (uint32_t)length, id};
-	memcpy(v->texts + v->texts_length, text, length);
+	if (length > 0)
+		memcpy(v->texts + v->texts_length, text, length);
 	v->texts[v->texts_length + length] = '\0';
 	v->texts_length += length + 1;
 	v->slot[slot] = (uint32_t)++v->count;

@@ -17,7 +17,7 @@
 
 static json_t *vocabulary(void)
 {
-	static const char *const more[] = {"ab", "abc", "\xC4\xA0" "a", "<|im_start|>", "<|im_end|>"};
+	static const char *const more[] = {"ab", "abc", "\u0120a", "<|im_start|>", "<|im_end|>"};
 	json_t *vocab = json_object();
 	for (int i = 0; i < 256; i++) {
 		char text[5] = "";

@@ -141,7 +141,8 @@ static void test_limit(void **state)
 	size_t end;
 	char text[64];
 	memset(text, 'a', sizeof(text));
-	memcpy(text + sizeof(text) - 2, "bc", 2);
+	text[sizeof(text) - 2] = 'b';
+	text[sizeof(text) - 1] = 'c';
 	assert_int_equal(cwe_pattern_new("(a|aa|b?a)*c", 12, "place", &p, &err), 0);
 	assert_int_equal(cwe_matcher_new(p, &m, &err), 0);
 	assert_int_equal(cwe_matcher_start(m, text, sizeof(text), &err), 0);

@@ -196,7 +196,7 @@ static char *digests(const struct request *r)
 	struct cwe_sample_set set = must_read(r);
 	char *out = calloc(set.count + 1, 33);
 	for (size_t i = 0; i < set.count; i++)
-		strcat(out, set.sample[i].digest);
+		memcpy(out + 32 * i, set.sample[i].digest, 32);
 	cwe_samples_free(&set);
 	return out;
 }
@@ -331,12 +331,12 @@ static void test_other_refusals(void **state)
 	char *text = malloc(n);
 	assert_non_null(text);
 	memset(text, 'x', n);
-	memcpy(text, "a b\n", 4);
+	text[3] = '\n';
 	cwb_err_clear(&err);
 	job.path = (char *)mini_file("t.jsonl", text, n);
 	job.data = (char *)"samples";
 	assert_int_equal(cwe_samples_read(&job, tokenizer, NULL, 0, 0, VOCABULARY, &set, &err), CWP_EFORMAT);
-	memcpy(text, "   \n", 4);
+	memset(text, ' ', 3);
 	cwb_err_clear(&err);
 	mini_file("t.jsonl", text, n);
 	assert_int_equal(cwe_samples_read(&job, tokenizer, NULL, 0, 0, VOCABULARY, &set, &err), CWP_ELIMIT);
