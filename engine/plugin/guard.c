@@ -3,7 +3,6 @@
 /* A child process that may crash, exit or hang without harm. */
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,7 +10,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,7 +20,6 @@ enum { MAX_RESULT = 1 << 20 };
 
 struct child {
 	pid_t pid;
-	int pidfd;
 	int fd; /* what it writes */
 	char *text;
 	size_t length;
@@ -92,10 +89,6 @@ static int start(struct child *c, int (*work)(void *arg, int fd), void *arg, str
 	setpgid(c->pid, c->pid);
 	c->fd = ends[0];
 	fcntl(c->fd, F_SETFL, O_NONBLOCK);
-	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
-	if (c->pidfd < 0) {
-		return cwb_err_errno(err, "cannot watch the process that opens the plugin (Linux 5.3 or later is needed)");
-	}
 	return 0;
 }
 
@@ -117,37 +110,38 @@ static void drain(struct child *c)
 	}
 }
 
-/* Until the child has ended. 0: it has; 1: out of time. */
+static int has_ended(pid_t pid)
+{
+	siginfo_t info = {0};
+
+	return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
+/* Until the child has ended. 0: it has; 1: out of time. The end of the pipe says so at once, unless a process that
+ * the plugin started holds it open: so the child is asked for now and then as well. */
 static int watch(struct child *c, double seconds)
 {
 	const double deadline = now() + seconds;
+	int slice_ms = 50;
 
-	for (;;) {
-		struct pollfd p[2] = {{.fd = c->pidfd, .events = POLLIN}, {.fd = c->fd, .events = POLLIN}};
-		double left = deadline - now();
-		if (left <= 0) {
+	while (!has_ended(c->pid)) {
+		struct pollfd p = {.fd = c->fd, .events = POLLIN};
+		if (now() >= deadline) {
 			return 1;
 		}
-		int wait_ms = left < 1e6 ? (int)ceil(left * 1000) : 1000000000;
-		/* A closed pipe is always ready: from then on only the process is watched. */
-		int n = poll(p, c->fd >= 0 ? 2 : 1, wait_ms);
-		if (n < 0 && errno != EINTR) {
-			return 1;
-		}
-		if (n > 0 && c->fd >= 0 && p[1].revents != 0) {
+		if (poll(&p, c->fd >= 0 ? 1 : 0, slice_ms) > 0) {
 			drain(c);
-			if ((p[1].revents & POLLHUP) != 0) {
+			if ((p.revents & POLLHUP) != 0) {
 				close(c->fd);
 				c->fd = -1;
+				slice_ms = 1;
 			}
-		}
-		if (n > 0 && (p[0].revents & POLLIN) != 0) {
-			if (c->fd >= 0) {
-				drain(c);
-			}
-			return 0;
 		}
 	}
+	if (c->fd >= 0) {
+		drain(c);
+	}
+	return 0;
 }
 
 static int finish(struct child *c, int late, double seconds, const char *path, int *ret_status, struct cwb_err *err)
@@ -173,7 +167,7 @@ static int finish(struct child *c, int late, double seconds, const char *path, i
 int cwe_guard_run(double seconds, int (*work)(void *arg, int fd), void *arg, const char *path, char **ret_text, size_t *ret_length,
 	int *ret_status, struct cwb_err *err)
 {
-	struct child c = {.pid = -1, .pidfd = -1, .fd = -1};
+	struct child c = {.pid = -1, .fd = -1};
 	int rc = 0;
 
 	c.text = malloc(MAX_RESULT + 1);
@@ -188,9 +182,6 @@ int cwe_guard_run(double seconds, int (*work)(void *arg, int fd), void *arg, con
 	}
 	if (c.fd >= 0) {
 		close(c.fd);
-	}
-	if (c.pidfd >= 0) {
-		close(c.pidfd);
 	}
 	if (rc < 0) {
 		free(c.text);

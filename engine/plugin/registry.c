@@ -116,7 +116,9 @@ static int try_open(void *arg, int fd)
 	struct cwe_plugin plugin;
 
 	/* What it opens goes with the process. An empty err is told too: a plugin that exits tells nothing. */
-	(void)cwe_plugin_open(arg, &plugin, &err);
+	if (cwe_plugin_open(arg, &plugin, &err) == 0) {
+		free(plugin.path);
+	}
 	return cwe_guard_write(fd, (const char *)&err, sizeof(err)) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
