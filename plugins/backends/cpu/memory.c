@@ -17,7 +17,7 @@ void *cpu_alloc(void *vb, size_t bytes)
 {
 	(void)vb;
 	size_t align = bytes < LARGE_PAGE ? 64 : LARGE_PAGE, rounded = 0;
-	if (__builtin_add_overflow(bytes, (size_t)63, &rounded)) {
+	if (__builtin_add_overflow(bytes, (size_t)63, &rounded) || rounded > PTRDIFF_MAX) {
 		return NULL;
 	}
 	rounded &= ~(size_t)63;
