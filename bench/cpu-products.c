@@ -13,7 +13,7 @@
 
 #include "plugins/backends/cpu/cpu.h"
 
-enum { RUNS = 5, MOST_THREADS = 64 };
+enum { RUNS = 3, MOST_THREADS = 64 };
 
 /* A pool whose threads wait for the next job. */
 struct pool {
@@ -115,7 +115,7 @@ static int measure(
 	const char *name, double gflop, int (*run)(void *b, void *arg), void *b, void *arg)
 {
 	double least = 1e30, begin = now();
-	for (int i = 0; i < RUNS || now() - begin < 0.5; i++) {
+	for (int i = 0; i < RUNS || now() - begin < 0.2; i++) {
 		double t = now();
 		if (run(b, arg)) {
 			return 1;

@@ -7,8 +7,10 @@
 #include "plugins/backends/cpu/cpu.h"
 
 enum {
-	TILE_M = 256,
-	TILE_N = 256,
+	TILE_M = 256, /* at most */
+	TILE_N = 384,
+	STEP_M = 8, /* tiles are whole multiples of oneDNN's register tiles */
+	STEP_N = 48,
 	GEMV_ROWS = 256 /* rows of B^T of one piece of work */
 };
 
@@ -24,6 +26,13 @@ struct matmul {
 static size_t least(size_t a, size_t b)
 {
 	return a < b ? a : b;
+}
+
+/* The size of tiles of at most `most`, all alike but for the last. */
+static size_t even(size_t n, size_t most, size_t step)
+{
+	size_t count = (n + most - 1) / most, each = (n + count - 1) / count;
+	return (each + step - 1) / step * step;
 }
 
 static void tile(void *arg, size_t i)
@@ -90,8 +99,8 @@ int cpu_matmul(void *vb, int trans_a, int trans_b, uint64_t m, uint64_t n, uint6
 		cpu_run(vb, (n + GEMV_ROWS - 1) / GEMV_ROWS, gemv_piece, &p);
 		return 0;
 	}
-	p.tile_m = least(m, TILE_M);
-	p.tile_n = least(n, TILE_N);
+	p.tile_m = even(m, TILE_M, STEP_M);
+	p.tile_n = even(n, TILE_N, STEP_N);
 	p.across = (n + p.tile_n - 1) / p.tile_n;
 	cpu_run(vb, p.across * ((m + p.tile_m - 1) / p.tile_m), tile, &p);
 	rc = atomic_load(&p.rc);
