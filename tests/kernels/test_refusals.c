@@ -18,6 +18,8 @@
 
 static const struct cwp_backend *const be = &cpu_backend;
 static float x[64];
+static uint32_t tokens[4];
+static double sums[4];
 static struct test_host host;
 
 /* The code is `code`, and the host was told a text that has `word` in it. */
@@ -34,7 +36,8 @@ static void test_open_refusals(void **state)
 	(void)state;
 	void *b = NULL;
 	struct cwp_setting s = {.size = sizeof(s), .type = CWP_OPTION_ENUM, .string = "sse2"};
-	char *keep = getenv("CWP_CPU") ? strdup(getenv("CWP_CPU")) : NULL;
+	const char *forced = getenv("CWP_CPU");
+	char *keep = forced ? strdup(forced) : NULL;
 	unsetenv("CWP_CPU");
 	test_host_init(&host, 2);
 	refused(be->open(&host.table, &s, NULL, &b), CWP_EVALUE, "option isa");
@@ -95,19 +98,18 @@ static void test_matrices(void **state)
 	refused(be->convert(b, x, x, 4, 4), CWP_EVALUE, "type 4");
 	refused(be->convert(b, NULL, x, CWP_F32, 4), CWP_EVALUE, "target is NULL");
 	refused(be->rmsnorm(b, x, NULL, 0.0F, 1.0F, 2, 2, x, x), CWP_EVALUE, "w is NULL");
-	refused(be->rope(b, x, 1, 8, 1, 8, 3, x, x, (uint32_t *)x, 0), CWP_ESHAPE, "3 rotary");
-	refused(be->rope(b, x, 1, 8, 1, 8, 10, x, x, (uint32_t *)x, 0), CWP_ESHAPE, "head's 8");
+	refused(be->rope(b, x, 1, 8, 1, 8, 3, x, x, tokens, 0), CWP_ESHAPE, "3 rotary");
+	refused(be->rope(b, x, 1, 8, 1, 8, 10, x, x, tokens, 0), CWP_ESHAPE, "head's 8");
 	refused(be->rope(b, x, 1, 8, 1, 8, 8, x, x, NULL, 0), CWP_EVALUE, "positions");
 	refused(be->glu(b, 7, x, x, 4, x), CWP_EVALUE, "activation 7");
 	refused(be->glu_backward(b, CWP_GLU_SILU, x, x, NULL, 4, x, x), CWP_EVALUE, "dh is NULL");
 	refused(be->act_stats(b, x, 4, 4, 2, NULL, NULL, x), CWP_ESHAPE, "act_stats");
 	refused(be->fake_quant_rows(b, CWP_ACT_NONE, x, 1, 4, x), CWP_EVALUE, "scheme 0");
-	refused(be->xent_begin(b, 1, x, NULL, x, x, (uint32_t *)x), CWP_EVALUE, "xent_begin");
+	refused(be->xent_begin(b, 1, x, NULL, x, x, tokens), CWP_EVALUE, "xent_begin");
 	refused(be->xent_slice(b, x, 1, 4, 4, 0, NULL, x, NULL, x, x, NULL), CWP_EVALUE, "targets");
-	refused(be->xent_slice(b, x, 1, 4, 4, UINT32_MAX, (uint32_t *)x, x, NULL, x, x, NULL),
-		CWP_ESHAPE, "32 bits");
-	refused(be->xent_backward(b, x, 1, 4, 4, 0, (uint32_t *)x, NULL, (double *)x), CWP_EVALUE,
-		"weight");
+	refused(be->xent_slice(b, x, 1, 4, 4, UINT32_MAX, tokens, x, NULL, x, x, NULL), CWP_ESHAPE,
+		"32 bits");
+	refused(be->xent_backward(b, x, 1, 4, 4, 0, tokens, NULL, sums), CWP_EVALUE, "weight");
 	be->close(b);
 }
 

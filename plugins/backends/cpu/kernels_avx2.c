@@ -222,4 +222,4 @@ static inline double d_sum(D a)
 	return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
 }
 
-#include "plugins/backends/cpu/kernels_simd.inc.c"
+#include "plugins/backends/cpu/kernels_simd.inc.c" /* NOLINT(bugprone-suspicious-include) */

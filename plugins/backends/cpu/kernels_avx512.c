@@ -207,4 +207,4 @@ static inline double d_sum(D a)
 	return _mm512_reduce_add_pd(a);
 }
 
-#include "plugins/backends/cpu/kernels_simd.inc.c"
+#include "plugins/backends/cpu/kernels_simd.inc.c" /* NOLINT(bugprone-suspicious-include) */

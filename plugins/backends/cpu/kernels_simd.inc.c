@@ -335,4 +335,4 @@ static void gelu_backward(
 	}
 }
 
-#include "plugins/backends/cpu/kernels_simd_rows.inc.c"
+#include "plugins/backends/cpu/kernels_simd_rows.inc.c" /* NOLINT(bugprone-suspicious-include) */

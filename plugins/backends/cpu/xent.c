@@ -81,6 +81,7 @@ static void slice_piece(void *arg, size_t i)
 /* Checks and fills what both passes share; *ret_empty when there is nothing to do. */
 static int prepare(const char *op, struct xent *x, int *ret_empty)
 {
+	x->rows_each = x->n >= CHUNK ? 1 : CHUNK / (x->n ? x->n : 1);
 	int rc = cpu_check_matrix(x->b, op, "the logits", x->logits, x->rows, x->n, x->ld);
 	if (rc) {
 		return rc;
@@ -94,7 +95,6 @@ static int prepare(const char *op, struct xent *x, int *ret_empty)
 			"%s: tokens from %u on, %llu of them, are more than 32 bits number", op,
 			x->first, (unsigned long long)x->n);
 	}
-	x->rows_each = x->n >= CHUNK ? 1 : CHUNK / (x->n ? x->n : 1);
 	return 0;
 }
 
