@@ -15,7 +15,13 @@
 
 #define CONTENT_LIMIT 4096 /* bytes; the time of a search grows with it */
 
-enum { FLAG_SPECIAL = 1, FLAG_SINGLE_WORD = 2, FLAG_LSTRIP = 4, FLAG_RSTRIP = 8, FLAG_NORMALIZED = 16 };
+enum {
+	FLAG_SPECIAL = 1,
+	FLAG_SINGLE_WORD = 2,
+	FLAG_LSTRIP = 4,
+	FLAG_RSTRIP = 8,
+	FLAG_NORMALIZED = 16
+};
 
 struct cwe_added {
 	struct cwe_vocabulary *vocabulary;
@@ -30,8 +36,8 @@ static int read_flags(const json_t *token, const char *place, unsigned *ret, str
 	static const struct {
 		const char *key;
 		unsigned flag;
-	} keys[] = {{"special", FLAG_SPECIAL}, {"single_word", FLAG_SINGLE_WORD}, {"lstrip", FLAG_LSTRIP},
-		{"rstrip", FLAG_RSTRIP}, {"normalized", FLAG_NORMALIZED}};
+	} keys[] = {{"special", FLAG_SPECIAL}, {"single_word", FLAG_SINGLE_WORD},
+		{"lstrip", FLAG_LSTRIP}, {"rstrip", FLAG_RSTRIP}, {"normalized", FLAG_NORMALIZED}};
 	unsigned flags = 0;
 	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
 		int on;
@@ -59,8 +65,8 @@ static int keep_flags(struct cwe_added *a, uint32_t id, unsigned flags)
 	return 0;
 }
 
-static int put_in_trie(struct cwe_added *a, const struct cwe_normalizer *normalizer, const char *content, size_t length,
-	uint32_t id, struct cwb_err *err)
+static int put_in_trie(struct cwe_added *a, const struct cwe_normalizer *normalizer,
+	const char *content, size_t length, uint32_t id, struct cwb_err *err)
 {
 	int normalized = (a->flags[id] & FLAG_NORMALIZED) != 0;
 	char *text = NULL;
@@ -74,19 +80,22 @@ static int put_in_trie(struct cwe_added *a, const struct cwe_normalizer *normali
 	return rc < 0 ? cwb_err_set(err, rc, "out of memory") : 0;
 }
 
-/* An added token must agree with the model's vocabulary: the reference would silently give it another id. */
-static int check_model(const struct cwe_vocabulary *model, const char *content, size_t length, uint32_t id,
-	const char *place, struct cwb_err *err)
+/* An added token must agree with the model's vocabulary: the reference would silently give it
+ * another id. */
+static int check_model(const struct cwe_vocabulary *model, const char *content, size_t length,
+	uint32_t id, const char *place, struct cwb_err *err)
 {
 	int64_t known = cwe_vocabulary_id(model, content, length);
 	size_t other_length;
 	const char *other = cwe_vocabulary_text(model, id, &other_length);
 	if (known >= 0 && known != (int64_t)id)
-		return cwe_component_refuse(err, CWP_EVALUE, place, "\"%.60s\" has id %u, and %lld in model.vocab", content,
-			(unsigned)id, (long long)known);
+		return cwe_component_refuse(err, CWP_EVALUE, place,
+			"\"%.60s\" has id %u, and %lld in model.vocab", content, (unsigned)id,
+			(long long)known);
 	if (known < 0 && other)
-		return cwe_component_refuse(err, CWP_EVALUE, place, "id %u of \"%.60s\" is that of \"%.60s\" in model.vocab",
-			(unsigned)id, content, other);
+		return cwe_component_refuse(err, CWP_EVALUE, place,
+			"id %u of \"%.60s\" is that of \"%.60s\" in model.vocab", (unsigned)id,
+			content, other);
 	return 0;
 }
 
@@ -111,7 +120,8 @@ static int read_token(struct cwe_added *a, const json_t *token, const struct cwe
 	if (length == 0)
 		return 0; /* the reference leaves it out as well */
 	if (length > CONTENT_LIMIT)
-		return cwe_component_refuse(err, CWP_ELIMIT, place, "longer than %d bytes", CONTENT_LIMIT);
+		return cwe_component_refuse(
+			err, CWP_ELIMIT, place, "longer than %d bytes", CONTENT_LIMIT);
 	rc = check_model(model, content, length, id, place, err);
 	if (rc == 0)
 		rc = cwe_vocabulary_add(a->vocabulary, content, length, id, place, err);
@@ -120,8 +130,8 @@ static int read_token(struct cwe_added *a, const json_t *token, const struct cwe
 	return rc < 0 ? rc : put_in_trie(a, normalizer, content, length, id, err);
 }
 
-int cwe_added_new(const json_t *list, const struct cwe_vocabulary *model, const struct cwe_normalizer *normalizer,
-	struct cwe_added **ret, struct cwb_err *err)
+int cwe_added_new(const json_t *list, const struct cwe_vocabulary *model,
+	const struct cwe_normalizer *normalizer, struct cwe_added **ret, struct cwb_err *err)
 {
 	int rc = 0;
 	struct cwe_added *a = calloc(1, sizeof(*a));
@@ -191,14 +201,17 @@ static size_t spaces_before(const struct cwe_added *a, const char *text, size_t 
 	while (end > limit) {
 		size_t start = cwe_utf8_before(text, end);
 		uint32_t point = 0;
-		if (cwe_utf8_next(text + start, end - start, &point) == 0 || !cwe_class_has(a->space, point))
+		if (cwe_utf8_next(text + start, end - start, &point) == 0 ||
+			!cwe_class_has(a->space, point))
 			break;
 		end = start;
 	}
-	return end > limit ? end : limit; /* the white space before limit belongs to another token */
+	return end > limit ? end
+			   : limit; /* the white space before limit belongs to another token */
 }
 
-static size_t spaces_behind(const struct cwe_added *a, const char *text, size_t start, size_t length)
+static size_t spaces_behind(
+	const struct cwe_added *a, const char *text, size_t start, size_t length)
 {
 	while (start < length) {
 		uint32_t point = 0;
@@ -211,22 +224,25 @@ static size_t spaces_behind(const struct cwe_added *a, const char *text, size_t 
 }
 
 /* Whether a word character touches text[start..end). */
-static int touches_word(const struct cwe_added *a, const char *text, size_t length, size_t start, size_t end)
+static int touches_word(
+	const struct cwe_added *a, const char *text, size_t length, size_t start, size_t end)
 {
 	uint32_t point = 0;
 	if (start > 0) {
 		size_t before = cwe_utf8_before(text, start);
-		if (cwe_utf8_next(text + before, start - before, &point) > 0 && cwe_class_has(a->word, point))
+		if (cwe_utf8_next(text + before, start - before, &point) > 0 &&
+			cwe_class_has(a->word, point))
 			return 1;
 	}
 	return cwe_utf8_next(text + end, length - end, &point) > 0 && cwe_class_has(a->word, point);
 }
 
-int cwe_added_cut(const struct cwe_added *a, int normalized, const char *text, size_t length, struct cwe_cuts *ret,
-	struct cwb_err *err)
+int cwe_added_cut(const struct cwe_added *a, int normalized, const char *text, size_t length,
+	struct cwe_cuts *ret, struct cwb_err *err)
 {
 	size_t done = 0; /* what lies before is in a part already */
-	struct cwe_piece run = {0, 0}; /* white space that was walked over last: not to be walked again */
+	struct cwe_piece run = {
+		0, 0}; /* white space that was walked over last: not to be walked again */
 	int rc = 0;
 	ret->count = 0;
 	for (size_t at = 0; at < length && rc == 0;) {
@@ -248,8 +264,8 @@ int cwe_added_cut(const struct cwe_added *a, int normalized, const char *text, s
 				run = (struct cwe_piece){end, spaces_behind(a, text, end, length)};
 			end = run.end;
 		}
-		/* White space that the token before swallowed: as in the reference, a token found inside it counts again,
-		 * unless it would swallow to its left itself. */
+		/* White space that the token before swallowed: as in the reference, a token found
+		 * inside it counts again, unless it would swallow to its left itself. */
 		if (start > end)
 			continue;
 		if (done < start)

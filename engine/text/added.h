@@ -11,10 +11,10 @@
 
 struct cwe_added;
 
-/* list may be NULL or null. An added token that the model's vocabulary has too must have the same id there. normalizer:
- * tokens marked normalized are looked for in their normalized form. */
-int cwe_added_new(const json_t *list, const struct cwe_vocabulary *model, const struct cwe_normalizer *normalizer,
-	struct cwe_added **ret, struct cwb_err *err);
+/* list may be NULL or null. An added token that the model's vocabulary has too must have the same
+ * id there. normalizer: tokens marked normalized are looked for in their normalized form. */
+int cwe_added_new(const json_t *list, const struct cwe_vocabulary *model,
+	const struct cwe_normalizer *normalizer, struct cwe_added **ret, struct cwb_err *err);
 void cwe_added_free(struct cwe_added *a); /* NULL is allowed */
 
 /* The tokens as texts and ids. */
@@ -31,7 +31,8 @@ struct cwe_cuts {
 	size_t count, room;
 };
 
-/* The parts of text: leftmost and longest tokens, and what is between them. normalized: which of the two kinds of tokens
- * to look for. *ret is filled from its start and freed by its owner. [any-thread] */
-int cwe_added_cut(const struct cwe_added *a, int normalized, const char *text, size_t length, struct cwe_cuts *ret,
-	struct cwb_err *err);
+/* The parts of text: leftmost and longest tokens, and what is between them. normalized: which of
+ * the two kinds of tokens to look for. *ret is filled from its start and freed by its owner.
+ * [any-thread] */
+int cwe_added_cut(const struct cwe_added *a, int normalized, const char *text, size_t length,
+	struct cwe_cuts *ret, struct cwb_err *err);

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Byte pair encoding: a linked list of symbols and a heap of the merges that their neighbours allow. */
+/* Byte pair encoding: a linked list of symbols and a heap of the merges that their neighbours
+ * allow. */
 #include "engine/text/bpe.h"
 
 #include <stdio.h>
@@ -21,7 +22,7 @@ struct cwe_bpe {
 	struct cwe_vocabulary *vocabulary;
 	struct merge *merge; /* hash table with open addressing, a power of two many */
 	size_t slots;
-	uint32_t unknown;  /* id or NONE */
+	uint32_t unknown; /* id or NONE */
 	int fuse_unknown, byte_fallback, ignore_merges;
 	uint32_t byte_id[256]; /* of "<0x00>" to "<0xFF>", or NONE */
 	uint32_t low[0x200];   /* ids of the single characters below U+0200, or NONE */
@@ -54,15 +55,16 @@ static const struct merge *find_merge(const struct cwe_bpe *b, uint32_t left, ui
 }
 
 /* The two halves of a merge, written "a b" or ["a", "b"]. */
-static int read_merge(const json_t *item, const char *place, const char *half[2], size_t length[2], struct cwb_err *err)
+static int read_merge(const json_t *item, const char *place, const char *half[2], size_t length[2],
+	struct cwb_err *err)
 {
 	if (json_is_string(item)) {
 		const char *text = json_string_value(item);
 		size_t n = json_string_length(item);
 		const char *space = memchr(text, ' ', n);
 		if (!space || memchr(space + 1, ' ', n - (size_t)(space + 1 - text)))
-			return cwe_component_refuse(err, CWP_EVALUE, place, "\"%.60s\" is not two tokens with a space between",
-				text);
+			return cwe_component_refuse(err, CWP_EVALUE, place,
+				"\"%.60s\" is not two tokens with a space between", text);
 		half[0] = text;
 		length[0] = (size_t)(space - text);
 		half[1] = space + 1;
@@ -71,7 +73,8 @@ static int read_merge(const json_t *item, const char *place, const char *half[2]
 	}
 	if (json_array_size(item) != 2 || !json_is_string(json_array_get(item, 0)) ||
 		!json_is_string(json_array_get(item, 1)))
-		return cwe_component_refuse(err, CWP_EVALUE, place, "neither a string nor a pair of strings");
+		return cwe_component_refuse(
+			err, CWP_EVALUE, place, "neither a string nor a pair of strings");
 	for (size_t i = 0; i < 2; i++) {
 		half[i] = json_string_value(json_array_get(item, i));
 		length[i] = json_string_length(json_array_get(item, i));
@@ -79,13 +82,14 @@ static int read_merge(const json_t *item, const char *place, const char *half[2]
 	return 0;
 }
 
-static int token_id(const struct cwe_bpe *b, const char *text, size_t length, const char *place, uint32_t *ret,
-	struct cwb_err *err)
+static int token_id(const struct cwe_bpe *b, const char *text, size_t length, const char *place,
+	uint32_t *ret, struct cwb_err *err)
 {
 	int64_t id = cwe_vocabulary_id(b->vocabulary, text, length);
 	if (id < 0)
-		return cwe_component_refuse(err, CWP_EVALUE, place, "token \"%.*s\" is not in the vocabulary",
-			length > 60 ? 60 : (int)length, text);
+		return cwe_component_refuse(err, CWP_EVALUE, place,
+			"token \"%.*s\" is not in the vocabulary", length > 60 ? 60 : (int)length,
+			text);
 	*ret = (uint32_t)id;
 	return 0;
 }
@@ -102,7 +106,8 @@ static int add_merge(struct cwe_bpe *b, const json_t *item, size_t rank, struct 
 	if (rc != 0 || !half[0] || !half[1])
 		return rc;
 	if (length[0] > sizeof(joined) || length[1] > sizeof(joined) - length[0])
-		return cwe_component_refuse(err, CWP_ELIMIT, place, "a token longer than %zu bytes", sizeof(joined));
+		return cwe_component_refuse(
+			err, CWP_ELIMIT, place, "a token longer than %zu bytes", sizeof(joined));
 	memcpy(joined, half[0], length[0]);
 	memcpy(joined + length[0], half[1], length[1]);
 	rc = token_id(b, half[0], length[0], place, &id[0], err);
@@ -125,7 +130,8 @@ static int read_merges(struct cwe_bpe *b, const json_t *model, struct cwb_err *e
 		return rc;
 	size_t n = json_array_size(merges);
 	if (n >= CWE_ID_LIMIT)
-		return cwe_component_refuse(err, CWP_ELIMIT, "model.merges", "more than %u", CWE_ID_LIMIT - 1);
+		return cwe_component_refuse(
+			err, CWP_ELIMIT, "model.merges", "more than %u", CWE_ID_LIMIT - 1);
 	b->slots = 16;
 	while (b->slots < 2 * n)
 		b->slots *= 2;
@@ -151,7 +157,8 @@ static int read_vocabulary(struct cwe_bpe *b, const json_t *model, struct cwb_er
 		return rc;
 	const char *token;
 	json_t *value;
-	json_object_foreach((json_t *)vocab, token, value) {
+	json_object_foreach((json_t *)vocab, token, value)
+	{
 		char place[CWE_PLACE_SIZE];
 		unsigned id;
 		rc = cwe_component_id(value, "model.vocab", &id, NULL);
@@ -159,7 +166,8 @@ static int read_vocabulary(struct cwe_bpe *b, const json_t *model, struct cwb_er
 			snprintf(place, sizeof(place), "model.vocab[\"%.60s\"]", token);
 			return cwe_component_id(value, place, &id, err);
 		}
-		rc = cwe_vocabulary_add(b->vocabulary, token, strlen(token), id, "model.vocab", err);
+		rc = cwe_vocabulary_add(
+			b->vocabulary, token, strlen(token), id, "model.vocab", err);
 		if (rc < 0)
 			return rc;
 	}
@@ -171,14 +179,18 @@ static int refuse_options(const json_t *model, struct cwb_err *err)
 {
 	static const char *const texts[] = {"continuing_subword_prefix", "end_of_word_suffix"};
 	const json_t *dropout = json_object_get(model, "dropout");
-	if (dropout && !json_is_null(dropout) && !(json_is_number(dropout) && json_number_value(dropout) == 0))
-		return cwe_component_refuse(err, CWP_EUNKNOWN, "model.dropout", "only null and 0 are supported");
+	if (dropout && !json_is_null(dropout) &&
+		!(json_is_number(dropout) && json_number_value(dropout) == 0))
+		return cwe_component_refuse(
+			err, CWP_EUNKNOWN, "model.dropout", "only null and 0 are supported");
 	for (size_t i = 0; i < 2; i++) {
 		const json_t *value = json_object_get(model, texts[i]);
 		char place[CWE_PLACE_SIZE];
 		cwe_place(place, "model", texts[i]);
-		if (value && !json_is_null(value) && !(json_is_string(value) && json_string_length(value) == 0))
-			return cwe_component_refuse(err, CWP_EUNKNOWN, place, "only null and \"\" are supported");
+		if (value && !json_is_null(value) &&
+			!(json_is_string(value) && json_string_length(value) == 0))
+			return cwe_component_refuse(
+				err, CWP_EUNKNOWN, place, "only null and \"\" are supported");
 	}
 	return 0;
 }
@@ -198,9 +210,10 @@ static int read_options(struct cwe_bpe *b, const json_t *model, struct cwb_err *
 	b->unknown = NONE;
 	if (unknown && !json_is_null(unknown)) {
 		if (!json_is_string(unknown))
-			return cwe_component_refuse(err, CWP_EVALUE, "model.unk_token", "not a string");
-		rc = token_id(b, json_string_value(unknown), json_string_length(unknown), "model.unk_token", &b->unknown,
-			err);
+			return cwe_component_refuse(
+				err, CWP_EVALUE, "model.unk_token", "not a string");
+		rc = token_id(b, json_string_value(unknown), json_string_length(unknown),
+			"model.unk_token", &b->unknown, err);
 	}
 	return rc;
 }
@@ -260,7 +273,8 @@ void cwe_bpe_work_free(struct cwe_bpe_work *w)
 	*w = (struct cwe_bpe_work){0};
 }
 
-/* Room for n symbols, and for the candidates that they can give: n - 1 at first and two for each of n - 1 merges. */
+/* Room for n symbols, and for the candidates that they can give: n - 1 at first and two for each of
+ * n - 1 merges. */
 static int reserve(struct cwe_bpe_work *w, size_t n)
 {
 	if (n > w->symbols) {
@@ -271,7 +285,8 @@ static int reserve(struct cwe_bpe_work *w, size_t n)
 		w->symbols = n;
 	}
 	if (3 * n > w->candidates) {
-		struct cwe_bpe_candidate *candidate = realloc(w->candidate, 3 * n * sizeof(*candidate));
+		struct cwe_bpe_candidate *candidate =
+			realloc(w->candidate, 3 * n * sizeof(*candidate));
 		if (!candidate)
 			return -ENOMEM;
 		w->candidate = candidate;
@@ -280,9 +295,11 @@ static int reserve(struct cwe_bpe_work *w, size_t n)
 	return 0;
 }
 
-/* Splits the piece into symbols; returns their count. Order and joining of unknown ones are the reference's: an unknown
- * character is held back while bytes that stand for later characters pass it. */
-static size_t split(const struct cwe_bpe *b, const char *text, size_t length, struct cwe_bpe_symbol *symbol)
+/* Splits the piece into symbols; returns their count. Order and joining of unknown ones are the
+ * reference's: an unknown character is held back while bytes that stand for later characters pass
+ * it. */
+static size_t split(
+	const struct cwe_bpe *b, const char *text, size_t length, struct cwe_bpe_symbol *symbol)
 {
 	size_t n = 0;
 	int held = 0;
@@ -378,7 +395,8 @@ static void merge_all(const struct cwe_bpe *b, struct cwe_bpe_work *w, size_t n)
 			continue;
 		struct cwe_bpe_symbol *right = &w->symbol[s->next];
 		const struct merge *m = find_merge(b, s->id, right->id);
-		/* The pair may have changed since; as in the reference, one that gives the same token still counts. */
+		/* The pair may have changed since; as in the reference, one that gives the same
+		 * token still counts. */
 		if (!m || m->id != top.id)
 			continue;
 		s->id = top.id;
@@ -392,13 +410,15 @@ static void merge_all(const struct cwe_bpe *b, struct cwe_bpe_work *w, size_t n)
 	}
 }
 
-int cwe_bpe_encode(const struct cwe_bpe *b, const char *text, size_t length, struct cwe_bpe_work *work,
-	struct cwe_idlist *list, struct cwb_err *err)
+int cwe_bpe_encode(const struct cwe_bpe *b, const char *text, size_t length,
+	struct cwe_bpe_work *work, struct cwe_idlist *list, struct cwb_err *err)
 {
 	if (b->ignore_merges) {
 		int64_t id = cwe_vocabulary_id(b->vocabulary, text, length);
 		if (id >= 0)
-			return cwe_idlist_add(list, (uint32_t)id) < 0 ? cwb_err_set(err, -ENOMEM, "out of memory") : 0;
+			return cwe_idlist_add(list, (uint32_t)id) < 0
+				       ? cwb_err_set(err, -ENOMEM, "out of memory")
+				       : 0;
 	}
 	if (reserve(work, length + 1) < 0)
 		return cwb_err_set(err, -ENOMEM, "out of memory for a word of %zu bytes", length);

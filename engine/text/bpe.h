@@ -26,6 +26,7 @@ struct cwe_bpe_work {
 };
 void cwe_bpe_work_free(struct cwe_bpe_work *w);
 
-/* Appends the tokens of one piece of text, valid UTF-8, at most 2^30 bytes. Time: n log n. [any-thread] */
-int cwe_bpe_encode(const struct cwe_bpe *b, const char *text, size_t length, struct cwe_bpe_work *work,
-	struct cwe_idlist *list, struct cwb_err *err);
+/* Appends the tokens of one piece of text, valid UTF-8, at most 2^30 bytes. Time: n log n.
+ * [any-thread] */
+int cwe_bpe_encode(const struct cwe_bpe *b, const char *text, size_t length,
+	struct cwe_bpe_work *work, struct cwe_idlist *list, struct cwb_err *err);

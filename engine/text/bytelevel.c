@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* GPT-2's alphabet: bytes 21-7E, A1-AC, AE-FF are themselves, the other 68 follow from U+0100 on. */
+/* GPT-2's alphabet: bytes 21-7E, A1-AC, AE-FF are themselves, the other 68 follow from U+0100 on.
+ */
 #include "engine/text/bytelevel.h"
 
 const char cwe_bytelevel_pattern[] =

@@ -13,8 +13,8 @@ struct cwe_charset {
 	size_t count, room;
 };
 
-/* These return 0 or -ENOMEM. add needs no order; sort makes the ranges ascending and disjoint, as complement and
- * cwe_charset_equal need them. */
+/* These return 0 or -ENOMEM. add needs no order; sort makes the ranges ascending and disjoint, as
+ * complement and cwe_charset_equal need them. */
 int cwe_charset_add(struct cwe_charset *s, uint32_t first, uint32_t last);
 int cwe_charset_add_class(struct cwe_charset *s, const struct cwe_class *c, int negated);
 void cwe_charset_sort(struct cwe_charset *s);

@@ -1,9 +1,10 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Chat formats. A data file of conf/chat has: name; tokens, the special tokens that a tokenizer must have; begin, in front
- * of the first message; prefix and suffix of each role; generation, what invites an answer; trim, whether white space
- * around a content is dropped; default_system, texts that some models put into a system message of their own when the
- * conversation begins without one: the first that the model's own template names is used. */
+/* Chat formats. A data file of conf/chat has: name; tokens, the special tokens that a tokenizer
+ * must have; begin, in front of the first message; prefix and suffix of each role; generation, what
+ * invites an answer; trim, whether white space around a content is dropped; default_system, texts
+ * that some models put into a system message of their own when the conversation begins without one:
+ * the first that the model's own template names is used. */
 #include "engine/text/chat.h"
 
 #include <errno.h>
@@ -39,16 +40,19 @@ static int read_format(const char *text, struct cwe_chat *c, struct cwb_err *err
 	if (rc == 0)
 		rc = cwb_json_get_string(c->json, "begin", CWB_JSON_REQUIRED, &c->begin, err);
 	if (rc == 0)
-		rc = cwb_json_get_string(c->json, "generation", CWB_JSON_REQUIRED, &c->generation, err);
+		rc = cwb_json_get_string(
+			c->json, "generation", CWB_JSON_REQUIRED, &c->generation, err);
 	if (rc == 0)
 		rc = cwb_json_get_bool(c->json, "trim", CWB_JSON_REQUIRED, &c->trim, err);
 	for (size_t i = 0; i < ROLES && rc == 0; i++) {
 		json_t *role;
 		rc = cwb_json_get_object(c->json, role_names[i], CWB_JSON_REQUIRED, &role, err);
 		if (rc == 0)
-			rc = cwb_json_get_string(role, "prefix", CWB_JSON_REQUIRED, &c->prefix[i], err);
+			rc = cwb_json_get_string(
+				role, "prefix", CWB_JSON_REQUIRED, &c->prefix[i], err);
 		if (rc == 0)
-			rc = cwb_json_get_string(role, "suffix", CWB_JSON_REQUIRED, &c->suffix[i], err);
+			rc = cwb_json_get_string(
+				role, "suffix", CWB_JSON_REQUIRED, &c->suffix[i], err);
 	}
 	return rc;
 }
@@ -68,8 +72,9 @@ static const char *template_text(const json_t *config)
 	return NULL;
 }
 
-/* Whether the tokenizer has every token of the format. Where the model has a template, that must use the first special
- * token of a message too: some vocabularies hold the tokens of several formats. */
+/* Whether the tokenizer has every token of the format. Where the model has a template, that must
+ * use the first special token of a message too: some vocabularies hold the tokens of several
+ * formats. */
 static int fits(const struct cwe_chat *c, const struct cwe_tokenizer *t, const char *template)
 {
 	const json_t *tokens = json_object_get(c->json, "tokens");
@@ -79,7 +84,8 @@ static int fits(const struct cwe_chat *c, const struct cwe_tokenizer *t, const c
 		const char *token = json_string_value(json_array_get(tokens, i));
 		if (!token || cwe_tokenizer_id(t, token) < 0)
 			return 0;
-		named |= template && strncmp(c->prefix[1], token, strlen(token)) == 0 && strstr(template, token);
+		named |= template && strncmp(c->prefix[1], token, strlen(token)) == 0 &&
+			 strstr(template, token);
 	}
 	return n > 0 && (!template || named);
 }
@@ -94,16 +100,18 @@ static void choose_system(struct cwe_chat *c, const char *template)
 	}
 }
 
-int cwe_chat_find(const struct cwe_tokenizer *t, const char *tokenizer_config, size_t length, struct cwe_chat **ret,
-	struct cwb_err *err)
+int cwe_chat_find(const struct cwe_tokenizer *t, const char *tokenizer_config, size_t length,
+	struct cwe_chat **ret, struct cwb_err *err)
 {
 	json_t *config = NULL;
 	struct cwe_chat *found = NULL;
-	int rc = tokenizer_config ? cwe_component_config(tokenizer_config, length, &config, err) : 0;
+	int rc =
+		tokenizer_config ? cwe_component_config(tokenizer_config, length, &config, err) : 0;
 	const char *template = template_text(config);
 	for (size_t i = 0; rc == 0 && !found && cwe_chat_table[i]; i++) {
 		struct cwe_chat *c = calloc(1, sizeof(*c));
-		rc = c ? read_format(cwe_chat_table[i], c, err) : cwb_err_set(err, -ENOMEM, "out of memory");
+		rc = c ? read_format(cwe_chat_table[i], c, err)
+		       : cwb_err_set(err, -ENOMEM, "out of memory");
 		if (rc == 0 && fits(c, t, template))
 			found = c;
 		else
@@ -152,7 +160,8 @@ void cwe_chat_trim(const char **text, size_t *length)
 	}
 	while (*length > 0) {
 		size_t start = cwe_utf8_before(*text, *length);
-		if (cwe_utf8_next(*text + start, *length - start, &point) == 0 || !is_space(space, point))
+		if (cwe_utf8_next(*text + start, *length - start, &point) == 0 ||
+			!is_space(space, point))
 			break;
 		*length = start;
 	}
@@ -184,7 +193,8 @@ static void put(struct text *t, const char *more, size_t length)
 	t->data[t->length] = '\0';
 }
 
-static void put_message(struct text *t, const struct cwe_chat *c, size_t role, const char *content, size_t length)
+static void put_message(
+	struct text *t, const struct cwe_chat *c, size_t role, const char *content, size_t length)
 {
 	if (c->trim)
 		cwe_chat_trim(&content, &length);
@@ -201,12 +211,13 @@ static int role_of(const struct cwe_message *m, size_t number, size_t *ret, stru
 			return 0;
 		}
 	}
-	return cwb_err_set(err, CWP_EUNKNOWN, "message %zu: role \"%.40s\" is neither system, user nor assistant",
-		number + 1, m->role);
+	return cwb_err_set(err, CWP_EUNKNOWN,
+		"message %zu: role \"%.40s\" is neither system, user nor assistant", number + 1,
+		m->role);
 }
 
-int cwe_chat_render(const struct cwe_chat *chat, const struct cwe_message *message, size_t count, int generation_prompt,
-	char **ret_text, size_t *ret_length, struct cwb_err *err)
+int cwe_chat_render(const struct cwe_chat *chat, const struct cwe_message *message, size_t count,
+	int generation_prompt, char **ret_text, size_t *ret_length, struct cwb_err *err)
 {
 	struct text t = {0};
 	int rc = 0;
@@ -224,7 +235,8 @@ int cwe_chat_render(const struct cwe_chat *chat, const struct cwe_message *messa
 	if (generation_prompt)
 		put(&t, chat->generation, strlen(chat->generation));
 	if (rc == 0 && t.failed)
-		rc = cwb_err_set(err, -ENOMEM, "out of memory for a conversation of %zu messages", count);
+		rc = cwb_err_set(
+			err, -ENOMEM, "out of memory for a conversation of %zu messages", count);
 	if (rc < 0) {
 		free(t.data);
 		return rc;

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Unicode classes exactly as the reference tokenizers see them; those of PCRE2 and of libc are of other versions. */
+/* Unicode classes exactly as the reference tokenizers see them; those of PCRE2 and of libc are of
+ * other versions. */
 #pragma once
 
 #include <stddef.h>

@@ -30,7 +30,8 @@ int cwe_component_refuse(struct cwb_err *err, int code, const char *place, const
 	return cwb_err_set(err, code, "%s%s%s", place, *place ? ": " : "", text);
 }
 
-int cwe_component_type(const json_t *component, const char *place, const char **ret, struct cwb_err *err)
+int cwe_component_type(
+	const json_t *component, const char *place, const char **ret, struct cwb_err *err)
 {
 	const json_t *type = json_object_get(component, "type");
 	if (!json_is_object(component))
@@ -48,20 +49,21 @@ int cwe_component_unknown(const char *place, const char *type, struct cwb_err *e
 	return cwb_err_set(err, CWP_EUNKNOWN, "%s.type \"%.60s\" is not supported", place, type);
 }
 
-int cwe_component_flag(const json_t *component, const char *place, const char *key, int fallback, int *ret,
-	struct cwb_err *err)
+int cwe_component_flag(const json_t *component, const char *place, const char *key, int fallback,
+	int *ret, struct cwb_err *err)
 {
 	const json_t *value = json_object_get(component, key);
 	if (!value && fallback < 0)
 		return cwe_component_refuse(err, CWP_EMISSING, place, "has no \"%s\"", key);
 	if (value && !json_is_boolean(value))
-		return cwe_component_refuse(err, CWP_EVALUE, place, "\"%s\" is neither true nor false", key);
+		return cwe_component_refuse(
+			err, CWP_EVALUE, place, "\"%s\" is neither true nor false", key);
 	*ret = value ? json_is_true(value) : fallback;
 	return 0;
 }
 
-int cwe_component_string(const json_t *component, const char *place, const char *key, const char **ret,
-	size_t *ret_length, struct cwb_err *err)
+int cwe_component_string(const json_t *component, const char *place, const char *key,
+	const char **ret, size_t *ret_length, struct cwb_err *err)
 {
 	const json_t *value = json_object_get(component, key);
 	if (!value)
@@ -73,8 +75,8 @@ int cwe_component_string(const json_t *component, const char *place, const char 
 	return 0;
 }
 
-int cwe_component_array(const json_t *component, const char *place, const char *key, int needed, const json_t **ret,
-	struct cwb_err *err)
+int cwe_component_array(const json_t *component, const char *place, const char *key, int needed,
+	const json_t **ret, struct cwb_err *err)
 {
 	const json_t *value = json_object_get(component, key);
 	*ret = NULL;
@@ -103,10 +105,12 @@ int cwe_component_id(const json_t *value, const char *place, unsigned *ret, stru
 int cwe_component_config(const char *text, size_t length, json_t **ret, struct cwb_err *err)
 {
 	json_error_t error;
-	json_t *json = json_loadb(text, length, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
+	json_t *json = json_loadb(text, length,
+		JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
 	if (!json)
-		return cwb_err_set(err, CWP_EFORMAT, "tokenizer_config.json: not valid JSON, line %d column %d: %s",
-			error.line, error.column, error.text);
+		return cwb_err_set(err, CWP_EFORMAT,
+			"tokenizer_config.json: not valid JSON, line %d column %d: %s", error.line,
+			error.column, error.text);
 	if (!json_is_object(json)) {
 		json_decref(json);
 		return cwb_err_set(err, CWP_EVALUE, "tokenizer_config.json: not an object");

@@ -22,7 +22,8 @@ struct cwe_decoder {
 	size_t count;
 };
 
-static int read_component(struct cwe_decoder *d, const json_t *c, const char *place, int depth, struct cwb_err *err)
+static int read_component(
+	struct cwe_decoder *d, const json_t *c, const char *place, int depth, struct cwb_err *err)
 {
 	const char *type;
 	int rc = cwe_component_type(c, place, &type, err);
@@ -31,7 +32,8 @@ static int read_component(struct cwe_decoder *d, const json_t *c, const char *pl
 	int bytes = strcmp(type, "ByteLevel") == 0;
 	if (bytes || strcmp(type, "Fuse") == 0) {
 		if (d->count == STEPS)
-			return cwe_component_refuse(err, CWP_ELIMIT, place, "more than %d steps", STEPS);
+			return cwe_component_refuse(
+				err, CWP_ELIMIT, place, "more than %d steps", STEPS);
 		d->step[d->count++] = bytes ? KIND_BYTELEVEL : KIND_FUSE;
 		return 0;
 	}
@@ -40,7 +42,8 @@ static int read_component(struct cwe_decoder *d, const json_t *c, const char *pl
 	const json_t *list;
 	rc = cwe_component_array(c, place, "decoders", 1, &list, err);
 	if (rc == 0 && depth == DEPTH)
-		rc = cwe_component_refuse(err, CWP_ELIMIT, place, "sequences are nested too deeply");
+		rc = cwe_component_refuse(
+			err, CWP_ELIMIT, place, "sequences are nested too deeply");
 	for (size_t i = 0; i < json_array_size(list) && rc == 0; i++) {
 		char inner[CWE_PLACE_SIZE];
 		cwe_place_item(inner, place, "decoders", i);
@@ -72,8 +75,8 @@ void cwe_decoder_free(struct cwe_decoder *d)
 	free(d);
 }
 
-/* The bytes that a token of the byte alphabet stands for; a token with another character stays as it is. Returns their
- * count; never more than length. */
+/* The bytes that a token of the byte alphabet stands for; a token with another character stays as
+ * it is. Returns their count; never more than length. */
 static size_t token_bytes(const struct cwe_token_text *t, char *out)
 {
 	size_t n = 0;
@@ -90,15 +93,17 @@ static size_t token_bytes(const struct cwe_token_text *t, char *out)
 	return n;
 }
 
-/* All tokens as one text; between them a space when spaces is set. bytes: they are of the byte alphabet. */
-static int join(const struct cwe_token_text *token, size_t count, int spaces, int bytes, char **ret_text,
-	size_t *ret_length, struct cwb_err *err)
+/* All tokens as one text; between them a space when spaces is set. bytes: they are of the byte
+ * alphabet. */
+static int join(const struct cwe_token_text *token, size_t count, int spaces, int bytes,
+	char **ret_text, size_t *ret_length, struct cwb_err *err)
 {
 	size_t room = 1;
 	size_t at = 0;
 	for (size_t i = 0; i < count; i++) {
 		if (__builtin_add_overflow(room, token[i].length + 1, &room))
-			return cwb_err_set(err, CWP_ELIMIT, "the text of %zu tokens is too long", count);
+			return cwb_err_set(
+				err, CWP_ELIMIT, "the text of %zu tokens is too long", count);
 	}
 	char *text = malloc(room);
 	if (!text)
@@ -119,8 +124,8 @@ static int join(const struct cwe_token_text *token, size_t count, int spaces, in
 	return 0;
 }
 
-int cwe_decoder_apply(const struct cwe_decoder *d, const struct cwe_token_text *token, size_t count, char **ret_text,
-	size_t *ret_length, struct cwb_err *err)
+int cwe_decoder_apply(const struct cwe_decoder *d, const struct cwe_token_text *token, size_t count,
+	char **ret_text, size_t *ret_length, struct cwb_err *err)
 {
 	struct cwe_token_text one;
 	char *text = NULL;
@@ -136,7 +141,8 @@ int cwe_decoder_apply(const struct cwe_decoder *d, const struct cwe_token_text *
 			text = cwe_utf8_repair(joined, length, &length);
 			free(joined);
 			if (!text)
-				rc = cwb_err_set(err, -ENOMEM, "out of memory for the text of %zu tokens", count);
+				rc = cwb_err_set(err, -ENOMEM,
+					"out of memory for the text of %zu tokens", count);
 		}
 		one = (struct cwe_token_text){text, length};
 		token = &one;

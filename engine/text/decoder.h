@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer.json's decoder: ByteLevel, Fuse and Sequence; without one, tokens are joined by spaces. */
+/* tokenizer.json's decoder: ByteLevel, Fuse and Sequence; without one, tokens are joined by spaces.
+ */
 #pragma once
 
 #include <jansson.h>
@@ -19,5 +20,5 @@ struct cwe_token_text {
 };
 
 /* The text of tokens, valid UTF-8 with a NUL behind it, freed with free(). [any-thread] */
-int cwe_decoder_apply(const struct cwe_decoder *d, const struct cwe_token_text *token, size_t count, char **ret_text,
-	size_t *ret_length, struct cwb_err *err);
+int cwe_decoder_apply(const struct cwe_decoder *d, const struct cwe_token_text *token, size_t count,
+	char **ret_text, size_t *ret_length, struct cwb_err *err);

@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The items of a calibration file. A first pass over the file keeps of each item its place and digests only, so that
- * memory does not grow with the texts; those that are chosen are read again. */
+/* The items of a calibration file. A first pass over the file keeps of each item its place and
+ * digests only, so that memory does not grow with the texts; those that are chosen are read again.
+ */
 #include "engine/text/items.h"
 
 #include <errno.h>
@@ -51,7 +52,8 @@ static int parse_json(const struct cwe_items *items, size_t line, const char *te
 	if (rc < 0)
 		return cwe_lines_refuse(err, rc, items->path, line, "", "%s", inner.message);
 	if (!json_is_object(t->json))
-		return cwe_lines_refuse(err, CWP_EVALUE, items->path, line, "", "not a JSON object");
+		return cwe_lines_refuse(
+			err, CWP_EVALUE, items->path, line, "", "not a JSON object");
 	t->count = shapes[items->kind].count;
 	for (size_t i = 0; i < t->count; i++) {
 		const char *field = shapes[items->kind].field[i];
@@ -61,26 +63,30 @@ static int parse_json(const struct cwe_items *items, size_t line, const char *te
 			continue;
 		}
 		if (!value)
-			return cwe_lines_refuse(err, CWP_EMISSING, items->path, line, field, "absent");
+			return cwe_lines_refuse(
+				err, CWP_EMISSING, items->path, line, field, "absent");
 		if (!json_is_string(value))
-			return cwe_lines_refuse(err, CWP_EVALUE, items->path, line, field, "not a string but %s",
-				cwb_json_type_name(value));
+			return cwe_lines_refuse(err, CWP_EVALUE, items->path, line, field,
+				"not a string but %s", cwb_json_type_name(value));
 		t->part[i] = json_string_value(value);
 		t->length[i] = json_string_length(value);
-		/* A text may be empty (data sets have such lines): it is left out where tokens are counted. */
-		if (t->length[i] == 0 && items->kind != CWE_ITEM_TEXT && i >= shapes[items->kind].optional)
+		/* A text may be empty (data sets have such lines): it is left out where tokens are
+		 * counted. */
+		if (t->length[i] == 0 && items->kind != CWE_ITEM_TEXT &&
+			i >= shapes[items->kind].optional)
 			return cwe_lines_refuse(err, CWP_EVALUE, items->path, line, field, "empty");
 	}
 	return 0;
 }
 
-static int parse_paragraph(const struct cwe_items *items, size_t line, const char *text, size_t length,
-	struct cwe_item_text *t, struct cwb_err *err)
+static int parse_paragraph(const struct cwe_items *items, size_t line, const char *text,
+	size_t length, struct cwe_item_text *t, struct cwb_err *err)
 {
 	size_t good = cwe_utf8_check(text, length);
 	if (good < length)
 		return cwe_lines_refuse(err, CWP_EFORMAT, items->path, line, "",
-			"not UTF-8 at byte %zu of the paragraph (0x%02X): convert the file", good, (unsigned char)text[good]);
+			"not UTF-8 at byte %zu of the paragraph (0x%02X): convert the file", good,
+			(unsigned char)text[good]);
 	t->owned = malloc(length + 1);
 	if (!t->owned)
 		return cwe_lines_refuse(err, -ENOMEM, items->path, line, "", "out of memory");
@@ -98,8 +104,8 @@ static int parse_paragraph(const struct cwe_items *items, size_t line, const cha
 	return 0;
 }
 
-static int parse(const struct cwe_items *items, size_t line, const char *text, size_t length, struct cwe_item_text *t,
-	struct cwb_err *err)
+static int parse(const struct cwe_items *items, size_t line, const char *text, size_t length,
+	struct cwe_item_text *t, struct cwb_err *err)
 {
 	*t = (struct cwe_item_text){0};
 	int rc = items->paragraphs ? parse_paragraph(items, line, text, length, t, err)
@@ -109,7 +115,8 @@ static int parse(const struct cwe_items *items, size_t line, const char *text, s
 	return rc;
 }
 
-int cwe_item_key(uint64_t seed, const char *set, const uint8_t digest[CWB_DIGEST_SIZE], uint8_t ret[CWB_DIGEST_SIZE])
+int cwe_item_key(uint64_t seed, const char *set, const uint8_t digest[CWB_DIGEST_SIZE],
+	uint8_t ret[CWB_DIGEST_SIZE])
 {
 	char number[32];
 	struct cwb_digest d = {0};
@@ -145,8 +152,8 @@ struct place {
 	const char *set;
 };
 
-static int add_item(struct cwe_items *items, const struct place *p, uint64_t offset, size_t line, const char *text,
-	size_t length, struct cwb_err *err)
+static int add_item(struct cwe_items *items, const struct place *p, uint64_t offset, size_t line,
+	const char *text, size_t length, struct cwb_err *err)
 {
 	struct cwe_item_text t;
 	int rc = parse(items, line, text, length, &t, err);
@@ -173,7 +180,8 @@ static int add_item(struct cwe_items *items, const struct place *p, uint64_t off
 	return rc < 0 ? cwb_err_set(err, rc, "%s: out of memory", items->path) : 0;
 }
 
-static int find_lines(struct cwe_items *items, const struct place *p, struct cwe_lines *l, struct cwb_err *err)
+static int find_lines(
+	struct cwe_items *items, const struct place *p, struct cwe_lines *l, struct cwb_err *err)
 {
 	const char *text;
 	size_t length;
@@ -196,16 +204,16 @@ struct paragraph {
 	size_t line;
 };
 
-static int add_line(struct cwe_items *items, struct paragraph *g, const struct cwe_lines *l, const char *text,
-	size_t length, struct cwb_err *err)
+static int add_line(struct cwe_items *items, struct paragraph *g, const struct cwe_lines *l,
+	const char *text, size_t length, struct cwb_err *err)
 {
 	if (g->length == 0) {
 		g->offset = l->offset;
 		g->line = l->line;
 	}
 	if (g->length + length > CWE_LINE_LIMIT)
-		return cwe_lines_refuse(err, CWP_ELIMIT, items->path, g->line, "", "a paragraph longer than %zu bytes",
-			CWE_LINE_LIMIT);
+		return cwe_lines_refuse(err, CWP_ELIMIT, items->path, g->line, "",
+			"a paragraph longer than %zu bytes", CWE_LINE_LIMIT);
 	if (g->room - g->length < length + 1) {
 		size_t room = 2 * g->room + length + 1024;
 		char *grown = realloc(g->text, room);
@@ -220,7 +228,8 @@ static int add_line(struct cwe_items *items, struct paragraph *g, const struct c
 	return 0;
 }
 
-static int end_paragraph(struct cwe_items *items, const struct place *p, struct paragraph *g, struct cwb_err *err)
+static int end_paragraph(
+	struct cwe_items *items, const struct place *p, struct paragraph *g, struct cwb_err *err)
 {
 	if (g->length == 0)
 		return 0;
@@ -230,7 +239,8 @@ static int end_paragraph(struct cwe_items *items, const struct place *p, struct 
 	return rc;
 }
 
-static int find_paragraphs(struct cwe_items *items, const struct place *p, struct cwe_lines *l, struct cwb_err *err)
+static int find_paragraphs(
+	struct cwe_items *items, const struct place *p, struct cwe_lines *l, struct cwb_err *err)
 {
 	struct paragraph g = {0};
 	const char *text;
@@ -256,14 +266,15 @@ static int compare_keys(const void *a, const void *b)
 	return order != 0 ? order : x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-int cwe_items_open(const char *path, enum cwe_item_kind kind, uint64_t seed, const char *set, struct cwe_items *ret,
-	struct cwb_err *err)
+int cwe_items_open(const char *path, enum cwe_item_kind kind, uint64_t seed, const char *set,
+	struct cwe_items *ret, struct cwb_err *err)
 {
 	size_t n = strlen(path);
 	int json = n >= 6 && strcmp(path + n - 6, ".jsonl") == 0;
 	struct cwe_lines l;
 	struct place p = {seed, set};
-	*ret = (struct cwe_items){.path = path, .kind = kind, .paragraphs = kind == CWE_ITEM_TEXT && !json, .fd = -1};
+	*ret = (struct cwe_items){
+		.path = path, .kind = kind, .paragraphs = kind == CWE_ITEM_TEXT && !json, .fd = -1};
 	int rc = cwe_lines_open(path, &l, err);
 	if (rc < 0)
 		return rc;
@@ -287,7 +298,8 @@ void cwe_items_close(struct cwe_items *items)
 	*items = (struct cwe_items){.fd = -1};
 }
 
-int cwe_items_text(const struct cwe_items *items, size_t item, struct cwe_item_text *ret, struct cwb_err *err)
+int cwe_items_text(
+	const struct cwe_items *items, size_t item, struct cwe_item_text *ret, struct cwb_err *err)
 {
 	const struct cwe_item *it = &items->item[item];
 	uint8_t digest[CWB_DIGEST_SIZE];
@@ -302,7 +314,8 @@ int cwe_items_text(const struct cwe_items *items, size_t item, struct cwe_item_t
 		return rc;
 	rc = digest_text(ret, digest);
 	if (rc == 0 && memcmp(digest, it->digest, sizeof(digest)) != 0)
-		rc = cwe_lines_refuse(err, CWP_EDIGEST, items->path, it->line, "", "changed while it was read");
+		rc = cwe_lines_refuse(
+			err, CWP_EDIGEST, items->path, it->line, "", "changed while it was read");
 	if (rc < 0)
 		cwe_item_text_free(ret);
 	return rc;

@@ -75,8 +75,8 @@ int cwe_lines_next(struct cwe_lines *l, const char **ret, size_t *ret_length, st
 		if (found || l->at_end)
 			break;
 		if (have > CWE_LINE_LIMIT)
-			return cwe_lines_refuse(err, CWP_ELIMIT, l->path, l->line + 1, "", "longer than %zu bytes",
-				CWE_LINE_LIMIT);
+			return cwe_lines_refuse(err, CWP_ELIMIT, l->path, l->line + 1, "",
+				"longer than %zu bytes", CWE_LINE_LIMIT);
 		int rc = fill(l, err);
 		if (rc < 0)
 			return rc;
@@ -96,8 +96,8 @@ int cwe_lines_next(struct cwe_lines *l, const char **ret, size_t *ret_length, st
 	return 1;
 }
 
-int cwe_lines_refuse(struct cwb_err *err, int code, const char *path, size_t line, const char *field,
-	const char *format, ...)
+int cwe_lines_refuse(struct cwb_err *err, int code, const char *path, size_t line,
+	const char *field, const char *format, ...)
 {
 	char text[512];
 	va_list args;
@@ -108,5 +108,6 @@ int cwe_lines_refuse(struct cwb_err *err, int code, const char *path, size_t lin
 		err->line = (int)line;
 		snprintf(err->field, sizeof(err->field), "%s", field);
 	}
-	return cwb_err_set(err, code, "%s:%zu: %s%s%s", path, line, field, *field ? ": " : "", text);
+	return cwb_err_set(
+		err, code, "%s:%zu: %s%s%s", path, line, field, *field ? ": " : "", text);
 }

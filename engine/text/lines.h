@@ -22,11 +22,12 @@ struct cwe_lines {
 };
 
 int cwe_lines_open(const char *path, struct cwe_lines *ret, struct cwb_err *err);
-/* 1 and a line without its LF (CR stays), or 0 at the end. A byte order mark at the start of the file is left out. *ret
- * lives until the next call. CWP_ELIMIT: longer than CWE_LINE_LIMIT. */
+/* 1 and a line without its LF (CR stays), or 0 at the end. A byte order mark at the start of the
+ * file is left out. *ret lives until the next call. CWP_ELIMIT: longer than CWE_LINE_LIMIT. */
 int cwe_lines_next(struct cwe_lines *l, const char **ret, size_t *ret_length, struct cwb_err *err);
 void cwe_lines_close(struct cwe_lines *l);
 
-/* "<path>:<line>: ", the field if there is one, and the message; fills err->line and err->field. Returns code. */
-int cwe_lines_refuse(struct cwb_err *err, int code, const char *path, size_t line, const char *field,
-	const char *format, ...) __attribute__((format(printf, 6, 7)));
+/* "<path>:<line>: ", the field if there is one, and the message; fills err->line and err->field.
+ * Returns code. */
+int cwe_lines_refuse(struct cwb_err *err, int code, const char *path, size_t line,
+	const char *field, const char *format, ...) __attribute__((format(printf, 6, 7)));

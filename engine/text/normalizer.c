@@ -28,7 +28,8 @@ struct cwe_normalizer {
 	size_t count;
 };
 
-static int copy(struct string *s, const char *text, size_t length, const char *place, struct cwb_err *err)
+static int copy(
+	struct string *s, const char *text, size_t length, const char *place, struct cwb_err *err)
 {
 	s->text = malloc(length + 1);
 	if (!s->text)
@@ -39,7 +40,8 @@ static int copy(struct string *s, const char *text, size_t length, const char *p
 	return 0;
 }
 
-static int read_string(struct string *s, const json_t *c, const char *place, const char *key, struct cwb_err *err)
+static int read_string(
+	struct string *s, const json_t *c, const char *place, const char *key, struct cwb_err *err)
 {
 	const char *text;
 	size_t length;
@@ -55,14 +57,16 @@ static int read_replace(struct step *s, const json_t *c, const char *place, stru
 	if (!pattern)
 		return cwe_component_refuse(err, CWP_EMISSING, place, "has no \"pattern\"");
 	if (json_object_get(pattern, "Regex"))
-		return cwe_component_refuse(err, CWP_EUNKNOWN, inner, "a Regex is not supported here");
+		return cwe_component_refuse(
+			err, CWP_EUNKNOWN, inner, "a Regex is not supported here");
 	int rc = read_string(&s->pattern, pattern, inner, "String", err);
 	if (rc == 0 && s->pattern.length == 0)
 		rc = cwe_component_refuse(err, CWP_EVALUE, inner, "the string is empty");
 	return rc < 0 ? rc : read_string(&s->content, c, place, "content", err);
 }
 
-static int read_component(struct cwe_normalizer *n, const json_t *c, const char *place, int depth, struct cwb_err *err)
+static int read_component(struct cwe_normalizer *n, const json_t *c, const char *place, int depth,
+	struct cwb_err *err)
 {
 	const char *type;
 	int rc = cwe_component_type(c, place, &type, err);
@@ -71,16 +75,19 @@ static int read_component(struct cwe_normalizer *n, const json_t *c, const char 
 	int prepend = strcmp(type, "Prepend") == 0;
 	if (prepend || strcmp(type, "Replace") == 0) {
 		if (n->count == STEPS)
-			return cwe_component_refuse(err, CWP_ELIMIT, place, "more than %d steps", STEPS);
+			return cwe_component_refuse(
+				err, CWP_ELIMIT, place, "more than %d steps", STEPS);
 		struct step *s = &n->step[n->count++];
-		return prepend ? read_string(&s->content, c, place, "prepend", err) : read_replace(s, c, place, err);
+		return prepend ? read_string(&s->content, c, place, "prepend", err)
+			       : read_replace(s, c, place, err);
 	}
 	if (strcmp(type, "Sequence") != 0)
 		return cwe_component_unknown(place, type, err);
 	const json_t *list;
 	rc = cwe_component_array(c, place, "normalizers", 1, &list, err);
 	if (rc == 0 && depth == DEPTH)
-		rc = cwe_component_refuse(err, CWP_ELIMIT, place, "sequences are nested too deeply");
+		rc = cwe_component_refuse(
+			err, CWP_ELIMIT, place, "sequences are nested too deeply");
 	for (size_t i = 0; i < json_array_size(list) && rc == 0; i++) {
 		char inner[CWE_PLACE_SIZE];
 		cwe_place_item(inner, place, "normalizers", i);
@@ -144,10 +151,12 @@ static int apply_step(const struct step *step, struct string *s, struct cwb_err 
 		return 0;
 	if (__builtin_mul_overflow(n, step->content.length, &growth) || growth > LENGTH_LIMIT ||
 		growth + s->length > LENGTH_LIMIT)
-		return cwb_err_set(err, CWP_ELIMIT, "normalized text longer than %zu bytes", LENGTH_LIMIT);
+		return cwb_err_set(
+			err, CWP_ELIMIT, "normalized text longer than %zu bytes", LENGTH_LIMIT);
 	struct string out = {malloc(s->length + growth + 1), 0};
 	if (!out.text)
-		return cwb_err_set(err, -ENOMEM, "out of memory for a text of %zu bytes", s->length);
+		return cwb_err_set(
+			err, -ENOMEM, "out of memory for a text of %zu bytes", s->length);
 	const char *at = s->text;
 	const char *end = s->text + s->length;
 	if (!step->pattern.text)
@@ -166,8 +175,8 @@ static int apply_step(const struct step *step, struct string *s, struct cwb_err 
 	return 0;
 }
 
-int cwe_normalizer_apply(const struct cwe_normalizer *n, const char *text, size_t length, char **ret_text,
-	size_t *ret_length, struct cwb_err *err)
+int cwe_normalizer_apply(const struct cwe_normalizer *n, const char *text, size_t length,
+	char **ret_text, size_t *ret_length, struct cwb_err *err)
 {
 	struct string s = {0};
 	int rc = copy(&s, text, length, "", err);

@@ -12,6 +12,7 @@ struct cwe_normalizer;
 /* component may be NULL or null (nothing changes). */
 int cwe_normalizer_new(const json_t *component, struct cwe_normalizer **ret, struct cwb_err *err);
 void cwe_normalizer_free(struct cwe_normalizer *n); /* NULL is allowed */
-/* Normalizes text (valid UTF-8); *ret_text has a NUL behind it and is freed with free(). [any-thread] */
-int cwe_normalizer_apply(const struct cwe_normalizer *n, const char *text, size_t length, char **ret_text,
-	size_t *ret_length, struct cwb_err *err);
+/* Normalizes text (valid UTF-8); *ret_text has a NUL behind it and is freed with free().
+ * [any-thread] */
+int cwe_normalizer_apply(const struct cwe_normalizer *n, const char *text, size_t length,
+	char **ret_text, size_t *ret_length, struct cwb_err *err);

@@ -17,8 +17,9 @@
 #define CODES 256              /* kinds of characters that a byte can tell apart */
 #define STACK_START (32 << 10) /* bytes of the compiled matcher's stack */
 #define STACK_LIMIT (8 << 20)
-#define MATCH_LIMIT 50000000u /* steps back in one search; a run of so many blanks needs about as many */
-#define PADDING 64             /* bytes behind a text, and its alignment */
+#define MATCH_LIMIT                                                                                \
+	50000000u  /* steps back in one search; a run of so many blanks needs about as many */
+#define PADDING 64 /* bytes behind a text, and its alignment */
 #define HEAP_LIMIT (64u << 10) /* KiB, of the interpreting matcher */
 
 struct cwe_pattern {
@@ -37,10 +38,11 @@ struct cwe_matcher {
 	size_t length;
 	unsigned char *kind; /* [points]: of each character */
 	size_t points, room;
-	size_t at;       /* characters: where the next search starts */
-	size_t last_end; /* characters: where the last match ended */
-	int matched;     /* whether there was one */
-	size_t seen_point, seen_byte; /* the same place in characters and in bytes, behind which nothing was reported */
+	size_t at;                    /* characters: where the next search starts */
+	size_t last_end;              /* characters: where the last match ended */
+	int matched;                  /* whether there was one */
+	size_t seen_point, seen_byte; /* the same place in characters and in bytes, behind which
+					 nothing was reported */
 	pcre2_match_data *data;
 	pcre2_match_context *context;
 	pcre2_jit_stack *stack;
@@ -105,9 +107,10 @@ static int in_set(const struct cwe_charset *s, uint32_t point)
 	return cwe_class_has(&c, point);
 }
 
-/* Gives every interval its kind: two have the same one when the same sets hold them. Kinds start as one and are split
- * set by set. Returns the count of kinds, or 0 when they are more than CODES. */
-static size_t sort_kinds(const struct cwe_regex *r, const uint32_t *first, uint8_t *value, size_t count)
+/* Gives every interval its kind: two have the same one when the same sets hold them. Kinds start as
+ * one and are split set by set. Returns the count of kinds, or 0 when they are more than CODES. */
+static size_t sort_kinds(
+	const struct cwe_regex *r, const uint32_t *first, uint8_t *value, size_t count)
 {
 	size_t kinds = 1;
 	memset(value, 0, count);
@@ -147,8 +150,8 @@ static void append(struct text *t, const char *more)
 }
 
 /* The set as a class of kinds; at most 4 * CODES + 2 characters. */
-static void append_set(struct text *t, const struct cwe_charset *set, const uint32_t *first, const uint8_t *value,
-	size_t count)
+static void append_set(struct text *t, const struct cwe_charset *set, const uint32_t *first,
+	const uint8_t *value, size_t count)
 {
 	unsigned char has[CODES] = {0};
 	for (size_t i = 0; i < count; i++)
@@ -163,7 +166,8 @@ static void append_set(struct text *t, const struct cwe_charset *set, const uint
 	append(t, "]");
 }
 
-static int translate(struct cwe_pattern *p, const struct cwe_regex *r, char **ret_pattern, struct cwb_err *err)
+static int translate(
+	struct cwe_pattern *p, const struct cwe_regex *r, char **ret_pattern, struct cwb_err *err)
 {
 	uint32_t *first = NULL;
 	uint8_t *value = NULL;
@@ -179,7 +183,8 @@ static int translate(struct cwe_pattern *p, const struct cwe_regex *r, char **re
 		goto out;
 	}
 	if (sort_kinds(r, first, value, count) == 0) {
-		rc = cwb_err_set(err, CWP_ELIMIT, "%s: the pattern tells more than %d kinds of characters apart", p->place,
+		rc = cwb_err_set(err, CWP_ELIMIT,
+			"%s: the pattern tells more than %d kinds of characters apart", p->place,
 			CODES);
 		goto out;
 	}
@@ -215,18 +220,21 @@ static int compile(struct cwe_pattern *p, const char *pattern, struct cwb_err *e
 {
 	int code;
 	PCRE2_SIZE offset;
-	p->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_NEVER_UTF, &code, &offset, NULL);
+	p->code = pcre2_compile(
+		(PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_NEVER_UTF, &code, &offset, NULL);
 	if (!p->code) {
 		PCRE2_UCHAR message[160] = "";
 		pcre2_get_error_message(code, message, sizeof(message));
-		return cwb_err_set(err, CWP_EFORMAT, "%s: not a regular expression: %s", p->place, (const char *)message);
+		return cwb_err_set(err, CWP_EFORMAT, "%s: not a regular expression: %s", p->place,
+			(const char *)message);
 	}
 	/* Where it is not available the interpreter gives the same matches. */
 	(void)pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE);
 	return 0;
 }
 
-int cwe_pattern_new(const char *pattern, size_t length, const char *place, struct cwe_pattern **ret, struct cwb_err *err)
+int cwe_pattern_new(const char *pattern, size_t length, const char *place, struct cwe_pattern **ret,
+	struct cwb_err *err)
 {
 	struct cwe_regex regex;
 	char *text = NULL;
@@ -295,14 +303,16 @@ int cwe_matcher_new(const struct cwe_pattern *p, struct cwe_matcher **ret, struc
 
 int cwe_matcher_start(struct cwe_matcher *m, const char *text, size_t length, struct cwb_err *err)
 {
-	/* The compiled matcher reads whole vectors, also across the end: those bytes are there and have a value. */
+	/* The compiled matcher reads whole vectors, also across the end: those bytes are there and
+	 * have a value. */
 	size_t room = (length / PADDING + 2) * PADDING;
 	if (room > m->room) {
 		free(m->kind);
 		m->kind = aligned_alloc(PADDING, room);
 		m->room = m->kind ? room : 0;
 		if (!m->kind)
-			return cwb_err_set(err, -ENOMEM, "out of memory for a text of %zu bytes", length);
+			return cwb_err_set(
+				err, -ENOMEM, "out of memory for a text of %zu bytes", length);
 	}
 	m->text = text;
 	m->length = length;
@@ -324,7 +334,8 @@ static size_t byte_of(struct cwe_matcher *m, size_t point)
 	while (m->seen_point < point) {
 		do
 			m->seen_byte++;
-		while (m->seen_byte < m->length && ((unsigned char)m->text[m->seen_byte] & 0xC0) == 0x80);
+		while (m->seen_byte < m->length &&
+			((unsigned char)m->text[m->seen_byte] & 0xC0) == 0x80);
 		m->seen_point++;
 	}
 	return m->seen_byte;
@@ -333,13 +344,15 @@ static size_t byte_of(struct cwe_matcher *m, size_t point)
 int cwe_matcher_next(struct cwe_matcher *m, size_t *ret_start, size_t *ret_end, struct cwb_err *err)
 {
 	while (m->at <= m->points) {
-		int rc = pcre2_match(m->pattern->code, m->kind, m->points, m->at, 0, m->data, m->context);
+		int rc = pcre2_match(
+			m->pattern->code, m->kind, m->points, m->at, 0, m->data, m->context);
 		if (rc == PCRE2_ERROR_NOMATCH)
 			break;
 		if (rc < 0) {
 			PCRE2_UCHAR message[160] = "";
 			pcre2_get_error_message(rc, message, sizeof(message));
-			return cwb_err_set(err, CWP_ELIMIT, "%s: %s, at character %zu of a text of %zu: split the text",
+			return cwb_err_set(err, CWP_ELIMIT,
+				"%s: %s, at character %zu of a text of %zu: split the text",
 				m->pattern->place, (const char *)message, m->at, m->points);
 		}
 		const PCRE2_SIZE *match = pcre2_get_ovector_pointer(m->data);

@@ -10,13 +10,14 @@
 #define DEPTH 4 /* of sequences in each other */
 
 /* The ids that the template's map "special_tokens" has for a name. */
-static int special_ids(const json_t *component, const char *place, const char *name, struct cwe_idlist *list,
-	struct cwb_err *err)
+static int special_ids(const json_t *component, const char *place, const char *name,
+	struct cwe_idlist *list, struct cwb_err *err)
 {
 	const json_t *entry = json_object_get(json_object_get(component, "special_tokens"), name);
 	const json_t *ids = json_object_get(entry, "ids");
 	if (!json_is_array(ids))
-		return cwe_component_refuse(err, CWP_EMISSING, place, "special_tokens has no \"ids\" for \"%.60s\"", name);
+		return cwe_component_refuse(err, CWP_EMISSING, place,
+			"special_tokens has no \"ids\" for \"%.60s\"", name);
 	for (size_t i = 0; i < json_array_size(ids); i++) {
 		unsigned id;
 		int rc = cwe_component_id(json_array_get(ids, i), place, &id, err);
@@ -28,8 +29,8 @@ static int special_ids(const json_t *component, const char *place, const char *n
 	return 0;
 }
 
-static int read_piece(const json_t *component, const json_t *piece, const char *place, struct cwe_idlist side[2],
-	int *seen, struct cwb_err *err)
+static int read_piece(const json_t *component, const json_t *piece, const char *place,
+	struct cwe_idlist side[2], int *seen, struct cwb_err *err)
 {
 	const json_t *special = json_object_get(piece, "SpecialToken");
 	const json_t *sequence = json_object_get(piece, "Sequence");
@@ -40,12 +41,14 @@ static int read_piece(const json_t *component, const json_t *piece, const char *
 	if (special)
 		return special_ids(component, place, json_string_value(id), &side[*seen], err);
 	if (strcmp(json_string_value(id), "A") != 0 || *seen)
-		return cwe_component_refuse(err, CWP_EUNKNOWN, place, "only one sequence \"A\" is supported");
+		return cwe_component_refuse(
+			err, CWP_EUNKNOWN, place, "only one sequence \"A\" is supported");
 	*seen = 1;
 	return 0;
 }
 
-static int read_template(const json_t *component, const char *place, struct cwe_postprocessor *p, struct cwb_err *err)
+static int read_template(const json_t *component, const char *place, struct cwe_postprocessor *p,
+	struct cwb_err *err)
 {
 	const json_t *single;
 	struct cwe_idlist side[2] = {{0}, {0}};
@@ -57,7 +60,8 @@ static int read_template(const json_t *component, const char *place, struct cwe_
 		rc = read_piece(component, json_array_get(single, i), inner, side, &seen, err);
 	}
 	if (rc == 0 && !seen)
-		rc = cwe_component_refuse(err, CWP_EVALUE, place, "\"single\" has no sequence \"A\"");
+		rc = cwe_component_refuse(
+			err, CWP_EVALUE, place, "\"single\" has no sequence \"A\"");
 	/* A template after another one goes around what that one gave. */
 	for (size_t i = 0; rc == 0 && i < p->before.count; i++)
 		rc = cwe_idlist_add(&side[0], p->before.id[i]);
@@ -73,8 +77,8 @@ static int read_template(const json_t *component, const char *place, struct cwe_
 	return 0;
 }
 
-static int read_component(const json_t *component, const char *place, int depth, struct cwe_postprocessor *p,
-	struct cwb_err *err)
+static int read_component(const json_t *component, const char *place, int depth,
+	struct cwe_postprocessor *p, struct cwb_err *err)
 {
 	const char *type;
 	int rc = cwe_component_type(component, place, &type, err);
@@ -87,7 +91,8 @@ static int read_component(const json_t *component, const char *place, int depth,
 	const json_t *list;
 	rc = cwe_component_array(component, place, "processors", 1, &list, err);
 	if (rc == 0 && depth == DEPTH)
-		rc = cwe_component_refuse(err, CWP_ELIMIT, place, "sequences are nested too deeply");
+		rc = cwe_component_refuse(
+			err, CWP_ELIMIT, place, "sequences are nested too deeply");
 	for (size_t i = 0; i < json_array_size(list) && rc == 0; i++) {
 		char inner[CWE_PLACE_SIZE];
 		cwe_place_item(inner, place, "processors", i);
@@ -96,7 +101,8 @@ static int read_component(const json_t *component, const char *place, int depth,
 	return rc;
 }
 
-int cwe_postprocessor_read(const json_t *component, struct cwe_postprocessor *ret, struct cwb_err *err)
+int cwe_postprocessor_read(
+	const json_t *component, struct cwe_postprocessor *ret, struct cwb_err *err)
 {
 	*ret = (struct cwe_postprocessor){{0}, {0}};
 	if (!component || json_is_null(component))

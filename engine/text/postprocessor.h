@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer.json's post_processor: which special tokens go around a text. TemplateProcessing, ByteLevel (changes no
- * ids), Sequence. */
+/* tokenizer.json's post_processor: which special tokens go around a text. TemplateProcessing,
+ * ByteLevel (changes no ids), Sequence. */
 #pragma once
 
 #include <jansson.h>
@@ -14,5 +14,6 @@ struct cwe_postprocessor {
 };
 
 /* component may be NULL or null. Freed with cwe_postprocessor_free, after an error too. */
-int cwe_postprocessor_read(const json_t *component, struct cwe_postprocessor *ret, struct cwb_err *err);
+int cwe_postprocessor_read(
+	const json_t *component, struct cwe_postprocessor *ret, struct cwb_err *err);
 void cwe_postprocessor_free(struct cwe_postprocessor *p);

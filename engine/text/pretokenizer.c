@@ -27,7 +27,8 @@ struct cwe_pretokenizer {
 	size_t count;
 };
 
-static struct step *add_step(struct cwe_pretokenizer *t, enum kind kind, const char *place, struct cwb_err *err)
+static struct step *add_step(
+	struct cwe_pretokenizer *t, enum kind kind, const char *place, struct cwb_err *err)
 {
 	if (t->count == STEPS) {
 		(void)cwe_component_refuse(err, CWP_ELIMIT, place, "more than %d steps", STEPS);
@@ -37,7 +38,8 @@ static struct step *add_step(struct cwe_pretokenizer *t, enum kind kind, const c
 	return &t->step[t->count++];
 }
 
-static int read_digits(struct cwe_pretokenizer *t, const json_t *c, const char *place, struct cwb_err *err)
+static int read_digits(
+	struct cwe_pretokenizer *t, const json_t *c, const char *place, struct cwb_err *err)
 {
 	int individual = 0;
 	int rc = cwe_component_flag(c, place, "individual_digits", 0, &individual, err);
@@ -51,7 +53,8 @@ static int read_digits(struct cwe_pretokenizer *t, const json_t *c, const char *
 	return 0;
 }
 
-static int read_behavior(const json_t *c, const char *place, enum cwe_behavior *ret, struct cwb_err *err)
+static int read_behavior(
+	const json_t *c, const char *place, enum cwe_behavior *ret, struct cwb_err *err)
 {
 	static const char *const names[] = {
 		[CWE_BEHAVIOR_REMOVED] = "Removed",
@@ -71,10 +74,12 @@ static int read_behavior(const json_t *c, const char *place, enum cwe_behavior *
 			return 0;
 		}
 	}
-	return cwe_component_refuse(err, CWP_EUNKNOWN, place, "behavior \"%.40s\" is not supported", name);
+	return cwe_component_refuse(
+		err, CWP_EUNKNOWN, place, "behavior \"%.40s\" is not supported", name);
 }
 
-static int read_split_pattern(struct cwe_splitter *s, const json_t *c, const char *place, struct cwb_err *err)
+static int read_split_pattern(
+	struct cwe_splitter *s, const json_t *c, const char *place, struct cwb_err *err)
 {
 	char inner[CWE_PLACE_SIZE];
 	char field[CWE_PLACE_SIZE];
@@ -85,7 +90,8 @@ static int read_split_pattern(struct cwe_splitter *s, const json_t *c, const cha
 	if (!pattern)
 		return cwe_component_refuse(err, CWP_EMISSING, place, "has no \"pattern\"");
 	if (json_object_size(pattern) != 1)
-		return cwe_component_refuse(err, CWP_EVALUE, inner, "neither {\"Regex\"} nor {\"String\"}");
+		return cwe_component_refuse(
+			err, CWP_EVALUE, inner, "neither {\"Regex\"} nor {\"String\"}");
 	if (json_object_get(pattern, "Regex")) {
 		int rc = cwe_component_string(pattern, inner, "Regex", &text, &length, err);
 		cwe_place(field, inner, "Regex");
@@ -104,7 +110,8 @@ static int read_split_pattern(struct cwe_splitter *s, const json_t *c, const cha
 	return 0;
 }
 
-static int read_split(struct cwe_pretokenizer *t, const json_t *c, const char *place, struct cwb_err *err)
+static int read_split(
+	struct cwe_pretokenizer *t, const json_t *c, const char *place, struct cwb_err *err)
 {
 	struct step *s = add_step(t, KIND_SPLIT, place, err);
 	if (!s)
@@ -117,7 +124,8 @@ static int read_split(struct cwe_pretokenizer *t, const json_t *c, const char *p
 	return rc;
 }
 
-static int read_bytelevel(struct cwe_pretokenizer *t, const json_t *c, const char *place, struct cwb_err *err)
+static int read_bytelevel(
+	struct cwe_pretokenizer *t, const json_t *c, const char *place, struct cwb_err *err)
 {
 	int prefix = 0;
 	int regex = 0;
@@ -133,15 +141,16 @@ static int read_bytelevel(struct cwe_pretokenizer *t, const json_t *c, const cha
 		if (!s)
 			return CWP_ELIMIT;
 		s->splitter.behavior = CWE_BEHAVIOR_ISOLATED;
-		rc = cwe_pattern_new(cwe_bytelevel_pattern, strlen(cwe_bytelevel_pattern), place, &s->splitter.pattern,
-			err);
+		rc = cwe_pattern_new(cwe_bytelevel_pattern, strlen(cwe_bytelevel_pattern), place,
+			&s->splitter.pattern, err);
 		if (rc < 0)
 			return rc;
 	}
 	return add_step(t, KIND_BYTES, place, err) ? 0 : CWP_ELIMIT;
 }
 
-static int read_component(struct cwe_pretokenizer *t, const json_t *c, const char *place, int depth, struct cwb_err *err)
+static int read_component(struct cwe_pretokenizer *t, const json_t *c, const char *place, int depth,
+	struct cwb_err *err)
 {
 	const char *type;
 	int rc = cwe_component_type(c, place, &type, err);
@@ -158,7 +167,8 @@ static int read_component(struct cwe_pretokenizer *t, const json_t *c, const cha
 	const json_t *list;
 	rc = cwe_component_array(c, place, "pretokenizers", 1, &list, err);
 	if (rc == 0 && depth == DEPTH)
-		rc = cwe_component_refuse(err, CWP_ELIMIT, place, "sequences are nested too deeply");
+		rc = cwe_component_refuse(
+			err, CWP_ELIMIT, place, "sequences are nested too deeply");
 	for (size_t i = 0; i < json_array_size(list) && rc == 0; i++) {
 		char inner[CWE_PLACE_SIZE];
 		cwe_place_item(inner, place, "pretokenizers", i);
@@ -167,7 +177,8 @@ static int read_component(struct cwe_pretokenizer *t, const json_t *c, const cha
 	return rc;
 }
 
-int cwe_pretokenizer_new(const json_t *component, struct cwe_pretokenizer **ret, struct cwb_err *err)
+int cwe_pretokenizer_new(
+	const json_t *component, struct cwe_pretokenizer **ret, struct cwb_err *err)
 {
 	struct cwe_pretokenizer *t = calloc(1, sizeof(*t));
 	if (!t)
@@ -192,7 +203,8 @@ void cwe_pretokenizer_free(struct cwe_pretokenizer *t)
 	free(t);
 }
 
-/* Writes the pieces anew into *out: every byte as its character (bytes), or each with a space in front. */
+/* Writes the pieces anew into *out: every byte as its character (bytes), or each with a space in
+ * front. */
 static int rewrite(const struct cwe_pieces *p, enum kind kind, struct cwe_pieces *out)
 {
 	size_t at = 0;
@@ -210,7 +222,9 @@ static int rewrite(const struct cwe_pieces *p, enum kind kind, struct cwe_pieces
 			at += end - from;
 		} else {
 			for (; from < end; from++)
-				at += cwe_utf8_put(cwe_bytelevel_point((unsigned char)p->text[from]), out->text + at);
+				at += cwe_utf8_put(
+					cwe_bytelevel_point((unsigned char)p->text[from]),
+					out->text + at);
 		}
 		if (cwe_pieces_add(out, start, at) < 0)
 			return -ENOMEM;
@@ -219,7 +233,8 @@ static int rewrite(const struct cwe_pieces *p, enum kind kind, struct cwe_pieces
 	return 0;
 }
 
-int cwe_pretokenizer_apply(const struct cwe_pretokenizer *t, struct cwe_pieces *p, struct cwb_err *err)
+int cwe_pretokenizer_apply(
+	const struct cwe_pretokenizer *t, struct cwe_pieces *p, struct cwb_err *err)
 {
 	for (size_t i = 0; i < t->count; i++) {
 		const struct step *s = &t->step[i];
@@ -232,7 +247,8 @@ int cwe_pretokenizer_apply(const struct cwe_pretokenizer *t, struct cwe_pieces *
 		struct cwe_pieces out = {0};
 		if (rewrite(p, s->kind, &out) < 0) {
 			cwe_pieces_free(&out);
-			return cwb_err_set(err, -ENOMEM, "out of memory for a text of %zu bytes", p->length);
+			return cwb_err_set(
+				err, -ENOMEM, "out of memory for a text of %zu bytes", p->length);
 		}
 		cwe_pieces_free(p);
 		*p = out;

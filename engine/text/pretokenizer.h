@@ -11,7 +11,9 @@
 struct cwe_pretokenizer;
 
 /* component may be NULL or null (nothing is cut). */
-int cwe_pretokenizer_new(const json_t *component, struct cwe_pretokenizer **ret, struct cwb_err *err);
+int cwe_pretokenizer_new(
+	const json_t *component, struct cwe_pretokenizer **ret, struct cwb_err *err);
 void cwe_pretokenizer_free(struct cwe_pretokenizer *p); /* NULL is allowed */
 /* Cuts and rewrites p. [any-thread] */
-int cwe_pretokenizer_apply(const struct cwe_pretokenizer *t, struct cwe_pieces *p, struct cwb_err *err);
+int cwe_pretokenizer_apply(
+	const struct cwe_pretokenizer *t, struct cwe_pieces *p, struct cwb_err *err);

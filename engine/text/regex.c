@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Reading of a pattern. Nothing is left to the matcher's own idea of a class or of letter case: those differ between
- * engines and between versions of Unicode. */
+/* Reading of a pattern. Nothing is left to the matcher's own idea of a class or of letter case:
+ * those differ between engines and between versions of Unicode. */
 #include "engine/text/regex.h"
 
 #include <errno.h>
@@ -123,13 +123,15 @@ static int read_code(struct reader *r, int letter, uint32_t *ret_point)
 		if (rc == 0 && letter == 'x' && *ret_point > 0x7F)
 			return refuse(r, "\\xHH above 7F is not supported; \\x{..} is");
 	}
-	if (rc == 0 && (*ret_point > CWE_POINT_LAST || (*ret_point >= 0xD800 && *ret_point < 0xE000)))
+	if (rc == 0 &&
+		(*ret_point > CWE_POINT_LAST || (*ret_point >= 0xD800 && *ret_point < 0xE000)))
 		return refuse(r, "not a character");
 	return rc;
 }
 
 /* \p{Name}, \P{Name}, \p{^Name}, \pL; at is behind the letter. */
-static int read_property(struct reader *r, int negated, const struct cwe_class **ret_class, int *ret_negated)
+static int read_property(
+	struct reader *r, int negated, const struct cwe_class **ret_class, int *ret_negated)
 {
 	const char *name = r->text + r->at;
 	size_t length = 1;
@@ -151,15 +153,16 @@ static int read_property(struct reader *r, int negated, const struct cwe_class *
 	/* The names that are not properties (s, w, is_numeric) begin with a small letter. */
 	*ret_class = name[0] >= 'A' && name[0] <= 'Z' ? cwe_class_find(name, length) : NULL;
 	if (!*ret_class)
-		return cwb_err_set(r->err, CWP_EUNKNOWN, "%s: property \"%.*s\" is not supported", r->place,
-			length > 40 ? 40 : (int)length, name);
+		return cwb_err_set(r->err, CWP_EUNKNOWN, "%s: property \"%.*s\" is not supported",
+			r->place, length > 40 ? 40 : (int)length, name);
 	r->at += length + (name[-1] == '{' || name[-1] == '^');
 	*ret_negated = negated;
 	return 0;
 }
 
 /* What follows a backslash: a class (*ret_class set) or a character. at is on the letter. */
-static int read_escape(struct reader *r, const struct cwe_class **ret_class, int *ret_negated, uint32_t *ret_point)
+static int read_escape(
+	struct reader *r, const struct cwe_class **ret_class, int *ret_negated, uint32_t *ret_point)
 {
 	static const char plain[] = "rntfvae";
 	static const char value[] = "\r\n\t\f\v\a\033";
@@ -184,8 +187,9 @@ static int read_escape(struct reader *r, const struct cwe_class **ret_class, int
 		return 0;
 	}
 	if (c >= 0x80 || c < 0x20 || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z'))
-		return cwb_err_set(r->err, CWP_EUNKNOWN, "%s: at byte %zu: escape \\%c is not supported", r->place,
-			r->at - 1, c >= 0x20 && c < 0x7F ? c : '?');
+		return cwb_err_set(r->err, CWP_EUNKNOWN,
+			"%s: at byte %zu: escape \\%c is not supported", r->place, r->at - 1,
+			c >= 0x20 && c < 0x7F ? c : '?');
 	*ret_point = (uint32_t)c;
 	return 0;
 }
@@ -200,7 +204,8 @@ static int next_point(struct reader *r, uint32_t *ret_point)
 }
 
 /* One character of a class, or one class in it (then *ret_class). */
-static int class_item(struct reader *r, const struct cwe_class **ret_class, int *ret_negated, uint32_t *ret_point)
+static int class_item(
+	struct reader *r, const struct cwe_class **ret_class, int *ret_negated, uint32_t *ret_point)
 {
 	*ret_class = NULL;
 	if (peek(r, 0) == '\\') {
@@ -266,8 +271,8 @@ static int read_class(struct reader *r)
 	return rc;
 }
 
-/* A letter where case does not count. Only U+017F and U+212A fold to a single ASCII letter; some pairs are folds of one
- * character (U+00DF is ss), which a set cannot say. */
+/* A letter where case does not count. Only U+017F and U+212A fold to a single ASCII letter; some
+ * pairs are folds of one character (U+00DF is ss), which a set cannot say. */
 static int read_caseless(struct reader *r, uint32_t point)
 {
 	static const char *const pairs[] = {"ss", "ff", "fi", "fl", "st"};
@@ -277,7 +282,8 @@ static int read_caseless(struct reader *r, uint32_t point)
 	char lower = (char)(point >= 'A' && point <= 'Z' ? point + 32 : point);
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
 		if (pairs[i][0] == r->previous && pairs[i][1] == lower)
-			return refuse(r, "letters that fold to one character, in a group without case, are not supported");
+			return refuse(r, "letters that fold to one character, in a group without "
+					 "case, are not supported");
 	}
 	r->previous = lower;
 	int rc = cwe_charset_add(&set, (uint32_t)lower, (uint32_t)lower);
@@ -342,7 +348,8 @@ static int read_count(struct reader *r)
 		if (c == '}')
 			break;
 		if (!((c >= '0' && c <= '9') || (c == ',' && commas == 0 && digits > 0)) || n > 12)
-			return refuse(r, "a count such as {1,3} was expected; a literal brace is written \\{");
+			return refuse(r, "a count such as {1,3} was expected; a literal brace is "
+					 "written \\{");
 		commas += c == ',';
 		digits += c != ',' && commas == 0;
 		text[n++] = (char)c;
@@ -425,13 +432,15 @@ static int read_one(struct reader *r)
 	return put_set(r, &set);
 }
 
-int cwe_regex_read(const char *pattern, size_t length, const char *place, struct cwe_regex *ret, struct cwb_err *err)
+int cwe_regex_read(const char *pattern, size_t length, const char *place, struct cwe_regex *ret,
+	struct cwb_err *err)
 {
 	*ret = (struct cwe_regex){0};
-	struct reader r = {.text = pattern, .length = length, .place = place, .out = ret, .err = err};
+	struct reader r = {
+		.text = pattern, .length = length, .place = place, .out = ret, .err = err};
 	if (length > LENGTH_LIMIT)
-		return cwb_err_set(err, CWP_ELIMIT, "%s: a pattern of %zu bytes is longer than %d", place, length,
-			LENGTH_LIMIT);
+		return cwb_err_set(err, CWP_ELIMIT, "%s: a pattern of %zu bytes is longer than %d",
+			place, length, LENGTH_LIMIT);
 	while (r.at < length) {
 		int rc = read_one(&r);
 		if (rc < 0)

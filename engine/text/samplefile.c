@@ -25,30 +25,33 @@ struct reader {
 	struct cwe_vocabulary *groups; /* of a group's name: the number of its sample */
 };
 
-static int read_ids(const struct reader *r, const json_t *ids, struct cwe_sequence *s, struct cwb_err *err)
+static int read_ids(
+	const struct reader *r, const json_t *ids, struct cwe_sequence *s, struct cwb_err *err)
 {
 	for (size_t i = 0; i < s->count; i++) {
 		const json_t *value = json_array_get(ids, i);
 		json_int_t id = json_integer_value(value);
 		if (!json_is_integer(value))
-			return cwe_lines_refuse(err, CWP_EVALUE, r->path, r->line, "ids", "item %zu is %s, not an integer", i,
-				cwb_json_type_name(value));
+			return cwe_lines_refuse(err, CWP_EVALUE, r->path, r->line, "ids",
+				"item %zu is %s, not an integer", i, cwb_json_type_name(value));
 		if (id < 0 || (uint64_t)id >= r->vocabulary)
 			return cwe_lines_refuse(err, CWP_EVALUE, r->path, r->line, "ids",
-				"item %zu is %" JSON_INTEGER_FORMAT ", but the model's ids are 0 to %zu", i, id,
-				r->vocabulary - 1);
+				"item %zu is %" JSON_INTEGER_FORMAT
+				", but the model's ids are 0 to %zu",
+				i, id, r->vocabulary - 1);
 		s->id[i] = (uint32_t)id;
 	}
 	return 0;
 }
 
-static int read_weights(const struct reader *r, const json_t *weights, struct cwe_sequence *s, struct cwb_err *err)
+static int read_weights(
+	const struct reader *r, const json_t *weights, struct cwe_sequence *s, struct cwb_err *err)
 {
 	for (size_t i = 0; i < s->count; i++) {
 		const json_t *value = json_array_get(weights, i);
 		if (!json_is_number(value))
-			return cwe_lines_refuse(err, CWP_EVALUE, r->path, r->line, "weights", "item %zu is %s, not a number",
-				i, cwb_json_type_name(value));
+			return cwe_lines_refuse(err, CWP_EVALUE, r->path, r->line, "weights",
+				"item %zu is %s, not a number", i, cwb_json_type_name(value));
 		s->weight[i] = (float)json_number_value(value);
 		if (!isfinite(s->weight[i]))
 			return cwe_lines_refuse(err, CWP_ENUMBER, r->path, r->line, "weights",
@@ -56,23 +59,25 @@ static int read_weights(const struct reader *r, const json_t *weights, struct cw
 	}
 	if (s->weight[0] != 0)
 		return cwe_lines_refuse(err, CWP_EVALUE, r->path, r->line, "weights",
-			"item 0 is %g, but nothing predicts the first token: it must be 0", (double)s->weight[0]);
+			"item 0 is %g, but nothing predicts the first token: it must be 0",
+			(double)s->weight[0]);
 	return 0;
 }
 
-static int array_of(const struct reader *r, const json_t *line, const char *field, const json_t **ret,
-	struct cwb_err *err)
+static int array_of(const struct reader *r, const json_t *line, const char *field,
+	const json_t **ret, struct cwb_err *err)
 {
 	*ret = json_object_get(line, field);
 	if (!*ret)
 		return cwe_lines_refuse(err, CWP_EMISSING, r->path, r->line, field, "absent");
 	if (!json_is_array(*ret))
-		return cwe_lines_refuse(err, CWP_EVALUE, r->path, r->line, field, "not an array but %s",
-			cwb_json_type_name(*ret));
+		return cwe_lines_refuse(err, CWP_EVALUE, r->path, r->line, field,
+			"not an array but %s", cwb_json_type_name(*ret));
 	return 0;
 }
 
-static int read_sequence(const struct reader *r, const json_t *line, struct cwe_sequence *s, struct cwb_err *err)
+static int read_sequence(
+	const struct reader *r, const json_t *line, struct cwe_sequence *s, struct cwb_err *err)
 {
 	const json_t *ids = NULL;
 	const json_t *weights = NULL;
@@ -85,11 +90,11 @@ static int read_sequence(const struct reader *r, const json_t *line, struct cwe_
 	if (n == 0)
 		return cwe_lines_refuse(err, CWP_EVALUE, r->path, r->line, "ids", "empty");
 	if (json_array_size(weights) != n)
-		return cwe_lines_refuse(err, CWP_EVALUE, r->path, r->line, "weights", "%zu items for %zu ids",
-			json_array_size(weights), n);
+		return cwe_lines_refuse(err, CWP_EVALUE, r->path, r->line, "weights",
+			"%zu items for %zu ids", json_array_size(weights), n);
 	if (r->limit > 0 && n > r->limit)
-		return cwe_lines_refuse(err, CWP_ELIMIT, r->path, r->line, "ids", "%zu tokens are more than %s of %zu", n,
-			r->limit_name, r->limit);
+		return cwe_lines_refuse(err, CWP_ELIMIT, r->path, r->line, "ids",
+			"%zu tokens are more than %s of %zu", n, r->limit_name, r->limit);
 	s->id = malloc(n * sizeof(*s->id));
 	s->weight = malloc(n * sizeof(*s->weight));
 	s->count = n;
@@ -111,24 +116,27 @@ static int find_sample(struct reader *r, const json_t *line, size_t *ret, struct
 	char name[256];
 	int n = 0;
 	if (json_is_integer(group))
-		n = snprintf(name, sizeof(name), "i%" JSON_INTEGER_FORMAT, json_integer_value(group));
+		n = snprintf(
+			name, sizeof(name), "i%" JSON_INTEGER_FORMAT, json_integer_value(group));
 	else if (json_is_string(group))
 		n = snprintf(name, sizeof(name), "s%s", json_string_value(group));
 	else if (group && !json_is_null(group))
-		return cwe_lines_refuse(err, CWP_EVALUE, r->path, r->line, "group", "%s, not an integer or a string",
-			cwb_json_type_name(group));
+		return cwe_lines_refuse(err, CWP_EVALUE, r->path, r->line, "group",
+			"%s, not an integer or a string", cwb_json_type_name(group));
 	if (n >= (int)sizeof(name))
-		return cwe_lines_refuse(err, CWP_ELIMIT, r->path, r->line, "group", "longer than %zu bytes",
-			sizeof(name) - 2);
+		return cwe_lines_refuse(err, CWP_ELIMIT, r->path, r->line, "group",
+			"longer than %zu bytes", sizeof(name) - 2);
 	int64_t known = n > 0 ? cwe_vocabulary_id(r->groups, name, (size_t)n) : -1;
 	*ret = known >= 0 ? (size_t)known : r->set.set->count;
 	if (known >= 0)
 		return 0;
 	if (*ret >= CWE_ID_LIMIT)
-		return cwe_lines_refuse(err, CWP_ELIMIT, r->path, r->line, "", "more than %u samples", CWE_ID_LIMIT);
+		return cwe_lines_refuse(err, CWP_ELIMIT, r->path, r->line, "",
+			"more than %u samples", CWE_ID_LIMIT);
 	if (!cwe_sampleset_add(&r->set))
 		return cwb_err_set(err, -ENOMEM, "%s: out of memory", r->path);
-	return n > 0 ? cwe_vocabulary_add(r->groups, name, (size_t)n, (uint32_t)*ret, "group", err) : 0;
+	return n > 0 ? cwe_vocabulary_add(r->groups, name, (size_t)n, (uint32_t)*ret, "group", err)
+		     : 0;
 }
 
 static int read_line(struct reader *r, const char *text, size_t length, struct cwb_err *err)
@@ -166,8 +174,9 @@ static int digest_sample(struct cwe_sample *s)
 	for (size_t i = 0; i < s->count; i++) {
 		for (size_t j = 0; j < s->sequence[i].count; j++) {
 			char text[64];
-			int n = snprintf(text, sizeof(text), "%" PRIu32 " %a%c", s->sequence[i].id[j],
-				(double)s->sequence[i].weight[j], j + 1 < s->sequence[i].count ? ',' : '\n');
+			int n = snprintf(text, sizeof(text), "%" PRIu32 " %a%c",
+				s->sequence[i].id[j], (double)s->sequence[i].weight[j],
+				j + 1 < s->sequence[i].count ? ',' : '\n');
 			cwb_digest_update(&d, text, (size_t)n);
 		}
 	}
@@ -190,7 +199,8 @@ int cwe_samplefile_read(const char *path, size_t limit, const char *limit_name, 
 	struct cwe_sample_set *ret, struct cwb_err *err)
 {
 	struct cwe_sample_set set = {0};
-	struct reader r = {.path = path, .limit = limit, .limit_name = limit_name, .vocabulary = vocabulary};
+	struct reader r = {
+		.path = path, .limit = limit, .limit_name = limit_name, .vocabulary = vocabulary};
 	struct cwe_lines l;
 	const char *text;
 	size_t length;

@@ -43,7 +43,8 @@ struct cwe_sample *cwe_sampleset_add(struct cwe_sampleset *s)
 	return added;
 }
 
-int cwe_sampleset_add_sequence(struct cwe_sampleset *s, size_t sample, struct cwe_sequence *sequence)
+int cwe_sampleset_add_sequence(
+	struct cwe_sampleset *s, size_t sample, struct cwe_sequence *sequence)
 {
 	struct cwe_sample *to = &s->set->sample[sample];
 	struct cwe_sequence *grown = realloc(to->sequence, (to->count + 1) * sizeof(*grown));
@@ -57,7 +58,8 @@ int cwe_sampleset_add_sequence(struct cwe_sampleset *s, size_t sample, struct cw
 	return 0;
 }
 
-static int refuse(const struct builder *b, struct cwb_err *err, int code, const char *field, const char *message)
+static int refuse(const struct builder *b, struct cwb_err *err, int code, const char *field,
+	const char *message)
 {
 	return cwe_lines_refuse(err, code, b->job->path, b->line, field, "%s", message);
 }
@@ -68,7 +70,8 @@ static int keep(struct builder *b, size_t sample, struct cwe_sequence *s, struct
 	for (size_t i = 0; i < s->count; i++) {
 		if (s->id[i] >= b->vocabulary) {
 			int rc = cwe_lines_refuse(err, CWP_EVALUE, b->job->path, b->line, "",
-				"the tokenizer gives id %u, but the model's ids are 0 to %zu: they do not belong together",
+				"the tokenizer gives id %u, but the model's ids are 0 to %zu: they "
+				"do not belong together",
 				(unsigned)s->id[i], b->vocabulary - 1);
 			cwe_sequence_free(s);
 			return rc;
@@ -80,13 +83,15 @@ static int keep(struct builder *b, size_t sample, struct cwe_sequence *s, struct
 }
 
 /* Cuts a sequence that is too long; its first token that counts must remain. */
-static int cut(struct builder *b, struct cwe_sequence *s, size_t first, const char *field, struct cwb_err *err)
+static int cut(struct builder *b, struct cwe_sequence *s, size_t first, const char *field,
+	struct cwb_err *err)
 {
 	if (s->count <= b->length)
 		return 0;
 	if (first >= b->length)
 		return cwe_lines_refuse(err, CWP_ELIMIT, b->job->path, b->line, field,
-			"%zu tokens leave none for the answer within %s of %zu: raise the set's length or leave the line out",
+			"%zu tokens leave none for the answer within %s of %zu: raise the set's "
+			"length or leave the line out",
 			first, b->length_name, b->length);
 	s->count = b->length;
 	b->set.set->truncated++;
@@ -94,7 +99,8 @@ static int cut(struct builder *b, struct cwe_sequence *s, size_t first, const ch
 }
 
 /* Each build_* adds one sample's sequences; 1 when the item is too short to count. */
-static int build_text(struct builder *b, const struct cwe_item_text *item, size_t sample, struct cwb_err *err)
+static int build_text(
+	struct builder *b, const struct cwe_item_text *item, size_t sample, struct cwb_err *err)
 {
 	struct cwe_ids ids;
 	int rc = cwe_tokenizer_encode(b->t, item->part[0], item->length[0], 1, &ids, err);
@@ -119,9 +125,10 @@ static int build_text(struct builder *b, const struct cwe_item_text *item, size_
 	return keep(b, sample, &s, err);
 }
 
-/* The prompt as a conversation that waits for its answer, or with a line end where neither text brings white space. */
-static int answer_context(const struct builder *b, const struct cwe_item_text *item, char **ret_text,
-	size_t *ret_length, struct cwb_err *err)
+/* The prompt as a conversation that waits for its answer, or with a line end where neither text
+ * brings white space. */
+static int answer_context(const struct builder *b, const struct cwe_item_text *item,
+	char **ret_text, size_t *ret_length, struct cwb_err *err)
 {
 	const struct cwe_message message = {"user", item->part[0], item->length[0]};
 	if (b->chat)
@@ -139,12 +146,15 @@ static int answer_context(const struct builder *b, const struct cwe_item_text *i
 	return 0;
 }
 
-static int build_answer(struct builder *b, const struct cwe_item_text *item, size_t sample, struct cwb_err *err)
+static int build_answer(
+	struct builder *b, const struct cwe_item_text *item, size_t sample, struct cwb_err *err)
 {
 	char *context;
 	size_t first;
 	struct cwe_sequence s = {0};
-	struct cwe_joint j = {.continuation = item->part[1], .continuation_length = item->length[1], .chat = b->chat != NULL};
+	struct cwe_joint j = {.continuation = item->part[1],
+		.continuation_length = item->length[1],
+		.chat = b->chat != NULL};
 	int rc = answer_context(b, item, &context, &j.context_length, err);
 	if (rc < 0)
 		return rc;
@@ -165,20 +175,23 @@ static int build_answer(struct builder *b, const struct cwe_item_text *item, siz
 	return keep(b, sample, &s, err);
 }
 
-static int build_pair(struct builder *b, const struct cwe_item_text *item, size_t sample, struct cwb_err *err)
+static int build_pair(
+	struct builder *b, const struct cwe_item_text *item, size_t sample, struct cwb_err *err)
 {
 	static const char *const fields[] = {"context", "more", "less"};
 	for (size_t i = 1; i < 3; i++) {
 		size_t first;
 		struct cwe_sequence s = {0};
-		struct cwe_joint j = {item->part[0], item->length[0], item->part[i], item->length[i], 0};
+		struct cwe_joint j = {
+			item->part[0], item->length[0], item->part[i], item->length[i], 0};
 		int rc = cwe_sequence_join(b->t, &j, &s, &first, err);
 		if (rc == 0 && first >= s.count)
-			rc = refuse(b, err, CWP_EVALUE, fields[i], "gives no tokens that could be predicted");
+			rc = refuse(b, err, CWP_EVALUE, fields[i],
+				"gives no tokens that could be predicted");
 		if (rc == 0 && s.count > b->length)
 			rc = cwe_lines_refuse(err, CWP_ELIMIT, b->job->path, b->line, fields[i],
-				"%zu tokens are more than %s of %zu, and a pair cannot be cut", s.count, b->length_name,
-				b->length);
+				"%zu tokens are more than %s of %zu, and a pair cannot be cut",
+				s.count, b->length_name, b->length);
 		if (rc < 0) {
 			cwe_sequence_free(&s);
 			return rc;
@@ -191,7 +204,8 @@ static int build_pair(struct builder *b, const struct cwe_item_text *item, size_
 	return 0;
 }
 
-typedef int build_item(struct builder *b, const struct cwe_item_text *item, size_t sample, struct cwb_err *err);
+typedef int build_item(
+	struct builder *b, const struct cwe_item_text *item, size_t sample, struct cwb_err *err);
 
 static const struct kind {
 	const char *name;
@@ -212,15 +226,18 @@ static int find_kind(const struct cwj_set *set, const struct kind **ret, struct 
 			return 0;
 		}
 	}
-	const char *near = cwb_nearest(set->data, &kinds[0].name, sizeof(kinds) / sizeof(*kinds), sizeof(*kinds));
+	const char *near = cwb_nearest(
+		set->data, &kinds[0].name, sizeof(kinds) / sizeof(*kinds), sizeof(*kinds));
 	if (err && err->code == 0) {
 		err->line = set->line;
 		err->column = set->column;
 		snprintf(err->field, sizeof(err->field), "data");
 		snprintf(err->nearest, sizeof(err->nearest), "%s", near ? near : "");
 	}
-	return cwb_err_set(err, CWP_EUNKNOWN, "calibration set \"%s\": data \"%s\" is not known%s%s%s; there are samples, "
-		"text, answers and pairs", set->name, set->data, near ? ", did you mean \"" : "", near ? near : "",
+	return cwb_err_set(err, CWP_EUNKNOWN,
+		"calibration set \"%s\": data \"%s\" is not known%s%s%s; there are samples, "
+		"text, answers and pairs",
+		set->name, set->data, near ? ", did you mean \"" : "", near ? near : "",
 		near ? "\"?" : "");
 }
 
@@ -234,8 +251,10 @@ static int find_length(struct builder *b, size_t context, int is_file, struct cw
 			err->column = set->column;
 			snprintf(err->field, sizeof(err->field), "length");
 		}
-		return cwb_err_set(err, CWP_EVALUE, "calibration set \"%s\": length %llu is more than the model's context "
-			"of %zu tokens", set->name, (unsigned long long)set->length, context);
+		return cwb_err_set(err, CWP_EVALUE,
+			"calibration set \"%s\": length %llu is more than the model's context "
+			"of %zu tokens",
+			set->name, (unsigned long long)set->length, context);
 	}
 	b->length_name = "the set's length";
 	b->length = set->length;
@@ -251,7 +270,8 @@ static int find_length(struct builder *b, size_t context, int is_file, struct cw
 static int build_items(struct builder *b, const struct kind *kind, struct cwb_err *err)
 {
 	struct cwe_items items;
-	size_t wanted = b->job->samples > 0 && b->job->samples < SIZE_MAX ? (size_t)b->job->samples : SIZE_MAX;
+	size_t wanted = b->job->samples > 0 && b->job->samples < SIZE_MAX ? (size_t)b->job->samples
+									  : SIZE_MAX;
 	int rc = cwe_items_open(b->job->path, kind->kind, b->seed, b->job->name, &items, err);
 	for (size_t i = 0; rc == 0 && i < items.count && b->set.set->count < wanted; i++) {
 		struct cwe_item_text text;
@@ -279,7 +299,8 @@ static int build_items(struct builder *b, const struct kind *kind, struct cwb_er
 	}
 	cwe_items_close(&items);
 	if (rc == 0 && b->set.set->count == 0)
-		rc = cwb_err_set(err, CWP_EMISSING, "%s: no item has a token that could be predicted", b->job->path);
+		rc = cwb_err_set(err, CWP_EMISSING,
+			"%s: no item has a token that could be predicted", b->job->path);
 	return rc;
 }
 
@@ -339,12 +360,14 @@ static int choose(struct builder *b, struct cwb_err *err)
 	return 0;
 }
 
-int cwe_samples_read(const struct cwj_set *set, const struct cwe_tokenizer *t, const struct cwe_chat *chat,
-	uint64_t seed, size_t context, size_t vocabulary, struct cwe_sample_set *ret, struct cwb_err *err)
+int cwe_samples_read(const struct cwj_set *set, const struct cwe_tokenizer *t,
+	const struct cwe_chat *chat, uint64_t seed, size_t context, size_t vocabulary,
+	struct cwe_sample_set *ret, struct cwb_err *err)
 {
 	const struct kind *kind = NULL;
 	struct cwe_sample_set made = {0};
-	struct builder b = {.job = set, .t = t, .chat = chat, .vocabulary = vocabulary, .seed = seed};
+	struct builder b = {
+		.job = set, .t = t, .chat = chat, .vocabulary = vocabulary, .seed = seed};
 	int rc = find_kind(set, &kind, err);
 	if (rc == 0)
 		rc = find_length(&b, context, !kind->build, err);
@@ -352,12 +375,15 @@ int cwe_samples_read(const struct cwj_set *set, const struct cwe_tokenizer *t, c
 		return rc;
 	b.set.set = &made;
 	if (!kind->build) {
-		rc = cwe_samplefile_read(set->path, b.length, b.length_name, vocabulary, &made, err);
+		rc = cwe_samplefile_read(
+			set->path, b.length, b.length_name, vocabulary, &made, err);
 		if (rc == 0)
 			rc = choose(&b, err);
 	} else if (!t) {
-		rc = cwb_err_set(err, CWP_EMISSING, "calibration set \"%s\": data %s needs the model's tokenizer.json, which "
-			"is absent; data samples does not", set->name, set->data);
+		rc = cwb_err_set(err, CWP_EMISSING,
+			"calibration set \"%s\": data %s needs the model's tokenizer.json, which "
+			"is absent; data samples does not",
+			set->name, set->data);
 	} else {
 		rc = build_items(&b, kind, err);
 	}
@@ -371,8 +397,8 @@ int cwe_samples_read(const struct cwj_set *set, const struct cwe_tokenizer *t, c
 	return rc;
 }
 
-int cwe_samples_read_file(const char *path, size_t context, size_t vocabulary, struct cwe_sample_set *ret,
-	struct cwb_err *err)
+int cwe_samples_read_file(const char *path, size_t context, size_t vocabulary,
+	struct cwe_sample_set *ret, struct cwb_err *err)
 {
 	return cwe_samplefile_read(path, context, "the model's context", vocabulary, ret, err);
 }

@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Calibration sets as samples: one or more token sequences with a signed weight on every predicted token, so that one
- * formula covers all: loss = sum over tokens of weight * NLL (architecture: "A sample"). */
+/* Calibration sets as samples: one or more token sequences with a signed weight on every predicted
+ * token, so that one formula covers all: loss = sum over tokens of weight * NLL (architecture: "A
+ * sample"). */
 #pragma once
 
 #include <stddef.h>
@@ -21,7 +22,8 @@ struct cwe_sequence {
 struct cwe_sample {
 	struct cwe_sequence *sequence;
 	size_t count;
-	char digest[33]; /* identity of the item: first 32 hexadecimal digits of SHA-256 of its text, for disjointness */
+	char digest[33]; /* identity of the item: first 32 hexadecimal digits of SHA-256 of its
+			    text, for disjointness */
 };
 
 struct cwe_sample_set {
@@ -35,20 +37,24 @@ struct cwe_sample_set {
 
 /* Reads a set as the job describes it. data:
  *   samples  JSON lines {"ids", "weights", "group"} (no tokenizer needed: t and chat may be NULL)
- *   text     UTF-8: JSON lines {"text"} when the name ends in .jsonl, else paragraphs separated by empty lines (CR LF counts
- *            as LF); 1/(n-1) on all but the first token; what has fewer than two tokens is passed over
- *   answers  JSON lines {"prompt", "answer"}: 1/n on the answer's tokens. With a chat the prompt is a user's message
- *            behind which the answer stands; without one a line end goes between where neither text has white space there
- *   pairs    JSON lines {"more", "less"} with optional "context": +1/n on the stereotype's own tokens, -1/n on the other's;
- *            white space at the end of the context belongs to the continuation
- * In front of text, pairs, and answers without a chat: what the tokenizer's template puts there; for an empty context at
- * least BOS, if there is one. Other fields of the JSON lines are ignored.
- * At most set->samples items are taken: those with the smallest SHA-256 of (seed, set name, item), in that order, whatever
- * their order in the file. context: the model's context length, 0: not limited. A sequence longer than set->length
- * (default 512, or context when that is less; data samples: context) is cut (text, and answers in the answer), or is an
- * error that names file and line. Errors have line and field; where the job is at fault, its line, column and field. */
-int cwe_samples_read(const struct cwj_set *set, const struct cwe_tokenizer *t, const struct cwe_chat *chat,
-	uint64_t seed, size_t context, size_t vocabulary, struct cwe_sample_set *ret, struct cwb_err *err);
+ *   text     UTF-8: JSON lines {"text"} when the name ends in .jsonl, else paragraphs separated by
+ * empty lines (CR LF counts as LF); 1/(n-1) on all but the first token; what has fewer than two
+ * tokens is passed over answers  JSON lines {"prompt", "answer"}: 1/n on the answer's tokens. With
+ * a chat the prompt is a user's message behind which the answer stands; without one a line end goes
+ * between where neither text has white space there pairs    JSON lines {"more", "less"} with
+ * optional "context": +1/n on the stereotype's own tokens, -1/n on the other's; white space at the
+ * end of the context belongs to the continuation In front of text, pairs, and answers without a
+ * chat: what the tokenizer's template puts there; for an empty context at least BOS, if there is
+ * one. Other fields of the JSON lines are ignored. At most set->samples items are taken: those with
+ * the smallest SHA-256 of (seed, set name, item), in that order, whatever their order in the file.
+ * context: the model's context length, 0: not limited. A sequence longer than set->length (default
+ * 512, or context when that is less; data samples: context) is cut (text, and answers in the
+ * answer), or is an error that names file and line. Errors have line and field; where the job is at
+ * fault, its line, column and field. */
+int cwe_samples_read(const struct cwj_set *set, const struct cwe_tokenizer *t,
+	const struct cwe_chat *chat, uint64_t seed, size_t context, size_t vocabulary,
+	struct cwe_sample_set *ret, struct cwb_err *err);
 /* A sample file by itself (data: samples), for cwp-inspect statistics. */
-int cwe_samples_read_file(const char *path, size_t context, size_t vocabulary, struct cwe_sample_set *ret, struct cwb_err *err);
+int cwe_samples_read_file(const char *path, size_t context, size_t vocabulary,
+	struct cwe_sample_set *ret, struct cwb_err *err);
 void cwe_samples_free(struct cwe_sample_set *set);

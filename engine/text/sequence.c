@@ -17,7 +17,8 @@ static size_t without_spaces(const char *text, size_t length)
 	while (length > 0) {
 		uint32_t point;
 		size_t start = cwe_utf8_before(text, length);
-		if (cwe_utf8_next(text + start, length - start, &point) == 0 || !cwe_class_has(space, point))
+		if (cwe_utf8_next(text + start, length - start, &point) == 0 ||
+			!cwe_class_has(space, point))
 			break;
 		length = start;
 	}
@@ -48,7 +49,8 @@ static int assemble(const uint32_t *prefix, size_t n, struct cwe_ids *ids, struc
 }
 
 /* How many tokens the context alone has. */
-static int count_context(const struct cwe_tokenizer *t, const struct cwe_joint *j, size_t *ret, struct cwb_err *err)
+static int count_context(
+	const struct cwe_tokenizer *t, const struct cwe_joint *j, size_t *ret, struct cwb_err *err)
 {
 	struct cwe_ids ids;
 	size_t length = j->chat ? j->context_length : without_spaces(j->context, j->context_length);
@@ -60,8 +62,8 @@ static int count_context(const struct cwe_tokenizer *t, const struct cwe_joint *
 	return 0;
 }
 
-int cwe_sequence_join(const struct cwe_tokenizer *t, const struct cwe_joint *j, struct cwe_sequence *ret,
-	size_t *ret_first, struct cwb_err *err)
+int cwe_sequence_join(const struct cwe_tokenizer *t, const struct cwe_joint *j,
+	struct cwe_sequence *ret, size_t *ret_first, struct cwb_err *err)
 {
 	struct cwe_ids ids;
 	size_t context = 0;

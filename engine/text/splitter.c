@@ -43,7 +43,8 @@ static int add_match(struct parts *p, size_t start, size_t end)
 	return add_part(p, start, end, 1);
 }
 
-static int find_pattern(struct cwe_matcher *m, const char *text, size_t length, struct parts *parts, struct cwb_err *err)
+static int find_pattern(struct cwe_matcher *m, const char *text, size_t length, struct parts *parts,
+	struct cwb_err *err)
 {
 	size_t start;
 	size_t end;
@@ -57,7 +58,8 @@ static int find_pattern(struct cwe_matcher *m, const char *text, size_t length, 
 	return rc;
 }
 
-static int find_text(const struct cwe_splitter *s, const char *text, size_t length, struct parts *parts)
+static int find_text(
+	const struct cwe_splitter *s, const char *text, size_t length, struct parts *parts)
 {
 	const char *at = text;
 	const char *found;
@@ -69,7 +71,8 @@ static int find_text(const struct cwe_splitter *s, const char *text, size_t leng
 	return 0;
 }
 
-static int find_class(const struct cwe_splitter *s, const char *text, size_t length, struct parts *parts)
+static int find_class(
+	const struct cwe_splitter *s, const char *text, size_t length, struct parts *parts)
 {
 	for (size_t i = 0, step; i < length; i += step) {
 		uint32_t point = 0;
@@ -82,8 +85,8 @@ static int find_class(const struct cwe_splitter *s, const char *text, size_t len
 	return 0;
 }
 
-static int find(const struct cwe_splitter *s, struct cwe_matcher *m, const struct cwe_piece *piece, const char *text,
-	struct parts *parts, struct cwb_err *err)
+static int find(const struct cwe_splitter *s, struct cwe_matcher *m, const struct cwe_piece *piece,
+	const char *text, struct parts *parts, struct cwb_err *err)
 {
 	int rc;
 	size_t length = piece->end - piece->start;
@@ -93,7 +96,8 @@ static int find(const struct cwe_splitter *s, struct cwe_matcher *m, const struc
 	if (s->pattern)
 		rc = find_pattern(m, text, length, parts, err);
 	else
-		rc = s->text ? find_text(s, text, length, parts) : find_class(s, text, length, parts);
+		rc = s->text ? find_text(s, text, length, parts)
+			     : find_class(s, text, length, parts);
 	if (rc == 0 && parts->end < length)
 		rc = add_part(parts, parts->end, length, 0);
 	if (rc < 0)
@@ -110,7 +114,8 @@ static void join_forward(struct parts *p, enum cwe_behavior behavior)
 	int previous = 0;
 	for (size_t i = 0; i < p->count; i++) {
 		struct part part = p->part[i];
-		int join = behavior == CWE_BEHAVIOR_CONTIGUOUS ? part.match == previous : part.match && !previous;
+		int join = behavior == CWE_BEHAVIOR_CONTIGUOUS ? part.match == previous
+							       : part.match && !previous;
 		previous = part.match;
 		if (join && n > 0)
 			p->part[n - 1].end = part.end;

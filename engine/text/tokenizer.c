@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The stages of tokenizer.json in their order: added tokens, normalizer, added tokens again, pre-tokenizer, model,
- * post-processor; and back. Truncation and padding of the file are not applied: samples have their own length. */
+/* The stages of tokenizer.json in their order: added tokens, normalizer, added tokens again,
+ * pre-tokenizer, model, post-processor; and back. Truncation and padding of the file are not
+ * applied: samples have their own length. */
 #include "engine/text/tokenizer.h"
 
 #include <jansson.h>
@@ -36,7 +37,8 @@ static int read_model(struct cwe_tokenizer *t, const json_t *json, struct cwb_er
 	const char *type = "BPE"; /* files of old versions leave it out */
 	const json_t *model = json_object_get(json, "model");
 	if (!model)
-		return cwe_component_refuse(err, CWP_EMISSING, "", "tokenizer.json has no \"model\"");
+		return cwe_component_refuse(
+			err, CWP_EMISSING, "", "tokenizer.json has no \"model\"");
 	if (!json_is_object(model))
 		return cwe_component_refuse(err, CWP_EVALUE, "model", "not an object");
 	if (json_object_get(model, "type") || !json_object_get(model, "merges")) {
@@ -55,8 +57,8 @@ static int check_template(const struct cwe_tokenizer *t, struct cwb_err *err)
 	for (size_t s = 0; s < 2; s++) {
 		for (size_t i = 0; i < side[s]->count; i++) {
 			if (side[s]->id[i] >= cwe_tokenizer_size(t))
-				return cwe_component_refuse(err, CWP_EVALUE, "post_processor", "id %u is that of no token",
-					(unsigned)side[s]->id[i]);
+				return cwe_component_refuse(err, CWP_EVALUE, "post_processor",
+					"id %u is that of no token", (unsigned)side[s]->id[i]);
 		}
 	}
 	return 0;
@@ -70,12 +72,14 @@ static int read_stages(struct cwe_tokenizer *t, const json_t *json, struct cwb_e
 	if (rc == 0)
 		rc = cwe_normalizer_new(json_object_get(json, "normalizer"), &t->normalizer, err);
 	if (rc == 0)
-		rc = cwe_added_new(json_object_get(json, "added_tokens"), cwe_bpe_vocabulary(t->bpe), t->normalizer,
-			&t->added, err);
+		rc = cwe_added_new(json_object_get(json, "added_tokens"),
+			cwe_bpe_vocabulary(t->bpe), t->normalizer, &t->added, err);
 	if (rc == 0)
-		rc = cwe_pretokenizer_new(json_object_get(json, "pre_tokenizer"), &t->pretokenizer, err);
+		rc = cwe_pretokenizer_new(
+			json_object_get(json, "pre_tokenizer"), &t->pretokenizer, err);
 	if (rc == 0)
-		rc = cwe_postprocessor_read(json_object_get(json, "post_processor"), &t->postprocessor, err);
+		rc = cwe_postprocessor_read(
+			json_object_get(json, "post_processor"), &t->postprocessor, err);
 	if (rc == 0)
 		rc = check_template(t, err);
 	if (rc == 0)
@@ -83,7 +87,8 @@ static int read_stages(struct cwe_tokenizer *t, const json_t *json, struct cwb_e
 	return rc;
 }
 
-/* bos_token and the like: a string, or an object with "content"; -1 when absent, null or no token. */
+/* bos_token and the like: a string, or an object with "content"; -1 when absent, null or no token.
+ */
 static int64_t config_token(const struct cwe_tokenizer *t, const json_t *config, const char *key)
 {
 	const json_t *value = json_object_get(config, key);
@@ -92,7 +97,8 @@ static int64_t config_token(const struct cwe_tokenizer *t, const json_t *config,
 	return json_is_string(value) ? cwe_tokenizer_id(t, json_string_value(value)) : -1;
 }
 
-static int read_config(struct cwe_tokenizer *t, const char *config, size_t length, struct cwb_err *err)
+static int read_config(
+	struct cwe_tokenizer *t, const char *config, size_t length, struct cwb_err *err)
 {
 	json_t *json;
 	t->bos = t->eos = -1;
@@ -169,13 +175,15 @@ static int encode_plain(struct encoder *e, const char *text, size_t length, stru
 	int rc = cwe_pretokenizer_apply(e->t->pretokenizer, &e->pieces, err);
 	for (size_t i = 0; i < e->pieces.count && rc == 0; i++) {
 		const struct cwe_piece *p = &e->pieces.piece[i];
-		rc = cwe_bpe_encode(e->t->bpe, e->pieces.text + p->start, p->end - p->start, &e->work, &e->list, err);
+		rc = cwe_bpe_encode(e->t->bpe, e->pieces.text + p->start, p->end - p->start,
+			&e->work, &e->list, err);
 	}
 	return rc;
 }
 
 /* Text between the added tokens that are not normalized. */
-static int encode_normalized(struct encoder *e, const char *text, size_t length, struct cwb_err *err)
+static int encode_normalized(
+	struct encoder *e, const char *text, size_t length, struct cwb_err *err)
 {
 	struct cwe_cuts cuts = {0};
 	char *normal = NULL;
@@ -209,16 +217,17 @@ static int encode_text(struct encoder *e, const char *text, size_t length, struc
 	return rc;
 }
 
-int cwe_tokenizer_encode(const struct cwe_tokenizer *t, const char *text, size_t length, int special,
-	struct cwe_ids *ret, struct cwb_err *err)
+int cwe_tokenizer_encode(const struct cwe_tokenizer *t, const char *text, size_t length,
+	int special, struct cwe_ids *ret, struct cwb_err *err)
 {
 	struct encoder e = {.t = t};
 	if (length > TEXT_LIMIT)
-		return cwb_err_set(err, CWP_ELIMIT, "a text of %zu bytes is longer than %zu: split it", length, TEXT_LIMIT);
+		return cwb_err_set(err, CWP_ELIMIT,
+			"a text of %zu bytes is longer than %zu: split it", length, TEXT_LIMIT);
 	size_t good = cwe_utf8_check(text, length);
 	if (good < length)
-		return cwb_err_set(err, CWP_EFORMAT, "the text is not UTF-8 at byte %zu (0x%02X)", good,
-			(unsigned char)text[good]);
+		return cwb_err_set(err, CWP_EFORMAT, "the text is not UTF-8 at byte %zu (0x%02X)",
+			good, (unsigned char)text[good]);
 	int rc = special ? add_ids(&e.list, &t->postprocessor.before, err) : 0;
 	if (rc == 0)
 		rc = encode_text(&e, text, length, err);
@@ -240,8 +249,8 @@ static const char *token_text(const struct cwe_tokenizer *t, uint32_t id, size_t
 	return text ? text : cwe_vocabulary_text(cwe_bpe_vocabulary(t->bpe), id, ret_length);
 }
 
-int cwe_tokenizer_decode(const struct cwe_tokenizer *t, const uint32_t *id, size_t count, int skip_special,
-	char **ret_text, size_t *ret_length, struct cwb_err *err)
+int cwe_tokenizer_decode(const struct cwe_tokenizer *t, const uint32_t *id, size_t count,
+	int skip_special, char **ret_text, size_t *ret_length, struct cwb_err *err)
 {
 	size_t n = 0;
 	struct cwe_token_text *token = calloc(count + 1, sizeof(*token));

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* A trie over bytes; edges of all nodes share one hash table, those of the root have a table of their own. */
+/* A trie over bytes; edges of all nodes share one hash table, those of the root have a table of
+ * their own. */
 #include "engine/text/trie.h"
 
 #include <errno.h>
@@ -123,7 +124,8 @@ int cwe_trie_add(struct cwe_trie *t, const char *word, size_t length, uint32_t v
 	return 0;
 }
 
-size_t cwe_trie_match(const struct cwe_trie *t, const char *text, size_t length, uint32_t *ret_value)
+size_t cwe_trie_match(
+	const struct cwe_trie *t, const char *text, size_t length, uint32_t *ret_value)
 {
 	size_t longest = 0;
 	if (length == 0)

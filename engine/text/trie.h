@@ -13,4 +13,5 @@ void cwe_trie_free(struct cwe_trie *t);
 /* 0 or -ENOMEM. The first value of a word stays. */
 int cwe_trie_add(struct cwe_trie *t, const char *word, size_t length, uint32_t value);
 /* Length of the longest word that text starts with, or 0. */
-size_t cwe_trie_match(const struct cwe_trie *t, const char *text, size_t length, uint32_t *ret_value);
+size_t cwe_trie_match(
+	const struct cwe_trie *t, const char *text, size_t length, uint32_t *ret_value);

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Range that the second byte of a sequence must have; 0 where the lead byte is none. Returns the sequence's length. */
+/* Range that the second byte of a sequence must have; 0 where the lead byte is none. Returns the
+ * sequence's length. */
 static size_t lead(unsigned char c, unsigned char *ret_low, unsigned char *ret_high)
 {
 	*ret_low = 0x80;
@@ -32,8 +33,8 @@ static size_t lead(unsigned char c, unsigned char *ret_low, unsigned char *ret_h
 	return 0;
 }
 
-/* Bytes at the start of text that begin a valid sequence: its whole length, or less when it breaks off; 0 when the
- * first byte begins none. *ret_need: the length that the lead byte announces. */
+/* Bytes at the start of text that begin a valid sequence: its whole length, or less when it breaks
+ * off; 0 when the first byte begins none. *ret_need: the length that the lead byte announces. */
 static size_t valid_part(const char *text, size_t length, size_t *ret_need)
 {
 	unsigned char low;
@@ -116,7 +117,8 @@ size_t cwe_utf8_before(const char *text, size_t end)
 char *cwe_utf8_repair(const char *text, size_t length, size_t *ret_length)
 {
 	size_t size;
-	if (__builtin_mul_overflow(length, (size_t)3, &size) || __builtin_add_overflow(size, (size_t)1, &size))
+	if (__builtin_mul_overflow(length, (size_t)3, &size) ||
+		__builtin_add_overflow(size, (size_t)1, &size))
 		return NULL;
 	/* Usually nothing is wrong: then the copy needs no more room than the text. */
 	size_t good = cwe_utf8_check(text, length);

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Tokens and their ids: texts in one block, a hash table with open addressing over them, and a table by id. */
+/* Tokens and their ids: texts in one block, a hash table with open addressing over them, and a
+ * table by id. */
 #include "engine/text/vocabulary.h"
 
 #include <errno.h>
@@ -20,7 +21,8 @@ struct cwe_vocabulary {
 	size_t texts_length, texts_room;
 	struct entry *entry;
 	size_t count, room;
-	uint32_t *slot; /* index of an entry + 1, or 0; a power of two many, at least twice the entries */
+	uint32_t *slot; /* index of an entry + 1, or 0; a power of two many, at least twice the
+			   entries */
 	size_t slots;
 	uint32_t *by_id; /* index of an entry + 1, or 0 */
 	size_t ids;      /* length of by_id in use: largest id + 1 */
@@ -66,7 +68,8 @@ static int grow_slots(struct cwe_vocabulary *v)
 	v->slot = slot;
 	v->slots = slots;
 	for (size_t i = 0; i < v->count; i++)
-		v->slot[find(v, v->texts + v->entry[i].offset, v->entry[i].length)] = (uint32_t)i + 1;
+		v->slot[find(v, v->texts + v->entry[i].offset, v->entry[i].length)] =
+			(uint32_t)i + 1;
 	return 0;
 }
 
@@ -128,16 +131,18 @@ void cwe_vocabulary_free(struct cwe_vocabulary *v)
 	free(v);
 }
 
-int cwe_vocabulary_add(struct cwe_vocabulary *v, const char *text, size_t length, uint32_t id, const char *place,
-	struct cwb_err *err)
+int cwe_vocabulary_add(struct cwe_vocabulary *v, const char *text, size_t length, uint32_t id,
+	const char *place, struct cwb_err *err)
 {
 	size_t other_length;
 	const char *other = cwe_vocabulary_text(v, id, &other_length);
 	if (other)
-		return cwe_component_refuse(err, CWP_EVALUE, place, "id %u of token \"%.60s\" is also that of \"%.60s\"",
-			(unsigned)id, text, other);
+		return cwe_component_refuse(err, CWP_EVALUE, place,
+			"id %u of token \"%.60s\" is also that of \"%.60s\"", (unsigned)id, text,
+			other);
 	if (v->slot[find(v, text, length)] > 0)
-		return cwe_component_refuse(err, CWP_EVALUE, place, "token \"%.60s\" is there twice", text);
+		return cwe_component_refuse(
+			err, CWP_EVALUE, place, "token \"%.60s\" is there twice", text);
 	if (grow(v, length, id) < 0)
 		return cwe_component_refuse(err, -ENOMEM, place, "out of memory");
 	size_t slot = find(v, text, length);

@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Fuzzing of tokenizer.json and of texts: the input is the JSON, one 0xFF byte (which is never part of UTF-8), and a text.
- * What can be encoded must decode to valid UTF-8, with ids below the size that the tokenizer states. */
+/* Fuzzing of tokenizer.json and of texts: the input is the JSON, one 0xFF byte (which is never part
+ * of UTF-8), and a text. What can be encoded must decode to valid UTF-8, with ids below the size
+ * that the tokenizer states. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,8 @@ static void check(const struct cwe_tokenizer *t, const char *text, size_t length
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char plain[] = "It's 12 \xC3\xA9t\xC3\xA9s,  <|im_end|>\n\n\xED\x95\x9C\xEA\xB8\x80";
+	static const char plain[] =
+		"It's 12 \xC3\xA9t\xC3\xA9s,  <|im_end|>\n\n\xED\x95\x9C\xEA\xB8\x80";
 	const uint8_t *border = size > 0 ? memchr(data, 0xFF, size) : NULL;
 	size_t length = border ? (size_t)(border - data) : size;
 	struct cwe_tokenizer *t;

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Rendered conversations: text and ids of every line of $CWP_SHARED/golden/chat for the formats that are known. */
+/* Rendered conversations: text and ids of every line of $CWP_SHARED/golden/chat for the formats
+ * that are known. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,7 +12,8 @@
 #include "engine/text/chat.h"
 #include "tests/golden/tokens_file.h"
 
-static void render(const struct cwe_chat *chat, const json_t *item, char **ret_text, size_t *ret_length)
+static void render(
+	const struct cwe_chat *chat, const json_t *item, char **ret_text, size_t *ret_length)
 {
 	struct cwb_err err = {0};
 	const json_t *messages = json_object_get(item, "messages");
@@ -53,7 +55,8 @@ static void check_chat(const char *name, const char *format)
 		render(chat, item, &text, &text_length);
 		if (text_length != json_string_length(expected) ||
 			memcmp(text, json_string_value(expected), text_length) != 0)
-			fail_msg("%s:%zu: rendered\n%s\nexpected\n%s", name, line, text, json_string_value(expected));
+			fail_msg("%s:%zu: rendered\n%s\nexpected\n%s", name, line, text,
+				json_string_value(expected));
 		assert_int_equal(cwe_tokenizer_encode(t, text, text_length, 0, &ids, &err), 0);
 		check_ids(name, line, &ids, json_object_get(item, "ids"));
 		free(ids.id);

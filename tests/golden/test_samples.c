@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Samples of the reference scores: their texts, read back from the ids of $CWP_SHARED/golden/scores-smollm2/samples.json
- * and written as answers, pairs and text, must give the same ids and weights. */
+/* Samples of the reference scores: their texts, read back from the ids of
+ * $CWP_SHARED/golden/scores-smollm2/samples.json and written as answers, pairs and text, must give
+ * the same ids and weights. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -52,7 +53,8 @@ static char *text_of(const json_t *sequence, size_t from, size_t to)
 	assert_true(to - from <= 1024 && to <= json_array_size(ids));
 	for (size_t i = from; i < to; i++)
 		id[i - from] = (uint32_t)json_integer_value(json_array_get(ids, i));
-	assert_int_equal(cwe_tokenizer_decode(tokenizer, id, to - from, 0, &text, &length, &err), 0);
+	assert_int_equal(
+		cwe_tokenizer_decode(tokenizer, id, to - from, 0, &text, &length, &err), 0);
 	return text;
 }
 
@@ -82,7 +84,8 @@ static json_t *answer_item(const json_t *sample)
 	prompt += strlen("<|im_start|>user\n");
 	char *end = strstr(prompt, "<|im_end|>");
 	assert_non_null(end);
-	json_t *item = json_pack("{s:s#,s:s}", "prompt", prompt, (size_t)(end - prompt), "answer", answer);
+	json_t *item =
+		json_pack("{s:s#,s:s}", "prompt", prompt, (size_t)(end - prompt), "answer", answer);
 	free(context);
 	free(answer);
 	return item;
@@ -120,7 +123,8 @@ static void check_sequence(const struct cwe_sequence *s, const json_t *expected)
 	for (size_t i = 0; i < s->count; i++) {
 		float want = (float)json_number_value(json_array_get(weights, i));
 		if (s->weight[i] != want)
-			fail_msg("weight %zu is %.9g, expected %.9g", i, (double)s->weight[i], (double)want);
+			fail_msg("weight %zu is %.9g, expected %.9g", i, (double)s->weight[i],
+				(double)want);
 	}
 }
 
@@ -145,7 +149,8 @@ static void check_set(const char *name, const char *data, json_t *(*make)(const 
 			fail_msg("%s: %s", name, err.message);
 		unlink(path);
 		assert_int_equal(set.count, 1);
-		assert_int_equal(set.sample[0].count, json_array_size(json_object_get(sample, "sequences")));
+		assert_int_equal(
+			set.sample[0].count, json_array_size(json_object_get(sample, "sequences")));
 		for (size_t j = 0; j < set.sample[0].count; j++)
 			check_sequence(&set.sample[0].sequence[j], sequence_of(sample, j));
 		cwe_samples_free(&set);

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Token ids of the reference tokenizers: every line of $CWP_SHARED/golden/tokens for those that are supported, and the
- * way back. */
+/* Token ids of the reference tokenizers: every line of $CWP_SHARED/golden/tokens for those that are
+ * supported, and the way back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,10 +11,11 @@
 
 #include "tests/golden/tokens_file.h"
 
-/* Decoding without leaving special tokens out gives the text again, as the byte alphabet loses nothing; but a character
- * that the vocabulary has no bytes for is lost, and the template adds its own. */
-static void check_back(const struct cwe_tokenizer *t, const char *name, size_t line, const json_t *text,
-	const struct cwe_ids *ids)
+/* Decoding without leaving special tokens out gives the text again, as the byte alphabet loses
+ * nothing; but a character that the vocabulary has no bytes for is lost, and the template adds its
+ * own. */
+static void check_back(const struct cwe_tokenizer *t, const char *name, size_t line,
+	const json_t *text, const struct cwe_ids *ids)
 {
 	struct cwb_err err = {0};
 	char *back;
@@ -23,8 +24,11 @@ static void check_back(const struct cwe_tokenizer *t, const char *name, size_t l
 	size_t skip = cwe_tokenizer_prefix(t, &prefix);
 	if (skip > ids->count || memcmp(prefix, ids->id, skip * sizeof(*prefix)) != 0)
 		skip = 0;
-	assert_int_equal(cwe_tokenizer_decode(t, ids->id + skip, ids->count - skip, 0, &back, &length, &err), 0);
-	if (length != json_string_length(text) || memcmp(back, json_string_value(text), length) != 0)
+	assert_int_equal(
+		cwe_tokenizer_decode(t, ids->id + skip, ids->count - skip, 0, &back, &length, &err),
+		0);
+	if (length != json_string_length(text) ||
+		memcmp(back, json_string_value(text), length) != 0)
 		fail_msg("%s:%zu: decoded text differs: %s", name, line, back);
 	assert_int_equal(back[length], 0);
 	free(back);
@@ -43,7 +47,8 @@ static void check_tokenizer(const char *name, int round_trip)
 		const json_t *text = json_object_get(item, "text");
 		line++;
 		if (cwe_tokenizer_encode(t, json_string_value(text), json_string_length(text),
-			    json_is_true(json_object_get(item, "add_special_tokens")), &ids, &err) < 0)
+			    json_is_true(json_object_get(item, "add_special_tokens")), &ids,
+			    &err) < 0)
 			fail_msg("%s:%zu: %s", name, line, err.message);
 		check_ids(name, line, &ids, json_object_get(item, "ids"));
 		if (round_trip)

@@ -53,7 +53,8 @@ struct cwe_tokenizer *load_tokenizer(const char *name, char **ret_config, size_t
 	size_t length;
 	size_t config_length;
 	char *json = read_whole(shared_path("tokenizers/%s/tokenizer.json", name), &length);
-	char *config = read_whole(shared_path("tokenizers/%s/tokenizer_config.json", name), &config_length);
+	char *config = read_whole(
+		shared_path("tokenizers/%s/tokenizer_config.json", name), &config_length);
 	if (cwe_tokenizer_new(json, length, config, config_length, &t, &err) < 0)
 		fail_msg("%s: %s", name, err.message);
 	free(json);
@@ -86,8 +87,8 @@ void check_ids(const char *what, size_t line, const struct cwe_ids *ids, const j
 	for (size_t i = 0; i < ids->count && i < n; i++) {
 		json_int_t id = json_integer_value(json_array_get(expected, i));
 		if (id != (json_int_t)ids->id[i])
-			fail_msg("%s:%zu: token %zu is %u, expected %" JSON_INTEGER_FORMAT, what, line, i,
-				(unsigned)ids->id[i], id);
+			fail_msg("%s:%zu: token %zu is %u, expected %" JSON_INTEGER_FORMAT, what,
+				line, i, (unsigned)ids->id[i], id);
 	}
 	if (ids->count != n)
 		fail_msg("%s:%zu: %zu tokens, expected %zu", what, line, ids->count, n);

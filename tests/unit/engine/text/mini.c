@@ -31,17 +31,21 @@ static json_t *vocabulary(void)
 
 json_t *mini_json(void)
 {
-	json_t *json = json_loads(
-		"{\"version\": \"1.0\", \"added_tokens\": ["
-		"{\"id\": 259, \"content\": \"<|im_start|>\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false,"
-		" \"normalized\": false, \"special\": true},"
-		"{\"id\": 260, \"content\": \"<|im_end|>\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false,"
-		" \"normalized\": false, \"special\": true}],"
-		"\"normalizer\": null, \"post_processor\": null,"
-		"\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": true},"
-		"\"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true},"
-		"\"model\": {\"type\": \"BPE\", \"merges\": [\"a b\", [\"ab\", \"c\"], \"\xC4\xA0 a\"]}}",
-		0, NULL);
+	json_t *json =
+		json_loads("{\"version\": \"1.0\", \"added_tokens\": ["
+			   "{\"id\": 259, \"content\": \"<|im_start|>\", \"single_word\": false, "
+			   "\"lstrip\": false, \"rstrip\": false,"
+			   " \"normalized\": false, \"special\": true},"
+			   "{\"id\": 260, \"content\": \"<|im_end|>\", \"single_word\": false, "
+			   "\"lstrip\": false, \"rstrip\": false,"
+			   " \"normalized\": false, \"special\": true}],"
+			   "\"normalizer\": null, \"post_processor\": null,"
+			   "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": "
+			   "false, \"use_regex\": true},"
+			   "\"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true},"
+			   "\"model\": {\"type\": \"BPE\", \"merges\": [\"a b\", [\"ab\", \"c\"], "
+			   "\"\xC4\xA0 a\"]}}",
+			0, NULL);
 	assert_non_null(json);
 	json_object_set_new(json_object_get(json, "model"), "vocab", vocabulary());
 	return json;
@@ -49,7 +53,8 @@ json_t *mini_json(void)
 
 int mini_new(json_t *json, struct cwe_tokenizer **ret, struct cwb_err *err)
 {
-	static const char config[] = "{\"bos_token\": \"<|im_start|>\", \"eos_token\": {\"content\": \"<|im_end|>\"}}";
+	static const char config[] =
+		"{\"bos_token\": \"<|im_start|>\", \"eos_token\": {\"content\": \"<|im_end|>\"}}";
 	char *text = json_dumps(json, 0);
 	assert_non_null(text);
 	json_decref(json);
@@ -90,7 +95,8 @@ const char *mini_ids(const struct cwe_tokenizer *t, const char *text, int specia
 	}
 	out[0] = '\0';
 	for (size_t i = 0; i < ids.count && at < sizeof(out) - 16; i++)
-		at += (size_t)snprintf(out + at, sizeof(out) - at, "%s%u", i > 0 ? " " : "", (unsigned)ids.id[i]);
+		at += (size_t)snprintf(
+			out + at, sizeof(out) - at, "%s%u", i > 0 ? " " : "", (unsigned)ids.id[i]);
 	free(ids.id);
 	return out;
 }

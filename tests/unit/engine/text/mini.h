@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* A small tokenizer.json for tests: byte alphabet, a few merges, and whatever a test puts in its place. */
+/* A small tokenizer.json for tests: byte alphabet, a few merges, and whatever a test puts in its
+ * place. */
 #pragma once
 
 #include <jansson.h>
@@ -9,8 +10,8 @@
 #include "engine/text/samples.h"
 #include "engine/text/tokenizer.h"
 
-/* The object; ids 0 to 255 are the bytes, 256 "ab", 257 "abc", 258 "\u0120a", 259 "<|im_start|>", 260 "<|im_end|>".
- * ByteLevel with its pattern, no normalizer, no template. A new reference. */
+/* The object; ids 0 to 255 are the bytes, 256 "ab", 257 "abc", 258 "\u0120a", 259 "<|im_start|>",
+ * 260 "<|im_end|>". ByteLevel with its pattern, no normalizer, no template. A new reference. */
 json_t *mini_json(void);
 
 /* Makes a tokenizer of json (taken over); the message of a failure goes to err. */

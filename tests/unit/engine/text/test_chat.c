@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Chat formats: which one is found, default system messages, trimming, refusals; and that the built-in table is conf/chat. */
+/* Chat formats: which one is found, default system messages, trimming, refusals; and that the
+ * built-in table is conf/chat. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,7 +34,8 @@ static struct cwe_chat *find(const struct cwe_tokenizer *t, const char *config)
 /* Makes a tokenizer with llama3's tokens, or with those and ChatML's. */
 static struct cwe_tokenizer *make_llama3(int both)
 {
-	static const char *const tokens[] = {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"};
+	static const char *const tokens[] = {
+		"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"};
 	struct cwe_tokenizer *t = NULL;
 	struct cwb_err err = {0};
 	json_t *json = mini_json();
@@ -51,7 +53,8 @@ static struct cwe_tokenizer *make_llama3(int both)
 	return t;
 }
 
-static void render(const struct cwe_chat *chat, const char *role, const char *content, int generation, const char *expected)
+static void render(const struct cwe_chat *chat, const char *role, const char *content,
+	int generation, const char *expected)
 {
 	const struct cwe_message message = {role, content, strlen(content)};
 	struct cwb_err err = {0};
@@ -70,17 +73,21 @@ static void test_chatml(void **state)
 	struct cwe_chat *chat = find(t, NULL);
 	assert_non_null(chat);
 	assert_string_equal(cwe_chat_name(chat), "chatml");
-	render(chat, "user", " Hi ", 1, "<|im_start|>user\n Hi <|im_end|>\n<|im_start|>assistant\n");
+	render(chat, "user", " Hi ", 1,
+		"<|im_start|>user\n Hi <|im_end|>\n<|im_start|>assistant\n");
 	cwe_chat_free(chat);
 	/* The default system message is the one that the model's template names, and only then. */
-	chat = find(t, "{\"chat_template\": \"<|im_start|>system\\\\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
+	chat = find(t, "{\"chat_template\": \"<|im_start|>system\\\\nYou are Qwen, created by "
+		       "Alibaba Cloud. You are a helpful "
 		       "assistant.\", \"model_max_length\": 1000000000000000019884624838656}");
 	render(chat, "user", "Hi", 0,
-		"<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
+		"<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
+		"assistant.<|im_end|>\n"
 		"<|im_start|>user\nHi<|im_end|>\n");
 	render(chat, "system", "Be brief.", 0, "<|im_start|>system\nBe brief.<|im_end|>\n");
 	cwe_chat_free(chat);
-	chat = find(t, "{\"chat_template\": [{\"name\": \"default\", \"template\": \"<|im_start|> no system text\"}]}");
+	chat = find(t, "{\"chat_template\": [{\"name\": \"default\", \"template\": \"<|im_start|> "
+		       "no system text\"}]}");
 	render(chat, "user", "Hi", 0, "<|im_start|>user\nHi<|im_end|>\n");
 	cwe_chat_free(chat);
 	cwe_tokenizer_free(t);
@@ -137,7 +144,8 @@ static void test_refusals(void **state)
 	char *text;
 	size_t length;
 	assert_int_equal(cwe_chat_render(chat, message, 2, 1, &text, &length, &err), CWP_EUNKNOWN);
-	assert_string_equal(err.message, "message 2: role \"tool\" is neither system, user nor assistant");
+	assert_string_equal(
+		err.message, "message 2: role \"tool\" is neither system, user nor assistant");
 	cwb_err_clear(&err);
 	assert_int_equal(cwe_chat_render(chat, message, 0, 1, &text, &length, &err), CWP_EMISSING);
 	cwe_chat_free(chat);

@@ -14,7 +14,8 @@
 #include "engine/text/splitter.h"
 #include "engine/text/utf8.h"
 
-static const char llama3[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+"
+static const char llama3[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,"
+			     "3}| ?[^\\s\\p{L}\\p{N}]+"
 			     "[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 /* Matches of pattern in text, with | between them. */
@@ -34,8 +35,8 @@ static const char *matches(const char *pattern, const char *text)
 	assert_int_equal(cwe_matcher_start(m, text, strlen(text), &err), 0);
 	out[0] = '\0';
 	for (int n = 0; (rc = cwe_matcher_next(m, &start, &end, &err)) > 0; n++)
-		at += (size_t)snprintf(out + at, sizeof(out) - at, "%s%.*s", n > 0 ? "|" : "", (int)(end - start),
-			text + start);
+		at += (size_t)snprintf(out + at, sizeof(out) - at, "%s%.*s", n > 0 ? "|" : "",
+			(int)(end - start), text + start);
 	if (rc < 0)
 		snprintf(out, sizeof(out), "%s", err.message);
 	cwe_matcher_free(m);
@@ -46,11 +47,15 @@ static const char *matches(const char *pattern, const char *text)
 static void test_known_patterns(void **state)
 {
 	(void)state;
-	assert_string_equal(matches(cwe_bytelevel_pattern, "it's 12 cats,  no?"), "it|'s| 12| cats|,| | no|?");
+	assert_string_equal(
+		matches(cwe_bytelevel_pattern, "it's 12 cats,  no?"), "it|'s| 12| cats|,| | no|?");
 	assert_string_equal(matches(llama3, "It'S 12345\n\n  x"), "It|'S| |123|45|\n\n| | x");
 	/* U+017F is a letter s of another form; U+1D7D8 is a digit; U+3000 is white space. */
-	assert_string_equal(matches(llama3, "a'\xC5\xBF \xF0\x9D\x9F\x98"), "a|'\xC5\xBF| |\xF0\x9D\x9F\x98");
-	assert_string_equal(matches(cwe_bytelevel_pattern, "a\xE3\x80\x80" "b"), "a|\xE3\x80\x80|b");
+	assert_string_equal(
+		matches(llama3, "a'\xC5\xBF \xF0\x9D\x9F\x98"), "a|'\xC5\xBF| |\xF0\x9D\x9F\x98");
+	assert_string_equal(matches(cwe_bytelevel_pattern, "a\xE3\x80\x80"
+							   "b"),
+		"a|\xE3\x80\x80|b");
 }
 
 static void test_operators(void **state)
@@ -62,7 +67,9 @@ static void test_operators(void **state)
 	assert_string_equal(matches("a++b", "aab"), "aab");
 	assert_string_equal(matches("[\\]\\-x-z]", "a-]y"), "-|]|y");
 	assert_string_equal(matches("[^\\S\\n]", "a \n"), " ");
-	assert_string_equal(matches("\\x{e9}|\\u00e8|\\x41", "\xC3\xA9\xC3\xA8" "A"), "\xC3\xA9|\xC3\xA8|A");
+	assert_string_equal(matches("\\x{e9}|\\u00e8|\\x41", "\xC3\xA9\xC3\xA8"
+							     "A"),
+		"\xC3\xA9|\xC3\xA8|A");
 	assert_string_equal(matches(".", "a\n\xC3\xA9"), "a|\xC3\xA9");
 	assert_string_equal(matches("\\P{L}", "a1"), "1");
 	assert_string_equal(matches("\\p{^L}", "a1"), "1");
@@ -115,10 +122,11 @@ static void test_refusals(void **state)
 	for (size_t i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
 		struct cwe_pattern *p = NULL;
 		struct cwb_err err = {0};
-		int rc = cwe_pattern_new(refusals[i].pattern, strlen(refusals[i].pattern), "place", &p, &err);
+		int rc = cwe_pattern_new(
+			refusals[i].pattern, strlen(refusals[i].pattern), "place", &p, &err);
 		if (rc == 0 || !strstr(err.message, refusals[i].message))
-			fail_msg("%s: %d \"%s\", expected \"%s\"", refusals[i].pattern, rc, err.message,
-				refusals[i].message);
+			fail_msg("%s: %d \"%s\", expected \"%s\"", refusals[i].pattern, rc,
+				err.message, refusals[i].message);
 		assert_null(p);
 	}
 	struct cwe_pattern *p = NULL;
@@ -191,7 +199,8 @@ static const char *pieces(const char *text, enum cwe_behavior behavior, int inve
 	static char out[256];
 	struct cwe_pieces p = {0};
 	struct cwb_err err = {0};
-	struct cwe_splitter s = {.text = strdup("-"), .length = 1, .behavior = behavior, .invert = invert};
+	struct cwe_splitter s = {
+		.text = strdup("-"), .length = 1, .behavior = behavior, .invert = invert};
 	size_t at = 0;
 	assert_int_equal(cwe_pieces_set(&p, text, strlen(text)), 0);
 	assert_int_equal(cwe_splitter_apply(&s, &p, &err), 0);
@@ -211,8 +220,10 @@ static void test_behaviors(void **state)
 	static const char text[] = "the-final--countdown";
 	assert_string_equal(pieces(text, CWE_BEHAVIOR_REMOVED, 0), "the|final|countdown");
 	assert_string_equal(pieces(text, CWE_BEHAVIOR_ISOLATED, 0), "the|-|final|-|-|countdown");
-	assert_string_equal(pieces(text, CWE_BEHAVIOR_MERGED_WITH_PREVIOUS, 0), "the-|final-|-|countdown");
-	assert_string_equal(pieces(text, CWE_BEHAVIOR_MERGED_WITH_NEXT, 0), "the|-final|-|-countdown");
+	assert_string_equal(
+		pieces(text, CWE_BEHAVIOR_MERGED_WITH_PREVIOUS, 0), "the-|final-|-|countdown");
+	assert_string_equal(
+		pieces(text, CWE_BEHAVIOR_MERGED_WITH_NEXT, 0), "the|-final|-|-countdown");
 	assert_string_equal(pieces(text, CWE_BEHAVIOR_CONTIGUOUS, 0), "the|-|final|--|countdown");
 	assert_string_equal(pieces(text, CWE_BEHAVIOR_REMOVED, 1), "-|-|-");
 	assert_string_equal(pieces("", CWE_BEHAVIOR_ISOLATED, 0), "");
@@ -227,10 +238,12 @@ static void test_classes(void **state)
 	const struct cwe_class *numbers = cwe_class_find("N", 1);
 	const struct cwe_class *space = cwe_class_find("s", 1);
 	assert_null(cwe_class_find("Foo", 3));
-	assert_true(cwe_class_has(letters, 'a') && cwe_class_has(letters, 0x16D40) && !cwe_class_has(letters, '1'));
+	assert_true(cwe_class_has(letters, 'a') && cwe_class_has(letters, 0x16D40) &&
+		    !cwe_class_has(letters, '1'));
 	assert_true(cwe_class_has(numeric, 0x11DE0) && !cwe_class_has(numbers, 0x11DE0));
 	assert_true(cwe_class_has(space, 0x85) && cwe_class_has(space, 0x3000));
-	assert_false(cwe_class_has(space, 0x1C) || cwe_class_has(space, 0x180E) || cwe_class_has(space, 0xFEFF));
+	assert_false(cwe_class_has(space, 0x1C) || cwe_class_has(space, 0x180E) ||
+		     cwe_class_has(space, 0xFEFF));
 	/* Ascending and apart, as the search needs them. */
 	for (size_t i = 0; i < cwe_class_count; i++) {
 		const struct cwe_class *c = &cwe_class_table[i];
@@ -251,7 +264,8 @@ static void test_utf8(void **state)
 		size_t n = cwe_utf8_put(point, text);
 		if (point >= 0xD800 && point < 0xE000)
 			assert_int_equal(cwe_utf8_next(text, n, &back), 0);
-		else if (cwe_utf8_next(text, n, &back) != n || back != point || cwe_utf8_next(text, n - 1, &back) != 0)
+		else if (cwe_utf8_next(text, n, &back) != n || back != point ||
+			 cwe_utf8_next(text, n - 1, &back) != 0)
 			fail_msg("U+%04X", (unsigned)point);
 	}
 	static const char *const cases[][2] = {

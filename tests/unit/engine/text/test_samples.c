@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Calibration sets: what each kind makes of its items, how items are chosen, and every refusal with file, line, field. */
+/* Calibration sets: what each kind makes of its items, how items are chosen, and every refusal with
+ * file, line, field. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -43,11 +44,19 @@ struct request {
 
 static int read_set(const struct request *r, struct cwe_sample_set *ret, struct cwb_err *err)
 {
-	const char *path = mini_file(r->file ? r->file : "set.jsonl", r->content, strlen(r->content));
-	struct cwj_set set = {.role = CWJ_ROLE_UTILITY, .name = (char *)(r->name ? r->name : "help"), .data = (char *)r->data,
-		.path = (char *)path, .samples = r->samples, .length = r->length, .line = 7, .column = 3};
+	const char *path =
+		mini_file(r->file ? r->file : "set.jsonl", r->content, strlen(r->content));
+	struct cwj_set set = {.role = CWJ_ROLE_UTILITY,
+		.name = (char *)(r->name ? r->name : "help"),
+		.data = (char *)r->data,
+		.path = (char *)path,
+		.samples = r->samples,
+		.length = r->length,
+		.line = 7,
+		.column = 3};
 	memset(ret, 0, sizeof(*ret));
-	return cwe_samples_read(&set, tokenizer, r->with_chat ? chat : NULL, r->seed, r->context, VOCABULARY, ret, err);
+	return cwe_samples_read(&set, tokenizer, r->with_chat ? chat : NULL, r->seed, r->context,
+		VOCABULARY, ret, err);
 }
 
 static struct cwe_sample_set must_read(const struct request *r)
@@ -68,8 +77,8 @@ static const char *sequence(const struct cwe_sequence *s)
 	size_t at = 0;
 	out[0] = '\0';
 	for (size_t i = 0; i < s->count && at < sizeof(out) - 40; i++)
-		at += (size_t)snprintf(out + at, sizeof(out) - at, "%s%u:%g", i > 0 ? " " : "", (unsigned)s->id[i],
-			(double)s->weight[i]);
+		at += (size_t)snprintf(out + at, sizeof(out) - at, "%s%u:%g", i > 0 ? " " : "",
+			(unsigned)s->id[i], (double)s->weight[i]);
 	return out;
 }
 
@@ -90,7 +99,10 @@ static void test_text(void **state)
 	(void)state;
 	struct request r = {.data = "text", .content = "{\"text\": \"abc abc x\"}\n\n"};
 	check_one(&r, "257:0 32:0.25 257:0.25 32:0.25 120:0.25", NULL);
-	r = (struct request){.data = "text", .file = "a.txt", .content = "\xEF\xBB\xBF" "abc\r\nx\r\n \t\r\n"};
+	r = (struct request){.data = "text",
+		.file = "a.txt",
+		.content = "\xEF\xBB\xBF"
+			   "abc\r\nx\r\n \t\r\n"};
 	check_one(&r, "257:0 10:0.5 120:0.5", NULL);
 	/* Two paragraphs; a third one of a single token has nothing to predict. */
 	r.content = "\n\nx y\nz\n\n\nabc\n\nq r";
@@ -113,8 +125,10 @@ static void test_text(void **state)
 static void test_answers(void **state)
 {
 	(void)state;
-	struct request r = {.data = "answers", .content = "{\"prompt\": \"x\", \"answer\": \"yz\"}"};
-	/* Without a chat format: BOS is not put in front, as the tokenizer's template has none; a line end goes between. */
+	struct request r = {
+		.data = "answers", .content = "{\"prompt\": \"x\", \"answer\": \"yz\"}"};
+	/* Without a chat format: BOS is not put in front, as the tokenizer's template has none; a
+	 * line end goes between. */
 	check_one(&r, "120:0 10:0.333333 121:0.333333 122:0.333333", NULL);
 	r.content = "{\"prompt\": \"x \", \"answer\": \"a z\"}";
 	check_one(&r, "120:0 258:0.333333 32:0.333333 122:0.333333", NULL);
@@ -127,7 +141,8 @@ static void test_answers(void **state)
 	struct cwe_sequence *s = &set.sample[0].sequence[0];
 	assert_int_equal(s->id[0], 259);
 	assert_int_equal(s->id[s->count - 3], '\n');
-	assert_true(s->weight[s->count - 3] == 0 && s->weight[s->count - 2] == 0.5f && s->weight[s->count - 1] == 0.5f);
+	assert_true(s->weight[s->count - 3] == 0 && s->weight[s->count - 2] == 0.5f &&
+		    s->weight[s->count - 1] == 0.5f);
 	assert_int_equal(set.tokens, s->count);
 	size_t n = s->count;
 	cwe_samples_free(&set);
@@ -144,7 +159,8 @@ static void test_answers(void **state)
 static void test_pairs(void **state)
 {
 	(void)state;
-	struct request r = {.data = "pairs", .content = "{\"context\": \"x \", \"more\": \"a\", \"less\": \"zz\"}"};
+	struct request r = {.data = "pairs",
+		.content = "{\"context\": \"x \", \"more\": \"a\", \"less\": \"zz\"}"};
 	/* The context's white space belongs to the continuation: " a" is one token. */
 	check_one(&r, "120:0 258:1", "120:0 32:-0.333333 122:-0.333333 122:-0.333333");
 	/* An empty context becomes BOS. */
@@ -179,7 +195,8 @@ static void test_sample_file(void **state)
 	assert_string_not_equal(set.sample[0].digest, set.sample[1].digest);
 	cwe_samples_free(&set);
 	/* A job's set needs no tokenizer, and may take fewer. */
-	struct cwj_set job = {.name = (char *)"x", .data = (char *)"samples", .path = (char *)path, .samples = 2};
+	struct cwj_set job = {
+		.name = (char *)"x", .data = (char *)"samples", .path = (char *)path, .samples = 2};
 	assert_int_equal(cwe_samples_read(&job, NULL, NULL, 0, 0, 6, &set, &err), 0);
 	assert_int_equal(set.count, 2);
 	uint64_t tokens = 0;
@@ -204,10 +221,12 @@ static char *digests(const struct request *r)
 static void test_choice(void **state)
 {
 	(void)state;
-	static const char forward[] = "{\"text\": \"one\"}\n{\"text\": \"two\"}\n{\"text\": \"three\"}\n{\"text\": \"four\"}\n"
+	static const char forward[] = "{\"text\": \"one\"}\n{\"text\": \"two\"}\n{\"text\": "
+				      "\"three\"}\n{\"text\": \"four\"}\n"
 				      "{\"text\": \"five\"}\n{\"text\": \"six\"}\n";
-	static const char backward[] = "{\"text\": \"six\"}\n{\"text\": \"five\", \"more\": 1}\n{ \"text\": \"four\" }\n"
-				       "{\"text\": \"three\"}\n{\"text\": \"two\"}\n{\"text\": \"one\"}\n";
+	static const char backward[] =
+		"{\"text\": \"six\"}\n{\"text\": \"five\", \"more\": 1}\n{ \"text\": \"four\" }\n"
+		"{\"text\": \"three\"}\n{\"text\": \"two\"}\n{\"text\": \"one\"}\n";
 	struct request r = {.data = "text", .content = forward};
 	char *all = digests(&r);
 	assert_int_equal(strlen(all), 6 * 32);
@@ -242,49 +261,75 @@ struct refusal {
 };
 
 static const struct refusal refusals[] = {
-	{{.data = "sample", .content = ""}, CWP_EUNKNOWN, 7, "data", "data \"sample\" is not known, did you mean \"samples\"?"},
-	{{.data = "qqqq", .content = ""}, CWP_EUNKNOWN, 7, "data", "there are samples, text, answers and pairs"},
-	{{.data = "text", .content = "", .length = 9, .context = 8}, CWP_EVALUE, 7, "length", "length 9 is more than"},
+	{{.data = "sample", .content = ""}, CWP_EUNKNOWN, 7, "data",
+		"data \"sample\" is not known, did you mean \"samples\"?"},
+	{{.data = "qqqq", .content = ""}, CWP_EUNKNOWN, 7, "data",
+		"there are samples, text, answers and pairs"},
+	{{.data = "text", .content = "", .length = 9, .context = 8}, CWP_EVALUE, 7, "length",
+		"length 9 is more than"},
 	{{.data = "text", .content = ""}, CWP_EMISSING, 0, "", "set.jsonl: no items"},
-	{{.data = "text", .content = "{\"text\": \"\"}\n{\"text\": \"x\"}"}, CWP_EMISSING, 0, "", "no item has a token"},
-	{{.data = "text", .content = "{\"text\": \"ok ok\"}\n{"}, CWP_EFORMAT, 2, "", "set.jsonl:2: "},
+	{{.data = "text", .content = "{\"text\": \"\"}\n{\"text\": \"x\"}"}, CWP_EMISSING, 0, "",
+		"no item has a token"},
+	{{.data = "text", .content = "{\"text\": \"ok ok\"}\n{"}, CWP_EFORMAT, 2, "",
+		"set.jsonl:2: "},
 	{{.data = "text", .content = "[]"}, CWP_EVALUE, 1, "", "set.jsonl:1: not a JSON object"},
-	{{.data = "text", .content = "{\"txt\": \"x\"}"}, CWP_EMISSING, 1, "text", "set.jsonl:1: text: absent"},
-	{{.data = "text", .content = "{\"text\": 3}"}, CWP_EVALUE, 1, "text", "set.jsonl:1: text: not a string but integer"},
-	{{.data = "text", .file = "a.txt", .content = "good\n\nx\n\xFF"}, CWP_EFORMAT, 3, "", "a.txt:3: not UTF-8 at byte 2"},
-	{{.data = "answers", .content = "{\"prompt\": \"x\"}"}, CWP_EMISSING, 1, "answer", "answer: absent"},
-	{{.data = "answers", .content = "{\"prompt\": \"x\", \"answer\": \"\"}"}, CWP_EVALUE, 1, "answer", "answer: empty"},
-	{{.data = "answers", .content = "{\"prompt\": [], \"answer\": \"x\"}"}, CWP_EVALUE, 1, "prompt",
-		"prompt: not a string but array"},
-	{{.data = "answers", .content = "{\"prompt\": \"xxxxx\", \"answer\": \"y\"}", .length = 4}, CWP_ELIMIT, 1, "prompt",
-		"set.jsonl:1: prompt: 5 tokens leave none for the answer within the set's length of 4"},
-	{{.data = "pairs", .content = "{\"more\": \"x\"}"}, CWP_EMISSING, 1, "less", "less: absent"},
-	{{.data = "pairs", .content = "\n{\"more\": \"x\", \"less\": \"yyyy\"}", .length = 3}, CWP_ELIMIT, 2, "less",
-		"set.jsonl:2: less: 5 tokens are more than the set's length of 3, and a pair cannot be cut"},
-	{{.data = "pairs", .content = "{\"more\": \"x\", \"less\": \"yyyy\"}", .context = 3}, CWP_ELIMIT, 1, "less",
-		"the model's context of 3"},
-	{{.data = "pairs", .content = "{\"more\": \"x\", \"less\": \"\"}"}, CWP_EVALUE, 1, "less", "less: empty"},
+	{{.data = "text", .content = "{\"txt\": \"x\"}"}, CWP_EMISSING, 1, "text",
+		"set.jsonl:1: text: absent"},
+	{{.data = "text", .content = "{\"text\": 3}"}, CWP_EVALUE, 1, "text",
+		"set.jsonl:1: text: not a string but integer"},
+	{{.data = "text", .file = "a.txt", .content = "good\n\nx\n\xFF"}, CWP_EFORMAT, 3, "",
+		"a.txt:3: not UTF-8 at byte 2"},
+	{{.data = "answers", .content = "{\"prompt\": \"x\"}"}, CWP_EMISSING, 1, "answer",
+		"answer: absent"},
+	{{.data = "answers", .content = "{\"prompt\": \"x\", \"answer\": \"\"}"}, CWP_EVALUE, 1,
+		"answer", "answer: empty"},
+	{{.data = "answers", .content = "{\"prompt\": [], \"answer\": \"x\"}"}, CWP_EVALUE, 1,
+		"prompt", "prompt: not a string but array"},
+	{{.data = "answers", .content = "{\"prompt\": \"xxxxx\", \"answer\": \"y\"}", .length = 4},
+		CWP_ELIMIT, 1, "prompt",
+		"set.jsonl:1: prompt: 5 tokens leave none for the answer within the set's length "
+		"of 4"},
+	{{.data = "pairs", .content = "{\"more\": \"x\"}"}, CWP_EMISSING, 1, "less",
+		"less: absent"},
+	{{.data = "pairs", .content = "\n{\"more\": \"x\", \"less\": \"yyyy\"}", .length = 3},
+		CWP_ELIMIT, 2, "less",
+		"set.jsonl:2: less: 5 tokens are more than the set's length of 3, and a pair "
+		"cannot be cut"},
+	{{.data = "pairs", .content = "{\"more\": \"x\", \"less\": \"yyyy\"}", .context = 3},
+		CWP_ELIMIT, 1, "less", "the model's context of 3"},
+	{{.data = "pairs", .content = "{\"more\": \"x\", \"less\": \"\"}"}, CWP_EVALUE, 1, "less",
+		"less: empty"},
 	{{.data = "samples", .content = "\n"}, CWP_EMISSING, 0, "", "no samples"},
-	{{.data = "samples", .content = "{\"weights\": [0]}"}, CWP_EMISSING, 1, "ids", "ids: absent"},
-	{{.data = "samples", .content = "{\"ids\": [1]}"}, CWP_EMISSING, 1, "weights", "weights: absent"},
-	{{.data = "samples", .content = "{\"ids\": 1, \"weights\": [0]}"}, CWP_EVALUE, 1, "ids", "not an array but integer"},
-	{{.data = "samples", .content = "{\"ids\": [], \"weights\": []}"}, CWP_EVALUE, 1, "ids", "ids: empty"},
-	{{.data = "samples", .content = "{\"ids\": [1, 2], \"weights\": [0]}"}, CWP_EVALUE, 1, "weights", "1 items for 2 ids"},
-	{{.data = "samples", .content = "{\"ids\": [1, 261], \"weights\": [0, 1]}"}, CWP_EVALUE, 1, "ids",
-		"item 1 is 261, but the model's ids are 0 to 260"},
-	{{.data = "samples", .content = "{\"ids\": [-1], \"weights\": [0]}"}, CWP_EVALUE, 1, "ids", "item 0 is -1"},
-	{{.data = "samples", .content = "{\"ids\": [1.0], \"weights\": [0]}"}, CWP_EVALUE, 1, "ids", "not an integer"},
-	{{.data = "samples", .content = "{\"ids\": [1], \"weights\": [1]}"}, CWP_EVALUE, 1, "weights",
-		"item 0 is 1, but nothing predicts"},
-	{{.data = "samples", .content = "{\"ids\": [1, 2], \"weights\": [0, \"1\"]}"}, CWP_EVALUE, 1, "weights",
-		"item 1 is string, not a number"},
-	{{.data = "samples", .content = "{\"ids\": [1, 2], \"weights\": [0, 1e39]}"}, CWP_ENUMBER, 1, "weights",
-		"item 1 is beyond"},
-	{{.data = "samples", .content = "{\"ids\": [1], \"weights\": [0]}\n{\"ids\": [1, 2, 3], \"weights\": [0, 1, 1]}",
+	{{.data = "samples", .content = "{\"weights\": [0]}"}, CWP_EMISSING, 1, "ids",
+		"ids: absent"},
+	{{.data = "samples", .content = "{\"ids\": [1]}"}, CWP_EMISSING, 1, "weights",
+		"weights: absent"},
+	{{.data = "samples", .content = "{\"ids\": 1, \"weights\": [0]}"}, CWP_EVALUE, 1, "ids",
+		"not an array but integer"},
+	{{.data = "samples", .content = "{\"ids\": [], \"weights\": []}"}, CWP_EVALUE, 1, "ids",
+		"ids: empty"},
+	{{.data = "samples", .content = "{\"ids\": [1, 2], \"weights\": [0]}"}, CWP_EVALUE, 1,
+		"weights", "1 items for 2 ids"},
+	{{.data = "samples", .content = "{\"ids\": [1, 261], \"weights\": [0, 1]}"}, CWP_EVALUE, 1,
+		"ids", "item 1 is 261, but the model's ids are 0 to 260"},
+	{{.data = "samples", .content = "{\"ids\": [-1], \"weights\": [0]}"}, CWP_EVALUE, 1, "ids",
+		"item 0 is -1"},
+	{{.data = "samples", .content = "{\"ids\": [1.0], \"weights\": [0]}"}, CWP_EVALUE, 1, "ids",
+		"not an integer"},
+	{{.data = "samples", .content = "{\"ids\": [1], \"weights\": [1]}"}, CWP_EVALUE, 1,
+		"weights", "item 0 is 1, but nothing predicts"},
+	{{.data = "samples", .content = "{\"ids\": [1, 2], \"weights\": [0, \"1\"]}"}, CWP_EVALUE,
+		1, "weights", "item 1 is string, not a number"},
+	{{.data = "samples", .content = "{\"ids\": [1, 2], \"weights\": [0, 1e39]}"}, CWP_ENUMBER,
+		1, "weights", "item 1 is beyond"},
+	{{.data = "samples",
+		 .content = "{\"ids\": [1], \"weights\": [0]}\n{\"ids\": [1, 2, 3], \"weights\": "
+			    "[0, 1, 1]}",
 		 .context = 2},
-		CWP_ELIMIT, 2, "ids", "set.jsonl:2: ids: 3 tokens are more than the model's context of 2"},
-	{{.data = "samples", .content = "{\"ids\": [1], \"weights\": [0], \"group\": 1.5}"}, CWP_EVALUE, 1, "group",
-		"not an integer or a string"},
+		CWP_ELIMIT, 2, "ids",
+		"set.jsonl:2: ids: 3 tokens are more than the model's context of 2"},
+	{{.data = "samples", .content = "{\"ids\": [1], \"weights\": [0], \"group\": 1.5}"},
+		CWP_EVALUE, 1, "group", "not an integer or a string"},
 };
 
 static void test_refusals(void **state)
@@ -297,9 +342,10 @@ static void test_refusals(void **state)
 		int rc = read_set(&r->request, &set, &err);
 		if (rc != r->code || err.line != r->line || strcmp(err.field, r->field) != 0 ||
 			!strstr(err.message, r->message))
-			fail_msg("%s %s: code %d, line %d, field \"%s\", \"%s\"; expected %d, %d, \"%s\", \"%s\"",
-				r->request.data, r->request.content, rc, err.line, err.field, err.message, r->code, r->line,
-				r->field, r->message);
+			fail_msg("%s %s: code %d, line %d, field \"%s\", \"%s\"; expected %d, %d, "
+				 "\"%s\", \"%s\"",
+				r->request.data, r->request.content, rc, err.line, err.field,
+				err.message, r->code, r->line, r->field, r->message);
 		assert_null(set.sample);
 	}
 }
@@ -317,15 +363,19 @@ static void test_other_refusals(void **state)
 	assert_non_null(strstr(err.message, "absent.jsonl: No such file"));
 	cwb_err_clear(&err);
 	job.path = (char *)mini_folder();
-	assert_int_equal(cwe_samples_read(&job, tokenizer, NULL, 0, 0, VOCABULARY, &set, &err), CWP_EFORMAT);
+	assert_int_equal(
+		cwe_samples_read(&job, tokenizer, NULL, 0, 0, VOCABULARY, &set, &err), CWP_EFORMAT);
 	assert_non_null(strstr(err.message, "not a regular file"));
 	cwb_err_clear(&err);
 	job.path = (char *)mini_file("t.jsonl", "{\"text\": \"xyz\"}", 15);
-	assert_int_equal(cwe_samples_read(&job, NULL, NULL, 0, 0, VOCABULARY, &set, &err), CWP_EMISSING);
+	assert_int_equal(
+		cwe_samples_read(&job, NULL, NULL, 0, 0, VOCABULARY, &set, &err), CWP_EMISSING);
 	assert_non_null(strstr(err.message, "needs the model's tokenizer.json"));
 	cwb_err_clear(&err);
-	assert_int_equal(cwe_samples_read(&job, tokenizer, NULL, 0, 0, 100, &set, &err), CWP_EVALUE);
-	assert_non_null(strstr(err.message, "t.jsonl:1: the tokenizer gives id 120, but the model's ids are 0 to 99"));
+	assert_int_equal(
+		cwe_samples_read(&job, tokenizer, NULL, 0, 0, 100, &set, &err), CWP_EVALUE);
+	assert_non_null(strstr(err.message,
+		"t.jsonl:1: the tokenizer gives id 120, but the model's ids are 0 to 99"));
 	/* A line without end. */
 	size_t n = ((size_t)16 << 20) + 200000;
 	char *text = malloc(n);
@@ -335,11 +385,13 @@ static void test_other_refusals(void **state)
 	cwb_err_clear(&err);
 	job.path = (char *)mini_file("t.jsonl", text, n);
 	job.data = (char *)"samples";
-	assert_int_equal(cwe_samples_read(&job, tokenizer, NULL, 0, 0, VOCABULARY, &set, &err), CWP_EFORMAT);
+	assert_int_equal(
+		cwe_samples_read(&job, tokenizer, NULL, 0, 0, VOCABULARY, &set, &err), CWP_EFORMAT);
 	memset(text, ' ', 3);
 	cwb_err_clear(&err);
 	mini_file("t.jsonl", text, n);
-	assert_int_equal(cwe_samples_read(&job, tokenizer, NULL, 0, 0, VOCABULARY, &set, &err), CWP_ELIMIT);
+	assert_int_equal(
+		cwe_samples_read(&job, tokenizer, NULL, 0, 0, VOCABULARY, &set, &err), CWP_ELIMIT);
 	assert_int_equal(err.line, 2);
 	assert_non_null(strstr(err.message, "t.jsonl:2: longer than 16777216 bytes"));
 	free(text);
