@@ -48,6 +48,7 @@ static const struct animal {
 	{"exits_on_load", CWP_EPLUGIN, "ended the process with status 0 while it was loaded", 1},
 	{"hangs_on_load", CWP_EPLUGIN, "did not finish loading within 0.5 seconds", 1},
 	{"prints_on_load", 0, "prints", 1},
+	{"forks_on_load", 0, "forks", 1},
 };
 
 static void path_of(const char *file, char path[4096])
