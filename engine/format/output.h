@@ -48,6 +48,8 @@ void cwe_writer_free(struct cwe_writer *w); /* an unfinished output stays, so th
 /* Whether a tensor was copied, or a module (name without ".weight") is whole on the disk from this or an earlier
  * attempt. */
 int cwe_writer_has(const struct cwe_writer *w, const char *name);
+/* Protected weights of a module that is whole, as its mask had them; 0 otherwise. */
+uint64_t cwe_writer_protected(const struct cwe_writer *w, const char *module);
 
 /* Decodes one module: dst [rows, cols] = (code - zero) * scale in f32. */
 void cwe_dequantize(const struct cwp_grid *grid, uint64_t rows, uint64_t cols, const uint8_t *codes, const float *scales,

@@ -279,6 +279,13 @@ struct cwe_writer_unit *cwe_writer_find_module(struct cwe_writer *w, const char 
 	return u && u->module ? u : NULL;
 }
 
+uint64_t cwe_writer_protected(const struct cwe_writer *w, const char *module)
+{
+	const struct cwe_writer_unit *u = cwe_writer_find_module((struct cwe_writer *)w, module);
+
+	return u && u->done ? u->protected_weights : 0;
+}
+
 int cwe_writer_has(const struct cwe_writer *w, const char *name)
 {
 	struct cwe_writer *any = (struct cwe_writer *)w;

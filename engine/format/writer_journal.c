@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* The writer's journal: a text file beside the unfinished tensor files. Its first line says which layout they have; then
  * comes one line for each module whose bytes are on the disk:
- *     module <number> <overlay kind> <values> <gaps> <escapes> <offset of its overlay piece>
+ *     module <number> <protected weights> <overlay kind> <values> <gaps> <escapes> <offset of its overlay piece>
  * and "end" when all files have their names. A torn last line does not count. */
 #include <errno.h>
 #include <fcntl.h>
@@ -61,15 +61,15 @@ static int take_line(struct cwe_writer *w, const char *line)
 {
 	struct cwe_overlay_plan p = {0};
 	struct cwe_writer_unit *u;
-	uint64_t number, piece, size;
+	uint64_t number, kept, piece, size;
 	unsigned kind;
 
 	if (!strcmp(line, "end")) {
 		w->finished = 1;
 		return 0;
 	}
-	if (sscanf(line, "module %" SCNu64 " %u %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &number, &kind, &p.values,
-		    &p.gaps, &p.escapes, &piece) != 6)
+	if (sscanf(line, "module %" SCNu64 " %" SCNu64 " %u %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &number, &kept,
+		    &kind, &p.values, &p.gaps, &p.escapes, &piece) != 7)
 		return -1;
 	if (number >= w->count || kind > CWE_OVERLAY_BITMAP || !w->unit[number].module)
 		return -1;
@@ -77,12 +77,13 @@ static int take_line(struct cwe_writer *w, const char *line)
 	p.kind = (enum cwe_overlay_kind)kind;
 	p.rows = u->source->shape[0];
 	p.cols = u->source->shape[1];
-	if (p.values > p.rows * p.cols || p.gaps < p.values || p.gaps > p.rows * p.cols || p.escapes != p.gaps - p.values)
+	if (kept > p.rows * p.cols || p.values > p.rows * p.cols || p.gaps < p.values || p.gaps > p.rows * p.cols || p.escapes != p.gaps - p.values)
 		return -1;
 	p.bytes = cwe_overlay_plan_bytes(&p, (unsigned)cwe_cwp_dtype_size(u->source->dtype));
 	if (p.values && w->overlay && (__builtin_add_overflow(piece, p.bytes, &size) || size > INT64_MAX))
 		return -1;
 	u->done = 1;
+	u->protected_weights = kept;
 	u->has_overlay = w->overlay && p.values;
 	u->overlay = p;
 	u->piece = piece;
@@ -148,10 +149,10 @@ int cwe_writer_journal_begin(struct cwe_writer *w, int resume, struct cwb_err *e
 
 int cwe_writer_journal_module(struct cwe_writer *w, const struct cwe_writer_unit *u, struct cwb_err *err)
 {
-	char line[192];
+	char line[224];
 
-	snprintf(line, sizeof line, "module %zu %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", (size_t)(u - w->unit),
-		(unsigned)u->overlay.kind, u->overlay.values, u->overlay.gaps, u->overlay.escapes, u->piece);
+	snprintf(line, sizeof line, "module %zu %" PRIu64 " %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", (size_t)(u - w->unit),
+		u->protected_weights, (unsigned)u->overlay.kind, u->overlay.values, u->overlay.gaps, u->overlay.escapes, u->piece);
 	return append(w, line, err);
 }
 

@@ -194,6 +194,7 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 {
 	struct cwe_writer_unit *u = cwe_writer_find_module(w, module->name);
 	struct result q = {codes, scales, zeros, w->exact ? mask : NULL, mask_stride};
+	uint64_t row;
 	int rc;
 
 	if (!u)
@@ -206,6 +207,9 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 	if (rc)
 		return rc;
 	u->done = u->has_overlay = 0;
+	u->protected_weights = 0;
+	for (row = 0; q.mask && row < module->rows; row++)
+		u->protected_weights += cwe_overlay_count_row(q.mask + row * mask_stride, module->cols);
 	u->overlay = (struct cwe_overlay_plan){0};
 	if (w->dense)
 		rc = write_dense(w, u, &q, err);

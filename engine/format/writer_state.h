@@ -19,6 +19,7 @@ struct cwe_writer_unit {
 	struct cwe_ct_scheme scheme;
 	size_t first, count;     /* tensors in the plan */
 	int done;
+	uint64_t protected_weights;
 	int has_overlay;
 	struct cwe_overlay_plan overlay;
 	uint64_t piece;          /* where its overlay begins in the file of pieces */

@@ -415,7 +415,10 @@ static void test_resume(void **state)
 		cwe_writer_free(w);
 		assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
 		for (i = 0; i < 4; i++) {
-			assert_int_equal(cwe_writer_has(w, toy_modules[(i * 3 + 2) % 4]), i < stop);
+			size_t k = (i * 3 + 2) % 4;
+
+			assert_int_equal(cwe_writer_has(w, toy_modules[k]), i < stop);
+			assert_int_equal(cwe_writer_protected(w, toy_modules[k]), i < stop ? x.module[k].protected_weights : 0);
 			if (i >= stop)
 				assert_int_equal(put(&x, w, (i * 3 + 2) % 4, &err), 0);
 		}
@@ -463,8 +466,9 @@ static void test_resume_finished(void **state)
 /* Another plan, or a damaged journal: from the start, and the journal's last line may be torn. */
 static void test_resume_otherwise(void **state)
 {
-	static const char *const damage[] = {"module 99999 0 1 1 0 0\n", "module 2 7 1 1 0 0\n", "module 2 0 9999999 1 0 0\n",
-		"module 2 0 5 5 0 18446744073709551615\n", "nonsense\n", "module 0 0 0 0 0 0\n"};
+	static const char *const damage[] = {"module 99999 1 0 1 1 0 0\n", "module 2 1 7 1 1 0 0\n",
+		"module 2 1 0 9999999 9999999 0 0\n", "module 2 9999999 0 1 1 0 0\n", "module 2 5 0 5 5 1 0\n",
+		"module 2 5 0 5 5 0 18446744073709551615\n", "nonsense\n", "module 0 0 0 0 0 0 0\n"};
 	struct world x;
 	struct cwe_writer *w;
 	struct cwb_err err = {0};
