@@ -161,6 +161,7 @@ int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
 		   : r;
 	r = r == 0 ? calibrate(&sc, err) : r;
 	if (r == 0) {
+		run->record[run->records].tokens = run->corpus.tokens;
 		/* Scoring runs inside calibration, a layer behind; what is left of it is the sums. */
 		cwe_run_stage(run, CWE_STAGE_SCORE);
 		for (size_t s = 0; s < run->sets; s++) {
