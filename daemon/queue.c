@@ -134,7 +134,7 @@ struct pending {
 	struct cwd_event event;
 };
 
-void cwd_queue_keep_event(struct cwd_queue *queue, const struct cwd_event *event)
+int cwd_queue_keep_event(struct cwd_queue *queue, const struct cwd_event *event)
 {
 	size_t i, drop = CWD_EVENTS_MAX / 10;
 
@@ -150,13 +150,14 @@ void cwd_queue_keep_event(struct cwd_queue *queue, const struct cwd_event *event
 		struct cwd_event *events = reallocarray(queue->events, room, sizeof *events);
 
 		if (events == NULL) {
-			free(event->reason); /* the store has it; a follower misses it */
-			return;
+			free(event->reason); /* the store has it; a late follower misses it */
+			return -ENOMEM;
 		}
 		queue->events = events;
 		queue->events_room = room;
 	}
 	queue->events[queue->n_events++] = *event;
+	return 0;
 }
 
 static void on_stored(struct cwd_batch *batch, void *arg)
@@ -171,7 +172,9 @@ static void on_stored(struct cwd_batch *batch, void *arg)
 	if (job != NULL) {
 		job->unstored--;
 	}
-	cwd_queue_keep_event(queue, &event);
+	if (cwd_queue_keep_event(queue, &event) < 0) {
+		event.reason = NULL;
+	}
 	if (queue->on_event != NULL) {
 		queue->on_event(&event, job, queue->arg);
 	}

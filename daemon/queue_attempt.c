@@ -95,6 +95,9 @@ int cwd_queue_end(struct cwd_queue *queue, struct cwd_job *job, const char *resu
 	if (rc < 0) {
 		return rc;
 	}
+	if (job->state != CWD_RUNNING || attempt == NULL) {
+		return cwb_err_set(err, CWP_ESTATE, "job %lld runs no attempt that could end", (long long)job->id);
+	}
 	attempt->ended = queue->now();
 	snprintf(attempt->result, sizeof attempt->result, "%s", result);
 	attempt->exit_code = exit_code;

@@ -124,7 +124,9 @@ static int visit_event(const struct cwd_row *row, void *arg)
 	if (take_text(row, 6, &event.reason) < 0) {
 		return cwb_err_set(load->err, -ENOMEM, "no memory for the events of the store");
 	}
-	cwd_queue_keep_event(load->queue, &event);
+	if (cwd_queue_keep_event(load->queue, &event) < 0) {
+		return cwb_err_set(load->err, -ENOMEM, "no memory for the events of the store");
+	}
 	return 0;
 }
 

@@ -15,5 +15,5 @@ void cwd_queue_set_state(struct cwd_queue *queue, struct cwd_job *job, enum cwd_
 void cwd_queue_set_text(char **text, const char *value);
 /* CWP_ESTATE when the table forbids the move. */
 int cwd_queue_check_move(const struct cwd_job *job, enum cwd_state to, struct cwb_err *err);
-/* Takes the event's reason. */
-void cwd_queue_keep_event(struct cwd_queue *queue, const struct cwd_event *event);
+/* Takes the event's reason, also on -ENOMEM. */
+int cwd_queue_keep_event(struct cwd_queue *queue, const struct cwd_event *event);
