@@ -61,7 +61,7 @@ static int take_line(struct cwe_writer *w, const char *line)
 {
 	struct cwe_overlay_plan p = {0};
 	struct cwe_writer_unit *u;
-	uint64_t number, kept, piece, size;
+	uint64_t number, kept, piece, size = 0;
 	unsigned kind;
 
 	if (!strcmp(line, "end")) {
