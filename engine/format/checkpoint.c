@@ -137,7 +137,7 @@ static int keep_mapped(struct cwe_checkpoint *c, const char *path, const json_t 
 		const struct cwe_checkpoint_tensor *t = cwe_checkpoint_find(c, tensor);
 		const char *base = t ? strrchr(t->file->input.path, '/') + 1 : NULL;
 
-		if (!t || strcmp(base, json_string_value(value)))
+		if (!t || strcmp(base, json_string_value(value)) != 0)
 			return cwb_err_set(err, CWP_EFORMAT, "%s: weight_map: tensor \"%.200s\" is not in \"%.100s\"", path,
 				tensor, json_string_value(value));
 	}

@@ -26,7 +26,7 @@ static int scan_head(struct cwe_gguf_scan *s, uint64_t *ret_tensors, uint64_t *r
 
 	if (rc)
 		return rc;
-	if (memcmp(magic, "GGUF", 4))
+	if (memcmp(magic, "GGUF", 4) != 0)
 		return cwb_err_set(err, CWP_EFORMAT, "%s: does not begin with GGUF", path);
 	rc = cwe_gguf_scan_u32(s, &version, err);
 	if (rc)

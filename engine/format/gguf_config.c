@@ -23,7 +23,7 @@ int cwe_gguf_check_architecture(const struct cwe_gguf *g, struct cwb_err *err)
 		return rc;
 	if (!name)
 		return cwb_err_set(err, CWP_EMISSING, "%s: key general.architecture is absent", path);
-	if (strcmp(name, "llama"))
+	if (strcmp(name, "llama") != 0)
 		return cwb_err_set(err, CWP_EUNKNOWN, "%s: general.architecture: \"%.100s\" is not read from GGUF files, only "
 			"\"llama\"; take the model's safetensors", path, name);
 	n = 0;
@@ -106,7 +106,7 @@ static int linear_scaling(const struct cwe_gguf *g, json_t **ret, struct cwb_err
 		return rc;
 	if (type && !strcmp(type, "none"))
 		factor = 1;
-	else if (type && strcmp(type, "linear"))
+	else if (type && strcmp(type, "linear") != 0)
 		return cwb_err_set(err, CWP_EUNKNOWN, "%s: llama.rope.scaling.type: \"%.100s\" is not read from GGUF files; take the "
 			"model's safetensors", g->input.path, type);
 	*ret = factor == 1 ? json_null() : json_pack("{s:s, s:o}", "rope_type", "linear", "factor", number(factor));
@@ -163,7 +163,7 @@ static int add_head(const struct cwe_gguf *g, json_t *config, uint64_t hidden, u
 
 static int has_suffix(const char *name, const char *part)
 {
-	const char *p = strncmp(name, "blk.", 4) ? NULL : strchr(name + 4, '.');
+	const char *p = strncmp(name, "blk.", 4) == 0 ? strchr(name + 4, '.') : NULL;
 
 	return p && !strncmp(p + 1, part, strlen(part)) && strstr(p, ".bias");
 }
@@ -222,7 +222,7 @@ static int add_token_ids(const struct cwe_gguf *g, json_t *to, struct cwb_err *e
 
 static int add_sizes(const struct cwe_gguf *g, json_t *config, struct cwb_err *err)
 {
-	uint64_t hidden = 0, heads = 0, kv_heads, inner = 0, layers = 0, context = 0;
+	uint64_t hidden = 0, heads = 1, kv_heads, inner = 0, layers = 0, context = 0;
 	int rc = cwe_gguf_need_u64(g, "llama.embedding_length", COUNT_MAX, &hidden, err);
 
 	if (!rc)

@@ -46,7 +46,7 @@ static int find_kind(const struct cwe_gguf *g, const struct kind **ret, struct c
 	if (!model || !pre)
 		return cwb_err_set(err, CWP_EMISSING, "%s: key %s is absent", g->input.path,
 			model ? "tokenizer.ggml.pre" : "tokenizer.ggml.model");
-	if (strcmp(model, "gpt2"))
+	if (strcmp(model, "gpt2") != 0)
 		return cwb_err_set(err, CWP_EUNKNOWN, "%s: tokenizer.ggml.model: \"%.100s\" is not read from GGUF files, only "
 			"\"gpt2\" (byte-level BPE); take the model's safetensors and tokenizer.json", g->input.path, model);
 	if (space)

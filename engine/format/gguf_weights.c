@@ -159,7 +159,7 @@ static const char *layer_part(const char *name, uint64_t *ret_layer)
 {
 	uint64_t layer = 0;
 
-	if (strncmp(name, "blk.", 4) || name[4] < '0' || name[4] > '9' || (name[4] == '0' && name[5] != '.'))
+	if (strncmp(name, "blk.", 4) != 0 || name[4] < '0' || name[4] > '9' || (name[4] == '0' && name[5] != '.'))
 		return NULL;
 	for (name += 4; *name >= '0' && *name <= '9' && layer < LAYERS_MAX; name++)
 		layer = 10 * layer + (uint64_t)(*name - '0');

@@ -35,8 +35,10 @@ static void test_weights(void **state)
 	size_t raw_compared = 0;
 
 	(void)state;
-	if (!ours)
+	if (!ours) {
 		skip();
+		return;
+	}
 	assert_int_equal(ours->weights->count, reference->weights->count);
 	for (size_t i = 0; i < reference->weights->count; i++) {
 		const struct cwe_tensor *want = &reference->weights->tensors[i], *got = cwe_weights_find(ours->weights, want->name);
@@ -81,8 +83,10 @@ static void test_texts(void **state)
 	static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "generation_config.json"};
 
 	(void)state;
-	if (!ours)
+	if (!ours) {
 		skip();
+		return;
+	}
 	for (size_t i = 0; i < 3; i++) {
 		json_t *got = text_json(ours, names[i]), *want = text_json(reference, names[i]);
 
@@ -104,8 +108,10 @@ static void test_config(void **state)
 	json_t *value;
 
 	(void)state;
-	if (!ours)
+	if (!ours) {
 		skip();
+		return;
+	}
 	json_object_foreach(reference->config, key, value) {
 		if (is_not_in_gguf(key))
 			continue;
@@ -164,8 +170,10 @@ static void test_llama3_tokenizer(void **state)
 	const char *key;
 
 	(void)state;
-	if (!llama3)
+	if (!llama3) {
 		skip();
+		return;
+	}
 	assert_int_equal(cwb_json_load_file(llama3, 1u << 28, CWB_JSON_DEPTH, &want, NULL), 0);
 	vocabulary = json_object_get(json_object_get(want, "model"), "vocab");
 	gguf_text(&build, "tokenizer.ggml.model", "gpt2");

@@ -167,7 +167,7 @@ static void test_all_types(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
 		struct gguf_build build = {0};
-		struct cwe_weights *w;
+		struct cwe_weights *w = NULL;
 		struct cwb_err err = {0};
 
 		needed_keys(&build);
@@ -193,7 +193,7 @@ static void test_rounded_to_bf16(void **state)
 	float *x = malloc(columns * sizeof *x);
 	uint16_t *raw = malloc(columns * sizeof *raw);
 	struct gguf_build build = {0};
-	struct cwe_weights *w;
+	struct cwe_weights *w = NULL;
 	struct cwb_err err = {0};
 	int rounded = 0;
 
@@ -229,7 +229,7 @@ static void test_vectors_and_biases(void **state)
 {
 	float values[16], x[16];
 	struct gguf_build build = {0};
-	struct cwe_weights *w;
+	struct cwe_weights *w = NULL;
 	const struct cwe_tensor *t;
 	struct cwb_err err = {0};
 
