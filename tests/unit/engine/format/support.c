@@ -13,8 +13,11 @@
 
 void blob_add(struct blob *b, const void *data, size_t length)
 {
-	b->data = realloc(b->data, b->length + length + 1);
-	assert_non_null(b->data);
+	if (b->length + length >= b->room) {
+		b->room = 2 * b->room + length + 64;
+		b->data = realloc(b->data, b->room);
+		assert_non_null(b->data);
+	}
 	if (length)
 		memcpy(b->data + b->length, data, length);
 	b->length += length;
@@ -45,7 +48,7 @@ void blob_free(struct blob *b)
 {
 	free(b->data);
 	b->data = NULL;
-	b->length = 0;
+	b->length = b->room = 0;
 }
 
 int blob_fd(const struct blob *b)
@@ -84,7 +87,7 @@ void folder_write(const char *folder, const char *name, const struct blob *b)
 
 void folder_text(const char *folder, const char *name, const char *text)
 {
-	struct blob b = {(uint8_t *)text, strlen(text)};
+	struct blob b = {.data = (uint8_t *)text, .length = strlen(text)};
 
 	folder_write(folder, name, &b);
 }

@@ -15,7 +15,7 @@
 /* Bytes that grow. */
 struct blob {
 	uint8_t *data;
-	size_t length;
+	size_t length, room;
 };
 
 void blob_add(struct blob *b, const void *data, size_t length);

@@ -176,6 +176,10 @@ static void test_all_types(void **state)
 		add_matrix(&build, "blk.1.attn_k.weight", types[i], KV_HEADS * HEAD);
 		add_matrix(&build, "blk.1.attn_v.weight", types[i], KV_HEADS * HEAD);
 		assert_int_equal(open_weights(&build, &w, &err), 0);
+		if (!w) {
+			fail();
+			return;
+		}
 		assert_int_equal(w->count, 4);
 		check_rows(w, "model.embed_tokens.weight", dtypes[i], plain, 5);
 		check_rows(w, "model.layers.1.self_attn.q_proj.weight", dtypes[i], rotated, HEADS * HEAD);
