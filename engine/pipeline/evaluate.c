@@ -29,8 +29,9 @@ struct evaluation {
 static void progress(void *arg, uint64_t done, uint64_t total)
 {
 	struct evaluation *e = arg;
+	uint64_t layers = e->run->model.arch.layers;
 	(void)total;
-	cwe_run_progress(e->run, CWE_STAGE_EVALUATE, e->done + done, e->total, "token layers");
+	cwe_run_progress(e->run, CWE_STAGE_EVALUATE, (e->done + done) / layers, e->total / layers, "tokens");
 }
 
 /* Sums the sequences' scores up to their requests. The corpus has them in the list's order. */

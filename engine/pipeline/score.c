@@ -104,7 +104,9 @@ static int layer_done(void *arg, uint32_t layer, const char *digest, struct cwb_
 static void progress(void *arg, uint64_t done, uint64_t total)
 {
 	struct scoring *sc = arg;
-	cwe_run_progress(sc->run, CWE_STAGE_CALIBRATE, done, total, "token layers");
+	uint64_t tokens = sc->run->corpus.tokens;
+	/* In tokens that are through all layers: what a person can picture. */
+	cwe_run_progress(sc->run, CWE_STAGE_CALIBRATE, total > 0 ? done / (total / tokens) : 0, tokens, "tokens");
 }
 
 static int allocate(struct scoring *sc, struct cwb_err *err)
