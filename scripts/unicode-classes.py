@@ -6,7 +6,7 @@
 usage: unicode-classes.py UNICODE-CLASSES.json > engine/text/classes_table.c
 
 The input lists the classes as the reference tokenizer library sees them (Oniguruma with Unicode 16). One is derived:
-\\w of the single_word flag (Rust's regex crate, Unicode 16: Alphabetic, M, Nd, Pc, Join_Control; compared with the library code point by code point).
+\\w of the single_word flag (Rust's regex library, Unicode 16: Alphabetic, M, Nd, Pc, Join_Control; compared with the library code point by code point).
 """
 
 import json

@@ -83,7 +83,7 @@ static int grow(struct cwe_vocabulary *v, size_t length, uint32_t id)
 		v->entry = entry;
 		v->room = room;
 	}
-	if (v->texts_room - v->texts_length < length + 1) {
+	if (!v->texts || v->texts_room - v->texts_length < length + 1) {
 		size_t room = 2 * v->texts_room + length + 4096;
 		if (room > UINT32_MAX)
 			return -ENOMEM;
