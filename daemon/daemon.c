@@ -249,14 +249,16 @@ int cwd_daemon_apply(struct cwd_daemon *daemon, struct cwd_settings *settings)
 	struct cwd_settings **all = reallocarray(daemon->all_settings, daemon->n_settings + 1, sizeof *all);
 	struct cwd_settings *copy = malloc(sizeof *copy);
 
-	daemon->all_settings = all == NULL ? daemon->all_settings : all;
+	if (all != NULL) {
+		daemon->all_settings = all;
+	}
 	if (all == NULL || copy == NULL) {
 		free(copy);
 		return -ENOMEM;
 	}
 	*copy = *settings;
 	memset(settings, 0, sizeof *settings);
-	all[daemon->n_settings++] = copy;
+	daemon->all_settings[daemon->n_settings++] = copy;
 	daemon->settings = copy;
 	daemon->capacity.threads = copy->threads;
 	daemon->capacity.memory = copy->memory;

@@ -47,6 +47,9 @@ static int take_number(const char *name, long low, long high, long *ret, struct 
 	char *end;
 	long n;
 
+	if (text == NULL) {
+		return cwb_err_set(err, CWP_EMISSING, "%s is not set", name);
+	}
 	errno = 0;
 	n = strtol(text, &end, 10);
 	if (errno != 0 || end == text || *end != '\0' || n < low || n > high) {

@@ -146,6 +146,24 @@ static void set_error(struct plugin *plugin, const char *text)
 	cwd_log(CWD_LOG_WARNING, "plugin %s: %s", plugin->path, text);
 }
 
+/* A refusal: the probe says why in its JSON, or else in one line on standard error. */
+static void take_refusal(struct plugin *plugin, const struct cwd_child_result *result)
+{
+	const char *message = NULL;
+	json_t *json = NULL, *error = NULL;
+
+	if (result->output != NULL &&
+		cwb_json_load(result->output, result->length, ANSWER_MAX, CWB_JSON_DEPTH - 4, &json, NULL) == 0 &&
+		cwb_json_get_object(json, "error", CWB_JSON_REQUIRED, &error, NULL) == 0) {
+		(void)cwb_json_get_string(error, "message", CWB_JSON_OPTIONAL, &message, NULL); /* stays NULL */
+	}
+	if (message == NULL) {
+		message = result->errors[0] ? result->errors : "cwp-probe refuses it without a reason";
+	}
+	set_error(plugin, message);
+	json_decref(json);
+}
+
 static void take_result(struct plugin *plugin, const struct cwd_child_result *result)
 {
 	struct cwb_err err = {0};
@@ -160,7 +178,7 @@ static void take_result(struct plugin *plugin, const struct cwd_child_result *re
 		snprintf(text, sizeof text, "crashes when it is loaded (signal %d)", result->signal);
 		set_error(plugin, text);
 	} else if (result->exit_code != 0) {
-		set_error(plugin, result->errors[0] ? result->errors : "cwp-probe refuses it without a reason");
+		take_refusal(plugin, result);
 	} else if (result->output == NULL || cwb_json_load(result->output, result->length, ANSWER_MAX, CWB_JSON_DEPTH - 4,
 							     &plugin->details, &err) < 0) {
 		set_error(plugin, err.message[0] ? err.message : "cwp-probe's answer is not JSON");
@@ -189,7 +207,10 @@ static int start_probe(struct cwd_plugins *plugins, struct plugin *plugin)
 	struct cwd_daemon *daemon = plugins->daemon;
 	struct probe *probe = calloc(1, sizeof *probe);
 	char *program = cwd_settings_program(daemon->settings, "cwp-probe");
-	char *argv[] = {program, plugin->path, NULL};
+	/* A daemon for all loads only what root (or itself) put there. */
+	char check_owner[] = "--check-owner";
+	char *argv[] = {program, daemon->settings->user_mode ? plugin->path : check_owner,
+		daemon->settings->user_mode ? NULL : plugin->path, NULL};
 	struct cwd_child_options options = {
 		.argv = argv, .output_max = ANSWER_MAX, .timeout_ms = TIMEOUT_MS, .done = on_probed, .arg = probe};
 	int rc = -ENOMEM;

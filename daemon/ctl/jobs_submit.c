@@ -436,7 +436,8 @@ static void start_next_plan(struct cwd_daemon *daemon)
 		struct cwd_submit *submit, *oldest = NULL;
 
 		for (submit = daemon->submits; submit != NULL; submit = submit->next) {
-			oldest = submit->phase == WAITING ? submit : oldest;
+			/* A freed one has left the list through its `back`, which the analyzer does not see. */
+			oldest = submit->phase == WAITING ? submit : oldest; /* NOLINT(clang-analyzer-unix.Malloc) */
 		}
 		if (oldest == NULL) {
 			return;
@@ -548,8 +549,11 @@ static int take_after(struct cwd_call *call, struct cwd_job *job)
 	const json_t *list = json_object_get(call->parameters, "after"), *element;
 	size_t i, n = json_array_size(list);
 
-	job->after = n == 0 ? NULL : calloc(n, sizeof *job->after);
-	if (n > 0 && job->after == NULL) {
+	if (n == 0) {
+		return 0;
+	}
+	job->after = calloc(n, sizeof *job->after);
+	if (job->after == NULL) {
 		cwd_call_error(call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
 		return -1;
 	}
