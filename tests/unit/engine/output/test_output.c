@@ -197,9 +197,34 @@ static void test_no_carrier(void **state)
 		one_case(&cases[i], CWP_BF16, CWJ_CARRIER_NONE, 0.05);
 }
 
+/* By hand: a ragged last group, zero points, FP8. */
+static void test_dequantize(void **state)
+{
+	static const int8_t codes[10] = {-8, 7, 0, 1, 2, 3, 4, 5, 6, -1}, zeros[4] = {-2, 3, 0, 1};
+	static const uint8_t fp8[2] = {0x7e, 0x81}; /* 448, -2^-9 */
+	static const float scales[4] = {0.5f, 2.0f, 1.0f, -4.0f};
+	static const float expected[10] = {-3.0f, 4.5f, 1.0f, -4.0f, -2.0f, 3.0f, 4.0f, 5.0f, -20.0f, 8.0f};
+	struct cwp_grid grid = toy_grid(CWP_CODE_INT, 4, 0, 3, CWP_ACT_NONE);
+	float dst[10];
+	size_t i;
+
+	(void)state;
+	assert_int_equal(cwe_grid_scales(&grid, 5), 2);
+	assert_int_equal(cwe_grid_scales(&grid, 6), 2);
+	assert_int_equal(cwe_grid_scales(&grid, 7), 3);
+	cwe_dequantize(&grid, 2, 5, (const uint8_t *)codes, scales, zeros, dst);
+	for (i = 0; i < 10; i++)
+		assert_true(dst[i] == expected[i]);
+	grid = toy_grid(CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_NONE);
+	assert_int_equal(cwe_grid_scales(&grid, 5), 1);
+	cwe_dequantize(&grid, 1, 2, fp8, scales, NULL, dst);
+	assert_true(dst[0] == 224.0f && dst[1] == -0.0009765625f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_dequantize),
 		cmocka_unit_test(test_schemes),
 		cmocka_unit_test(test_no_carrier),
 	};

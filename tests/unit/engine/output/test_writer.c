@@ -698,6 +698,51 @@ static void test_materialize(void **state)
 	end(&x);
 }
 
+/* Masks without a bit: modules without protected weights are absent, and so is the whole overlay. */
+static void test_empty_masks(void **state)
+{
+	struct world x;
+	char *path;
+	size_t i;
+
+	(void)state;
+	begin(&x);
+	for (i = 0; i < 4; i++)
+		memset(x.result[i].mask, 0, x.module[i].rows * x.result[i].stride);
+	toy_write(x.source, &x.options, x.result, 4);
+	path = toy_path(x.out, "protected.safetensors");
+	assert_int_equal(access(path, F_OK), -1);
+	free(path);
+	end(&x);
+}
+
+/* An output as the source of a dense one: its quantization is not carried along. */
+static void test_output_as_source(void **state)
+{
+	struct world x;
+	struct cwe_writer_options o = {NULL, CWJ_FORMAT_DENSE, CWJ_CARRIER_NONE, 1u << 30};
+	struct cwe_source *s, *again;
+	struct cwb_err err = {0};
+	char *out = toy_folder();
+
+	(void)state;
+	begin(&x);
+	toy_write(x.source, &x.options, x.result, 4);
+	assert_int_equal(cwe_source_open(x.out, 0, &s, &err), 0);
+	o.directory = out;
+	toy_write(s, &o, NULL, 0);
+	assert_int_equal(cwe_source_open(out, 0, &again, &err), 0);
+	assert_int_equal(again->kind, CWE_SOURCE_DIRECTORY);
+	assert_null(json_object_get(again->config, "quantization_config"));
+	assert_non_null(json_object_get(s->config, "quantization_config")); /* the source's own stays */
+	assert_int_equal(again->weights->count, s->weights->count);
+	cwe_source_close(again);
+	cwe_source_close(s);
+	toy_remove(out);
+	free(out);
+	end(&x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -715,6 +760,8 @@ int main(void)
 		cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_dense),
 		cmocka_unit_test(test_materialize),
+		cmocka_unit_test(test_output_as_source),
+		cmocka_unit_test(test_empty_masks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
