@@ -54,6 +54,21 @@ static double number_of(const json_t *o, const char *key)
 	return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
+/* A count with commas between thousands. */
+static const char *grouped(double x, char *buffer, size_t size)
+{
+	char digits[32];
+	int n = snprintf(digits, sizeof digits, "%.0f", x), at = 0;
+	for (int i = 0; i < n && (size_t)at + 2 < size; i++) {
+		if (i > 0 && (n - i) % 3 == 0 && digits[i - 1] != '-') {
+			buffer[at++] = ',';
+		}
+		buffer[at++] = digits[i];
+	}
+	buffer[at] = '\0';
+	return buffer;
+}
+
 static void cell(FILE *f, double x, const char *format)
 {
 	(void)fputs("<td class=n>", f);
@@ -93,9 +108,10 @@ static void verdict(FILE *f, const json_t *report)
 		(void)fprintf(f, "<p class=%s>%s</p>\n", rejected ? "bad" : "ok",
 			rejected ? "Rejected by its gate." : "Accepted by its gate.");
 	}
-	(void)fprintf(f, "<p>%.0f weights were quantized, %.0f of them (%.2f&nbsp;%%) kept exactly; stored at %.2f bits a weight "
-		"(all scales and positions counted).</p>\n", weights, kept, weights > 0 ? 100 * kept / weights : 0.0,
-		number_of(size, "bits_per_weight"));
+	char all[48], some[48];
+	(void)fprintf(f, "<p>%s weights were quantized, %s of them (%.2f&nbsp;%%) kept exactly; stored at %.2f bits a weight "
+		"(all scales and positions counted).</p>\n", grouped(weights, all, sizeof all), grouped(kept, some, sizeof some),
+		weights > 0 ? 100 * kept / weights : 0.0, number_of(size, "bits_per_weight"));
 }
 
 static void evaluated(FILE *f, const json_t *row, const char *model)
@@ -149,7 +165,7 @@ static void evaluation(FILE *f, const json_t *report)
 		evaluated(f, row, "protected");
 		(void)fputs("</tr>\n", f);
 	}
-	(void)fputs("</table><p class=note>Small print: 95&nbsp;% confidence intervals; flips are items whose outcome differs from "
+	(void)fputs("</table><p class=note>Below each value: 95&nbsp;% confidence intervals; flips are items whose outcome differs from "
 		    "the original model's.</p>\n", f);
 }
 
@@ -206,20 +222,22 @@ static void layers(FILE *f, const json_t *report)
 		most = sum[layer] > most ? sum[layer] : most;
 	}
 	if (most > 0) {
-		double width = 900.0 / (double)n;
+		double width = 880.0 / (double)n;
+		char count_text[48];
 		(void)fputs("<h2>Where the protected weights lie</h2><svg width=960 height=190 viewBox='0 0 960 190' role=img "
 			    "aria-label='Protected weights by layer'>", f);
 		for (size_t i = 0; i < n; i++) {
 			double height = 140 * sum[i] / most;
 			(void)fprintf(f, "<rect x='%.1f' y='%.1f' width='%.1f' height='%.1f' fill='#3567b5'><title>layer %zu: %.0f weights"
-				"</title></rect>", 40 + (double)i * width, 150 - height, width * 0.8, height, i, sum[i]);
+				"</title></rect>", 70 + (double)i * width, 150 - height, width * 0.8, height, i, sum[i]);
 			if (n <= 40 || i % 10 == 0) {
 				(void)fprintf(f, "<text x='%.1f' y='166' font-size='10' text-anchor='middle' fill='#46536a'>%zu</text>",
-					40 + ((double)i + 0.4) * width, i);
+					70 + ((double)i + 0.4) * width, i);
 			}
 		}
-		(void)fprintf(f, "<text x='0' y='18' font-size='10' fill='#46536a'>%.3g</text><text x='480' y='184' font-size='11' "
-			"text-anchor='middle' fill='#46536a'>layer</text></svg>\n", most);
+		(void)fprintf(f, "<text x='62' y='18' font-size='10' text-anchor='end' fill='#46536a'>%s</text><text x='510' y='184' "
+			"font-size='11' text-anchor='middle' fill='#46536a'>layer</text></svg>\n",
+			grouped(most, count_text, sizeof count_text));
 	}
 	free(sum);
 }
