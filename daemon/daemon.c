@@ -156,6 +156,7 @@ static void on_schedule(uv_timer_t *timer)
 		return;
 	}
 	hold_hopeless(daemon);
+	daemon->capacity.now = cwd_monotonic_now();
 	while ((job = cwd_schedule_next(&daemon->queue, &daemon->capacity)) != NULL) {
 		cwd_supervise_start(daemon, job);
 	}
@@ -202,6 +203,9 @@ static void on_tick(uv_timer_t *timer)
 	cwd_supervise_tick(daemon);
 	if (!daemon->stopping) {
 		retire(daemon);
+	}
+	if (daemon->queue.counts[CWD_QUEUED] > 0) {
+		cwd_daemon_poke(daemon); /* for those that wait before they are tried again */
 	}
 	snprintf(status, sizeof status, "STATUS=running %zu, queued %zu, held %zu%s\nWATCHDOG=1",
 		daemon->queue.counts[CWD_RUNNING], daemon->queue.counts[CWD_QUEUED], daemon->queue.counts[CWD_HELD],
@@ -262,6 +266,7 @@ int cwd_daemon_apply(struct cwd_daemon *daemon, struct cwd_settings *settings)
 	daemon->settings = copy;
 	daemon->capacity.threads = copy->threads;
 	daemon->capacity.memory = copy->memory;
+	daemon->capacity.scratch = copy->scratch_limit;
 	daemon->capacity.running = copy->running;
 	daemon->capacity.running_per_user = copy->running_per_user;
 	cwd_log_set_level((enum cwd_level)copy->log_level);

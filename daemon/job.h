@@ -83,6 +83,8 @@ struct cwd_job {
 	char *reason;          /* of the state; may be NULL */
 	struct cwb_err *error; /* of the last failure; may be NULL */
 	int cancelling;        /* cancel was asked for while running */
+	int failures;          /* that may pass, one after another */
+	double not_before;     /* monotonic seconds; waits until then after such a failure; 0: does not */
 	int interruptions;     /* since the last checkpoint */
 	char *scratch;         /* folder that may hold something of this job; may be NULL */
 	size_t n_attempts;

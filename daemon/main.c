@@ -77,5 +77,7 @@ int main(int argc, char **argv)
 	if (settings.user_mode && geteuid() == 0) {
 		cwd_log(CWD_LOG_WARNING, "serving root as an ordinary user; a system daemon has its own user (cwpd.service)");
 	}
-	return cwd_daemon_run(&settings, config);
+	code = cwd_daemon_run(&settings, config);
+	uv_library_shutdown(); /* its threads end before the libraries that they used clean up */
+	return code;
 }

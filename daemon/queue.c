@@ -268,6 +268,7 @@ void cwd_queue_set_text(char **text, const char *value)
 
 void cwd_queue_set_state(struct cwd_queue *queue, struct cwd_job *job, enum cwd_state to, const char *reason)
 {
+	job->not_before = 0;
 	queue->counts[job->state]--;
 	queue->counts[to]++;
 	queue->transitions[to]++;
@@ -310,6 +311,7 @@ int cwd_queue_move(struct cwd_queue *queue, struct cwd_job *job, enum cwd_state 
 		free(job->error);
 		job->error = NULL;
 		job->interruptions = 0;
+		job->failures = 0;
 	}
 	cwd_queue_set_state(queue, job, to, reason);
 	batch = cwd_batch_new();

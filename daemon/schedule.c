@@ -16,6 +16,9 @@ struct cwd_resources cwd_schedule_need(const struct cwd_job *job, const struct c
 	if (need.memory > capacity->memory) {
 		need.memory = capacity->memory;
 	}
+	if (capacity->scratch != 0 && need.scratch > capacity->scratch) {
+		need.scratch = capacity->scratch;
+	}
 	return need;
 }
 
@@ -23,6 +26,7 @@ struct use {
 	size_t running;
 	uint32_t threads;
 	uint64_t memory;
+	uint64_t scratch;
 };
 
 static struct use count_use(const struct cwd_queue *queue, const struct cwd_capacity *capacity)
@@ -39,6 +43,7 @@ static struct use count_use(const struct cwd_queue *queue, const struct cwd_capa
 			use.running++;
 			use.threads += need.threads;
 			use.memory += need.memory;
+			use.scratch += need.scratch;
 		}
 	}
 	return use;
@@ -49,6 +54,9 @@ static int fits(const struct cwd_job *job, const struct use *use, const struct c
 	struct cwd_resources need = cwd_schedule_need(job, capacity);
 
 	if (capacity->running != 0 && use->running >= capacity->running) {
+		return 0;
+	}
+	if (capacity->scratch != 0 && use->scratch + need.scratch > capacity->scratch) {
 		return 0;
 	}
 	return use->threads + need.threads <= capacity->threads && use->memory + need.memory <= capacity->memory;
@@ -118,7 +126,7 @@ static int is_ready(const struct cwd_queue *queue, const struct cwd_capacity *ca
 	int64_t id;
 	int state;
 
-	return job->state == CWD_QUEUED && !job->starting && !job->cleaning &&
+	return job->state == CWD_QUEUED && !job->starting && !job->cleaning && job->not_before <= capacity->now &&
 	       cwd_schedule_dependency(queue, job, &id, &state) == CWD_WAIT_NO && !is_over_quota(queue, capacity, job);
 }
 
@@ -193,6 +201,10 @@ static int explain_turn(const struct cwd_queue *queue, const struct cwd_capacity
 	} else if (use.threads + need.threads > capacity->threads) {
 		snprintf(buffer, size, "needs %u threads, %u of %u are in use", need.threads, use.threads,
 			capacity->threads);
+	} else if (capacity->scratch != 0 && use.scratch + need.scratch > capacity->scratch) {
+		snprintf(buffer, size, "needs %llu MiB of scratch space, %llu of %llu MiB are reserved",
+			(unsigned long long)(need.scratch >> 20), (unsigned long long)(use.scratch >> 20),
+			(unsigned long long)(capacity->scratch >> 20));
 	} else {
 		snprintf(buffer, size, "needs %llu MiB of memory, %llu of %llu MiB are reserved",
 			(unsigned long long)(need.memory >> 20), (unsigned long long)(use.memory >> 20),
@@ -222,6 +234,10 @@ int cwd_schedule_explain(const struct cwd_queue *queue, const struct cwd_capacit
 		return 1;
 	}
 	if (explain_dependency(queue, job, buffer, size)) {
+		return n++ == i;
+	}
+	if (job->not_before > capacity->now) {
+		snprintf(buffer, size, "waits %.0f s before it is tried again", job->not_before - capacity->now);
 		return n++ == i;
 	}
 	if (is_over_quota(queue, capacity, job)) {

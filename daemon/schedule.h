@@ -8,6 +8,8 @@
 struct cwd_capacity {
 	uint32_t threads;
 	uint64_t memory;   /* bytes */
+	uint64_t scratch;  /* bytes; 0: not limited */
+	double now;        /* monotonic seconds */
 	size_t running;    /* attempts at a time at most; 0: not limited */
 	size_t running_per_user; /* the same for one user */
 	int draining;      /* no job starts */

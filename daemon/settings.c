@@ -212,6 +212,10 @@ static void set_limits(struct cwd_settings *s, const struct cwj_config *config)
 	s->queued_per_user = config->quotas.queued;
 	s->connections = config->limits.connections;
 	s->cancel_grace = s->term_grace = (uint32_t)(config->limits.grace < 86400 ? config->limits.grace : 86400);
+	s->scratch_limit = config->limits.scratch;
+	s->attempts = config->retry.attempts;
+	s->delay = config->retry.delay;
+	s->longest_delay = config->retry.longest_delay;
 	s->interruptions = config->retry.interruptions;
 	s->log_limit = config->quotas.log;
 	s->keep_seconds = config->retention.finished;

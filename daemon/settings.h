@@ -24,6 +24,7 @@ struct cwd_settings {
 	struct cwd_list inputs, outputs; /* roots; none in user mode: everything that the user may */
 	uint32_t threads;  /* capacity */
 	uint64_t memory;
+	uint64_t scratch_limit; /* bytes of all running jobs; 0: not limited */
 	uint32_t running;  /* attempts at a time; 0: not limited */
 	uint32_t running_per_user, queued_per_user; /* 0: not limited */
 	uint64_t keep_seconds;    /* that a finished job is listed; 0: for ever */
@@ -32,6 +33,8 @@ struct cwd_settings {
 	uint32_t message_timeout; /* seconds for the rest of a message whose first byte came */
 	uint32_t plan_timeout;    /* seconds */
 	uint32_t cancel_grace, term_grace; /* seconds from cancel to TERM, from TERM to KILL */
+	uint32_t attempts;        /* of a job that fails in a way that may pass, the first one included */
+	uint64_t delay, longest_delay; /* seconds before the second; doubled each time up to the longest */
 	uint32_t interruptions;   /* without a new checkpoint until the job fails */
 	uint64_t log_limit;       /* bytes of a job's log */
 	int log_level;            /* daemon/log.h */

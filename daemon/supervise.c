@@ -75,6 +75,22 @@ static void on_timer_closed(uv_handle_t *handle)
 	cwd_daemon_check_stopped(daemon);
 }
 
+/* Twice as long after each failure, up to a bound. */
+static void wait_before_next(const struct cwd_daemon *daemon, struct cwd_job *job)
+{
+	uint64_t delay = daemon->settings->delay;
+	int i;
+
+	for (i = 0; i < job->failures && delay < daemon->settings->longest_delay; i++) {
+		delay *= 2;
+	}
+	if (delay > daemon->settings->longest_delay) {
+		delay = daemon->settings->longest_delay;
+	}
+	job->failures++;
+	job->not_before = cwd_monotonic_now() + (double)delay;
+}
+
 static void conclude(struct cwd_supervision *s)
 {
 	struct cwd_daemon *daemon = s->daemon;
@@ -84,6 +100,8 @@ static void conclude(struct cwd_supervision *s)
 
 	s->facts.end = &s->end;
 	s->facts.stop = s->stop;
+	s->facts.failures = job->failures;
+	s->facts.failures_max = (int)daemon->settings->attempts;
 	s->facts.interruptions = job->interruptions;
 	s->facts.interruptions_max = (int)daemon->settings->interruptions;
 	cwd_verdict_reach(&s->facts, &verdict);
@@ -101,6 +119,9 @@ static void conclude(struct cwd_supervision *s)
 	}
 	cwd_log(CWD_LOG_INFO, "job %lld: attempt %d: %s%s%s", (long long)job->id, cwd_job_last_attempt(job)->number,
 		verdict.result, verdict.reason[0] ? ": " : "", verdict.reason);
+	if (verdict.try_again) {
+		wait_before_next(daemon, job);
+	}
 	if (cwd_state_is_final(job->state) && job->state != CWD_FAILED) {
 		cwd_supervise_clean(daemon, job);
 	}

@@ -3,6 +3,7 @@
 /* From exit codes, signals and last words to a job's state. doc/worker-protocol.md has the rules. */
 #include "daemon/verdict.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -113,6 +114,19 @@ static void reach_alone(const struct cwd_facts *facts, struct cwd_verdict *verdi
 	}
 }
 
+static int may_pass(int code)
+{
+	static const int codes[] = {EIO, ENOSPC, ENOMEM, EAGAIN, EBUSY, EDQUOT, ETIMEDOUT, ESTALE, ENFILE, EMFILE};
+	size_t i;
+
+	for (i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+		if (code == -codes[i]) {
+			return 1;
+		}
+	}
+	return 0;
+}
+
 void cwd_verdict_reach(const struct cwd_facts *facts, struct cwd_verdict *ret)
 {
 	memset(ret, 0, sizeof *ret);
@@ -122,5 +136,11 @@ void cwd_verdict_reach(const struct cwd_facts *facts, struct cwd_verdict *ret)
 		reach_asked(facts, ret);
 	} else {
 		reach_alone(facts, ret);
+	}
+	/* Nobody asked for an end, and the next time the disk may be free or the server back. */
+	if (ret->state == CWD_FAILED && facts->stop == CWD_STOP_NO && may_pass(ret->error.code) &&
+		facts->failures + 1 < facts->failures_max) {
+		ret->try_again = 1;
+		ret->state = CWD_QUEUED;
 	}
 }

@@ -126,6 +126,9 @@ for i in range(begin, steps):
         say(status="checkpoint")
 if "reject" in words:
     finish("rejected", 2, error={"code": -1011, "message": "bias.pct_stereotype is worse by 3"})
+if "full" in words and not os.path.exists(os.path.join(scratch, "tried")):
+    open(os.path.join(scratch, "tried"), "w").close()
+    finish("failed", 1, error={"code": -28, "message": "scratch: no space left"})
 if "fail" in words:
     finish("failed", 1, error={"code": -1007, "message": "tensor digest differs", "field": "model"})
 done()
@@ -220,7 +223,8 @@ def make_executable(path, text):
 
 
 class Daemon:
-    """A daemon in user mode, everything of it below one temporary folder."""
+    """A daemon in user mode, everything of it below one temporary folder. $CWP_WRAP is put before its command line, such
+    as "valgrind -q --leak-check=full --error-exitcode=99"."""
 
     def __init__(self, config=None, wrap=()):
         self.folder = tempfile.mkdtemp(prefix="cwp-", dir=os.environ.get("TMPDIR", "/tmp"))
@@ -228,7 +232,7 @@ class Daemon:
             os.makedirs(os.path.join(self.folder, name), mode=0o700)
         make_executable(self.path("libexec", "cwp-worker"), FAKE_WORKER)
         make_executable(self.path("libexec", "cwp-probe"), FAKE_PROBE)
-        self.wrap = list(wrap)
+        self.wrap = list(wrap) + os.environ.get("CWP_WRAP", "").split()
         self.process = None
         self.configure(config)
 

@@ -77,6 +77,20 @@ class Ends(daemon_test.DaemonTest):
         self.daemon.jobs("Retry", id=id)
         self.assertEqual(self.daemon.wait(id)[id], "done")
 
+    def test_failure_that_may_pass(self):
+        self.daemon.configure("limits: {jobs: 1, grace: 1s}\nretry: {delay: 2s}\n")
+        self.daemon.call("org.cwpd.Admin.Reload")
+        id = self.daemon.submit("full")
+        self.daemon.wait_stage(id)
+        self.daemon.wait_state(id, "queued")
+        reasons = self.daemon.jobs("Explain", id=id)["reasons"]
+        self.assertEqual(reasons[0], "scratch: no space left")
+        self.assertIn("before it is tried again", reasons[1])
+        self.assertEqual(self.daemon.wait(id)[id], "done")
+        job = self.daemon.jobs("Describe", id=id)["job"]
+        self.assertEqual([a["result"] for a in job["attempts"]], ["failed", "done"])
+        self.assertGreater(job["attempts"][1]["started"] - job["attempts"][0]["ended"], 1.5)
+
     def test_time_limit(self):
         job = self.end("steps=1 step=60", more="limits: {time: 1s}\n")
         self.assertEqual(job["state"], "failed")

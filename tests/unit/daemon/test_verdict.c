@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <errno.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -73,6 +74,31 @@ static void test_ends(void **state)
 	}
 }
 
+static void test_failures_that_may_pass(void **state)
+{
+	struct cwd_run_end end = {.exit_code = 1};
+	struct cwd_facts facts = {.end = &end, .said_end = 1, .result = CWW_RESULT_FAILED, .interruptions_max = 20,
+		.failures_max = 3};
+	struct cwd_verdict verdict;
+
+	(void)state;
+	(void)cwb_err_set(&facts.error, -ENOSPC, "disk full");
+	for (facts.failures = 0; facts.failures < 4; facts.failures++) {
+		cwd_verdict_reach(&facts, &verdict);
+		assert_string_equal(verdict.result, "failed");
+		assert_int_equal(verdict.try_again, facts.failures < 2);
+		assert_int_equal(verdict.state, facts.failures < 2 ? CWD_QUEUED : CWD_FAILED);
+	}
+	facts.failures = 0;
+	facts.stop = CWD_STOP_CANCEL;
+	cwd_verdict_reach(&facts, &verdict);
+	assert_int_equal(verdict.state, CWD_FAILED);
+	facts.stop = CWD_STOP_NO;
+	facts.error.code = CWP_EDIGEST;
+	cwd_verdict_reach(&facts, &verdict);
+	assert_int_equal(verdict.state, CWD_FAILED);
+}
+
 static void test_words_are_kept(void **state)
 {
 	struct cwd_run_end end = {.exit_code = 1};
@@ -107,7 +133,7 @@ static void test_methods_have_handlers(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_ends), cmocka_unit_test(test_words_are_kept),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_ends), cmocka_unit_test(test_failures_that_may_pass), cmocka_unit_test(test_words_are_kept),
 		cmocka_unit_test(test_methods_have_handlers)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
