@@ -73,9 +73,15 @@ static int percent(double share)
 	return (int)floor(share * 100 + 1e-9);
 }
 
+/* A stage that has just begun knows neither what is done nor how much there is. */
+static int has_counts(const struct cwc_progress *progress)
+{
+	return progress->done > 0 || (progress->done == 0 && progress->total > 0);
+}
+
 static void add_counts(const struct cwc_progress *progress, struct cwc_text *text)
 {
-	if (progress->done < 0) {
+	if (!has_counts(progress)) {
 		return;
 	}
 	if (progress->total > 0) {
@@ -161,7 +167,7 @@ void cwc_bar_words(const struct cwc_progress *progress, struct cwc_text *text)
 	double share = cwc_progress_share(progress);
 
 	cwc_text_printf(text, "%s", progress->stage[0] ? progress->stage : "waiting");
-	if (progress->done >= 0) {
+	if (has_counts(progress)) {
 		cwc_text_add(text, ": ", 2);
 		add_counts(progress, text);
 	}

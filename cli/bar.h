@@ -11,8 +11,8 @@
 
 /* What org.cwpd.Jobs calls Progress. Negative: not known. */
 struct cwc_progress {
-	char stage[48]; /* cleaned */
-	char unit[32];  /* cleaned */
+	char stage[96]; /* cleaned, at most 23 columns */
+	char unit[96];  /* likewise */
 	int64_t done, total;
 	double fraction; /* of the whole job, 0 to 1 */
 	double rate;     /* units a second */

@@ -20,7 +20,7 @@ struct watch {
 	struct cwc *cwc;
 	const char *id;
 	json_t *parameters; /* of Follow: its cursor moves on */
-	char stage[48];     /* that the last line was about */
+	char stage[96];     /* that the last line was about */
 	double printed;     /* time of the event behind the last plain line */
 	int bar_open;       /* the bar's line is not ended yet */
 	char state[24];     /* the last one heard of */

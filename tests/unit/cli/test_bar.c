@@ -92,6 +92,10 @@ static void test_words(void **state)
 	assert_words(half, "calibrate: 15/30 layers (50%), 1.23 layers/s, ETA 12 s");
 	assert_words("{\"stage\": \"open\", \"done\": 3, \"total\": 0, \"unit\": \"files\"}",
 		"open: 3 files");
+	assert_words("{\"stage\": \"score\", \"done\": 0, \"total\": 0, \"unit\": \"\"}", "score");
+	assert_words(
+		"{\"stage\": \"calibrate\", \"done\": 1, \"total\": 4, \"unit\": \"token layers\"}",
+		"calibrate: 1/4 token layers (25%)");
 	assert_words("{}", "waiting");
 }
 
