@@ -100,7 +100,8 @@ static void add_rate(const struct cwc_progress *progress, struct cwc_text *text)
 		return;
 	}
 	cwc_text_number(text, progress->rate);
-	cwc_text_printf(text, " %s/s", progress->unit);
+	/* The unit stands before it, with the counts. */
+	cwc_text_add(text, "/s", 2);
 }
 
 static void add_eta(const struct cwc_progress *progress, struct cwc_text *text)

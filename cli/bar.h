@@ -25,9 +25,9 @@ void cwc_progress_read(const json_t *object, struct cwc_progress *ret);
 /* Share of the present stage, 0 to 1; negative where total is not known. */
 double cwc_progress_share(const struct cwc_progress *progress);
 
-/* "calibrate    [=======>        ]  43%  13/30 layers  1.21 layers/s  ETA 15 s", at most `width`
+/* "calibrate    [=======>        ]  43%  13/30 layers  1.21/s  ETA 15 s", at most `width`
  * columns: what does not fit is left out from the right, the bar first shrinks and then goes. */
 void cwc_bar_render(const struct cwc_progress *progress, size_t width, struct cwc_text *text);
 
-/* "calibrate: 13/30 layers (43%), 1.21 layers/s, ETA 15 s" */
+/* "calibrate: 13/30 layers (43%), 1.21/s, ETA 15 s" */
 void cwc_bar_words(const struct cwc_progress *progress, struct cwc_text *text);

@@ -417,9 +417,9 @@ class Follow(Case):
             event(3, "state", state="done"))
         result = self.check(cwpctl("follow", "7", daemon=daemon), 0)
         self.assertEqual(result.stdout.split("\n"), [
-            "7: running", "open: 1/2 files (50%), 1.50 files/s, ETA 12 s", "open: 2/2 files (100%), 1.50 files/s",
-            "calibrate: 1/30 layers (3%), 1.50 layers/s, ETA 12 s",
-            "calibrate: 9/30 layers (30%), 1.50 layers/s, ETA 12 s", "7: attempt 2: interrupted",
+            "7: running", "open: 1/2 files (50%), 1.50/s, ETA 12 s", "open: 2/2 files (100%), 1.50/s",
+            "calibrate: 1/30 layers (3%), 1.50/s, ETA 12 s",
+            "calibrate: 9/30 layers (30%), 1.50/s, ETA 12 s", "7: attempt 2: interrupted",
             "7: done: in 3 min 20 s, output /m/out", ""])
         self.assertNotIn("\x1b", result.stdout)
 
@@ -462,7 +462,7 @@ class Follow(Case):
         status, text = in_terminal(["follow", "7"], daemon, 80)
         self.assertEqual(status, 0)
         self.assertIn("\rcalibrate  [==", text)
-        self.assertIn("]  50%  15/30 layers  1.50 layers/s  ETA 12 s\x1b[K", text)
+        self.assertIn("]  50%  15/30 layers  1.50/s  ETA 12 s\x1b[K", text)
         self.assertIn("] 100%  30/30 layers", text)
         self.assertNotIn("\x1b[2J", text)
         self.assertIn("\x1b[32mdone\x1b[0m", text)

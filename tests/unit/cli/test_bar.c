@@ -35,13 +35,13 @@ static void test_widths(void **state)
 {
 	(void)state;
 	assert_bar(half, 100,
-		"calibrate  [================>               ]  50%  15/30 layers  1.23 layers/s  "
-		"ETA 12 s");
+		"calibrate  [================>               ]  50%  15/30 layers  1.23/s  ETA 12 "
+		"s");
 	assert_bar(
-		half, 70, "calibrate  [======>      ]  50%  15/30 layers  1.23 layers/s  ETA 12 s");
+		half, 70, "calibrate  [==========>         ]  50%  15/30 layers  1.23/s  ETA 12 s");
 	/* From the right: the ETA goes first, then the rate, then the counts. */
-	assert_bar(half, 60, "calibrate  [======>      ]  50%  15/30 layers  1.23 layers/s");
-	assert_bar(half, 45, "calibrate  [======>      ]  50%  15/30 layers");
+	assert_bar(half, 57, "calibrate  [========>        ]  50%  15/30 layers  1.23/s");
+	assert_bar(half, 47, "calibrate  [=======>       ]  50%  15/30 layers");
 	assert_bar(half, 30, "calibrate  [======>     ]  50%");
 	assert_bar(half, 12, "calibrate ");
 	assert_bar(half, 6, "calib~");
@@ -89,7 +89,7 @@ static void assert_words(const char *json, const char *expected)
 static void test_words(void **state)
 {
 	(void)state;
-	assert_words(half, "calibrate: 15/30 layers (50%), 1.23 layers/s, ETA 12 s");
+	assert_words(half, "calibrate: 15/30 layers (50%), 1.23/s, ETA 12 s");
 	assert_words("{\"stage\": \"open\", \"done\": 3, \"total\": 0, \"unit\": \"files\"}",
 		"open: 3 files");
 	assert_words("{\"stage\": \"score\", \"done\": 0, \"total\": 0, \"unit\": \"\"}", "score");
