@@ -106,7 +106,7 @@ static void add_rate(const struct cwc_progress *progress, struct cwc_text *text)
 
 static void add_eta(const struct cwc_progress *progress, struct cwc_text *text)
 {
-	if (!(progress->eta >= 0)) {
+	if (!(progress->eta >= 0) || cwc_progress_share(progress) >= 1) {
 		return;
 	}
 	cwc_text_printf(text, "ETA ");
@@ -179,7 +179,7 @@ void cwc_bar_words(const struct cwc_progress *progress, struct cwc_text *text)
 		cwc_text_add(text, ", ", 2);
 		add_rate(progress, text);
 	}
-	if (progress->eta >= 0) {
+	if (progress->eta >= 0 && share < 1) {
 		cwc_text_add(text, ", ", 2);
 		add_eta(progress, text);
 	}

@@ -54,7 +54,7 @@ static void test_ends(void **state)
 		"open       [>                ]   0%  0/4");
 	assert_bar("{\"stage\": \"write\", \"done\": 4, \"total\": 4, \"unit\": \"files\", "
 		   "\"eta\": 0}",
-		60, "write      [====================] 100%  4/4 files  ETA 0.0 s");
+		60, "write      [===============================] 100%  4/4 files");
 	/* Never 100 % before the end. */
 	assert_bar("{\"stage\": \"score\", \"done\": 9999, \"total\": 10000, \"unit\": \"tiles\"}",
 		48, "score      [===========>]  99%  9999/10000 tiles");
