@@ -72,6 +72,11 @@ static int quantize_module(struct quantizing *q, struct cwe_run_module *m, struc
 {
 	struct cwe_run *run = q->run;
 	char name[CWE_MODULE_NAME_MAX + 8];
+	if (cwe_writer_has(writer, m->name)) {
+		/* An earlier attempt wrote it. */
+		m->protected_weights = cwe_writer_protected(writer, m->name);
+		return q->masked ? cwe_tile_skip(scores, m->rows * m->cols) : 0;
+	}
 	(void)snprintf(name, sizeof name, "%s.weight", m->name);
 	const struct cwe_tensor *t = cwe_weights_find(run->source->weights, name);
 	int r = cwe_weights_read_f32(run->source->weights, t, 0, m->rows, q->weight, err);
@@ -181,7 +186,7 @@ static int copy_rest(struct cwe_run *run, struct cwe_writer *writer, const struc
 	const struct cwe_weights *w = run->source->weights;
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < w->count; i++) {
-		if (!is_quantized(m, n, w->tensors[i].name)) {
+		if (!is_quantized(m, n, w->tensors[i].name) && !cwe_writer_has(writer, w->tensors[i].name)) {
 			r = cwe_writer_copy(writer, w->tensors[i].name, err);
 			r = r == 0 ? cwe_run_cancelled(run, err) : r;
 		}

@@ -143,9 +143,9 @@ static int write_manifest(struct cwe_run *run, json_t *size, struct cwb_err *err
 	if (facts == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for the manifest");
 	}
-	/* The mark of the unfinished folder goes first: the manifest lists what is there. */
-	r = cwb_file_remove_tree(run->output_fd, ".cwp-job", err);
-	r = r == 0 ? cwe_manifest_write(run->job->output, facts, digest, err) : r;
+	r = cwe_manifest_write(run->job->output, facts, digest, err);
+	/* Only now: a folder with neither manifest nor mark would belong to nobody. */
+	r = r == 0 ? cwb_file_remove_tree(run->output_fd, ".cwp-job", err) : r;
 	json_decref(facts);
 	return r;
 }

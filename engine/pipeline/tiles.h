@@ -44,6 +44,8 @@ int cwe_tile_create(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cw
 int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err);
 int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb_err *err);
 int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *err);
+/* Passes over n numbers; the digest is of no use afterwards. */
+int cwe_tile_skip(struct cwe_tile *tile, uint64_t n);
 /* Ends a tile: digest (NULL: not wanted); a written one is synced when sync is not 0. Closes in every case. */
 int cwe_tile_finish(struct cwe_tile *tile, int sync, char *ret_digest, struct cwb_err *err);
 void cwe_tile_abort(struct cwe_tile *tile);
