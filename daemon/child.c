@@ -25,8 +25,8 @@ struct cwd_child {
 	char *input;
 	struct buffer output, error_text;
 	size_t output_max;
-	int handles;  /* open ones */
-	int waiting;  /* for exit, end of output, end of errors */
+	int handles; /* open ones */
+	int waiting; /* for exit, end of output, end of errors */
 	int closing;
 	struct cwd_child_result result;
 	void (*done)(const struct cwd_child_result *result, void *arg);
@@ -41,8 +41,9 @@ static void report(struct cwd_child *child)
 	if (child->done == NULL) {
 		return;
 	}
-	cww_escape(child->error_text.data ? child->error_text.data : "", strcspn(child->error_text.data
-			? child->error_text.data : "", "\n"), shown, sizeof shown);
+	cww_escape(child->error_text.data ? child->error_text.data : "",
+		strcspn(child->error_text.data ? child->error_text.data : "", "\n"), shown,
+		sizeof shown);
 	child->result.errors = shown;
 	child->result.length = child->output.length;
 	child->result.output = child->output.data == NULL ? "" : child->output.data;
@@ -171,7 +172,8 @@ static void on_errors(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 		close_handle((uv_handle_t *)stream);
 		one_less(child);
 	} else if (n > 0 && room > 0) {
-		(void)append(&child->error_text, buf->base, (size_t)n < room ? (size_t)n : room); /* only a courtesy */
+		(void)append(&child->error_text, buf->base,
+			(size_t)n < room ? (size_t)n : room); /* only a courtesy */
 	}
 }
 
@@ -200,9 +202,12 @@ static void send_input(struct cwd_child *child)
 
 static int spawn(uv_loop_t *loop, struct cwd_child *child, char *const *argv)
 {
-	uv_stdio_container_t stdio[3] = {{.flags = UV_CREATE_PIPE | UV_READABLE_PIPE, .data.stream = (uv_stream_t *)&child->in},
-		{.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&child->out},
-		{.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&child->errors}};
+	uv_stdio_container_t stdio[3] = {{.flags = UV_CREATE_PIPE | UV_READABLE_PIPE,
+						 .data.stream = (uv_stream_t *)&child->in},
+		{.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE,
+			.data.stream = (uv_stream_t *)&child->out},
+		{.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE,
+			.data.stream = (uv_stream_t *)&child->errors}};
 	uv_process_options_t options = {.file = argv[0],
 		.args = (char **)(uintptr_t)argv,
 		.stdio = stdio,
@@ -213,12 +218,14 @@ static int spawn(uv_loop_t *loop, struct cwd_child *child, char *const *argv)
 	return uv_spawn(loop, &child->process, &options);
 }
 
-int cwd_child_start(uv_loop_t *loop, const struct cwd_child_options *options, struct cwd_child **ret, struct cwb_err *err)
+int cwd_child_start(uv_loop_t *loop, const struct cwd_child_options *options,
+	struct cwd_child **ret, struct cwb_err *err)
 {
 	struct cwd_child *child = calloc(1, sizeof *child);
 	int rc;
 
-	if (child == NULL || (options->input != NULL && (child->input = strdup(options->input)) == NULL)) {
+	if (child == NULL ||
+		(options->input != NULL && (child->input = strdup(options->input)) == NULL)) {
 		free(child);
 		return cwb_err_set(err, -ENOMEM, "no memory for a process");
 	}
@@ -227,7 +234,8 @@ int cwd_child_start(uv_loop_t *loop, const struct cwd_child_options *options, st
 	child->output_max = options->output_max;
 	child->waiting = 3;
 	child->handles = 5;
-	child->process.data = child->in.data = child->out.data = child->errors.data = child->timer.data = child;
+	child->process.data = child->in.data = child->out.data = child->errors.data =
+		child->timer.data = child;
 	(void)uv_timer_init(loop, &child->timer); /* cannot fail, nor can the next three */
 	(void)uv_pipe_init(loop, &child->in, 0);
 	(void)uv_pipe_init(loop, &child->out, 0);

@@ -73,7 +73,8 @@ static void on_worked(uv_work_t *request, int status)
 	cwd_daemon_check_stopped(daemon);
 }
 
-int cwd_daemon_task(struct cwd_daemon *daemon, void (*work)(void *arg), void (*done)(void *arg), void *arg)
+int cwd_daemon_task(
+	struct cwd_daemon *daemon, void (*work)(void *arg), void (*done)(void *arg), void *arg)
 {
 	struct task *task = malloc(sizeof *task);
 
@@ -90,7 +91,8 @@ int cwd_daemon_task(struct cwd_daemon *daemon, void (*work)(void *arg), void (*d
 	return 0;
 }
 
-void cwd_daemon_after_commit(struct cwd_daemon *daemon, void (*done)(struct cwd_batch *batch, void *arg), void *arg)
+void cwd_daemon_after_commit(
+	struct cwd_daemon *daemon, void (*done)(struct cwd_batch *batch, void *arg), void *arg)
 {
 	struct cwd_batch *batch = cwd_batch_new();
 	struct cwd_batch failed = {.rc = -ENOMEM};
@@ -119,13 +121,15 @@ void cwd_daemon_drain(struct cwd_daemon *daemon, const char *reason)
 	free(daemon->drain_reason);
 	daemon->drain_reason = reason == NULL ? NULL : strdup(reason);
 	daemon->capacity.draining = daemon->drain_reason != NULL;
-	cwd_log(CWD_LOG_NOTICE, reason == NULL ? "jobs are accepted again" : "draining: %s", reason);
+	cwd_log(CWD_LOG_NOTICE, reason == NULL ? "jobs are accepted again" : "draining: %s",
+		reason);
 	cwd_daemon_poke(daemon);
 }
 
 /* ---- scheduling ---- */
 
-/* Jobs whose condition can no longer be met are held, with the reason, rather than waiting for ever. */
+/* Jobs whose condition can no longer be met are held, with the reason, rather than waiting for
+ * ever. */
 static void hold_hopeless(struct cwd_daemon *daemon)
 {
 	struct cwd_queue *queue = &daemon->queue;
@@ -142,7 +146,8 @@ static void hold_hopeless(struct cwd_daemon *daemon)
 			continue;
 		}
 		snprintf(reason, sizeof reason, "waits for job %lld, which %s%s", (long long)id,
-			state < 0 ? "was removed" : "ended as ", state < 0 ? "" : cwd_state_name((enum cwd_state)state));
+			state < 0 ? "was removed" : "ended as ",
+			state < 0 ? "" : cwd_state_name((enum cwd_state)state));
 		(void)cwd_queue_move(queue, job, CWD_HELD, reason, NULL); /* queued, so it may */
 	}
 }
@@ -175,7 +180,8 @@ static void retire(struct cwd_daemon *daemon)
 	}
 	for (i = 0; i < queue->n_jobs;) {
 		struct cwd_job *job = queue->jobs[i];
-		int old = settings->keep_seconds != 0 && now - job->ended > (double)settings->keep_seconds;
+		int old = settings->keep_seconds != 0 &&
+			  now - job->ended > (double)settings->keep_seconds;
 		char *log;
 
 		if (!cwd_state_is_final(job->state) || job->starting || job->cleaning ||
@@ -208,8 +214,8 @@ static void on_tick(uv_timer_t *timer)
 		cwd_daemon_poke(daemon); /* for those that wait before they are tried again */
 	}
 	snprintf(status, sizeof status, "STATUS=running %zu, queued %zu, held %zu%s\nWATCHDOG=1",
-		daemon->queue.counts[CWD_RUNNING], daemon->queue.counts[CWD_QUEUED], daemon->queue.counts[CWD_HELD],
-		daemon->drain_reason != NULL ? ", draining" : "");
+		daemon->queue.counts[CWD_RUNNING], daemon->queue.counts[CWD_QUEUED],
+		daemon->queue.counts[CWD_HELD], daemon->drain_reason != NULL ? ", draining" : "");
 	(void)cwd_notify(status, NULL); /* without systemd nobody listens */
 }
 
@@ -241,8 +247,10 @@ int cwd_daemon_reread(struct cwd_daemon *daemon, struct cwd_settings *ret, struc
 	if (rc < 0) {
 		return rc;
 	}
-	if (!is_same(ret->sockets, daemon->settings->sockets) || !is_same(ret->state, daemon->settings->state)) {
-		return cwb_err_set(err, CWP_EVALUE, "%s: sockets and state cannot change while the daemon runs; restart it",
+	if (!is_same(ret->sockets, daemon->settings->sockets) ||
+		!is_same(ret->state, daemon->settings->state)) {
+		return cwb_err_set(err, CWP_EVALUE,
+			"%s: sockets and state cannot change while the daemon runs; restart it",
 			ret->config == NULL ? "configuration" : ret->config);
 	}
 	return 0;
@@ -250,7 +258,8 @@ int cwd_daemon_reread(struct cwd_daemon *daemon, struct cwd_settings *ret, struc
 
 int cwd_daemon_apply(struct cwd_daemon *daemon, struct cwd_settings *settings)
 {
-	struct cwd_settings **all = reallocarray(daemon->all_settings, daemon->n_settings + 1, sizeof *all);
+	struct cwd_settings **all =
+		reallocarray(daemon->all_settings, daemon->n_settings + 1, sizeof *all);
 	struct cwd_settings *copy = malloc(sizeof *copy);
 
 	if (all != NULL) {
@@ -322,7 +331,8 @@ static void on_signal(uv_signal_t *handle, int signum)
 	struct cwd_daemon *daemon = handle->data;
 
 	if (signum == SIGHUP) {
-		cwd_log(CWD_LOG_NOTICE, "SIGHUP: use `cwpctl reload`, which says whether it worked");
+		cwd_log(CWD_LOG_NOTICE,
+			"SIGHUP: use `cwpctl reload`, which says whether it worked");
 		return;
 	}
 	cwd_log(CWD_LOG_NOTICE, "stopping");
@@ -336,7 +346,8 @@ static void fail_start(struct cwd_daemon *daemon, const struct cwb_err *err)
 	char text[64];
 
 	cwd_log(CWD_LOG_ERROR, "%s", err->message);
-	snprintf(text, sizeof text, "ERRNO=%d", err->code < 0 && err->code > -1000 ? -err->code : EINVAL);
+	snprintf(text, sizeof text, "ERRNO=%d",
+		err->code < 0 && err->code > -1000 ? -err->code : EINVAL);
 	(void)cwd_notify(text, NULL); /* without systemd nobody listens */
 	cwd_daemon_stop(daemon, err->code == -EADDRINUSE ? 75 : 78);
 }
@@ -359,8 +370,9 @@ static void on_recovered(struct cwd_batch *batch, void *arg)
 		return;
 	}
 	daemon->ready = 1;
-	cwd_log(CWD_LOG_NOTICE, "ready: %s, state %s, %zu jobs, %zu plugins (%zu unusable)", daemon->settings->sockets,
-		daemon->settings->state, daemon->queue.n_jobs, good, bad);
+	cwd_log(CWD_LOG_NOTICE, "ready: %s, state %s, %zu jobs, %zu plugins (%zu unusable)",
+		daemon->settings->sockets, daemon->settings->state, daemon->queue.n_jobs, good,
+		bad);
 	(void)cwd_notify("READY=1", NULL); /* without systemd nobody waits for it */
 	cwd_daemon_poke(daemon);
 }
@@ -390,7 +402,9 @@ static int make_state(const struct cwd_settings *settings, int *ret_lock, struct
 		rc = cwb_err_errno(err, "%s", path);
 	} else if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
 		rc = errno == EWOULDBLOCK
-			     ? cwb_err_set(err, -EADDRINUSE, "%s: another cwpd uses this state folder; stop it first", path)
+			     ? cwb_err_set(err, -EADDRINUSE,
+				       "%s: another cwpd uses this state folder; stop it first",
+				       path)
 			     : cwb_err_errno(err, "%s", path);
 		close(fd);
 	}
@@ -417,7 +431,8 @@ static int open_store(struct cwd_daemon *daemon, struct cwb_err *err)
 	return rc < 0 ? rc : cwd_writer_start(daemon->loop, daemon->store, &daemon->writer, err);
 }
 
-/* 10,000 connections one after another are fine with few descriptors; many at a time need more than the usual 1,024. */
+/* 10,000 connections one after another are fine with few descriptors; many at a time need more than
+ * the usual 1,024. */
 static void raise_file_limit(void)
 {
 	struct rlimit limit;
@@ -486,7 +501,8 @@ static void free_all(struct cwd_daemon *daemon)
 static void name_handle(uv_handle_t *handle, void *arg)
 {
 	(void)arg;
-	cwd_log(CWD_LOG_ERROR, "a handle is open at the end: %s", uv_handle_type_name(handle->type));
+	cwd_log(CWD_LOG_ERROR, "a handle is open at the end: %s",
+		uv_handle_type_name(handle->type));
 }
 
 static int report_early(const struct cwb_err *err)
@@ -506,7 +522,8 @@ int cwd_daemon_run(struct cwd_settings *settings, const char *config)
 		cwd_settings_free(settings);
 		return 1;
 	}
-	if (cwd_server_check(daemon.settings, &err) < 0 || make_state(daemon.settings, &daemon.lock_fd, &err) < 0) {
+	if (cwd_server_check(daemon.settings, &err) < 0 ||
+		make_state(daemon.settings, &daemon.lock_fd, &err) < 0) {
 		code = report_early(&err);
 		free_all(&daemon);
 		return code;

@@ -17,13 +17,15 @@ struct cwd_supervision;
 struct cwd_watcher;
 
 struct cwd_counters {
-	uint64_t connections, refused_connections, calls, errors, bad_messages, submitted, attempts, interrupted;
+	uint64_t connections, refused_connections, calls, errors, bad_messages, submitted, attempts,
+		interrupted;
 };
 
 struct cwd_daemon {
 	uv_loop_t *loop;
 	const struct cwd_settings *settings;
-	struct cwd_settings **all_settings; /* every one that was read: threads may still look at an older one */
+	struct cwd_settings *
+		*all_settings; /* every one that was read: threads may still look at an older one */
 	size_t n_settings;
 	const char *config; /* --config */
 	struct cwd_store *store;
@@ -32,27 +34,27 @@ struct cwd_daemon {
 	struct cwd_capacity capacity;
 	struct cwd_server *server;
 	struct cwd_plugins *plugins;
-	struct cwd_submit *submits;          /* on their way into the queue */
+	struct cwd_submit *submits; /* on their way into the queue */
 	size_t n_submits, n_planning;
 	struct cwd_supervision *supervisions; /* attempts that are being started, run or end */
-	struct cwd_watcher *watchers;        /* calls that wait for events */
-	char *drain_reason;                  /* NULL: jobs are accepted and started */
+	struct cwd_watcher *watchers;         /* calls that wait for events */
+	char *drain_reason;                   /* NULL: jobs are accepted and started */
 	int ready, stopping;
 	int exit_code;
 	int lock_fd;
-	int n_tasks;                         /* on libuv's threads */
+	int n_tasks; /* on libuv's threads */
 	double started;
 	uv_timer_t schedule_timer, tick_timer;
 	uv_signal_t signals[3];
 	struct cwd_counters counters;
 };
 
-/* Runs the daemon until it is told to stop; returns its exit code. settings is taken; config is --config's argument or
- * NULL. */
+/* Runs the daemon until it is told to stop; returns its exit code. settings is taken; config is
+ * --config's argument or NULL. */
 int cwd_daemon_run(struct cwd_settings *settings, const char *config);
 
-/* Reads the configuration again. Folders that cannot change without a restart are CWP_EVALUE. *ret is filled in any
- * case. */
+/* Reads the configuration again. Folders that cannot change without a restart are CWP_EVALUE. *ret
+ * is filled in any case. */
 int cwd_daemon_reread(struct cwd_daemon *daemon, struct cwd_settings *ret, struct cwb_err *err);
 /* Takes the settings over. -ENOMEM: still the caller's. */
 int cwd_daemon_apply(struct cwd_daemon *daemon, struct cwd_settings *settings);
@@ -66,10 +68,12 @@ void cwd_daemon_stop(struct cwd_daemon *daemon, int exit_code);
 void cwd_daemon_check_stopped(struct cwd_daemon *daemon);
 
 /* Calls done on the loop when all that was given to the writer before is on disk. */
-void cwd_daemon_after_commit(struct cwd_daemon *daemon, void (*done)(struct cwd_batch *batch, void *arg), void *arg);
+void cwd_daemon_after_commit(
+	struct cwd_daemon *daemon, void (*done)(struct cwd_batch *batch, void *arg), void *arg);
 
 /* Runs work on a thread, then done on the loop. -ENOMEM: done is not called. */
-int cwd_daemon_task(struct cwd_daemon *daemon, void (*work)(void *arg), void (*done)(void *arg), void *arg);
+int cwd_daemon_task(
+	struct cwd_daemon *daemon, void (*work)(void *arg), void (*done)(void *arg), void *arg);
 
 /* Drains: reason is shown to those who submit. NULL ends it. */
 void cwd_daemon_drain(struct cwd_daemon *daemon, const char *reason);

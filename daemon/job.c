@@ -17,13 +17,14 @@ static const char *const state_names[CWD_N_STATES] = {
 
 #define BIT(state) (1u << (state))
 
-/* The one table of what may follow what. Queued, held and paused jobs become done when a manifest shows at start that
- * they were. */
+/* The one table of what may follow what. Queued, held and paused jobs become done when a manifest
+ * shows at start that they were. */
 static const unsigned int may_follow[CWD_N_STATES] = {
-	[CWD_QUEUED] = BIT(CWD_HELD) | BIT(CWD_RUNNING) | BIT(CWD_CANCELLED) | BIT(CWD_DONE) | BIT(CWD_FAILED),
+	[CWD_QUEUED] = BIT(CWD_HELD) | BIT(CWD_RUNNING) | BIT(CWD_CANCELLED) | BIT(CWD_DONE) |
+		       BIT(CWD_FAILED),
 	[CWD_HELD] = BIT(CWD_QUEUED) | BIT(CWD_CANCELLED) | BIT(CWD_DONE),
-	[CWD_RUNNING] = BIT(CWD_QUEUED) | BIT(CWD_PAUSED) | BIT(CWD_DONE) | BIT(CWD_FAILED) | BIT(CWD_REJECTED) |
-			BIT(CWD_CANCELLED),
+	[CWD_RUNNING] = BIT(CWD_QUEUED) | BIT(CWD_PAUSED) | BIT(CWD_DONE) | BIT(CWD_FAILED) |
+			BIT(CWD_REJECTED) | BIT(CWD_CANCELLED),
 	[CWD_PAUSED] = BIT(CWD_QUEUED) | BIT(CWD_CANCELLED) | BIT(CWD_DONE),
 	[CWD_DONE] = 0,
 	[CWD_FAILED] = BIT(CWD_QUEUED),
@@ -92,7 +93,8 @@ struct cwd_attempt *cwd_job_last_attempt(struct cwd_job *job)
 
 struct cwd_attempt *cwd_job_add_attempt(struct cwd_job *job, double now)
 {
-	struct cwd_attempt *attempts = reallocarray(job->attempts, job->n_attempts + 1, sizeof *attempts);
+	struct cwd_attempt *attempts =
+		reallocarray(job->attempts, job->n_attempts + 1, sizeof *attempts);
 	struct cwd_attempt *attempt;
 
 	if (attempts == NULL) {
@@ -150,14 +152,16 @@ int cwd_after_parse_one(const char *text, struct cwd_after *ret, struct cwb_err 
 	for (i = 0; !found && i < 3; i++) {
 		size_t length = strlen(condition_names[i]);
 
-		if ((size_t)(colon - text) == length && memcmp(text, condition_names[i], length) == 0) {
+		if ((size_t)(colon - text) == length &&
+			memcmp(text, condition_names[i], length) == 0) {
 			after.condition = (enum cwd_condition)i;
 			found = 1;
 		}
 	}
 	after.id = found ? cwd_id_parse(colon == NULL ? text : colon + 1) : 0;
 	if (after.id == 0) {
-		return cwb_err_set(err, CWP_EFORMAT, "\"%.40s\" is not ID, ok:ID, any:ID or notok:ID", text);
+		return cwb_err_set(
+			err, CWP_EFORMAT, "\"%.40s\" is not ID, ok:ID, any:ID or notok:ID", text);
 	}
 	*ret = after;
 	return 0;
@@ -208,8 +212,8 @@ char *cwd_resources_print(const struct cwd_resources *r)
 	char *text;
 
 	if (asprintf(&text,
-		    "{\"threads\":%" PRIu32 ",\"memory\":%" PRIu64 ",\"gpu_memory\":%" PRIu64 ",\"scratch\":%" PRIu64
-		    ",\"time\":%" PRIu64 "}",
+		    "{\"threads\":%" PRIu32 ",\"memory\":%" PRIu64 ",\"gpu_memory\":%" PRIu64
+		    ",\"scratch\":%" PRIu64 ",\"time\":%" PRIu64 "}",
 		    r->threads, r->memory, r->gpu_memory, r->scratch, r->time) < 0) {
 		return NULL;
 	}
@@ -228,13 +232,16 @@ int cwd_resources_parse(const char *text, struct cwd_resources *ret, struct cwb_
 	}
 	rc = cwb_json_get_u64(json, "threads", CWB_JSON_REQUIRED, 0, UINT32_MAX, &threads, err);
 	if (rc == 0) {
-		rc = cwb_json_get_u64(json, "memory", CWB_JSON_REQUIRED, 0, INT64_MAX, &r.memory, err);
+		rc = cwb_json_get_u64(
+			json, "memory", CWB_JSON_REQUIRED, 0, INT64_MAX, &r.memory, err);
 	}
 	if (rc == 0) {
-		rc = cwb_json_get_u64(json, "gpu_memory", CWB_JSON_REQUIRED, 0, INT64_MAX, &r.gpu_memory, err);
+		rc = cwb_json_get_u64(
+			json, "gpu_memory", CWB_JSON_REQUIRED, 0, INT64_MAX, &r.gpu_memory, err);
 	}
 	if (rc == 0) {
-		rc = cwb_json_get_u64(json, "scratch", CWB_JSON_REQUIRED, 0, INT64_MAX, &r.scratch, err);
+		rc = cwb_json_get_u64(
+			json, "scratch", CWB_JSON_REQUIRED, 0, INT64_MAX, &r.scratch, err);
 	}
 	if (rc == 0) {
 		rc = cwb_json_get_u64(json, "time", CWB_JSON_REQUIRED, 0, INT64_MAX, &r.time, err);
@@ -249,8 +256,9 @@ int cwd_resources_parse(const char *text, struct cwd_resources *ret, struct cwb_
 
 char *cwd_error_print(const struct cwb_err *error)
 {
-	json_t *json = json_pack("{s:i, s:i, s:i, s:s, s:s, s:s}", "code", error->code, "line", error->line, "column",
-		error->column, "field", error->field, "nearest", error->nearest, "message", error->message);
+	json_t *json = json_pack("{s:i, s:i, s:i, s:s, s:s, s:s}", "code", error->code, "line",
+		error->line, "column", error->column, "field", error->field, "nearest",
+		error->nearest, "message", error->message);
 	char *text = json == NULL ? NULL : cwb_json_dump(json, NULL);
 
 	json_decref(json);
@@ -281,7 +289,8 @@ int cwd_error_parse(const char *text, struct cwb_err *ret, struct cwb_err *err)
 		rc = cwb_json_get_i64(json, "line", CWB_JSON_OPTIONAL, 0, INT32_MAX, &line, err);
 	}
 	if (rc == 0) {
-		rc = cwb_json_get_i64(json, "column", CWB_JSON_OPTIONAL, 0, INT32_MAX, &column, err);
+		rc = cwb_json_get_i64(
+			json, "column", CWB_JSON_OPTIONAL, 0, INT32_MAX, &column, err);
 	}
 	if (rc == 0) {
 		rc = cwb_json_get_string(json, "field", CWB_JSON_OPTIONAL, &field, err);
@@ -317,7 +326,8 @@ void cwd_progress_note(struct cwd_progress *progress, const struct cww_status *s
 	progress->done = status->done;
 	progress->total = status->total;
 	if (now - progress->last_time >= 0.5 && status->done > progress->last_done) {
-		double rate = (double)(status->done - progress->last_done) / (now - progress->last_time);
+		double rate =
+			(double)(status->done - progress->last_done) / (now - progress->last_time);
 
 		/* Follows a change within some samples, but does not jump with each of them. */
 		progress->rate = progress->rate > 0 ? 0.7 * progress->rate + 0.3 * rate : rate;

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* A job and its attempts as the daemon holds them in memory; the store has the same, and the job's text. */
+/* A job and its attempts as the daemon holds them in memory; the store has the same, and the job's
+ * text. */
 #pragma once
 
 #include <stddef.h>
@@ -38,22 +39,22 @@ struct cwd_after {
 };
 
 struct cwd_resources {
-	uint32_t threads; /* 0: all that the daemon has */
+	uint32_t threads;                     /* 0: all that the daemon has */
 	uint64_t memory, gpu_memory, scratch; /* bytes; 0: nothing, or not known */
-	uint64_t time;    /* seconds of all attempts together; 0: not limited */
+	uint64_t time;                        /* seconds of all attempts together; 0: not limited */
 };
 
 struct cwd_attempt {
-	int number; /* from 1 */
+	int number;            /* from 1 */
 	double started, ended; /* seconds since 1970; ended 0: not yet */
 	char result[16];       /* running, done, failed, rejected, cancelled, interrupted, paused */
 	int exit_code;         /* -1: none */
 	int signal;            /* 0: none */
 	int checkpoints;
-	char *reason;          /* may be NULL */
-	int64_t pid;           /* 0: not known */
-	uint64_t start_ticks;  /* of /proc/PID/stat */
-	char *boot;            /* boot id, may be NULL */
+	char *reason;         /* may be NULL */
+	int64_t pid;          /* 0: not known */
+	uint64_t start_ticks; /* of /proc/PID/stat */
+	char *boot;           /* boot id, may be NULL */
 };
 
 /* How far a running attempt is, with a rate that follows slowly. */
@@ -62,10 +63,10 @@ struct cwd_progress {
 	enum cww_stage stage;
 	uint64_t done, total;
 	char unit[32];
-	double rate;       /* units a second; 0: not known */
-	double eta;        /* seconds; negative: not known */
-	double begun;      /* monotonic seconds when the stage began */
-	double last_time;  /* of the last rate sample */
+	double rate;      /* units a second; 0: not known */
+	double eta;       /* seconds; negative: not known */
+	double begun;     /* monotonic seconds when the stage began */
+	double last_time; /* of the last rate sample */
 	uint64_t last_done;
 };
 
@@ -75,7 +76,7 @@ struct cwd_job {
 	uid_t uid;
 	enum cwd_state state;
 	int priority;
-	int64_t rank; /* order among equal priorities; smaller is earlier */
+	int64_t rank;                     /* order among equal priorities; smaller is earlier */
 	double submitted, started, ended; /* 0: not yet */
 	size_t n_after;
 	struct cwd_after *after;
@@ -84,16 +85,17 @@ struct cwd_job {
 	struct cwb_err *error; /* of the last failure; may be NULL */
 	int cancelling;        /* cancel was asked for while running */
 	int failures;          /* that may pass, one after another */
-	double not_before;     /* monotonic seconds; waits until then after such a failure; 0: does not */
-	int interruptions;     /* since the last checkpoint */
-	char *scratch;         /* folder that may hold something of this job; may be NULL */
+	double not_before; /* monotonic seconds; waits until then after such a failure; 0: does not
+			    */
+	int interruptions; /* since the last checkpoint */
+	char *scratch;     /* folder that may hold something of this job; may be NULL */
 	size_t n_attempts;
 	struct cwd_attempt *attempts;
 	struct cwd_progress progress;
-	int unstored;          /* changes that are not on disk yet */
-	int starting;          /* its attempt is being prepared, or runs */
-	int cleaning;          /* its scratch folder is being removed: it cannot start */
-	void *run;             /* the running attempt: daemon/supervise.h */
+	int unstored; /* changes that are not on disk yet */
+	int starting; /* its attempt is being prepared, or runs */
+	int cleaning; /* its scratch folder is being removed: it cannot start */
+	void *run;    /* the running attempt: daemon/supervise.h */
 };
 
 void cwd_job_free(struct cwd_job *job);

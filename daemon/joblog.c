@@ -51,7 +51,8 @@ void cwd_joblog_line(struct cwd_joblog *log, const char *origin, const char *tex
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &tm);
 	at = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &tm);
-	at += (size_t)snprintf(line + at, sizeof line - at, ".%03ldZ %s: ", now.tv_nsec / 1000000, origin);
+	at += (size_t)snprintf(
+		line + at, sizeof line - at, ".%03ldZ %s: ", now.tv_nsec / 1000000, origin);
 	at += cww_escape(text, length, line + at, sizeof line - at - 1);
 	line[at++] = '\n';
 	if (log->size + at + sizeof full > log->limit) {

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* A job's log file: whole lines of printable UTF-8, each with its time and origin, capped in length and in number. */
+/* A job's log file: whole lines of printable UTF-8, each with its time and origin, capped in length
+ * and in number. */
 #pragma once
 
 #include <stddef.h>
@@ -12,8 +13,8 @@
 
 struct cwd_joblog {
 	int fd;
-	uint64_t size, limit; /* bytes */
-	int full;             /* said so */
+	uint64_t size, limit;           /* bytes */
+	int full;                       /* said so */
 	char line[CWD_JOBLOG_LINE_MAX]; /* of raw output, not ended yet */
 	size_t length;
 };

@@ -34,12 +34,15 @@ void cwd_log(enum cwd_level level, const char *format, ...)
 	if (getenv("JOURNAL_STREAM") != NULL) {
 		n = snprintf(line, sizeof line, "<%d>", (int)level);
 	} else {
-		n = snprintf(line, sizeof line, "cwpd: %s", level <= CWD_LOG_ERROR ? "error: "
-			: level == CWD_LOG_WARNING ? "warning: " : "");
+		n = snprintf(line, sizeof line, "cwpd: %s",
+			level <= CWD_LOG_ERROR     ? "error: "
+			: level == CWD_LOG_WARNING ? "warning: "
+						   : "");
 	}
 	length = (size_t)n + cww_escape(text, strlen(text), line + n, sizeof line - (size_t)n - 1);
 	line[length++] = '\n';
-	/* One write a line, so that lines of several threads do not mix; there is nowhere to report a failure to. */
+	/* One write a line, so that lines of several threads do not mix; there is nowhere to report
+	 * a failure to. */
 	if (write(STDERR_FILENO, line, length) < 0) {
 		return;
 	}

@@ -15,7 +15,8 @@
 
 static const char usage[] =
 	"Usage: cwpd [--config FILE] [--check-config]\n"
-	"Queues and runs jobs that quantize language models. Without --config, and not started by systemd, it serves\n"
+	"Queues and runs jobs that quantize language models. Without --config, and not started by "
+	"systemd, it serves\n"
 	"the user who starts it, below $XDG_RUNTIME_DIR/cwp and $XDG_STATE_HOME/cwp.\n"
 	"\n"
 	"      --config FILE    read this configuration\n"
@@ -27,14 +28,16 @@ static const char usage[] =
 
 static int check_only(const struct cwd_settings *settings)
 {
-	printf("%s: fine\n", settings->config == NULL ? "no configuration file, defaults" : settings->config);
+	printf("%s: fine\n",
+		settings->config == NULL ? "no configuration file, defaults" : settings->config);
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'k'},
-		{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'v'}, {NULL, 0, NULL, 0}};
+	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+		{"check-config", no_argument, NULL, 'k'}, {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'}, {NULL, 0, NULL, 0}};
 	const char *config = NULL;
 	struct cwd_settings settings;
 	struct cwb_err err = {0};
@@ -75,7 +78,8 @@ int main(int argc, char **argv)
 	}
 	umask(settings.user_mode ? 0077 : 0027);
 	if (settings.user_mode && geteuid() == 0) {
-		cwd_log(CWD_LOG_WARNING, "serving root as an ordinary user; a system daemon has its own user (cwpd.service)");
+		cwd_log(CWD_LOG_WARNING, "serving root as an ordinary user; a system daemon has "
+					 "its own user (cwpd.service)");
 	}
 	code = cwd_daemon_run(&settings, config);
 	uv_library_shutdown(); /* its threads end before the libraries that they used clean up */

@@ -23,7 +23,8 @@ int cwd_notify(const char *message, struct cwb_err *err)
 		return 0;
 	}
 	if (strlen(path) >= sizeof address.sun_path) {
-		return cwb_err_set(err, -ENAMETOOLONG, "NOTIFY_SOCKET: longer than %zu bytes", sizeof address.sun_path - 1);
+		return cwb_err_set(err, -ENAMETOOLONG, "NOTIFY_SOCKET: longer than %zu bytes",
+			sizeof address.sun_path - 1);
 	}
 	memcpy(address.sun_path, path, strlen(path));
 	size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
@@ -34,7 +35,8 @@ int cwd_notify(const char *message, struct cwb_err *err)
 	if (fd < 0) {
 		return cwb_err_errno(err, "socket");
 	}
-	if (sendto(fd, message, strlen(message), MSG_NOSIGNAL, (struct sockaddr *)&address, size) < 0) {
+	if (sendto(fd, message, strlen(message), MSG_NOSIGNAL, (struct sockaddr *)&address, size) <
+		0) {
 		rc = cwb_err_errno(err, "NOTIFY_SOCKET: %s", path);
 	}
 	close(fd);
@@ -53,7 +55,8 @@ static int take_number(const char *name, long low, long high, long *ret, struct 
 	errno = 0;
 	n = strtol(text, &end, 10);
 	if (errno != 0 || end == text || *end != '\0' || n < low || n > high) {
-		return cwb_err_set(err, CWP_EVALUE, "%s: \"%s\" is not a number from %ld to %ld", name, text, low, high);
+		return cwb_err_set(err, CWP_EVALUE, "%s: \"%s\" is not a number from %ld to %ld",
+			name, text, low, high);
 	}
 	*ret = n;
 	return 0;
@@ -67,7 +70,8 @@ static void take_names(struct cwd_inherited *sockets, int n)
 	for (i = 0; i < n && names != NULL; i++) {
 		const char *end = strchrnul(names, ':');
 
-		snprintf(sockets[i].name, sizeof sockets[i].name, "%.*s", (int)(end - names), names);
+		snprintf(
+			sockets[i].name, sizeof sockets[i].name, "%.*s", (int)(end - names), names);
 		names = *end == ':' ? end + 1 : NULL;
 	}
 }

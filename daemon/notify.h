@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* What systemd passes and wants to hear: sockets that it opened, and messages to $NOTIFY_SOCKET. Done by hand, so that
- * the daemon is the same on hosts without systemd. */
+/* What systemd passes and wants to hear: sockets that it opened, and messages to $NOTIFY_SOCKET.
+ * Done by hand, so that the daemon is the same on hosts without systemd. */
 #pragma once
 
 #include <stddef.h>
@@ -18,6 +18,7 @@ struct cwd_inherited {
 	char name[64]; /* FileDescriptorName=, else "" */
 };
 
-/* Takes the sockets of socket activation ($LISTEN_PID, $LISTEN_FDS, $LISTEN_FDNAMES), marks them close-on-exec and
- * clears the variables. Returns how many there are; CWP_EVALUE when the variables make no sense. */
+/* Takes the sockets of socket activation ($LISTEN_PID, $LISTEN_FDS, $LISTEN_FDNAMES), marks them
+ * close-on-exec and clears the variables. Returns how many there are; CWP_EVALUE when the variables
+ * make no sense. */
 int cwd_inherit(struct cwd_inherited ret[CWD_INHERITED_MAX], struct cwb_err *err);

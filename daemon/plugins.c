@@ -21,7 +21,7 @@
 
 struct plugin {
 	char *path;
-	struct stat st; /* as it was probed */
+	struct stat st;  /* as it was probed */
 	json_t *details; /* what the probe said, or NULL */
 	char *error;     /* why it cannot be used, or NULL */
 	int known;       /* probed */
@@ -69,7 +69,8 @@ static int is_same(const struct stat *a, const struct stat *b)
 }
 
 /* Adds a file; what is known about it from before is moved over when it has not changed. */
-static int add_file(struct cwd_plugins *plugins, const char *folder, const char *name, struct plugin **list, size_t *n)
+static int add_file(struct cwd_plugins *plugins, const char *folder, const char *name,
+	struct plugin **list, size_t *n)
 {
 	struct plugin *bigger = reallocarray(*list, *n + 1, sizeof **list), *plugin;
 	size_t i;
@@ -93,7 +94,8 @@ static int add_file(struct cwd_plugins *plugins, const char *folder, const char 
 	for (i = 0; i < plugins->n; i++) {
 		struct plugin *old = &plugins->found[i];
 
-		if (old->path != NULL && strcmp(old->path, plugin->path) == 0 && is_same(&old->st, &plugin->st)) {
+		if (old->path != NULL && strcmp(old->path, plugin->path) == 0 &&
+			is_same(&old->st, &plugin->st)) {
 			plugin->details = old->details;
 			plugin->error = old->error;
 			plugin->known = old->known;
@@ -122,13 +124,14 @@ static int list_files(struct cwd_plugins *plugins, struct plugin **ret, size_t *
 		int k, n = scandir(folders->items[i], &entries, is_plugin_name, alphasort);
 
 		if (n < 0) {
-			cwd_log(errno == ENOENT ? CWD_LOG_INFO : CWD_LOG_WARNING, "plugin folder %s: %s", folders->items[i],
-				strerror(errno));
+			cwd_log(errno == ENOENT ? CWD_LOG_INFO : CWD_LOG_WARNING,
+				"plugin folder %s: %s", folders->items[i], strerror(errno));
 			continue;
 		}
 		for (k = 0; k < n; k++) {
 			if (rc == 0 && *ret_n < FILES_MAX) {
-				rc = add_file(plugins, folders->items[i], entries[k]->d_name, ret, ret_n);
+				rc = add_file(
+					plugins, folders->items[i], entries[k]->d_name, ret, ret_n);
 			}
 			free(entries[k]);
 		}
@@ -153,12 +156,15 @@ static void take_refusal(struct plugin *plugin, const struct cwd_child_result *r
 	json_t *json = NULL, *error = NULL;
 
 	if (result->output != NULL &&
-		cwb_json_load(result->output, result->length, ANSWER_MAX, CWB_JSON_DEPTH - 4, &json, NULL) == 0 &&
+		cwb_json_load(result->output, result->length, ANSWER_MAX, CWB_JSON_DEPTH - 4, &json,
+			NULL) == 0 &&
 		cwb_json_get_object(json, "error", CWB_JSON_REQUIRED, &error, NULL) == 0) {
-		(void)cwb_json_get_string(error, "message", CWB_JSON_OPTIONAL, &message, NULL); /* stays NULL */
+		(void)cwb_json_get_string(
+			error, "message", CWB_JSON_OPTIONAL, &message, NULL); /* stays NULL */
 	}
 	if (message == NULL) {
-		message = result->errors[0] ? result->errors : "cwp-probe refuses it without a reason";
+		message = result->errors[0] ? result->errors
+					    : "cwp-probe refuses it without a reason";
 	}
 	set_error(plugin, message);
 	json_decref(json);
@@ -170,17 +176,20 @@ static void take_result(struct plugin *plugin, const struct cwd_child_result *re
 	char text[1200];
 
 	if (result->rc == -ETIMEDOUT) {
-		set_error(plugin, "cwp-probe did not answer in time: the plugin hangs when it is loaded");
+		set_error(plugin,
+			"cwp-probe did not answer in time: the plugin hangs when it is loaded");
 	} else if (result->rc != 0) {
 		snprintf(text, sizeof text, "cwp-probe: %s", cwb_err_text(result->rc));
 		set_error(plugin, text);
 	} else if (result->signal != 0) {
-		snprintf(text, sizeof text, "crashes when it is loaded (signal %d)", result->signal);
+		snprintf(
+			text, sizeof text, "crashes when it is loaded (signal %d)", result->signal);
 		set_error(plugin, text);
 	} else if (result->exit_code != 0) {
 		take_refusal(plugin, result);
-	} else if (result->output == NULL || cwb_json_load(result->output, result->length, ANSWER_MAX, CWB_JSON_DEPTH - 4,
-							     &plugin->details, &err) < 0) {
+	} else if (result->output == NULL ||
+		   cwb_json_load(result->output, result->length, ANSWER_MAX, CWB_JSON_DEPTH - 4,
+			   &plugin->details, &err) < 0) {
 		set_error(plugin, err.message[0] ? err.message : "cwp-probe's answer is not JSON");
 	} else if (!json_is_object(plugin->details)) {
 		json_decref(plugin->details);
@@ -211,8 +220,11 @@ static int start_probe(struct cwd_plugins *plugins, struct plugin *plugin)
 	char check_owner[] = "--check-owner";
 	char *argv[] = {program, daemon->settings->user_mode ? plugin->path : check_owner,
 		daemon->settings->user_mode ? NULL : plugin->path, NULL};
-	struct cwd_child_options options = {
-		.argv = argv, .output_max = ANSWER_MAX, .timeout_ms = TIMEOUT_MS, .done = on_probed, .arg = probe};
+	struct cwd_child_options options = {.argv = argv,
+		.output_max = ANSWER_MAX,
+		.timeout_ms = TIMEOUT_MS,
+		.done = on_probed,
+		.arg = probe};
 	int rc = -ENOMEM;
 
 	if (probe != NULL && program != NULL) {
@@ -249,8 +261,8 @@ static void go_on(struct cwd_plugins *plugins)
 	}
 }
 
-int cwd_plugins_scan(struct cwd_daemon *daemon, void (*done)(struct cwd_daemon *daemon, void *arg), void *arg,
-	struct cwb_err *err)
+int cwd_plugins_scan(struct cwd_daemon *daemon, void (*done)(struct cwd_daemon *daemon, void *arg),
+	void *arg, struct cwb_err *err)
 {
 	struct cwd_plugins *plugins = daemon->plugins;
 	struct plugin *list = NULL;
@@ -301,9 +313,9 @@ json_t *cwd_plugins_present(const struct cwd_daemon *daemon)
 
 	for (i = 0; plugins != NULL && i < plugins->n; i++) {
 		const struct plugin *p = &plugins->found[i];
-		json_t *entry = json_pack("{s:s, s:o, s:o, s:o, s:s?, s:O?}", "file", p->path, "id", word_of(p->details, "id"),
-			"kind", word_of(p->details, "kind"), "version", word_of(p->details, "version"), "error", p->error,
-			"details", p->details);
+		json_t *entry = json_pack("{s:s, s:o, s:o, s:o, s:s?, s:O?}", "file", p->path, "id",
+			word_of(p->details, "id"), "kind", word_of(p->details, "kind"), "version",
+			word_of(p->details, "version"), "error", p->error, "details", p->details);
 
 		if (json_array_append_new(list, entry) != 0) {
 			json_decref(list);

@@ -78,7 +78,8 @@ struct cwd_job *cwd_queue_find_output(const struct cwd_queue *queue, const char 
 	size_t i;
 
 	for (i = queue->n_jobs; i-- > 0;) {
-		if (!cwd_state_is_final(queue->jobs[i]->state) && strcmp(queue->jobs[i]->output, output) == 0) {
+		if (!cwd_state_is_final(queue->jobs[i]->state) &&
+			strcmp(queue->jobs[i]->output, output) == 0) {
 			return queue->jobs[i];
 		}
 	}
@@ -143,7 +144,8 @@ int cwd_queue_keep_event(struct cwd_queue *queue, const struct cwd_event *event)
 			free(queue->events[i].reason);
 		}
 		queue->n_events -= drop;
-		memmove(queue->events, queue->events + drop, queue->n_events * sizeof *queue->events);
+		memmove(queue->events, queue->events + drop,
+			queue->n_events * sizeof *queue->events);
 	}
 	if (queue->n_events == queue->events_room) {
 		size_t room = queue->events_room ? 2 * queue->events_room : 256;
@@ -167,7 +169,8 @@ static void on_stored(struct cwd_batch *batch, void *arg)
 	struct cwd_event event = pending->event;
 	struct cwd_job *job = cwd_queue_find(queue, event.job);
 
-	(void)batch; /* a transition that could not be stored was logged; listeners still see what memory says */
+	(void)batch; /* a transition that could not be stored was logged; listeners still see what
+			memory says */
 	free(pending);
 	if (job != NULL) {
 		job->unstored--;
@@ -183,11 +186,12 @@ static void on_stored(struct cwd_batch *batch, void *arg)
 static void add_event(struct cwd_batch *batch, const struct cwd_event *event)
 {
 	cwd_batch_add(batch, CWD_INSERT_EVENT, "idissis", event->seq, event->time, event->job,
-		cwd_event_name(event->kind), cwd_state_name((enum cwd_state)event->state), (int64_t)event->attempt,
-		event->reason);
+		cwd_event_name(event->kind), cwd_state_name((enum cwd_state)event->state),
+		(int64_t)event->attempt, event->reason);
 }
 
-static struct cwd_event make_event(struct cwd_queue *queue, const struct cwd_job *job, enum cwd_event_kind kind)
+static struct cwd_event make_event(
+	struct cwd_queue *queue, const struct cwd_job *job, enum cwd_event_kind kind)
 {
 	struct cwd_event event = {.seq = ++queue->last_seq,
 		.time = queue->now(),
@@ -202,7 +206,8 @@ static struct cwd_event make_event(struct cwd_queue *queue, const struct cwd_job
 	return event;
 }
 
-void cwd_queue_put_with_event(struct cwd_queue *queue, struct cwd_job *job, enum cwd_event_kind kind, struct cwd_batch *batch)
+void cwd_queue_put_with_event(struct cwd_queue *queue, struct cwd_job *job,
+	enum cwd_event_kind kind, struct cwd_batch *batch)
 {
 	struct pending *pending = calloc(1, sizeof *pending);
 
@@ -229,8 +234,9 @@ void cwd_queue_add_update(struct cwd_batch *batch, const struct cwd_job *job)
 		free(error);
 		return;
 	}
-	cwd_batch_add(batch, CWD_UPDATE_JOB, "sddssiisi", cwd_state_name(job->state), job->started, job->ended, job->reason,
-		error, (int64_t)job->cancelling, (int64_t)job->interruptions, job->scratch, job->id);
+	cwd_batch_add(batch, CWD_UPDATE_JOB, "sddssiisi", cwd_state_name(job->state), job->started,
+		job->ended, job->reason, error, (int64_t)job->cancelling,
+		(int64_t)job->interruptions, job->scratch, job->id);
 	free(error);
 }
 
@@ -249,10 +255,10 @@ struct cwd_batch *cwd_queue_add(struct cwd_queue *queue, struct cwd_job *job, co
 	resources = cwd_resources_print(&job->resources);
 	batch->may_fail = 1;
 	batch->out_of_memory = after == NULL || resources == NULL;
-	cwd_batch_add(batch, CWD_INSERT_JOB, "isisssssssssiidsss", job->id, job->key, (int64_t)job->uid, job->owner,
-		job->name, job->directory, text, job->request, job->digest, job->model, job->output,
-		cwd_state_name(job->state), (int64_t)job->priority, job->rank, job->submitted, after, resources,
-		job->reason);
+	cwd_batch_add(batch, CWD_INSERT_JOB, "isisssssssssiidsss", job->id, job->key,
+		(int64_t)job->uid, job->owner, job->name, job->directory, text, job->request,
+		job->digest, job->model, job->output, cwd_state_name(job->state),
+		(int64_t)job->priority, job->rank, job->submitted, after, resources, job->reason);
 	free(after);
 	free(resources);
 	return batch;
@@ -266,7 +272,8 @@ void cwd_queue_set_text(char **text, const char *value)
 	*text = copy;
 }
 
-void cwd_queue_set_state(struct cwd_queue *queue, struct cwd_job *job, enum cwd_state to, const char *reason)
+void cwd_queue_set_state(
+	struct cwd_queue *queue, struct cwd_job *job, enum cwd_state to, const char *reason)
 {
 	job->not_before = 0;
 	queue->counts[job->state]--;
@@ -290,8 +297,8 @@ int cwd_queue_check_move(const struct cwd_job *job, enum cwd_state to, struct cw
 	if (cwd_state_may(job->state, to)) {
 		return 0;
 	}
-	return cwb_err_set(err, CWP_ESTATE, "job %lld is %s and cannot become %s", (long long)job->id,
-		cwd_state_name(job->state), cwd_state_name(to));
+	return cwb_err_set(err, CWP_ESTATE, "job %lld is %s and cannot become %s",
+		(long long)job->id, cwd_state_name(job->state), cwd_state_name(to));
 }
 
 void cwd_queue_announce(struct cwd_queue *queue, struct cwd_job *job)
@@ -299,7 +306,8 @@ void cwd_queue_announce(struct cwd_queue *queue, struct cwd_job *job)
 	cwd_queue_put_with_event(queue, job, CWD_EVENT_SUBMITTED, cwd_batch_new());
 }
 
-int cwd_queue_move(struct cwd_queue *queue, struct cwd_job *job, enum cwd_state to, const char *reason, struct cwb_err *err)
+int cwd_queue_move(struct cwd_queue *queue, struct cwd_job *job, enum cwd_state to,
+	const char *reason, struct cwb_err *err)
 {
 	struct cwd_batch *batch;
 	int rc = cwd_queue_check_move(job, to, err);
@@ -335,7 +343,8 @@ static int top_priority(const struct cwd_queue *queue, int priority)
 	size_t i;
 
 	for (i = 0; i < queue->n_jobs; i++) {
-		if (!cwd_state_is_final(queue->jobs[i]->state) && queue->jobs[i]->state != CWD_RUNNING &&
+		if (!cwd_state_is_final(queue->jobs[i]->state) &&
+			queue->jobs[i]->state != CWD_RUNNING &&
 			queue->jobs[i]->priority > priority) {
 			priority = queue->jobs[i]->priority;
 		}
@@ -352,7 +361,8 @@ void cwd_queue_set_priority(struct cwd_queue *queue, struct cwd_job *job, int pr
 		job->rank = --queue->first_rank;
 	}
 	if (batch != NULL) {
-		cwd_batch_add(batch, CWD_UPDATE_PRIORITY, "iii", (int64_t)job->priority, job->rank, job->id);
+		cwd_batch_add(batch, CWD_UPDATE_PRIORITY, "iii", (int64_t)job->priority, job->rank,
+			job->id);
 	}
 	cwd_queue_put_with_event(queue, job, CWD_EVENT_PRIORITY, batch);
 }
@@ -363,8 +373,8 @@ int cwd_queue_remove(struct cwd_queue *queue, struct cwd_job *job, struct cwb_er
 	size_t at = position(queue, job->id);
 
 	if (!cwd_state_is_final(job->state)) {
-		return cwb_err_set(err, CWP_ESTATE, "job %lld is %s; cancel it first", (long long)job->id,
-			cwd_state_name(job->state));
+		return cwb_err_set(err, CWP_ESTATE, "job %lld is %s; cancel it first",
+			(long long)job->id, cwd_state_name(job->state));
 	}
 	batch = cwd_batch_new();
 	if (batch != NULL) {

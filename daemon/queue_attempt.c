@@ -9,8 +9,8 @@
 #include "daemon/log.h"
 #include "daemon/queue_p.h"
 
-int cwd_queue_begin(struct cwd_queue *queue, struct cwd_job *job, void (*done)(struct cwd_batch *batch, void *arg),
-	void *arg, struct cwb_err *err)
+int cwd_queue_begin(struct cwd_queue *queue, struct cwd_job *job,
+	void (*done)(struct cwd_batch *batch, void *arg), void *arg, struct cwb_err *err)
 {
 	struct cwd_attempt *attempt;
 	struct cwd_batch *batch, *told;
@@ -32,7 +32,8 @@ int cwd_queue_begin(struct cwd_queue *queue, struct cwd_job *job, void (*done)(s
 		job->started = attempt->started;
 	}
 	cwd_queue_add_update(batch, job);
-	cwd_batch_add(batch, CWD_INSERT_ATTEMPT, "iid", job->id, (int64_t)attempt->number, attempt->started);
+	cwd_batch_add(batch, CWD_INSERT_ATTEMPT, "iid", job->id, (int64_t)attempt->number,
+		attempt->started);
 	batch->fetch_text = job->id;
 	batch->done = done;
 	batch->arg = arg;
@@ -41,7 +42,8 @@ int cwd_queue_begin(struct cwd_queue *queue, struct cwd_job *job, void (*done)(s
 	return 0;
 }
 
-void cwd_queue_note_process(struct cwd_queue *queue, struct cwd_job *job, int64_t pid, uint64_t start_ticks, const char *boot)
+void cwd_queue_note_process(struct cwd_queue *queue, struct cwd_job *job, int64_t pid,
+	uint64_t start_ticks, const char *boot)
 {
 	struct cwd_attempt *attempt = cwd_job_last_attempt(job);
 	struct cwd_batch *batch = cwd_batch_new();
@@ -66,8 +68,8 @@ void cwd_queue_checkpoint(struct cwd_queue *queue, struct cwd_job *job)
 	job->interruptions = 0;
 	cwd_queue_add_update(batch, job);
 	if (batch != NULL) {
-		cwd_batch_add(batch, CWD_COUNT_CHECKPOINT, "iii", (int64_t)attempt->checkpoints, job->id,
-			(int64_t)attempt->number);
+		cwd_batch_add(batch, CWD_COUNT_CHECKPOINT, "iii", (int64_t)attempt->checkpoints,
+			job->id, (int64_t)attempt->number);
 	}
 	cwd_queue_put_with_event(queue, job, CWD_EVENT_CHECKPOINT, batch);
 }
@@ -85,8 +87,9 @@ static void keep_error(struct cwd_job *job, const struct cwb_err *error)
 	}
 }
 
-int cwd_queue_end(struct cwd_queue *queue, struct cwd_job *job, const char *result, int exit_code, int signal,
-	enum cwd_state to, const char *reason, const struct cwb_err *error, struct cwb_err *err)
+int cwd_queue_end(struct cwd_queue *queue, struct cwd_job *job, const char *result, int exit_code,
+	int signal, enum cwd_state to, const char *reason, const struct cwb_err *error,
+	struct cwb_err *err)
 {
 	struct cwd_attempt *attempt = cwd_job_last_attempt(job);
 	struct cwd_batch *batch;
@@ -96,7 +99,8 @@ int cwd_queue_end(struct cwd_queue *queue, struct cwd_job *job, const char *resu
 		return rc;
 	}
 	if (job->state != CWD_RUNNING || attempt == NULL) {
-		return cwb_err_set(err, CWP_ESTATE, "job %lld runs no attempt that could end", (long long)job->id);
+		return cwb_err_set(err, CWP_ESTATE, "job %lld runs no attempt that could end",
+			(long long)job->id);
 	}
 	attempt->ended = queue->now();
 	snprintf(attempt->result, sizeof attempt->result, "%s", result);
@@ -111,8 +115,9 @@ int cwd_queue_end(struct cwd_queue *queue, struct cwd_job *job, const char *resu
 	batch = cwd_batch_new();
 	cwd_queue_add_update(batch, job);
 	if (batch != NULL) {
-		cwd_batch_add(batch, CWD_END_ATTEMPT, "dsiisii", attempt->ended, attempt->result, (int64_t)exit_code,
-			(int64_t)signal, reason, job->id, (int64_t)attempt->number);
+		cwd_batch_add(batch, CWD_END_ATTEMPT, "dsiisii", attempt->ended, attempt->result,
+			(int64_t)exit_code, (int64_t)signal, reason, job->id,
+			(int64_t)attempt->number);
 	}
 	cwd_queue_put_with_event(queue, job, CWD_EVENT_STATE, batch);
 	return 0;

@@ -23,8 +23,8 @@ static int take_text(const struct cwd_row *row, int column, char **ret)
 
 static int take_texts(const struct cwd_row *row, struct cwd_job *job)
 {
-	char **const fields[] = {&job->key, &job->owner, &job->name, &job->directory, &job->request, &job->digest, &job->model,
-		&job->output, &job->reason, &job->scratch};
+	char **const fields[] = {&job->key, &job->owner, &job->name, &job->directory, &job->request,
+		&job->digest, &job->model, &job->output, &job->reason, &job->scratch};
 	static const int columns[] = {1, 3, 4, 5, 6, 7, 8, 9, 18, 22};
 	size_t i;
 	int rc = 0;
@@ -63,7 +63,8 @@ static int visit_job(const struct cwd_row *row, void *arg)
 	}
 	job->id = cwd_row_int(row, 0);
 	job->uid = (uid_t)cwd_row_int(row, 2);
-	job->state = state < 0 ? CWD_FAILED : (enum cwd_state)state; /* a CHECK of the table keeps others out */
+	job->state = state < 0 ? CWD_FAILED
+			       : (enum cwd_state)state; /* a CHECK of the table keeps others out */
 	job->priority = (int)cwd_row_int(row, 11);
 	job->rank = cwd_row_int(row, 12);
 	job->submitted = cwd_row_real(row, 13);
@@ -86,12 +87,14 @@ static int visit_attempt(const struct cwd_row *row, void *arg)
 {
 	struct load *load = arg;
 	struct cwd_job *job = cwd_queue_find(load->queue, cwd_row_int(row, 0));
-	struct cwd_attempt *attempt = job == NULL ? NULL : cwd_job_add_attempt(job, cwd_row_real(row, 2));
+	struct cwd_attempt *attempt =
+		job == NULL ? NULL : cwd_job_add_attempt(job, cwd_row_real(row, 2));
 
 	if (job == NULL) {
 		return 0; /* the foreign key keeps this out */
 	}
-	if (attempt == NULL || take_text(row, 8, &attempt->reason) < 0 || take_text(row, 11, &attempt->boot) < 0) {
+	if (attempt == NULL || take_text(row, 8, &attempt->reason) < 0 ||
+		take_text(row, 11, &attempt->boot) < 0) {
 		return cwb_err_set(load->err, -ENOMEM, "no memory for the attempts of the store");
 	}
 	attempt->number = (int)cwd_row_int(row, 1);

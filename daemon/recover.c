@@ -54,11 +54,13 @@ static void kill_worker(const struct cwd_job *job, const struct cwd_attempt *att
 	int i;
 
 	cwd_boot_id(boot);
-	if (attempt->pid <= 1 || attempt->boot == NULL || strcmp(attempt->boot, boot) != 0 || !is_alive(attempt)) {
+	if (attempt->pid <= 1 || attempt->boot == NULL || strcmp(attempt->boot, boot) != 0 ||
+		!is_alive(attempt)) {
 		return;
 	}
-	cwd_log(CWD_LOG_NOTICE, "job %" PRId64 ": process %" PRId64 " outlived the last daemon and is killed", job->id,
-		attempt->pid);
+	cwd_log(CWD_LOG_NOTICE,
+		"job %" PRId64 ": process %" PRId64 " outlived the last daemon and is killed",
+		job->id, attempt->pid);
 	if (kill((pid_t)-attempt->pid, SIGKILL) != 0) {
 		(void)kill((pid_t)attempt->pid, SIGKILL); /* it is looked at below */
 	}
@@ -66,7 +68,8 @@ static void kill_worker(const struct cwd_job *job, const struct cwd_attempt *att
 		(void)nanosleep(&pause, NULL); /* cut short is fine */
 	}
 	if (i == KILL_TRIES) {
-		cwd_log(CWD_LOG_ERROR, "job %" PRId64 ": process %" PRId64 " cannot be killed", job->id, attempt->pid);
+		cwd_log(CWD_LOG_ERROR, "job %" PRId64 ": process %" PRId64 " cannot be killed",
+			job->id, attempt->pid);
 	}
 }
 
@@ -77,23 +80,26 @@ static void recover_running(struct cwd_daemon *daemon, struct cwd_job *job)
 	struct cwb_err err = {0};
 
 	if (attempt == NULL) { /* a job becomes running together with its attempt */
-		(void)cwd_queue_move(queue, job, CWD_QUEUED, "found running without an attempt", NULL);
+		(void)cwd_queue_move(
+			queue, job, CWD_QUEUED, "found running without an attempt", NULL);
 		return;
 	}
 	kill_worker(job, attempt);
 	daemon->counters.interrupted++;
 	if (cwd_recover_is_finished(job->output, job->digest)) {
-		(void)cwd_queue_end(queue, job, "done", -1, 0, CWD_DONE, "its manifest was complete when the daemon started",
-			NULL, &err);
+		(void)cwd_queue_end(queue, job, "done", -1, 0, CWD_DONE,
+			"its manifest was complete when the daemon started", NULL, &err);
 	} else if (job->cancelling) {
-		(void)cwd_queue_end(queue, job, "cancelled", -1, 0, CWD_CANCELLED, "cancelled before the daemon stopped", NULL,
-			&err);
+		(void)cwd_queue_end(queue, job, "cancelled", -1, 0, CWD_CANCELLED,
+			"cancelled before the daemon stopped", NULL, &err);
 	} else if (job->interruptions + 1 >= (int)daemon->settings->interruptions) {
 		struct cwb_err error = {0};
 
-		(void)cwb_err_set(&error, CWP_ELIMIT, "interrupted %d times without a new checkpoint, last: the daemon stopped",
+		(void)cwb_err_set(&error, CWP_ELIMIT,
+			"interrupted %d times without a new checkpoint, last: the daemon stopped",
 			job->interruptions + 1);
-		(void)cwd_queue_end(queue, job, "interrupted", -1, 0, CWD_FAILED, error.message, &error, &err);
+		(void)cwd_queue_end(
+			queue, job, "interrupted", -1, 0, CWD_FAILED, error.message, &error, &err);
 	} else {
 		(void)cwd_queue_end(queue, job, "interrupted", -1, 0, CWD_QUEUED,
 			"the attempt was interrupted: the daemon stopped", NULL, &err);
@@ -101,7 +107,8 @@ static void recover_running(struct cwd_daemon *daemon, struct cwd_job *job)
 	if (err.code != 0) {
 		cwd_log(CWD_LOG_ERROR, "%s", err.message);
 	}
-	cwd_log(CWD_LOG_NOTICE, "job %" PRId64 " was running and is now %s", job->id, cwd_state_name(job->state));
+	cwd_log(CWD_LOG_NOTICE, "job %" PRId64 " was running and is now %s", job->id,
+		cwd_state_name(job->state));
 }
 
 static void check_done(struct cwd_daemon *daemon, struct cwd_job *job)
@@ -132,7 +139,8 @@ void cwd_recover(struct cwd_daemon *daemon)
 			recover_running(daemon, job);
 		} else if (!cwd_state_is_final(job->state) && job->n_attempts > 0 &&
 			   cwd_recover_is_finished(job->output, job->digest)) {
-			(void)cwd_queue_move(queue, job, CWD_DONE, "its manifest was complete when the daemon started", NULL);
+			(void)cwd_queue_move(queue, job, CWD_DONE,
+				"its manifest was complete when the daemon started", NULL);
 		} else if (job->state == CWD_DONE) {
 			check_done(daemon, job);
 		}
@@ -144,7 +152,8 @@ void cwd_recover(struct cwd_daemon *daemon)
 		struct cwd_batch *batch = cwd_batch_new();
 
 		if (batch != NULL) {
-			cwd_batch_add(batch, CWD_PRUNE_EVENTS, "i", queue->last_seq - CWD_EVENTS_MAX);
+			cwd_batch_add(
+				batch, CWD_PRUNE_EVENTS, "i", queue->last_seq - CWD_EVENTS_MAX);
 			cwd_writer_put(daemon->writer, batch);
 		}
 	}

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* What a daemon does first with what its predecessor left: kills workers that outlived it, queues their jobs again, and
- * believes manifests. doc/worker-protocol.md has the promises. */
+/* What a daemon does first with what its predecessor left: kills workers that outlived it, queues
+ * their jobs again, and believes manifests. doc/worker-protocol.md has the promises. */
 #pragma once
 
 #include "daemon/daemon.h"

@@ -99,12 +99,13 @@ static const char *below(const char *path, const char *root)
 	return *path ? path : ".";
 }
 
-/* Opens what lies beneath the root and does not leave it by a link; links beneath inputs are fine (hub caches are made
- * of them). -1 with errno. */
+/* Opens what lies beneath the root and does not leave it by a link; links beneath inputs are fine
+ * (hub caches are made of them). -1 with errno. */
 static int open_beneath(const char *root, const char *rest, int links)
 {
 	struct open_how how = {.flags = O_PATH | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | (links ? 0 : RESOLVE_NO_SYMLINKS)};
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS |
+			   (links ? 0 : RESOLVE_NO_SYMLINKS)};
 	int folder = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC), fd, saved;
 
 	if (folder < 0) {
@@ -117,7 +118,8 @@ static int open_beneath(const char *root, const char *rest, int links)
 	return fd;
 }
 
-static int check_rights(struct checker *c, const char *field, const char *path, int fd, mode_t rights)
+static int check_rights(
+	struct checker *c, const char *field, const char *path, int fd, mode_t rights)
 {
 	struct stat st;
 
@@ -127,12 +129,14 @@ static int check_rights(struct checker *c, const char *field, const char *path, 
 	if (S_ISDIR(st.st_mode)) {
 		rights |= 1;
 	}
-	return has_rights(c, &st, rights) ? 0 : refuse(c, field, path, "you may not use it yourself");
+	return has_rights(c, &st, rights) ? 0
+					  : refuse(c, field, path, "you may not use it yourself");
 }
 
-static int check_path(struct checker *c, const char *field, const char *path, const struct cwd_list *roots, int is_output)
+static int check_path(struct checker *c, const char *field, const char *path,
+	const struct cwd_list *roots, int is_output)
 {
-	static char *const everywhere[] = {(char *)(uintptr_t)"/"};
+	static char *const everywhere[] = {(char *)(uintptr_t) "/"};
 	char *const *items = roots->n ? roots->items : everywhere;
 	size_t n = roots->n ? roots->n : 1, i;
 	char *copy = strdup(path);
@@ -152,20 +156,23 @@ static int check_path(struct checker *c, const char *field, const char *path, co
 			close(fd);
 		} else {
 			rc = errno == ENOENT ? 0
-					     : refuse(c, field, path, errno == EXDEV || errno == ELOOP
-							? "it leaves the root by a link" : strerror(errno));
+					     : refuse(c, field, path,
+						       errno == EXDEV || errno == ELOOP
+							       ? "it leaves the root by a link"
+							       : strerror(errno));
 		}
 	}
 	if (rc == 1) {
-		rc = refuse(c, field, path, is_output ? "outside roots.output of the daemon's configuration"
-						      : "outside roots.input of the daemon's configuration");
+		rc = refuse(c, field, path,
+			is_output ? "outside roots.output of the daemon's configuration"
+				  : "outside roots.input of the daemon's configuration");
 	}
 	free(copy);
 	return rc;
 }
 
-int cwd_roots_check(const struct cwd_settings *settings, const struct cwj_job *job, uid_t uid, const char **ret_path,
-	struct cwb_err *err)
+int cwd_roots_check(const struct cwd_settings *settings, const struct cwj_job *job, uid_t uid,
+	const char **ret_path, struct cwb_err *err)
 {
 	struct checker c = {.settings = settings, .uid = uid, .ret_path = ret_path, .err = err};
 	char field[64];
@@ -189,7 +196,8 @@ int cwd_roots_check(const struct cwd_settings *settings, const struct cwj_job *j
 		snprintf(field, sizeof field, "evaluate[%zu].path", i);
 		rc = job->evaluations[i].path == NULL
 			     ? 0
-			     : check_path(&c, field, job->evaluations[i].path, &settings->inputs, 0);
+			     : check_path(
+				       &c, field, job->evaluations[i].path, &settings->inputs, 0);
 	}
 	return rc < 0 ? rc : check_path(&c, "output", job->output, &settings->outputs, 1);
 }

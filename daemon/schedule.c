@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-struct cwd_resources cwd_schedule_need(const struct cwd_job *job, const struct cwd_capacity *capacity)
+struct cwd_resources cwd_schedule_need(
+	const struct cwd_job *job, const struct cwd_capacity *capacity)
 {
 	struct cwd_resources need = job->resources;
 
@@ -49,7 +50,8 @@ static struct use count_use(const struct cwd_queue *queue, const struct cwd_capa
 	return use;
 }
 
-static int fits(const struct cwd_job *job, const struct use *use, const struct cwd_capacity *capacity)
+static int fits(
+	const struct cwd_job *job, const struct use *use, const struct cwd_capacity *capacity)
 {
 	struct cwd_resources need = cwd_schedule_need(job, capacity);
 
@@ -59,10 +61,12 @@ static int fits(const struct cwd_job *job, const struct use *use, const struct c
 	if (capacity->scratch != 0 && use->scratch + need.scratch > capacity->scratch) {
 		return 0;
 	}
-	return use->threads + need.threads <= capacity->threads && use->memory + need.memory <= capacity->memory;
+	return use->threads + need.threads <= capacity->threads &&
+	       use->memory + need.memory <= capacity->memory;
 }
 
-static enum cwd_wait check_condition(const struct cwd_queue *queue, const struct cwd_after *after, int *ret_state)
+static enum cwd_wait check_condition(
+	const struct cwd_queue *queue, const struct cwd_after *after, int *ret_state)
 {
 	const struct cwd_job *parent = cwd_queue_find(queue, after->id);
 
@@ -74,14 +78,15 @@ static enum cwd_wait check_condition(const struct cwd_queue *queue, const struct
 	if (!cwd_state_is_final(parent->state)) {
 		return CWD_WAIT_YES;
 	}
-	if (after->condition == CWD_AFTER_ANY || (after->condition == CWD_AFTER_OK) == (parent->state == CWD_DONE)) {
+	if (after->condition == CWD_AFTER_ANY ||
+		(after->condition == CWD_AFTER_OK) == (parent->state == CWD_DONE)) {
 		return CWD_WAIT_NO;
 	}
 	return CWD_WAIT_NEVER;
 }
 
-enum cwd_wait cwd_schedule_dependency(const struct cwd_queue *queue, const struct cwd_job *job, int64_t *ret_id,
-	int *ret_state)
+enum cwd_wait cwd_schedule_dependency(
+	const struct cwd_queue *queue, const struct cwd_job *job, int64_t *ret_id, int *ret_state)
 {
 	enum cwd_wait result = CWD_WAIT_NO;
 	size_t i;
@@ -108,7 +113,8 @@ static int is_before(const struct cwd_job *a, const struct cwd_job *b)
 }
 
 /* A user with enough running jobs lets others pass. */
-static int is_over_quota(const struct cwd_queue *queue, const struct cwd_capacity *capacity, const struct cwd_job *job)
+static int is_over_quota(const struct cwd_queue *queue, const struct cwd_capacity *capacity,
+	const struct cwd_job *job)
 {
 	size_t i, n = 0;
 
@@ -121,29 +127,35 @@ static int is_over_quota(const struct cwd_queue *queue, const struct cwd_capacit
 	return n >= capacity->running_per_user;
 }
 
-static int is_ready(const struct cwd_queue *queue, const struct cwd_capacity *capacity, const struct cwd_job *job)
+static int is_ready(const struct cwd_queue *queue, const struct cwd_capacity *capacity,
+	const struct cwd_job *job)
 {
 	int64_t id;
 	int state;
 
-	return job->state == CWD_QUEUED && !job->starting && !job->cleaning && job->not_before <= capacity->now &&
-	       cwd_schedule_dependency(queue, job, &id, &state) == CWD_WAIT_NO && !is_over_quota(queue, capacity, job);
+	return job->state == CWD_QUEUED && !job->starting && !job->cleaning &&
+	       job->not_before <= capacity->now &&
+	       cwd_schedule_dependency(queue, job, &id, &state) == CWD_WAIT_NO &&
+	       !is_over_quota(queue, capacity, job);
 }
 
-static struct cwd_job *first_ready(const struct cwd_queue *queue, const struct cwd_capacity *capacity)
+static struct cwd_job *first_ready(
+	const struct cwd_queue *queue, const struct cwd_capacity *capacity)
 {
 	struct cwd_job *first = NULL;
 	size_t i;
 
 	for (i = 0; i < queue->n_jobs; i++) {
-		if (is_ready(queue, capacity, queue->jobs[i]) && (first == NULL || is_before(queue->jobs[i], first))) {
+		if (is_ready(queue, capacity, queue->jobs[i]) &&
+			(first == NULL || is_before(queue->jobs[i], first))) {
 			first = queue->jobs[i];
 		}
 	}
 	return first;
 }
 
-struct cwd_job *cwd_schedule_next(const struct cwd_queue *queue, const struct cwd_capacity *capacity)
+struct cwd_job *cwd_schedule_next(
+	const struct cwd_queue *queue, const struct cwd_capacity *capacity)
 {
 	struct use use;
 	struct cwd_job *job;
@@ -159,7 +171,8 @@ struct cwd_job *cwd_schedule_next(const struct cwd_queue *queue, const struct cw
 	return fits(job, &use, capacity) ? job : NULL;
 }
 
-static int explain_dependency(const struct cwd_queue *queue, const struct cwd_job *job, char *buffer, size_t size)
+static int explain_dependency(
+	const struct cwd_queue *queue, const struct cwd_job *job, char *buffer, size_t size)
 {
 	int64_t id = 0;
 	int state = -1;
@@ -174,23 +187,26 @@ static int explain_dependency(const struct cwd_queue *queue, const struct cwd_jo
 	case CWD_WAIT_NEVER:
 		break;
 	}
-	snprintf(buffer, size, "waits for job %lld, which %s%s", (long long)id, state < 0 ? "is gone" : "ended as ",
+	snprintf(buffer, size, "waits for job %lld, which %s%s", (long long)id,
+		state < 0 ? "is gone" : "ended as ",
 		state < 0 ? "" : cwd_state_name((enum cwd_state)state));
 	return 1;
 }
 
-static int explain_turn(const struct cwd_queue *queue, const struct cwd_capacity *capacity, const struct cwd_job *job,
-	char *buffer, size_t size)
+static int explain_turn(const struct cwd_queue *queue, const struct cwd_capacity *capacity,
+	const struct cwd_job *job, char *buffer, size_t size)
 {
 	size_t i, before = 0;
 	struct use use = count_use(queue, capacity);
 	struct cwd_resources need = cwd_schedule_need(job, capacity);
 
 	for (i = 0; i < queue->n_jobs; i++) {
-		before += queue->jobs[i] != job && is_ready(queue, capacity, queue->jobs[i]) && is_before(queue->jobs[i], job);
+		before += queue->jobs[i] != job && is_ready(queue, capacity, queue->jobs[i]) &&
+			  is_before(queue->jobs[i], job);
 	}
 	if (before > 0) {
-		snprintf(buffer, size, "%zu %s before it in the queue", before, before == 1 ? "job is" : "jobs are");
+		snprintf(buffer, size, "%zu %s before it in the queue", before,
+			before == 1 ? "job is" : "jobs are");
 		return 1;
 	}
 	if (fits(job, &use, capacity)) {
@@ -199,22 +215,25 @@ static int explain_turn(const struct cwd_queue *queue, const struct cwd_capacity
 	if (capacity->running != 0 && use.running >= capacity->running) {
 		snprintf(buffer, size, "%zu jobs run already, more are not allowed", use.running);
 	} else if (use.threads + need.threads > capacity->threads) {
-		snprintf(buffer, size, "needs %u threads, %u of %u are in use", need.threads, use.threads,
-			capacity->threads);
+		snprintf(buffer, size, "needs %u threads, %u of %u are in use", need.threads,
+			use.threads, capacity->threads);
 	} else if (capacity->scratch != 0 && use.scratch + need.scratch > capacity->scratch) {
-		snprintf(buffer, size, "needs %llu MiB of scratch space, %llu of %llu MiB are reserved",
-			(unsigned long long)(need.scratch >> 20), (unsigned long long)(use.scratch >> 20),
+		snprintf(buffer, size,
+			"needs %llu MiB of scratch space, %llu of %llu MiB are reserved",
+			(unsigned long long)(need.scratch >> 20),
+			(unsigned long long)(use.scratch >> 20),
 			(unsigned long long)(capacity->scratch >> 20));
 	} else {
 		snprintf(buffer, size, "needs %llu MiB of memory, %llu of %llu MiB are reserved",
-			(unsigned long long)(need.memory >> 20), (unsigned long long)(use.memory >> 20),
+			(unsigned long long)(need.memory >> 20),
+			(unsigned long long)(use.memory >> 20),
 			(unsigned long long)(capacity->memory >> 20));
 	}
 	return 1;
 }
 
-int cwd_schedule_explain(const struct cwd_queue *queue, const struct cwd_capacity *capacity, const struct cwd_job *job,
-	int i, char *buffer, size_t size)
+int cwd_schedule_explain(const struct cwd_queue *queue, const struct cwd_capacity *capacity,
+	const struct cwd_job *job, int i, char *buffer, size_t size)
 {
 	int n = 0;
 
@@ -237,11 +256,13 @@ int cwd_schedule_explain(const struct cwd_queue *queue, const struct cwd_capacit
 		return n++ == i;
 	}
 	if (job->not_before > capacity->now) {
-		snprintf(buffer, size, "waits %.0f s before it is tried again", job->not_before - capacity->now);
+		snprintf(buffer, size, "waits %.0f s before it is tried again",
+			job->not_before - capacity->now);
 		return n++ == i;
 	}
 	if (is_over_quota(queue, capacity, job)) {
-		snprintf(buffer, size, "%zu jobs of yours run already (quotas.running)", capacity->running_per_user);
+		snprintf(buffer, size, "%zu jobs of yours run already (quotas.running)",
+			capacity->running_per_user);
 		return n++ == i;
 	}
 	if (explain_turn(queue, capacity, job, buffer, size) && n++ == i) {

@@ -85,7 +85,8 @@ static int is_there(const char *folder, const char *name)
 {
 	char path[4096];
 
-	return (size_t)snprintf(path, sizeof path, "%s/%s", folder, name) < sizeof path && access(path, F_OK) == 0;
+	return (size_t)snprintf(path, sizeof path, "%s/%s", folder, name) < sizeof path &&
+	       access(path, F_OK) == 0;
 }
 
 /* A folder of the user's: $variable, or fallback below $HOME; then "cwp" in it. */
@@ -129,7 +130,8 @@ static int set_user_folders(struct cwd_settings *s, struct cwb_err *err)
 
 static int set_system_folders(struct cwd_settings *s, const char *config, struct cwb_err *err)
 {
-	const char *runtime = environment("RUNTIME_DIRECTORY"), *state = environment("STATE_DIRECTORY");
+	const char *runtime = environment("RUNTIME_DIRECTORY"),
+		   *state = environment("STATE_DIRECTORY");
 	int rc = set(&s->sockets, runtime == NULL ? "/run/cwp" : runtime, err);
 
 	if (rc == 0) {
@@ -160,8 +162,8 @@ static void own_folder(char *buffer, size_t size)
 	}
 }
 
-/* An uninstalled daemon finds its helpers beside itself. In user mode $CWP_LIBEXEC and $CWP_PLUGIN_DIR come first: whoever
- * sets them is whom we serve. */
+/* An uninstalled daemon finds its helpers beside itself. In user mode $CWP_LIBEXEC and
+ * $CWP_PLUGIN_DIR come first: whoever sets them is whom we serve. */
 static int set_programs(struct cwd_settings *s, struct cwb_err *err)
 {
 	const char *libexec = s->user_mode ? environment("CWP_LIBEXEC") : NULL;
@@ -179,7 +181,11 @@ static int set_programs(struct cwd_settings *s, struct cwb_err *err)
 		rc = set_below(&below, own, "plugins/.libs", err);
 	}
 	if (rc == 0) {
-		rc = add(&s->plugins, plugins != NULL ? plugins : below != NULL ? below : CWP_PLUGINDIR, err);
+		rc = add(&s->plugins,
+			plugins != NULL ? plugins
+			: below != NULL ? below
+					: CWP_PLUGINDIR,
+			err);
 	}
 	free(below);
 	return rc;
@@ -211,7 +217,8 @@ static void set_limits(struct cwd_settings *s, const struct cwj_config *config)
 	s->running_per_user = config->quotas.running;
 	s->queued_per_user = config->quotas.queued;
 	s->connections = config->limits.connections;
-	s->cancel_grace = s->term_grace = (uint32_t)(config->limits.grace < 86400 ? config->limits.grace : 86400);
+	s->cancel_grace = s->term_grace =
+		(uint32_t)(config->limits.grace < 86400 ? config->limits.grace : 86400);
 	s->scratch_limit = config->limits.scratch;
 	s->attempts = config->retry.attempts;
 	s->delay = config->retry.delay;
@@ -243,20 +250,23 @@ static int set_lists(struct cwd_settings *s, const struct cwj_config *config, st
 }
 
 /* Keys that this version reads but cannot obey are errors, not surprises. */
-static int refuse_unsupported(const struct cwd_settings *s, const struct cwj_config *config, struct cwb_err *err)
+static int refuse_unsupported(
+	const struct cwd_settings *s, const struct cwj_config *config, struct cwb_err *err)
 {
 	size_t i;
 
 	for (i = 0; i < config->n_queues; i++) {
 		if (config->queues[i].executor != CWJ_EXECUTOR_LOCAL) {
 			return cwb_err_set(err, CWP_EVALUE,
-				"%s:%d: queues.%s.executor: this version runs jobs on its own host only; use local",
+				"%s:%d: queues.%s.executor: this version runs jobs on its own host "
+				"only; use local",
 				s->config, config->queues[i].line, config->queues[i].name);
 		}
 	}
 	if (config->n_notify > 0) {
 		return cwb_err_set(err, CWP_EVALUE,
-			"%s:%d: notify: this version calls nobody; remove it and let `cwpctl events` feed your own tool",
+			"%s:%d: notify: this version calls nobody; remove it and let `cwpctl "
+			"events` feed your own tool",
 			s->config, config->notify[0].line);
 	}
 	return 0;
@@ -282,7 +292,8 @@ static int apply(struct cwd_settings *s, const struct cwj_config *config, struct
 	return rc;
 }
 
-int cwd_settings_reread(const char *config, int user_mode, struct cwd_settings *ret, struct cwb_err *err)
+int cwd_settings_reread(
+	const char *config, int user_mode, struct cwd_settings *ret, struct cwb_err *err)
 {
 	struct cwj_config *parsed = NULL;
 	int rc;
@@ -303,8 +314,8 @@ int cwd_settings_reread(const char *config, int user_mode, struct cwd_settings *
 
 int cwd_settings_read(const char *config, struct cwd_settings *ret, struct cwb_err *err)
 {
-	int user_mode = config == NULL && environment("NOTIFY_SOCKET") == NULL && environment("LISTEN_FDS") == NULL &&
-			environment("XDG_RUNTIME_DIR") != NULL;
+	int user_mode = config == NULL && environment("NOTIFY_SOCKET") == NULL &&
+			environment("LISTEN_FDS") == NULL && environment("XDG_RUNTIME_DIR") != NULL;
 
 	return cwd_settings_reread(config, user_mode, ret, err);
 }

@@ -12,24 +12,33 @@
 
 #define APPLICATION_ID 0x43575044 /* "CWPD" */
 
-/* Each entry takes the data base one version further, in a transaction of its own. Entries never change. */
+/* Each entry takes the data base one version further, in a transaction of its own. Entries never
+ * change. */
 static const char *const migrations[] = {
 	"CREATE TABLE jobs ("
-	" id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, uid INTEGER NOT NULL, owner TEXT NOT NULL,"
-	" name TEXT NOT NULL, directory TEXT NOT NULL, text TEXT NOT NULL, request TEXT NOT NULL, digest TEXT NOT NULL,"
+	" id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, uid INTEGER NOT NULL, owner "
+	"TEXT NOT NULL,"
+	" name TEXT NOT NULL, directory TEXT NOT NULL, text TEXT NOT NULL, request TEXT NOT NULL, "
+	"digest TEXT NOT NULL,"
 	" model TEXT NOT NULL, output TEXT NOT NULL,"
-	" state TEXT NOT NULL CHECK (state IN ('queued', 'held', 'running', 'paused', 'done', 'failed', 'rejected',"
+	" state TEXT NOT NULL CHECK (state IN ('queued', 'held', 'running', 'paused', 'done', "
+	"'failed', 'rejected',"
 	" 'cancelled')),"
-	" priority INTEGER NOT NULL, rank INTEGER NOT NULL, submitted REAL NOT NULL, started REAL, ended REAL,"
-	" after TEXT NOT NULL, resources TEXT NOT NULL, reason TEXT, error TEXT, cancelling INTEGER NOT NULL DEFAULT 0,"
+	" priority INTEGER NOT NULL, rank INTEGER NOT NULL, submitted REAL NOT NULL, started REAL, "
+	"ended REAL,"
+	" after TEXT NOT NULL, resources TEXT NOT NULL, reason TEXT, error TEXT, cancelling "
+	"INTEGER NOT NULL DEFAULT 0,"
 	" interruptions INTEGER NOT NULL DEFAULT 0, scratch TEXT, UNIQUE (uid, key));"
 	"CREATE TABLE attempts ("
-	" job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, number INTEGER NOT NULL, started REAL NOT NULL,"
+	" job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, number INTEGER NOT NULL, "
+	"started REAL NOT NULL,"
 	" ended REAL, result TEXT NOT NULL DEFAULT 'running', exit_code INTEGER, signal INTEGER,"
-	" checkpoints INTEGER NOT NULL DEFAULT 0, reason TEXT, pid INTEGER, start_ticks INTEGER, boot TEXT,"
+	" checkpoints INTEGER NOT NULL DEFAULT 0, reason TEXT, pid INTEGER, start_ticks INTEGER, "
+	"boot TEXT,"
 	" PRIMARY KEY (job, number)) WITHOUT ROWID;"
 	"CREATE TABLE events ("
-	" seq INTEGER PRIMARY KEY, time REAL NOT NULL, job INTEGER NOT NULL, kind TEXT NOT NULL, state TEXT,"
+	" seq INTEGER PRIMARY KEY, time REAL NOT NULL, job INTEGER NOT NULL, kind TEXT NOT NULL, "
+	"state TEXT,"
 	" attempt INTEGER, reason TEXT);",
 };
 
@@ -54,7 +63,9 @@ int cwd_store_fail(struct cwd_store *store, struct cwb_err *err, const char *wha
 
 static int run(struct cwd_store *store, const char *sql, const char *what, struct cwb_err *err)
 {
-	return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : cwd_store_fail(store, err, what);
+	return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK
+		       ? 0
+		       : cwd_store_fail(store, err, what);
 }
 
 static int read_pragma(struct cwd_store *store, const char *sql, int64_t *ret, struct cwb_err *err)
@@ -77,12 +88,15 @@ static int check_quickly(struct cwd_store *store, struct cwb_err *err)
 	sqlite3_stmt *statement = NULL;
 	int rc = 0;
 
-	if (sqlite3_prepare_v2(store->db, "PRAGMA quick_check(1)", -1, &statement, NULL) != SQLITE_OK ||
+	if (sqlite3_prepare_v2(store->db, "PRAGMA quick_check(1)", -1, &statement, NULL) !=
+			SQLITE_OK ||
 		sqlite3_step(statement) != SQLITE_ROW) {
 		rc = cwd_store_fail(store, err, "check");
 	} else if (strcmp((const char *)sqlite3_column_text(statement, 0), "ok") != 0) {
-		rc = cwb_err_set(err, CWP_EFORMAT, "%s: damaged: %s; move it aside (the daemon never starts with an empty"
-			" queue on its own) or restore a copy", store->path, sqlite3_column_text(statement, 0));
+		rc = cwb_err_set(err, CWP_EFORMAT,
+			"%s: damaged: %s; move it aside (the daemon never starts with an empty"
+			" queue on its own) or restore a copy",
+			store->path, sqlite3_column_text(statement, 0));
 	}
 	sqlite3_finalize(statement);
 	return rc;
@@ -98,7 +112,8 @@ static int migrate_once(struct cwd_store *store, int version, struct cwb_err *er
 	}
 	rc = run(store, migrations[version], "migrate", err);
 	if (rc == 0) {
-		sqlite3_snprintf(sizeof sql, sql, "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID,
+		sqlite3_snprintf(sizeof sql, sql,
+			"PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID,
 			version + 1);
 		rc = run(store, sql, "migrate", err);
 	}
@@ -106,7 +121,8 @@ static int migrate_once(struct cwd_store *store, int version, struct cwb_err *er
 		rc = run(store, "COMMIT", "migrate", err);
 	}
 	if (rc < 0) {
-		(void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL); /* the first error is the one to report */
+		(void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL,
+			NULL); /* the first error is the one to report */
 	}
 	return rc;
 }
@@ -126,11 +142,13 @@ static int migrate(struct cwd_store *store, struct cwb_err *err)
 		return rc;
 	}
 	if (application != APPLICATION_ID && (application != 0 || tables != 0)) {
-		return cwb_err_set(err, CWP_EFORMAT, "%s: a data base, but not of cwpd (application_id %lld)", store->path,
+		return cwb_err_set(err, CWP_EFORMAT,
+			"%s: a data base, but not of cwpd (application_id %lld)", store->path,
 			(long long)application);
 	}
 	if (version < 0 || version > VERSION) {
-		return cwb_err_set(err, CWP_EFORMAT, "%s: written by a newer cwpd (version %lld, this one knows %d)",
+		return cwb_err_set(err, CWP_EFORMAT,
+			"%s: written by a newer cwpd (version %lld, this one knows %d)",
 			store->path, (long long)version, VERSION);
 	}
 	for (; rc == 0 && version < VERSION; version++) {
@@ -147,8 +165,11 @@ static int set_up(struct cwd_store *store, struct cwb_err *err)
 	(void)sqlite3_busy_timeout(store->db, 5000);
 	(void)sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	(void)sqlite3_db_config(store->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-	/* In WAL, NORMAL may lose the last commits with the power; an accepted job must not be lost. */
-	rc = run(store, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON", "open", err);
+	/* In WAL, NORMAL may lose the last commits with the power; an accepted job must not be
+	 * lost. */
+	rc = run(store,
+		"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON",
+		"open", err);
 	if (rc == 0) {
 		rc = check_quickly(store, err);
 	}
@@ -167,9 +188,11 @@ int cwd_store_open(const char *path, struct cwd_store **ret, struct cwb_err *err
 		free(store);
 		return cwb_err_set(err, -ENOMEM, "no memory for the store");
 	}
-	if (sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
-		SQLITE_OK) {
-		rc = cwb_err_set(err, -EIO, "%s: %s", path, store->db == NULL ? "no memory" : sqlite3_errmsg(store->db));
+	if (sqlite3_open_v2(path, &store->db,
+		    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+		    NULL) != SQLITE_OK) {
+		rc = cwb_err_set(err, -EIO, "%s: %s", path,
+			store->db == NULL ? "no memory" : sqlite3_errmsg(store->db));
 	} else {
 		rc = set_up(store, err);
 	}

@@ -12,21 +12,27 @@ static const struct {
 	const char *sql;
 	int n_values;
 } statement_table[CWD_N_STATEMENTS] = {
-	[CWD_INSERT_JOB] = {"INSERT INTO jobs (id, key, uid, owner, name, directory, text, request, digest, model, output,"
+	[CWD_INSERT_JOB] = {"INSERT INTO jobs (id, key, uid, owner, name, directory, text, "
+			    "request, digest, model, output,"
 			    " state, priority, rank, submitted, after, resources, reason)"
 			    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		18},
-	[CWD_UPDATE_JOB] = {"UPDATE jobs SET state = ?, started = ?, ended = ?, reason = ?, error = ?, cancelling = ?,"
+	[CWD_UPDATE_JOB] = {"UPDATE jobs SET state = ?, started = ?, ended = ?, reason = ?, error "
+			    "= ?, cancelling = ?,"
 			    " interruptions = ?, scratch = ? WHERE id = ?",
 		9},
 	[CWD_UPDATE_PRIORITY] = {"UPDATE jobs SET priority = ?, rank = ? WHERE id = ?", 3},
 	[CWD_DELETE_JOB] = {"DELETE FROM jobs WHERE id = ?", 1},
 	[CWD_INSERT_ATTEMPT] = {"INSERT INTO attempts (job, number, started) VALUES (?, ?, ?)", 3},
-	[CWD_UPDATE_ATTEMPT] = {"UPDATE attempts SET pid = ?, start_ticks = ?, boot = ? WHERE job = ? AND number = ?", 5},
-	[CWD_COUNT_CHECKPOINT] = {"UPDATE attempts SET checkpoints = ? WHERE job = ? AND number = ?", 3},
-	[CWD_END_ATTEMPT] = {"UPDATE attempts SET ended = ?, result = ?, exit_code = ?, signal = ?, reason = ?"
-			     " WHERE job = ? AND number = ?",
-		7},
+	[CWD_UPDATE_ATTEMPT] = {"UPDATE attempts SET pid = ?, start_ticks = ?, boot = ? WHERE job "
+				"= ? AND number = ?",
+		5},
+	[CWD_COUNT_CHECKPOINT] =
+		{"UPDATE attempts SET checkpoints = ? WHERE job = ? AND number = ?", 3},
+	[CWD_END_ATTEMPT] =
+		{"UPDATE attempts SET ended = ?, result = ?, exit_code = ?, signal = ?, reason = ?"
+		 " WHERE job = ? AND number = ?",
+			7},
 	[CWD_INSERT_EVENT] = {"INSERT INTO events (seq, time, job, kind, state, attempt, reason)"
 			      " VALUES (?, ?, ?, ?, ?, ?, ?)",
 		7},
@@ -112,8 +118,8 @@ int cwd_store_prepare(struct cwd_store *store, struct cwb_err *err)
 	int i;
 
 	for (i = 0; i < CWD_N_STATEMENTS; i++) {
-		if (sqlite3_prepare_v3(store->db, statement_table[i].sql, -1, SQLITE_PREPARE_PERSISTENT,
-			    &store->statements[i], NULL) != SQLITE_OK) {
+		if (sqlite3_prepare_v3(store->db, statement_table[i].sql, -1,
+			    SQLITE_PREPARE_PERSISTENT, &store->statements[i], NULL) != SQLITE_OK) {
 			return cwd_store_fail(store, err, statement_table[i].sql);
 		}
 	}
@@ -141,8 +147,9 @@ static int run_write(struct cwd_store *store, const struct cwd_write *write, str
 	int i, rc = 0;
 
 	if (write->n_values != statement_table[write->statement].n_values) {
-		return cwb_err_set(err, -EINVAL, "statement %d wants %d values, not %d", (int)write->statement,
-			statement_table[write->statement].n_values, write->n_values);
+		return cwb_err_set(err, -EINVAL, "statement %d wants %d values, not %d",
+			(int)write->statement, statement_table[write->statement].n_values,
+			write->n_values);
 	}
 	for (i = 0; rc == 0 && i < write->n_values; i++) {
 		if (bind_value(statement, i + 1, &write->values[i]) != SQLITE_OK) {
@@ -178,7 +185,9 @@ static int run_batch(struct cwd_store *store, struct cwd_batch *batch)
 
 static int command(struct cwd_store *store, const char *sql, struct cwb_err *err)
 {
-	return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : cwd_store_fail(store, err, sql);
+	return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK
+		       ? 0
+		       : cwd_store_fail(store, err, sql);
 }
 
 int cwd_store_apply(struct cwd_store *store, struct cwd_batch *first, struct cwb_err *err)
@@ -215,13 +224,15 @@ int cwd_store_text(struct cwd_store *store, int64_t id, char **ret, struct cwb_e
 	sqlite3_stmt *statement = NULL;
 	int rc = 0, step;
 
-	if (sqlite3_prepare_v2(store->db, "SELECT text FROM jobs WHERE id = ?", -1, &statement, NULL) != SQLITE_OK ||
+	if (sqlite3_prepare_v2(store->db, "SELECT text FROM jobs WHERE id = ?", -1, &statement,
+		    NULL) != SQLITE_OK ||
 		sqlite3_bind_int64(statement, 1, id) != SQLITE_OK) {
 		rc = cwd_store_fail(store, err, "text");
 	} else {
 		step = sqlite3_step(statement);
 		if (step == SQLITE_DONE) {
-			rc = cwb_err_set(err, CWP_EMISSING, "%s: no job %lld", store->path, (long long)id);
+			rc = cwb_err_set(
+				err, CWP_EMISSING, "%s: no job %lld", store->path, (long long)id);
 		} else if (step != SQLITE_ROW) {
 			rc = cwd_store_fail(store, err, "text");
 		} else {
@@ -258,16 +269,20 @@ int cwd_row_is_null(const struct cwd_row *row, int column)
 	return sqlite3_column_type(statement_of(row), column) == SQLITE_NULL;
 }
 
-int cwd_store_read(struct cwd_store *store, enum cwd_table table, int (*visit)(const struct cwd_row *row, void *arg),
-	void *arg, struct cwb_err *err)
+int cwd_store_read(struct cwd_store *store, enum cwd_table table,
+	int (*visit)(const struct cwd_row *row, void *arg), void *arg, struct cwb_err *err)
 {
 	static const char *const queries[] = {
-		[CWD_JOBS] = "SELECT id, key, uid, owner, name, directory, request, digest, model, output, state, priority,"
-			     " rank, submitted, started, ended, after, resources, reason, error, cancelling, interruptions,"
+		[CWD_JOBS] = "SELECT id, key, uid, owner, name, directory, request, digest, model, "
+			     "output, state, priority,"
+			     " rank, submitted, started, ended, after, resources, reason, error, "
+			     "cancelling, interruptions,"
 			     " scratch FROM jobs ORDER BY id",
-		[CWD_ATTEMPTS] = "SELECT job, number, started, ended, result, exit_code, signal, checkpoints, reason, pid,"
+		[CWD_ATTEMPTS] = "SELECT job, number, started, ended, result, exit_code, signal, "
+				 "checkpoints, reason, pid,"
 				 " start_ticks, boot FROM attempts ORDER BY job, number",
-		[CWD_EVENTS] = "SELECT seq, time, job, kind, state, attempt, reason FROM events ORDER BY seq",
+		[CWD_EVENTS] = "SELECT seq, time, job, kind, state, attempt, reason FROM events "
+			       "ORDER BY seq",
 	};
 	sqlite3_stmt *statement = NULL;
 	int step = SQLITE_ROW, rc = 0;
@@ -300,9 +315,14 @@ static int read_number(struct cwd_store *store, const char *sql, int64_t *ret, s
 	return rc;
 }
 
-int cwd_store_last(struct cwd_store *store, int64_t *ret_job, int64_t *ret_event, struct cwb_err *err)
+int cwd_store_last(
+	struct cwd_store *store, int64_t *ret_job, int64_t *ret_event, struct cwb_err *err)
 {
-	int rc = read_number(store, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs'", ret_job, err);
+	int rc = read_number(store,
+		"SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs'", ret_job,
+		err);
 
-	return rc < 0 ? rc : read_number(store, "SELECT coalesce(max(seq), 0) FROM events", ret_event, err);
+	return rc < 0 ? rc
+		      : read_number(
+				store, "SELECT coalesce(max(seq), 0) FROM events", ret_event, err);
 }

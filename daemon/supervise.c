@@ -39,10 +39,13 @@ char *cwd_supervise_log_path(const struct cwd_daemon *daemon, int64_t id)
 {
 	char *path;
 
-	return asprintf(&path, "%s/logs/%lld.log", daemon->settings->state, (long long)id) < 0 ? NULL : path;
+	return asprintf(&path, "%s/logs/%lld.log", daemon->settings->state, (long long)id) < 0
+		       ? NULL
+		       : path;
 }
 
-/* Beside the output, where there is room for what becomes as large as the output, or below the configured folder. */
+/* Beside the output, where there is room for what becomes as large as the output, or below the
+ * configured folder. */
 static char *scratch_path(const struct cwd_daemon *daemon, const struct cwd_job *job)
 {
 	char *folder = strdup(job->output), *name = strdup(job->output), *path = NULL;
@@ -50,8 +53,10 @@ static char *scratch_path(const struct cwd_daemon *daemon, const struct cwd_job 
 
 	if (folder != NULL && name != NULL) {
 		rc = daemon->settings->scratch != NULL
-			     ? asprintf(&path, "%s/job-%lld", daemon->settings->scratch, (long long)job->id)
-			     : asprintf(&path, "%s/.%s.scratch-%lld", dirname(folder), basename(name), (long long)job->id);
+			     ? asprintf(&path, "%s/job-%lld", daemon->settings->scratch,
+				       (long long)job->id)
+			     : asprintf(&path, "%s/.%s.scratch-%lld", dirname(folder),
+				       basename(name), (long long)job->id);
 	}
 	free(folder);
 	free(name);
@@ -113,12 +118,15 @@ static void conclude(struct cwd_supervision *s)
 	job->run = NULL;
 	job->starting = 0;
 	daemon->counters.interrupted += strcmp(verdict.result, "interrupted") == 0;
-	if (cwd_queue_end(&daemon->queue, job, verdict.result, s->end.rc == 0 && s->end.signal == 0 ? s->end.exit_code : -1,
-		    s->end.signal, verdict.state, verdict.reason[0] ? verdict.reason : NULL, &verdict.error, &err) < 0) {
+	if (cwd_queue_end(&daemon->queue, job, verdict.result,
+		    s->end.rc == 0 && s->end.signal == 0 ? s->end.exit_code : -1, s->end.signal,
+		    verdict.state, verdict.reason[0] ? verdict.reason : NULL, &verdict.error,
+		    &err) < 0) {
 		cwd_log(CWD_LOG_ERROR, "%s", err.message);
 	}
-	cwd_log(CWD_LOG_INFO, "job %lld: attempt %d: %s%s%s", (long long)job->id, cwd_job_last_attempt(job)->number,
-		verdict.result, verdict.reason[0] ? ": " : "", verdict.reason);
+	cwd_log(CWD_LOG_INFO, "job %lld: attempt %d: %s%s%s", (long long)job->id,
+		cwd_job_last_attempt(job)->number, verdict.result, verdict.reason[0] ? ": " : "",
+		verdict.reason);
 	if (verdict.try_again) {
 		wait_before_next(daemon, job);
 	}
@@ -185,7 +193,8 @@ static void on_timer(uv_timer_t *timer)
 		s->termed = 1;
 		say(s, "daemon", "sending TERM");
 		cwd_run_signal(s->run, SIGTERM);
-		(void)uv_timer_start(timer, on_timer, (uint64_t)s->daemon->settings->term_grace * 1000, 0);
+		(void)uv_timer_start(
+			timer, on_timer, (uint64_t)s->daemon->settings->term_grace * 1000, 0);
 	} else {
 		say(s, "daemon", "sending KILL");
 		cwd_run_signal(s->run, SIGKILL);
@@ -201,7 +210,8 @@ static void press(struct cwd_supervision *s)
 	if (s->stop == CWD_STOP_CANCEL && !s->termed) {
 		say(s, "daemon", "asking the worker to stop");
 		cwd_run_cancel(s->run);
-		(void)uv_timer_start(&s->timer, on_timer, (uint64_t)s->daemon->settings->cancel_grace * 1000, 0);
+		(void)uv_timer_start(
+			&s->timer, on_timer, (uint64_t)s->daemon->settings->cancel_grace * 1000, 0);
 	} else if (!s->termed) {
 		on_timer(&s->timer);
 	}
@@ -224,8 +234,8 @@ static void add_argument(char **argv, size_t *n, const char *text)
 static int start_worker(struct cwd_supervision *s, struct cwb_err *err)
 {
 	const struct cwd_settings *settings = s->daemon->settings;
-	struct cwd_run_options options = {
-		.job = s->text, .events = {.status = on_status, .output = on_output, .ended = on_ended, .arg = s}};
+	struct cwd_run_options options = {.job = s->text,
+		.events = {.status = on_status, .output = on_output, .ended = on_ended, .arg = s}};
 	char *program = cwd_settings_program(settings, "cwp-worker");
 	char **argv = calloc(12 + 2 * settings->plugins.n, sizeof *argv);
 	size_t n = 0, i;
@@ -288,9 +298,11 @@ static void on_prepared(void *arg)
 	pid = cwd_run_pid(s->run);
 	if (pid > 0) {
 		cwd_boot_id(boot);
-		cwd_queue_note_process(&s->daemon->queue, s->job, pid, cwd_process_start_ticks(pid), boot);
-		cwd_log(CWD_LOG_INFO, "job %lld: attempt %d started, process %lld", (long long)s->job->id,
-			cwd_job_last_attempt(s->job)->number, (long long)pid);
+		cwd_queue_note_process(
+			&s->daemon->queue, s->job, pid, cwd_process_start_ticks(pid), boot);
+		cwd_log(CWD_LOG_INFO, "job %lld: attempt %d started, process %lld",
+			(long long)s->job->id, cwd_job_last_attempt(s->job)->number,
+			(long long)pid);
 	}
 	free(s->text);
 	s->text = NULL;
@@ -340,7 +352,8 @@ void cwd_supervise_start(struct cwd_daemon *daemon, struct cwd_job *job)
 	}
 	if (rc < 0) {
 		cwd_log(CWD_LOG_ERROR, "job %lld: %s", (long long)job->id, err.message);
-		(void)cwd_queue_move(&daemon->queue, job, CWD_FAILED, err.message, NULL); /* queued, so it may */
+		(void)cwd_queue_move(
+			&daemon->queue, job, CWD_FAILED, err.message, NULL); /* queued, so it may */
 		if (s != NULL) {
 			free(s->scratch);
 			free(s->log_path);
@@ -369,7 +382,8 @@ void cwd_supervise_stop(struct cwd_daemon *daemon, struct cwd_job *job, enum cwd
 	s->stop = stop;
 	if (stop == CWD_STOP_CANCEL) {
 		job->cancelling = 1;
-		cwd_queue_save(&daemon->queue, job); /* a successor of this daemon must not run it again */
+		cwd_queue_save(
+			&daemon->queue, job); /* a successor of this daemon must not run it again */
 	}
 	press(s);
 }
@@ -423,7 +437,8 @@ static void on_cleaned(void *arg)
 	struct cwd_job *job = cwd_queue_find(&c->daemon->queue, c->id);
 
 	if (c->err.code != 0) {
-		cwd_log(CWD_LOG_WARNING, "job %lld: scratch is not removed: %s", (long long)c->id, c->err.message);
+		cwd_log(CWD_LOG_WARNING, "job %lld: scratch is not removed: %s", (long long)c->id,
+			c->err.message);
 	} else if (job != NULL && job->scratch != NULL && strcmp(job->scratch, c->path) == 0) {
 		free(job->scratch);
 		job->scratch = NULL;

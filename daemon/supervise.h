@@ -1,16 +1,17 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Attempts: started when the scheduler says so, watched, stopped in steps, and what their end means for the job. */
+/* Attempts: started when the scheduler says so, watched, stopped in steps, and what their end means
+ * for the job. */
 #pragma once
 
 #include "daemon/daemon.h"
 
 enum cwd_stop {
 	CWD_STOP_NO,
-	CWD_STOP_CANCEL, /* asked to stop for good, then TERM, then KILL */
-	CWD_STOP_PAUSE,  /* TERM (checkpoint and stop), then KILL; the job is paused */
+	CWD_STOP_CANCEL,  /* asked to stop for good, then TERM, then KILL */
+	CWD_STOP_PAUSE,   /* TERM (checkpoint and stop), then KILL; the job is paused */
 	CWD_STOP_REQUEUE, /* the same; the job is queued again */
-	CWD_STOP_TIME    /* the same; the job has failed: its time is over */
+	CWD_STOP_TIME     /* the same; the job has failed: its time is over */
 };
 
 /* Starts an attempt of a queued job. Failures end as a failed job. */

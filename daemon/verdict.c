@@ -1,13 +1,15 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* From exit codes, signals and last words to a job's state. doc/worker-protocol.md has the rules. */
+/* From exit codes, signals and last words to a job's state. doc/worker-protocol.md has the rules.
+ */
 #include "daemon/verdict.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-static void say(struct cwd_verdict *verdict, const char *result, enum cwd_state state, const char *reason)
+static void say(
+	struct cwd_verdict *verdict, const char *result, enum cwd_state state, const char *reason)
 {
 	verdict->result = result;
 	verdict->state = state;
@@ -25,7 +27,8 @@ static void interrupt(const struct cwd_facts *facts, const char *how, struct cwd
 	if (facts->interruptions + 1 >= facts->interruptions_max) {
 		say(verdict, "interrupted", CWD_FAILED, "");
 		snprintf(verdict->reason, sizeof verdict->reason,
-			"interrupted %d times without a new checkpoint, last: %s", facts->interruptions + 1, how);
+			"interrupted %d times without a new checkpoint, last: %s",
+			facts->interruptions + 1, how);
 		(void)cwb_err_set(&verdict->error, CWP_ELIMIT, "%s", verdict->reason);
 		return;
 	}
@@ -41,13 +44,15 @@ static void reach_said(const struct cwd_facts *facts, struct cwd_verdict *verdic
 	switch (facts->result) {
 	case CWW_RESULT_DONE:
 		if (facts->end->rc == 0 && facts->end->signal == 0 && facts->end->exit_code != 0) {
-			fail_with(verdict, CWP_EPROTO, "the worker said done, but its exit code said failure");
+			fail_with(verdict, CWP_EPROTO,
+				"the worker said done, but its exit code said failure");
 		} else {
 			say(verdict, "done", CWD_DONE, "");
 		}
 		return;
 	case CWW_RESULT_REJECTED:
-		say(verdict, "rejected", CWD_REJECTED, message[0] ? message : "a gate rejected the result");
+		say(verdict, "rejected", CWD_REJECTED,
+			message[0] ? message : "a gate rejected the result");
 		break;
 	case CWW_RESULT_CANCELLED:
 		if (facts->stop == CWD_STOP_CANCEL) {
@@ -55,19 +60,22 @@ static void reach_said(const struct cwd_facts *facts, struct cwd_verdict *verdic
 			return;
 		}
 		if (facts->stop == CWD_STOP_NO) {
-			fail_with(verdict, CWP_EPROTO, "the worker cancelled its work, but nobody had asked for that");
+			fail_with(verdict, CWP_EPROTO,
+				"the worker cancelled its work, but nobody had asked for that");
 			return;
 		}
 		say(verdict, "failed", CWD_FAILED, message);
 		break;
 	case CWW_RESULT_FAILED:
-		say(verdict, "failed", CWD_FAILED, message[0] ? message : "the worker failed without a reason");
+		say(verdict, "failed", CWD_FAILED,
+			message[0] ? message : "the worker failed without a reason");
 		break;
 	}
 	verdict->error = facts->error;
 	if (verdict->error.code == 0) {
 		(void)cwb_err_set(&verdict->error,
-			facts->result == CWW_RESULT_REJECTED ? CWP_EGATE : CWP_ESTATE, "%s", verdict->reason);
+			facts->result == CWW_RESULT_REJECTED ? CWP_EGATE : CWP_ESTATE, "%s",
+			verdict->reason);
 	}
 }
 
@@ -109,14 +117,16 @@ static void reach_alone(const struct cwd_facts *facts, struct cwd_verdict *verdi
 	} else if (end->exit_code == 0) {
 		fail_with(verdict, CWP_EPROTO, "the worker ended without saying how it went");
 	} else {
-		snprintf(how, sizeof how, "the worker failed with exit code %d; its log may say why", end->exit_code);
+		snprintf(how, sizeof how,
+			"the worker failed with exit code %d; its log may say why", end->exit_code);
 		fail_with(verdict, CWP_ESTATE, how);
 	}
 }
 
 static int may_pass(int code)
 {
-	static const int codes[] = {EIO, ENOSPC, ENOMEM, EAGAIN, EBUSY, EDQUOT, ETIMEDOUT, ESTALE, ENFILE, EMFILE};
+	static const int codes[] = {
+		EIO, ENOSPC, ENOMEM, EAGAIN, EBUSY, EDQUOT, ETIMEDOUT, ESTALE, ENFILE, EMFILE};
 	size_t i;
 
 	for (i = 0; i < sizeof codes / sizeof codes[0]; i++) {

@@ -15,15 +15,15 @@ struct cwd_facts {
 	enum cwd_stop stop;   /* what the attempt was asked for */
 	int failures;         /* that may pass, of the job, before this one */
 	int failures_max;
-	int interruptions;    /* of the job, before this one */
+	int interruptions; /* of the job, before this one */
 	int interruptions_max;
 };
 
 struct cwd_verdict {
-	const char *result; /* of the attempt */
+	const char *result;   /* of the attempt */
 	enum cwd_state state; /* of the job */
-	char reason[768];   /* "" for none */
-	int try_again; /* the job is queued again, but starts later */
+	char reason[768];     /* "" for none */
+	int try_again;        /* the job is queued again, but starts later */
 	struct cwb_err error; /* code 0: none */
 };
 

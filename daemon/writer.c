@@ -17,10 +17,10 @@ struct cwd_writer {
 	uv_mutex_t lock;
 	uv_cond_t wake;
 	uv_async_t async;
-	struct cwd_batch *waiting, *last_waiting; /* under lock */
+	struct cwd_batch *waiting, *last_waiting;   /* under lock */
 	struct cwd_batch *finished, *last_finished; /* under lock */
-	int stopping; /* under lock */
-	int trouble;  /* under lock */
+	int stopping;                               /* under lock */
+	int trouble;                                /* under lock */
 };
 
 static struct cwd_batch *take_group(struct cwd_writer *writer)
@@ -57,7 +57,8 @@ static void finish(struct cwd_writer *writer, struct cwd_batch *batch)
 	batch->next = NULL;
 	append(&writer->finished, &writer->last_finished, batch);
 	uv_mutex_unlock(&writer->lock);
-	(void)uv_async_send(&writer->async); /* fails only for a closed handle, which outlives this thread */
+	(void)uv_async_send(
+		&writer->async); /* fails only for a closed handle, which outlives this thread */
 }
 
 static void set_trouble(struct cwd_writer *writer, int rc)
@@ -215,7 +216,8 @@ static void on_async(uv_async_t *async)
 	deliver(async->data);
 }
 
-int cwd_writer_start(uv_loop_t *loop, struct cwd_store *store, struct cwd_writer **ret, struct cwb_err *err)
+int cwd_writer_start(
+	uv_loop_t *loop, struct cwd_store *store, struct cwd_writer **ret, struct cwb_err *err)
 {
 	struct cwd_writer *writer = calloc(1, sizeof *writer);
 	int rc;

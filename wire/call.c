@@ -45,7 +45,8 @@ int cww_call_parse(const json_t *message, struct cww_call *ret, struct cwb_err *
 	json_t *value;
 	int rc = 0;
 
-	json_object_foreach((json_t *)(uintptr_t)message, key, value) {
+	json_object_foreach((json_t *)(uintptr_t)message, key, value)
+	{
 		if (strcmp(key, "method") == 0) {
 			call.method = json_string_value(value);
 		} else if (strcmp(key, "parameters") == 0) {
@@ -140,7 +141,8 @@ int cww_reply_parse(json_t *message, struct cww_reply *ret, struct cwb_err *err)
 	json_t *value;
 	int rc = 0;
 
-	json_object_foreach(message, key, value) {
+	json_object_foreach(message, key, value)
+	{
 		if (strcmp(key, "error") == 0) {
 			reply.error = json_string_value(value);
 			if (reply.error == NULL) {

@@ -25,7 +25,8 @@ static int connect_to(const char *path, struct cwb_err *err)
 	int fd, rc;
 
 	if (strlen(path) >= sizeof address.sun_path) {
-		return cwb_err_set(err, -ENAMETOOLONG, "%s: a socket's path may have at most %zu bytes; choose a shorter folder",
+		return cwb_err_set(err, -ENAMETOOLONG,
+			"%s: a socket's path may have at most %zu bytes; choose a shorter folder",
 			path, sizeof address.sun_path - 1);
 	}
 	memcpy(address.sun_path, path, strlen(path) + 1);
@@ -84,7 +85,8 @@ static int send_all(int fd, const char *text, size_t length, struct cwb_err *err
 			continue;
 		}
 		if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) {
-			return 0; /* it may have said why before it closed: the reply, or its absence, tells */
+			return 0; /* it may have said why before it closed: the reply, or its
+				     absence, tells */
 		}
 		if (n < 0) {
 			return cwb_err_errno(err, "sending a call");
@@ -95,8 +97,8 @@ static int send_all(int fd, const char *text, size_t length, struct cwb_err *err
 	return 0;
 }
 
-int cww_client_send(struct cww_client *client, const char *method, json_t *parameters, unsigned int flags,
-	struct cwb_err *err)
+int cww_client_send(struct cww_client *client, const char *method, json_t *parameters,
+	unsigned int flags, struct cwb_err *err)
 {
 	json_t *message = cww_call_make(method, parameters, flags);
 	char *text;
@@ -150,8 +152,8 @@ static int fill(struct cww_client *client, long long deadline, struct cwb_err *e
 	return cww_reader_feed(&client->reader, bytes, (size_t)n, err);
 }
 
-int cww_client_receive(struct cww_client *client, int timeout_ms, json_t **ret_message, struct cww_reply *ret,
-	struct cwb_err *err)
+int cww_client_receive(struct cww_client *client, int timeout_ms, json_t **ret_message,
+	struct cww_reply *ret, struct cwb_err *err)
 {
 	long long deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
 	json_t *message;
@@ -179,8 +181,8 @@ int cww_client_receive(struct cww_client *client, int timeout_ms, json_t **ret_m
 	return 0;
 }
 
-int cww_client_call(struct cww_client *client, const char *method, json_t *parameters, int timeout_ms,
-	json_t **ret_message, struct cww_reply *ret, struct cwb_err *err)
+int cww_client_call(struct cww_client *client, const char *method, json_t *parameters,
+	int timeout_ms, json_t **ret_message, struct cww_reply *ret, struct cwb_err *err)
 {
 	int rc = cww_client_send(client, method, parameters, 0, err);
 

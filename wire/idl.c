@@ -19,8 +19,8 @@ struct parser {
 
 static int fail(struct parser *p, const char *expected)
 {
-	int rc = cwb_err_set(p->err, CWP_EFORMAT, "interface text, line %d, column %d: expected %s", p->line, p->column,
-		expected);
+	int rc = cwb_err_set(p->err, CWP_EFORMAT, "interface text, line %d, column %d: expected %s",
+		p->line, p->column, expected);
 
 	if (p->err != NULL) {
 		p->err->line = p->line;
@@ -145,7 +145,8 @@ static int has_field(const struct cww_type *type, size_t n, const char *name)
 	return 0;
 }
 
-/* After the opening bracket: "a: T, b: T)" is a struct, "a, b)" an enum. "()" is an empty struct. */
+/* After the opening bracket: "a: T, b: T)" is a struct, "a, b)" an enum. "()" is an empty struct.
+ */
 static int parse_fields(struct parser *p, struct cww_type *type)
 {
 	int rc;
@@ -186,8 +187,8 @@ static int parse_word_type(struct parser *p, struct cww_type *type)
 	static const struct {
 		const char *name;
 		enum cww_kind kind;
-	} basic[] = {
-		{"bool", CWW_BOOL}, {"int", CWW_INT}, {"float", CWW_FLOAT}, {"string", CWW_STRING}, {"object", CWW_OBJECT}};
+	} basic[] = {{"bool", CWW_BOOL}, {"int", CWW_INT}, {"float", CWW_FLOAT},
+		{"string", CWW_STRING}, {"object", CWW_OBJECT}};
 	size_t i;
 	int rc = take_word(p, 0, &type->name);
 
@@ -305,7 +306,8 @@ static int parse_body(struct parser *p, const char *keyword, struct cww_member *
 
 static int parse_member(struct parser *p, struct cww_interface *interface)
 {
-	struct cww_member *members = reallocarray(interface->members, interface->n_members + 1, sizeof *members);
+	struct cww_member *members =
+		reallocarray(interface->members, interface->n_members + 1, sizeof *members);
 	struct cww_member *member;
 	char *keyword = NULL;
 	size_t i;
@@ -334,7 +336,8 @@ static int parse_member(struct parser *p, struct cww_interface *interface)
 }
 
 /* Named types must exist, or a check would meet them too late. */
-static int resolve(const struct cww_interface *interface, const struct cww_type *type, struct cwb_err *err)
+static int resolve(
+	const struct cww_interface *interface, const struct cww_type *type, struct cwb_err *err)
 {
 	size_t i;
 	int rc;
@@ -342,9 +345,10 @@ static int resolve(const struct cww_interface *interface, const struct cww_type 
 	if (type == NULL) {
 		return 0;
 	}
-	if (type->kind == CWW_NAMED && cww_interface_find(interface, CWW_TYPE, type->name) == NULL) {
-		return cwb_err_set(err, CWP_EFORMAT, "interface %s: type %s is used but not there", interface->name,
-			type->name);
+	if (type->kind == CWW_NAMED &&
+		cww_interface_find(interface, CWW_TYPE, type->name) == NULL) {
+		return cwb_err_set(err, CWP_EFORMAT, "interface %s: type %s is used but not there",
+			interface->name, type->name);
 	}
 	for (i = 0; i < type->n_fields; i++) {
 		rc = resolve(interface, type->fields[i].type, err);
@@ -423,7 +427,8 @@ const struct cww_member *cww_interface_find(
 	size_t i;
 
 	for (i = 0; i < interface->n_members; i++) {
-		if (interface->members[i].kind == kind && strcmp(interface->members[i].name, name) == 0) {
+		if (interface->members[i].kind == kind &&
+			strcmp(interface->members[i].name, name) == 0) {
 			return &interface->members[i];
 		}
 	}

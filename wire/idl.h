@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The text of a Varlink interface as a tree, and the check of parameters, replies and errors against it. */
+/* The text of a Varlink interface as a tree, and the check of parameters, replies and errors
+ * against it. */
 #pragma once
 
 #include <jansson.h>
@@ -26,8 +27,8 @@ struct cww_field;
 
 struct cww_type {
 	enum cww_kind kind;
-	char *name;            /* NAMED */
-	struct cww_type *of;   /* ARRAY, MAP, MAYBE */
+	char *name;          /* NAMED */
+	struct cww_type *of; /* ARRAY, MAP, MAYBE */
 	size_t n_fields;
 	struct cww_field *fields; /* STRUCT: name and type; ENUM: name only */
 };
@@ -53,8 +54,8 @@ struct cww_interface {
 	struct cww_member *members;
 };
 
-/* Parses the text of one interface. Every named type that is used must exist. *ret is freed with cww_interface_free.
- * CWP_EFORMAT with line and column in err. [any-thread] */
+/* Parses the text of one interface. Every named type that is used must exist. *ret is freed with
+ * cww_interface_free. CWP_EFORMAT with line and column in err. [any-thread] */
 int cww_interface_parse(const char *text, struct cww_interface **ret, struct cwb_err *err);
 void cww_interface_free(struct cww_interface *interface);
 
@@ -62,6 +63,8 @@ void cww_interface_free(struct cww_interface *interface);
 const struct cww_member *cww_interface_find(
 	const struct cww_interface *interface, enum cww_member_kind kind, const char *name);
 
-/* Checks an object (NULL: no parameters) against a struct type. CWP_EVALUE with err->field naming the place
+/* Checks an object (NULL: no parameters) against a struct type. CWP_EVALUE with err->field naming
+ * the place
  * ("jobs[3].state"): missing, unknown, or of the wrong type. */
-int cww_check(const struct cww_interface *interface, const struct cww_type *type, const json_t *value, struct cwb_err *err);
+int cww_check(const struct cww_interface *interface, const struct cww_type *type,
+	const json_t *value, struct cwb_err *err);

@@ -28,7 +28,8 @@ static int refuse(struct check *c, const char *expected)
 	return rc;
 }
 
-/* Appends to the path; the caller cuts it back to the length that is returned. A long path is cut, never overrun. */
+/* Appends to the path; the caller cuts it back to the length that is returned. A long path is cut,
+ * never overrun. */
 static size_t enter(struct check *c, const char *name, size_t index)
 {
 	size_t length = strlen(c->path);
@@ -38,7 +39,8 @@ static size_t enter(struct check *c, const char *name, size_t index)
 		snprintf(c->path + length, sizeof c->path - length, "[%zu]", index);
 	} else {
 		cww_escape(name, strlen(name), shown, sizeof shown);
-		snprintf(c->path + length, sizeof c->path - length, "%s%s", length ? "." : "", shown);
+		snprintf(c->path + length, sizeof c->path - length, "%s%s", length ? "." : "",
+			shown);
 	}
 	return length;
 }
@@ -53,7 +55,8 @@ static int check_field(struct check *c, const struct cww_field *field, const jso
 		return 0;
 	}
 	length = enter(c, field->name, 0);
-	rc = value == NULL ? refuse(c, "a value, it is missing") : check_value(c, field->type, value);
+	rc = value == NULL ? refuse(c, "a value, it is missing")
+			   : check_value(c, field->type, value);
 	c->path[length] = '\0';
 	return rc;
 }
@@ -80,7 +83,8 @@ static int check_struct(struct check *c, const struct cww_type *type, const json
 	if (!json_is_object(value)) {
 		return refuse(c, "an object");
 	}
-	json_object_foreach((json_t *)(uintptr_t)value, key, member) {
+	json_object_foreach((json_t *)(uintptr_t)value, key, member)
+	{
 		if (find_field(type, key) == NULL) {
 			size_t length = enter(c, key, 0);
 
@@ -117,7 +121,8 @@ static int check_array(struct check *c, const struct cww_type *type, const json_
 	if (!json_is_array(value)) {
 		return refuse(c, "an array");
 	}
-	json_array_foreach(value, i, element) {
+	json_array_foreach(value, i, element)
+	{
 		length = enter(c, NULL, i);
 		rc = check_value(c, type->of, element);
 		c->path[length] = '\0';
@@ -138,7 +143,8 @@ static int check_map(struct check *c, const struct cww_type *type, const json_t 
 	if (!json_is_object(value)) {
 		return refuse(c, "an object");
 	}
-	json_object_foreach((json_t *)(uintptr_t)value, key, element) {
+	json_object_foreach((json_t *)(uintptr_t)value, key, element)
+	{
 		length = enter(c, key, 0);
 		rc = check_value(c, type->of, element);
 		c->path[length] = '\0';
@@ -168,7 +174,8 @@ static int check_value(struct check *c, const struct cww_type *type, const json_
 		return check_struct(c, type, value);
 	case CWW_NAMED:
 		/* Depth of the value is bounded by the codec, so types that hold themselves end. */
-		return check_value(c, cww_interface_find(c->interface, CWW_TYPE, type->name)->in, value);
+		return check_value(
+			c, cww_interface_find(c->interface, CWW_TYPE, type->name)->in, value);
 	case CWW_ARRAY:
 		return check_array(c, type, value);
 	case CWW_MAP:
@@ -179,7 +186,8 @@ static int check_value(struct check *c, const struct cww_type *type, const json_
 	return refuse(c, "another type");
 }
 
-int cww_check(const struct cww_interface *interface, const struct cww_type *type, const json_t *value, struct cwb_err *err)
+int cww_check(const struct cww_interface *interface, const struct cww_type *type,
+	const json_t *value, struct cwb_err *err)
 {
 	struct check c = {.interface = interface, .err = err};
 	json_t *none;
@@ -189,7 +197,8 @@ int cww_check(const struct cww_interface *interface, const struct cww_type *type
 		return check_value(&c, type, value);
 	}
 	none = json_object();
-	rc = none == NULL ? cwb_err_set(err, -ENOMEM, "no memory for a check") : check_value(&c, type, none);
+	rc = none == NULL ? cwb_err_set(err, -ENOMEM, "no memory for a check")
+			  : check_value(&c, type, none);
 	json_decref(none);
 	return rc;
 }

@@ -38,7 +38,8 @@ static void compact(struct cww_reader *reader)
 	reader->start = 0;
 }
 
-int cww_reader_feed(struct cww_reader *reader, const void *bytes, size_t length, struct cwb_err *err)
+int cww_reader_feed(
+	struct cww_reader *reader, const void *bytes, size_t length, struct cwb_err *err)
 {
 	size_t need;
 
@@ -58,7 +59,8 @@ int cww_reader_feed(struct cww_reader *reader, const void *bytes, size_t length,
 		}
 		data = realloc(reader->data, capacity);
 		if (data == NULL) {
-			return cwb_err_set(err, -ENOMEM, "no memory for a message of %zu bytes", need);
+			return cwb_err_set(
+				err, -ENOMEM, "no memory for a message of %zu bytes", need);
 		}
 		reader->data = data;
 		reader->capacity = capacity;
@@ -78,7 +80,8 @@ static int scan(struct cww_reader *reader, struct cwb_err *err)
 			return 1;
 		}
 		if (reader->scanned - reader->start >= CWW_MESSAGE_MAX) {
-			return cwb_err_set(err, CWP_ELIMIT, "message is longer than %zu bytes", CWW_MESSAGE_MAX);
+			return cwb_err_set(err, CWP_ELIMIT, "message is longer than %zu bytes",
+				CWW_MESSAGE_MAX);
 		}
 		if (reader->escaped) {
 			reader->escaped = 0;
@@ -89,7 +92,8 @@ static int scan(struct cww_reader *reader, struct cwb_err *err)
 			reader->in_string = 1;
 		} else if (c == '{' || c == '[') {
 			if (++reader->depth > CWW_DEPTH_MAX) {
-				return cwb_err_set(err, CWP_ELIMIT, "message is nested more than %d levels deep",
+				return cwb_err_set(err, CWP_ELIMIT,
+					"message is nested more than %d levels deep",
 					CWW_DEPTH_MAX);
 			}
 		} else if (c == '}' || c == ']') {
@@ -108,7 +112,8 @@ int cww_reader_next(struct cww_reader *reader, json_t **ret, struct cwb_err *err
 	}
 	rc = scan(reader, err);
 	if (rc == 1) {
-		rc = cww_message_decode(reader->data + reader->start, reader->scanned - reader->start, ret, err);
+		rc = cww_message_decode(
+			reader->data + reader->start, reader->scanned - reader->start, ret, err);
 		if (rc == 0) {
 			reader->scanned++;
 			reader->start = reader->scanned;
@@ -152,10 +157,12 @@ int cww_message_decode(const char *text, size_t length, json_t **ret, struct cwb
 	message = json_loadb(text, length, JSON_REJECT_DUPLICATES, &jerr);
 	if (message == NULL) {
 		if (json_error_code(&jerr) == json_error_out_of_memory) {
-			return cwb_err_set(err, -ENOMEM, "no memory for a message of %zu bytes", length);
+			return cwb_err_set(
+				err, -ENOMEM, "no memory for a message of %zu bytes", length);
 		}
 		cww_escape(jerr.text, strlen(jerr.text), shown, sizeof shown);
-		return cwb_err_set(err, CWP_EPROTO, "message is not JSON: %s (byte %d)", shown, jerr.position);
+		return cwb_err_set(
+			err, CWP_EPROTO, "message is not JSON: %s (byte %d)", shown, jerr.position);
 	}
 	if (!json_is_object(message)) {
 		json_decref(message);
@@ -180,7 +187,8 @@ int cww_message_encode(const json_t *message, char **ret, size_t *ret_length, st
 	length = strlen(text);
 	if (length > CWW_MESSAGE_MAX) {
 		free(text);
-		return cwb_err_set(err, CWP_ELIMIT, "message of %zu bytes is longer than %zu", length, CWW_MESSAGE_MAX);
+		return cwb_err_set(err, CWP_ELIMIT, "message of %zu bytes is longer than %zu",
+			length, CWW_MESSAGE_MAX);
 	}
 	*ret = text;
 	*ret_length = length + 1;

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const stage_names[CWW_N_STAGES] = {
-	"plan", "open", "calibrate", "score", "select", "quantize", "write", "evaluate", "gate", "report"};
+static const char *const stage_names[CWW_N_STAGES] = {"plan", "open", "calibrate", "score",
+	"select", "quantize", "write", "evaluate", "gate", "report"};
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
 static const char *const result_names[] = {"done", "failed", "rejected", "cancelled"};
 
@@ -28,7 +28,8 @@ const char *cww_result_name(enum cww_result result)
 	return result_names[result];
 }
 
-/* Text for a message: escaped only where it is no valid UTF-8, since the reader escapes the rest. */
+/* Text for a message: escaped only where it is no valid UTF-8, since the reader escapes the rest.
+ */
 static json_t *text_json(const char *text, size_t size)
 {
 	size_t length = strnlen(text, size);
@@ -55,15 +56,17 @@ static json_t *bytes_json(uint64_t n)
 
 json_t *cww_status_plan(const struct cww_bounds *bounds)
 {
-	return json_pack("{s:s, s:o, s:o, s:o}", "status", "plan", "memory", bytes_json(bounds->memory), "gpu_memory",
-		bytes_json(bounds->gpu_memory), "scratch", bytes_json(bounds->scratch));
+	return json_pack("{s:s, s:o, s:o, s:o}", "status", "plan", "memory",
+		bytes_json(bounds->memory), "gpu_memory", bytes_json(bounds->gpu_memory), "scratch",
+		bytes_json(bounds->scratch));
 }
 
 json_t *cww_status_progress(enum cww_stage stage, uint64_t done, uint64_t total, const char *unit)
 {
-	return json_pack("{s:s, s:s, s:o, s:o, s:o}", "status", "stage", "stage", cww_stage_name(stage), "done",
-		bytes_json(total != 0 && done > total ? total : done), "total", bytes_json(total), "unit",
-		text_json(unit, 31));
+	return json_pack("{s:s, s:s, s:o, s:o, s:o}", "status", "stage", "stage",
+		cww_stage_name(stage), "done",
+		bytes_json(total != 0 && done > total ? total : done), "total", bytes_json(total),
+		"unit", text_json(unit, 31));
 }
 
 json_t *cww_status_log(enum cww_level level, const char *text)
@@ -80,14 +83,15 @@ json_t *cww_status_checkpoint(void)
 static json_t *error_json(const struct cwb_err *error)
 {
 	return json_pack("{s:i, s:o, s:i, s:i, s:o, s:o}", "code", error->code, "message",
-		text_json(error->message, sizeof error->message), "line", error->line, "column", error->column, "field",
-		text_json(error->field, sizeof error->field), "nearest",
+		text_json(error->message, sizeof error->message), "line", error->line, "column",
+		error->column, "field", text_json(error->field, sizeof error->field), "nearest",
 		text_json(error->nearest, sizeof error->nearest));
 }
 
 json_t *cww_status_end(enum cww_result result, const struct cwb_err *error)
 {
-	json_t *message = json_pack("{s:s, s:s}", "status", "end", "result", cww_result_name(result));
+	json_t *message =
+		json_pack("{s:s, s:s}", "status", "end", "result", cww_result_name(result));
 
 	if (message != NULL && error != NULL && error->code != 0 &&
 		json_object_set_new(message, "error", error_json(error)) != 0) {

@@ -21,22 +21,26 @@ void cww_status_reader_free(struct cww_status_reader *reader)
 	}
 }
 
-int cww_status_reader_feed(struct cww_status_reader *reader, const void *bytes, size_t length, struct cwb_err *err)
+int cww_status_reader_feed(
+	struct cww_status_reader *reader, const void *bytes, size_t length, struct cwb_err *err)
 {
 	/* A worker that sends faster than messages are taken, or one endless message, ends here. */
 	if (cww_reader_pending(&reader->reader) + length > 2 * CWW_MESSAGE_MAX) {
 		reader->reader.failed = CWP_ELIMIT;
-		return cwb_err_set(err, CWP_ELIMIT, "status message is longer than %zu bytes", CWW_MESSAGE_MAX);
+		return cwb_err_set(err, CWP_ELIMIT, "status message is longer than %zu bytes",
+			CWW_MESSAGE_MAX);
 	}
 	return cww_reader_feed(&reader->reader, bytes, length, err);
 }
 
 static int refuse(struct cwb_err *err, const char *kind, const char *key)
 {
-	return cwb_err_set(err, CWP_EPROTO, "status message \"%s\": bad or missing \"%s\"", kind, key);
+	return cwb_err_set(
+		err, CWP_EPROTO, "status message \"%s\": bad or missing \"%s\"", kind, key);
 }
 
-static int take_count(const json_t *object, const char *kind, const char *key, uint64_t *ret, struct cwb_err *err)
+static int take_count(
+	const json_t *object, const char *kind, const char *key, uint64_t *ret, struct cwb_err *err)
 {
 	const json_t *value = json_object_get(object, key);
 
@@ -47,8 +51,8 @@ static int take_count(const json_t *object, const char *kind, const char *key, u
 	return 0;
 }
 
-static int take_text(const json_t *object, const char *kind, const char *key, char *buffer, size_t size,
-	struct cwb_err *err)
+static int take_text(const json_t *object, const char *kind, const char *key, char *buffer,
+	size_t size, struct cwb_err *err)
 {
 	const json_t *value = json_object_get(object, key);
 
@@ -59,8 +63,8 @@ static int take_text(const json_t *object, const char *kind, const char *key, ch
 	return 0;
 }
 
-static int take_name(const json_t *object, const char *kind, const char *key, const char *(*name)(int), int n, int *ret,
-	struct cwb_err *err)
+static int take_name(const json_t *object, const char *kind, const char *key,
+	const char *(*name)(int), int n, int *ret, struct cwb_err *err)
 {
 	const char *text = json_string_value(json_object_get(object, key));
 	int i;
@@ -89,13 +93,14 @@ static const char *result_at(int i)
 	return cww_result_name((enum cww_result)i);
 }
 
-static int take_plan(struct cww_status_reader *reader, const json_t *message, struct cww_status *status,
-	struct cwb_err *err)
+static int take_plan(struct cww_status_reader *reader, const json_t *message,
+	struct cww_status *status, struct cwb_err *err)
 {
 	int rc;
 
 	if (reader->planned || reader->begun) {
-		return cwb_err_set(err, CWP_EPROTO, "status message \"plan\" comes once, before any stage");
+		return cwb_err_set(
+			err, CWP_EPROTO, "status message \"plan\" comes once, before any stage");
 	}
 	reader->planned = 1;
 	status->kind = CWW_STATUS_PLAN;
@@ -122,7 +127,8 @@ static int take_progress(const json_t *message, struct cww_status *status, struc
 	if (rc == 0 && status->total != 0 && status->done > status->total) {
 		rc = refuse(err, "stage", "done");
 	}
-	return rc < 0 ? rc : take_text(message, "stage", "unit", status->unit, sizeof status->unit, err);
+	return rc < 0 ? rc
+		      : take_text(message, "stage", "unit", status->unit, sizeof status->unit, err);
 }
 
 static int take_log(const json_t *message, struct cww_status *status, struct cwb_err *err)
@@ -145,7 +151,8 @@ static int take_place(const json_t *error, const char *key, int *ret, struct cwb
 	if (value == NULL) {
 		return 0;
 	}
-	if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > INT32_MAX) {
+	if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+		json_integer_value(value) > INT32_MAX) {
 		return refuse(err, "end", key);
 	}
 	*ret = (int)json_integer_value(value);
@@ -157,7 +164,8 @@ static int take_error(const json_t *error, struct cwb_err *ret, struct cwb_err *
 	const json_t *code = json_object_get(error, "code");
 	int rc;
 
-	if (!json_is_integer(code) || json_integer_value(code) >= 0 || json_integer_value(code) < -100000) {
+	if (!json_is_integer(code) || json_integer_value(code) >= 0 ||
+		json_integer_value(code) < -100000) {
 		return refuse(err, "end", "error.code");
 	}
 	ret->code = (int)json_integer_value(code);
@@ -177,8 +185,8 @@ static int take_error(const json_t *error, struct cwb_err *ret, struct cwb_err *
 	return rc;
 }
 
-static int take_end(struct cww_status_reader *reader, const json_t *message, struct cww_status *status,
-	struct cwb_err *err)
+static int take_end(struct cww_status_reader *reader, const json_t *message,
+	struct cww_status *status, struct cwb_err *err)
 {
 	const json_t *error = json_object_get(message, "error");
 	int result = 0, rc;
@@ -199,8 +207,8 @@ static int take_end(struct cww_status_reader *reader, const json_t *message, str
 	return take_error(error, &status->error, err);
 }
 
-static int take_message(struct cww_status_reader *reader, const json_t *message, struct cww_status *status,
-	struct cwb_err *err)
+static int take_message(struct cww_status_reader *reader, const json_t *message,
+	struct cww_status *status, struct cwb_err *err)
 {
 	const char *kind = json_string_value(json_object_get(message, "status"));
 
@@ -231,7 +239,8 @@ static int take_message(struct cww_status_reader *reader, const json_t *message,
 	return cwb_err_set(err, CWP_EPROTO, "status message of an unknown kind");
 }
 
-int cww_status_reader_next(struct cww_status_reader *reader, struct cww_status *ret, struct cwb_err *err)
+int cww_status_reader_next(
+	struct cww_status_reader *reader, struct cww_status *ret, struct cwb_err *err)
 {
 	struct cww_status status;
 	json_t *message;

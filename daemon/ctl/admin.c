@@ -22,13 +22,15 @@ static void drain(struct cwd_call *call)
 	const char *reason = cwd_call_string(call, "reason");
 	char text[256];
 
-	snprintf(text, sizeof text, "%.200s", reason == NULL ? "the administrator asked for it" : reason);
+	snprintf(text, sizeof text, "%.200s",
+		reason == NULL ? "the administrator asked for it" : reason);
 	cwd_daemon_drain(daemon, text);
 	if (cwd_call_bool(call, "stop")) {
 		cwd_supervise_stop_all(daemon);
 	}
-	cwd_call_reply(call, json_pack("{s:I, s:I}", "running", (json_int_t)daemon->queue.counts[CWD_RUNNING], "queued",
-				     (json_int_t)daemon->queue.counts[CWD_QUEUED]));
+	cwd_call_reply(call,
+		json_pack("{s:I, s:I}", "running", (json_int_t)daemon->queue.counts[CWD_RUNNING],
+			"queued", (json_int_t)daemon->queue.counts[CWD_QUEUED]));
 }
 
 static void undrain(struct cwd_call *call)
@@ -46,13 +48,16 @@ static void on_scanned(struct cwd_daemon *daemon, void *arg)
 	cwd_call_reply(arg, json_pack("{s:I}", "plugins", (json_int_t)good));
 }
 
-static void answer_config(struct cwd_call *call, const struct cwd_settings *settings, const struct cwb_err *err)
+static void answer_config(
+	struct cwd_call *call, const struct cwd_settings *settings, const struct cwb_err *err)
 {
 	cwd_log(CWD_LOG_ERROR, "the old configuration stays: %s", err->message);
-	cwd_call_error(call, "org.cwpd.Admin.ConfigInvalid", json_pack("{s:o, s:i, s:i, s:o, s:o, s:o}", "file",
-		cwd_present_text(settings->config == NULL ? "" : settings->config), "line", err->line, "column", err->column,
-		"path", cwd_present_text(err->field), "reason", cwd_present_text(err->message), "nearest",
-		cwd_present_text(err->nearest)));
+	cwd_call_error(call, "org.cwpd.Admin.ConfigInvalid",
+		json_pack("{s:o, s:i, s:i, s:o, s:o, s:o}", "file",
+			cwd_present_text(settings->config == NULL ? "" : settings->config), "line",
+			err->line, "column", err->column, "path", cwd_present_text(err->field),
+			"reason", cwd_present_text(err->message), "nearest",
+			cwd_present_text(err->nearest)));
 }
 
 static void reload(struct cwd_call *call)
@@ -88,11 +93,13 @@ static void plugins(struct cwd_call *call)
 
 /* ---- doctor ---- */
 
-static void find(json_t *checks, const char *name, const char *result, const char *text, const char *remedy)
+static void find(
+	json_t *checks, const char *name, const char *result, const char *text, const char *remedy)
 {
 	/* A finding for which there is no memory is missing from the answer. */
-	(void)json_array_append_new(checks, json_pack("{s:s, s:s, s:o, s:s?}", "name", name, "result", result, "text",
-						    cwd_present_text(text), "remedy", remedy));
+	(void)json_array_append_new(
+		checks, json_pack("{s:s, s:s, s:o, s:s?}", "name", name, "result", result, "text",
+				cwd_present_text(text), "remedy", remedy));
 }
 
 static void check_program(const struct cwd_daemon *daemon, const char *name, json_t *checks)
@@ -123,16 +130,21 @@ static void check_folder(const char *name, const char *path, json_t *checks)
 	}
 	snprintf(text, sizeof text, "%s: %llu MiB free", path,
 		(unsigned long long)fs.f_bavail * (unsigned long long)fs.f_frsize >> 20);
-	find(checks, name, (unsigned long long)fs.f_bavail * fs.f_frsize >> 20 < 100 ? "warning" : "good", text,
-		(unsigned long long)fs.f_bavail * fs.f_frsize >> 20 < 100 ? "free some disk space" : NULL);
+	find(checks, name,
+		(unsigned long long)fs.f_bavail * fs.f_frsize >> 20 < 100 ? "warning" : "good",
+		text,
+		(unsigned long long)fs.f_bavail * fs.f_frsize >> 20 < 100 ? "free some disk space"
+									  : NULL);
 }
 
 static void check_store(const struct cwd_daemon *daemon, json_t *checks)
 {
 	int trouble = cwd_writer_trouble(daemon->writer);
 
-	find(checks, "store", trouble ? "bad" : "good", trouble ? cwb_err_text(trouble) : "jobs can be stored",
-		trouble ? "free disk space for the state folder; the daemon goes on by itself" : NULL);
+	find(checks, "store", trouble ? "bad" : "good",
+		trouble ? cwb_err_text(trouble) : "jobs can be stored",
+		trouble ? "free disk space for the state folder; the daemon goes on by itself"
+			: NULL);
 }
 
 static void check_plugins(const struct cwd_daemon *daemon, json_t *checks)
@@ -142,7 +154,9 @@ static void check_plugins(const struct cwd_daemon *daemon, json_t *checks)
 
 	snprintf(text, sizeof text, "%zu usable, %zu not", good, bad);
 	find(checks, "plugins", good == 0 || bad > 0 ? "warning" : "good", text,
-		bad > 0 ? "cwpctl plugins says why" : good == 0 ? "check plugins.directories in the configuration" : NULL);
+		bad > 0     ? "cwpctl plugins says why"
+		: good == 0 ? "check plugins.directories in the configuration"
+			    : NULL);
 }
 
 static void doctor(struct cwd_call *call)
@@ -164,5 +178,5 @@ static void doctor(struct cwd_call *call)
 	cwd_call_reply(call, json_pack("{s:o}", "checks", checks));
 }
 
-const struct cwd_method cwd_admin_methods[] = {{"Drain", drain, 0}, {"Undrain", undrain, 0}, {"Reload", reload, 0},
-	{"Plugins", plugins, 0}, {"Doctor", doctor, 0}, {NULL, NULL, 0}};
+const struct cwd_method cwd_admin_methods[] = {{"Drain", drain, 0}, {"Undrain", undrain, 0},
+	{"Reload", reload, 0}, {"Plugins", plugins, 0}, {"Doctor", doctor, 0}, {NULL, NULL, 0}};

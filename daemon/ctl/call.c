@@ -67,9 +67,10 @@ static void check_reply(const struct cwd_call *call, const json_t *parameters)
 {
 	struct cwb_err err = {0};
 
-	if (call->method != NULL && cww_check(call->interface, call->method->out, parameters, &err) < 0) {
-		cwd_log(CWD_LOG_ERROR, "reply of %s.%s does not follow its interface: %s", call->interface->name,
-			call->method->name, err.message);
+	if (call->method != NULL &&
+		cww_check(call->interface, call->method->out, parameters, &err) < 0) {
+		cwd_log(CWD_LOG_ERROR, "reply of %s.%s does not follow its interface: %s",
+			call->interface->name, call->method->name, err.message);
 	}
 }
 
@@ -92,7 +93,8 @@ void cwd_call_error(struct cwd_call *call, const char *name, json_t *parameters)
 
 	call->daemon->counters.errors++;
 	if (cwd_dispatch_check_error(name, parameters, &err) < 0) {
-		cwd_log(CWD_LOG_ERROR, "error %s does not follow its interface: %s", name, err.message);
+		cwd_log(CWD_LOG_ERROR, "error %s does not follow its interface: %s", name,
+			err.message);
 	}
 	(void)deliver(call, cww_error_make(name, parameters)); /* a caller that is gone misses it */
 	cwd_call_drop(call);
@@ -127,7 +129,8 @@ void cwd_call_reply_after_commit(struct cwd_call *call, json_t *parameters)
 
 	if (late == NULL) {
 		json_decref(parameters);
-		cwd_call_error(call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+		cwd_call_error(
+			call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
 		return;
 	}
 	late->call = call;
@@ -167,7 +170,8 @@ struct cwd_job *cwd_call_job(struct cwd_call *call, const char *name)
 		return NULL;
 	}
 	if (!cwd_call_may_see(call, job)) {
-		cwd_call_error(call, "org.cwpd.Jobs.NotOwner", json_pack("{s:s, s:s}", "id", id, "owner", job->owner));
+		cwd_call_error(call, "org.cwpd.Jobs.NotOwner",
+			json_pack("{s:s, s:s}", "id", id, "owner", job->owner));
 		return NULL;
 	}
 	return job;

@@ -11,7 +11,8 @@
 #include "daemon/log.h"
 #include "wire/call.h"
 
-/* A caller that does not read its answers is cut off here; what it sends ahead is left in the kernel beyond that. */
+/* A caller that does not read its answers is cut off here; what it sends ahead is left in the
+ * kernel beyond that. */
 #define WRITE_QUEUE_MAX ((size_t)4 << 20)
 #define READ_AHEAD_MAX (CWW_MESSAGE_MAX + 65536)
 
@@ -93,8 +94,10 @@ int cwd_connection_send(struct cwd_connection *connection, const json_t *message
 		cwd_connection_close(connection);
 		return rc;
 	}
-	if (uv_stream_get_write_queue_size((uv_stream_t *)&connection->pipe) + length > WRITE_QUEUE_MAX) {
-		cwd_log(CWD_LOG_NOTICE, "uid %u reads its answers too slowly and is disconnected", (unsigned)connection->uid);
+	if (uv_stream_get_write_queue_size((uv_stream_t *)&connection->pipe) + length >
+		WRITE_QUEUE_MAX) {
+		cwd_log(CWD_LOG_NOTICE, "uid %u reads its answers too slowly and is disconnected",
+			(unsigned)connection->uid);
 		free(text);
 		cwd_connection_close(connection);
 		return -ENOBUFS;
@@ -102,7 +105,8 @@ int cwd_connection_send(struct cwd_connection *connection, const json_t *message
 	write = malloc(sizeof *write);
 	buf = uv_buf_init(text, (unsigned int)length);
 	rc = write == NULL ? -ENOMEM
-			   : uv_write(&write->request, (uv_stream_t *)&connection->pipe, &buf, 1, on_written);
+			   : uv_write(&write->request, (uv_stream_t *)&connection->pipe, &buf, 1,
+				     on_written);
 	if (rc < 0) {
 		free(write);
 		free(text);
@@ -128,8 +132,8 @@ static void send_and_close(struct cwd_connection *connection, json_t *message)
 static void refuse_message(struct cwd_connection *connection, const struct cwb_err *err)
 {
 	connection->server->daemon->counters.bad_messages++;
-	send_and_close(connection,
-		cww_error_make("org.cwpd.Jobs.BadMessage", json_pack("{s:s}", "reason", err->message)));
+	send_and_close(connection, cww_error_make("org.cwpd.Jobs.BadMessage",
+					   json_pack("{s:s}", "reason", err->message)));
 }
 
 /* Takes the message. */
@@ -221,7 +225,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 	struct cwd_connection *connection = stream->data;
 
 	if (n == UV_EOF && (connection->call == NULL || connection->call->gone == NULL)) {
-		connection->closing_soon = 1; /* it may have shut down its sending side only, and read on */
+		connection->closing_soon =
+			1; /* it may have shut down its sending side only, and read on */
 		close_if_done(connection);
 		return;
 	}
@@ -272,7 +277,8 @@ static json_t *check_peer(struct cwd_connection *connection)
 		return cww_error_make("org.varlink.service.PermissionDenied", NULL);
 	}
 	connection->uid = peer.uid;
-	connection->admin = connection->socket == CWD_SOCKET_ADMIN || settings->user_mode || peer.uid == 0;
+	connection->admin =
+		connection->socket == CWD_SOCKET_ADMIN || settings->user_mode || peer.uid == 0;
 	/* A folder's mode already keeps others out of user mode; a wrong mode must not open it. */
 	if (settings->user_mode && peer.uid != geteuid() && peer.uid != 0) {
 		return cww_error_make("org.varlink.service.PermissionDenied", NULL);

@@ -16,16 +16,18 @@ static struct {
 	unsigned int sockets;
 	struct cww_interface *interface;
 } interfaces[] = {
-	{cwd_idl_org_varlink_service, cwd_service_methods, ON(CWD_SOCKET_JOBS) | ON(CWD_SOCKET_ADMIN) | ON(CWD_SOCKET_METRICS),
-		NULL},
+	{cwd_idl_org_varlink_service, cwd_service_methods,
+		ON(CWD_SOCKET_JOBS) | ON(CWD_SOCKET_ADMIN) | ON(CWD_SOCKET_METRICS), NULL},
 	{cwd_idl_org_cwpd_Jobs, cwd_jobs_methods, ON(CWD_SOCKET_JOBS) | ON(CWD_SOCKET_ADMIN), NULL},
 	{cwd_idl_org_cwpd_Admin, cwd_admin_methods, ON(CWD_SOCKET_ADMIN), NULL},
-	{cwd_idl_org_cwpd_Metrics, cwd_metrics_methods, ON(CWD_SOCKET_ADMIN) | ON(CWD_SOCKET_METRICS), NULL},
+	{cwd_idl_org_cwpd_Metrics, cwd_metrics_methods,
+		ON(CWD_SOCKET_ADMIN) | ON(CWD_SOCKET_METRICS), NULL},
 };
 
 #define N_INTERFACES (sizeof interfaces / sizeof interfaces[0])
 
-static const char *const socket_names[CWD_N_SOCKETS] = {"org.cwpd.Jobs", "org.cwpd.Admin", "org.cwpd.Metrics"};
+static const char *const socket_names[CWD_N_SOCKETS] = {
+	"org.cwpd.Jobs", "org.cwpd.Admin", "org.cwpd.Metrics"};
 
 const char *cwd_socket_name(enum cwd_socket socket)
 {
@@ -42,20 +44,23 @@ static const struct cwd_method *find_method(const struct cwd_method *methods, co
 	return NULL;
 }
 
-static int match(const struct cww_interface *interface, const struct cwd_method *methods, struct cwb_err *err)
+static int match(const struct cww_interface *interface, const struct cwd_method *methods,
+	struct cwb_err *err)
 {
 	const struct cwd_method *method;
 	size_t i;
 
 	for (i = 0; i < interface->n_members; i++) {
-		if (interface->members[i].kind == CWW_METHOD && find_method(methods, interface->members[i].name) == NULL) {
-			return cwb_err_set(err, CWP_EMISSING, "%s.%s has no handler", interface->name,
-				interface->members[i].name);
+		if (interface->members[i].kind == CWW_METHOD &&
+			find_method(methods, interface->members[i].name) == NULL) {
+			return cwb_err_set(err, CWP_EMISSING, "%s.%s has no handler",
+				interface->name, interface->members[i].name);
 		}
 	}
 	for (method = methods; method->name != NULL; method++) {
 		if (cww_interface_find(interface, CWW_METHOD, method->name) == NULL) {
-			return cwb_err_set(err, CWP_EMISSING, "%s.%s is not in the interface", interface->name, method->name);
+			return cwb_err_set(err, CWP_EMISSING, "%s.%s is not in the interface",
+				interface->name, method->name);
 		}
 	}
 	return 0;
@@ -114,7 +119,9 @@ int cwd_dispatch_check_error(const char *name, const json_t *parameters, struct 
 {
 	size_t length = cww_call_interface_length(name), i = find_interface(name, length);
 	const struct cww_member *member =
-		i == N_INTERFACES ? NULL : cww_interface_find(interfaces[i].interface, CWW_ERROR, name + length + 1);
+		i == N_INTERFACES
+			? NULL
+			: cww_interface_find(interfaces[i].interface, CWW_ERROR, name + length + 1);
 
 	if (member == NULL) {
 		return cwb_err_set(err, CWP_EMISSING, "no such error");
@@ -124,7 +131,8 @@ int cwd_dispatch_check_error(const char *name, const json_t *parameters, struct 
 
 static void refuse_parameter(struct cwd_call *call, const struct cwb_err *err)
 {
-	cwd_call_error(call, "org.varlink.service.InvalidParameter", json_pack("{s:s}", "parameter", err->field));
+	cwd_call_error(call, "org.varlink.service.InvalidParameter",
+		json_pack("{s:s}", "parameter", err->field));
 }
 
 void cwd_dispatch(struct cwd_call *call, enum cwd_socket socket, const char *name)
@@ -134,12 +142,14 @@ void cwd_dispatch(struct cwd_call *call, enum cwd_socket socket, const char *nam
 	struct cwb_err err = {0};
 
 	if (i == N_INTERFACES) {
-		cwd_call_error(call, "org.varlink.service.InterfaceNotFound", json_pack("{s:s%}", "interface", name, length));
+		cwd_call_error(call, "org.varlink.service.InterfaceNotFound",
+			json_pack("{s:s%}", "interface", name, length));
 		return;
 	}
 	method = find_method(interfaces[i].methods, name + length + 1);
 	if (method == NULL) {
-		cwd_call_error(call, "org.varlink.service.MethodNotFound", json_pack("{s:s}", "method", name));
+		cwd_call_error(call, "org.varlink.service.MethodNotFound",
+			json_pack("{s:s}", "method", name));
 		return;
 	}
 	if (!(interfaces[i].sockets & ON(socket))) {

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* From a method's name to its handler. The interface texts say what exists; the tables of handlers must match them, which
- * is checked at start. */
+/* From a method's name to its handler. The interface texts say what exists; the tables of handlers
+ * must match them, which is checked at start. */
 #pragma once
 
 #include "daemon/ctl/call.h"
@@ -16,9 +16,11 @@ struct cwd_method {
 };
 
 /* One per interface, ended by a NULL name. */
-extern const struct cwd_method cwd_service_methods[], cwd_jobs_methods[], cwd_admin_methods[], cwd_metrics_methods[];
+extern const struct cwd_method cwd_service_methods[], cwd_jobs_methods[], cwd_admin_methods[],
+	cwd_metrics_methods[];
 
-/* Parses the interface texts; once. CWP_EFORMAT, or CWP_EMISSING for a method without a handler or the reverse. */
+/* Parses the interface texts; once. CWP_EFORMAT, or CWP_EMISSING for a method without a handler or
+ * the reverse. */
 int cwd_dispatch_init(struct cwb_err *err);
 void cwd_dispatch_free(void);
 

@@ -17,8 +17,9 @@
 
 static void bad_state(struct cwd_call *call, const struct cwd_job *job, const char *reason)
 {
-	cwd_call_error(call, "org.cwpd.Jobs.BadState", json_pack("{s:s, s:s, s:s}", "id", cwd_call_string(call, "id"),
-					"state", cwd_state_name(job->state), "reason", reason));
+	cwd_call_error(call, "org.cwpd.Jobs.BadState",
+		json_pack("{s:s, s:s, s:s}", "id", cwd_call_string(call, "id"), "state",
+			cwd_state_name(job->state), "reason", reason));
 }
 
 static void reply_state(struct cwd_call *call, const struct cwd_job *job)
@@ -44,7 +45,8 @@ static void describe(struct cwd_call *call)
 	struct cwd_job *job = cwd_call_job(call, "id");
 
 	if (job != NULL) {
-		cwd_call_reply(call, json_pack("{s:o}", "job", cwd_present_detail(call->daemon, job)));
+		cwd_call_reply(
+			call, json_pack("{s:o}", "job", cwd_present_detail(call->daemon, job)));
 	}
 }
 
@@ -53,8 +55,8 @@ static void explain(struct cwd_call *call)
 	struct cwd_job *job = cwd_call_job(call, "id");
 
 	if (job != NULL) {
-		cwd_call_reply(call, json_pack("{s:s, s:o}", "state", cwd_state_name(job->state), "reasons",
-					     cwd_present_reasons(call->daemon, job)));
+		cwd_call_reply(call, json_pack("{s:s, s:o}", "state", cwd_state_name(job->state),
+					     "reasons", cwd_present_reasons(call->daemon, job)));
 	}
 }
 
@@ -63,8 +65,8 @@ static void word_reason(const struct cwd_call *call, const char *what, char *buf
 {
 	const char *reason = cwd_call_string(call, "reason");
 
-	snprintf(buffer, size, "%s by uid %u%s%.*s", what, (unsigned)call->uid, reason == NULL ? "" : ": ", REASON_MAX,
-		reason == NULL ? "" : reason);
+	snprintf(buffer, size, "%s by uid %u%s%.*s", what, (unsigned)call->uid,
+		reason == NULL ? "" : ": ", REASON_MAX, reason == NULL ? "" : reason);
 }
 
 static void cancel(struct cwd_call *call)
@@ -145,7 +147,8 @@ static void retry(struct cwd_call *call)
 	}
 	other = cwd_queue_find_output(&call->daemon->queue, job->output);
 	if (other != NULL) {
-		snprintf(reason, sizeof reason, "job %lld writes to the same output", (long long)other->id);
+		snprintf(reason, sizeof reason, "job %lld writes to the same output",
+			(long long)other->id);
 		bad_state(call, job, reason);
 		return;
 	}
@@ -185,7 +188,8 @@ static void set_priority(struct cwd_call *call)
 	int64_t priority = cwd_call_int(call, "priority", 0);
 
 	if (priority < -100 || priority > 100) {
-		cwd_call_error(call, "org.varlink.service.InvalidParameter", json_pack("{s:s}", "parameter", "priority"));
+		cwd_call_error(call, "org.varlink.service.InvalidParameter",
+			json_pack("{s:s}", "parameter", "priority"));
 		return;
 	}
 	job = cwd_call_job(call, "id");
@@ -209,7 +213,8 @@ static void top(struct cwd_call *call)
 		return;
 	}
 	if (!call->admin) {
-		cwd_call_error(call, "org.varlink.service.PermissionDenied", NULL); /* it pushes others back */
+		cwd_call_error(call, "org.varlink.service.PermissionDenied",
+			NULL); /* it pushes others back */
 		return;
 	}
 	if (job->state != CWD_QUEUED && job->state != CWD_HELD && job->state != CWD_PAUSED) {

@@ -17,7 +17,8 @@
 #define FOLLOW_MS 250
 #define REPORT_MAX ((size_t)768 << 10) /* leaves room in a message for escapes */
 
-/* One Log call. It lives through three things that end on their own: the timer, a read on a thread, and the call. */
+/* One Log call. It lives through three things that end on their own: the timer, a read on a thread,
+ * and the call. */
 struct log {
 	struct cwd_call *call;
 	struct cwd_daemon *daemon;
@@ -92,7 +93,8 @@ static void on_timer(uv_timer_t *timer)
 
 static json_t *piece_reply(struct log *log)
 {
-	/* A cursor inside a character, or a file that others wrote: not our text, so nothing is shown of it. */
+	/* A cursor inside a character, or a file that others wrote: not our text, so nothing is
+	 * shown of it. */
 	json_t *text = json_stringn(log->text, log->length);
 
 	if (text == NULL) {
@@ -129,7 +131,8 @@ static void on_read(void *arg)
 	if (log->length > 0 && cwd_call_continue(call, piece_reply(log)) < 0) {
 		return; /* `gone` comes */
 	}
-	(void)uv_timer_start(&log->timer, on_timer, log->length > 0 || log->ended ? 0 : FOLLOW_MS, 0);
+	(void)uv_timer_start(
+		&log->timer, on_timer, log->length > 0 || log->ended ? 0 : FOLLOW_MS, 0);
 }
 
 static void read_more(struct log *log)
@@ -144,7 +147,8 @@ static void read_more(struct log *log)
 	log->ended = job == NULL || cwd_state_is_final(job->state);
 	if (cwd_daemon_task(log->daemon, read_piece, on_read, log) < 0) {
 		end_call(log);
-		cwd_call_error(call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+		cwd_call_error(
+			call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
 		return;
 	}
 	log->reading = 1;
@@ -152,7 +156,8 @@ static void read_more(struct log *log)
 
 void cwd_jobs_log(struct cwd_call *call)
 {
-	int64_t cursor = cwd_call_int(call, "cursor", 0), limit = cwd_call_int(call, "limit", (int64_t)LOG_PIECE);
+	int64_t cursor = cwd_call_int(call, "cursor", 0),
+		limit = cwd_call_int(call, "limit", (int64_t)LOG_PIECE);
 	struct cwd_job *job;
 	struct log *log;
 
@@ -168,7 +173,9 @@ void cwd_jobs_log(struct cwd_call *call)
 	log = calloc(1, sizeof *log);
 	if (log != NULL) {
 		/* Never less than a whole line, or a caller would never get on. */
-		log->limit = (uint64_t)limit > LOG_PIECE ? LOG_PIECE : limit < 8192 ? 8192 : (size_t)limit;
+		log->limit = (uint64_t)limit > LOG_PIECE ? LOG_PIECE
+			     : limit < 8192              ? 8192
+							 : (size_t)limit;
 		log->path = cwd_supervise_log_path(call->daemon, job->id);
 		log->text = malloc(log->limit);
 	}
@@ -178,7 +185,8 @@ void cwd_jobs_log(struct cwd_call *call)
 			free(log->text);
 			free(log);
 		}
-		cwd_call_error(call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+		cwd_call_error(
+			call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
 		return;
 	}
 	log->daemon = call->daemon;
@@ -213,7 +221,8 @@ static void read_report(void *arg)
 {
 	struct report *report = arg;
 
-	report->rc = cwb_json_load_file(report->path, REPORT_MAX, CWB_JSON_DEPTH - 4, &report->json, &report->err);
+	report->rc = cwb_json_load_file(
+		report->path, REPORT_MAX, CWB_JSON_DEPTH - 4, &report->json, &report->err);
 }
 
 static void on_report(void *arg)
@@ -225,8 +234,11 @@ static void on_report(void *arg)
 		cwd_call_error(call, "org.cwpd.Jobs.NoReport",
 			json_pack("{s:s, s:s}", "id", report->id, "reason", report->err.message));
 	} else {
-		cwd_call_reply(call, json_pack("{s:s, s:s, s:o}", "path", report->path, "html", report->html, "report",
-					     json_is_object(report->json) ? json_incref(report->json) : json_null()));
+		cwd_call_reply(
+			call, json_pack("{s:s, s:s, s:o}", "path", report->path, "html",
+				      report->html, "report",
+				      json_is_object(report->json) ? json_incref(report->json)
+								   : json_null()));
 	}
 	report_free(report);
 }
@@ -243,13 +255,15 @@ void cwd_jobs_report(struct cwd_call *call)
 	if (report == NULL || asprintf(&report->path, "%s/report.json", job->output) < 0 ||
 		asprintf(&report->html, "%s/report.html", job->output) < 0) {
 		free(report);
-		cwd_call_error(call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+		cwd_call_error(
+			call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
 		return;
 	}
 	report->call = call;
 	snprintf(report->id, sizeof report->id, "%lld", (long long)job->id);
 	if (cwd_daemon_task(call->daemon, read_report, on_report, report) < 0) {
 		report_free(report);
-		cwd_call_error(call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+		cwd_call_error(
+			call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
 	}
 }

@@ -20,13 +20,16 @@ static unsigned int wanted_states(const struct cwd_call *call)
 	if (!json_is_array(states)) {
 		return ~0u;
 	}
-	json_array_foreach(states, i, name) {
-		wanted |= 1u << cwd_state_find(json_string_value(name)); /* the interface knows no other names */
+	json_array_foreach(states, i, name)
+	{
+		wanted |= 1u << cwd_state_find(
+				  json_string_value(name)); /* the interface knows no other names */
 	}
 	return wanted;
 }
 
-/* One page of jobs after *cursor; *cursor is then the last one's id, 0 when there are no more. NULL: no memory. */
+/* One page of jobs after *cursor; *cursor is then the last one's id, 0 when there are no more.
+ * NULL: no memory. */
 static json_t *page(const struct cwd_call *call, unsigned int states, size_t limit, int64_t *cursor)
 {
 	const struct cwd_queue *queue = &call->daemon->queue;
@@ -37,7 +40,8 @@ static json_t *page(const struct cwd_call *call, unsigned int states, size_t lim
 	for (i = 0; list != NULL && i < queue->n_jobs; i++) {
 		const struct cwd_job *job = queue->jobs[i];
 
-		if (job->id <= *cursor || !(states & (1u << job->state)) || !cwd_call_may_see(call, job)) {
+		if (job->id <= *cursor || !(states & (1u << job->state)) ||
+			!cwd_call_may_see(call, job)) {
 			continue;
 		}
 		if (n == limit) {
@@ -69,7 +73,8 @@ static json_t *page_reply(json_t *jobs, int64_t cursor)
 void cwd_jobs_list(struct cwd_call *call)
 {
 	const char *text = cwd_call_string(call, "cursor");
-	int64_t cursor = text == NULL ? 0 : cwd_id_parse(text), limit = cwd_call_int(call, "limit", PAGE);
+	int64_t cursor = text == NULL ? 0 : cwd_id_parse(text),
+		limit = cwd_call_int(call, "limit", PAGE);
 	unsigned int states = wanted_states(call);
 	json_t *jobs;
 

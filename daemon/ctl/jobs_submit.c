@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* org.cwpd.Jobs.Submit: checked on a thread, planned by a worker, stored, and only then answered. */
+/* org.cwpd.Jobs.Submit: checked on a thread, planned by a worker, stored, and only then answered.
+ */
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -19,8 +20,8 @@
 #include "job/job.h"
 #include "wire/message.h"
 
-#define SUBMITS_MAX 256  /* at a time */
-#define PLANNING_MAX 4   /* processes at a time */
+#define SUBMITS_MAX 256 /* at a time */
+#define PLANNING_MAX 4  /* processes at a time */
 #define PLAN_MAX ((size_t)512 << 10)
 #define AFTER_MAX 64
 #define NAME_SIZE 201
@@ -67,8 +68,9 @@ static void answer_error(struct cwd_submit *submit, const char *name, json_t *pa
 
 static json_t *invalid(const struct cwb_err *err)
 {
-	return json_pack("{s:o, s:i, s:i, s:o, s:o}", "path", cwd_present_text(err->field), "line", err->line, "column",
-		err->column, "reason", cwd_present_text(err->message), "nearest", cwd_present_text(err->nearest));
+	return json_pack("{s:o, s:i, s:i, s:o, s:o}", "path", cwd_present_text(err->field), "line",
+		err->line, "column", err->column, "reason", cwd_present_text(err->message),
+		"nearest", cwd_present_text(err->nearest));
 }
 
 static void answer_invalid(struct cwd_submit *submit)
@@ -76,7 +78,8 @@ static void answer_invalid(struct cwd_submit *submit)
 	struct cwb_err err = submit->err;
 
 	if (err.code == -ENOMEM) {
-		answer_error(submit, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", err.message));
+		answer_error(submit, "org.cwpd.Jobs.Internal",
+			json_pack("{s:s}", "reason", err.message));
 	} else {
 		answer_error(submit, "org.cwpd.Jobs.JobInvalid", invalid(&err));
 	}
@@ -84,7 +87,8 @@ static void answer_invalid(struct cwd_submit *submit)
 
 static json_t *plan_reply(const struct cwd_submit *submit)
 {
-	return json_pack("{s:o, s:O?}", "resources", cwd_present_resources(&submit->job->resources), "plan", submit->plan);
+	return json_pack("{s:o, s:O?}", "resources", cwd_present_resources(&submit->job->resources),
+		"plan", submit->plan);
 }
 
 static json_t *id_reply(int64_t id, json_t *plan)
@@ -92,7 +96,8 @@ static json_t *id_reply(int64_t id, json_t *plan)
 	char text[24];
 
 	snprintf(text, sizeof text, "%" PRId64, id);
-	return plan == NULL ? json_pack("{s:s}", "id", text) : json_pack("{s:s, s:o}", "id", text, "plan", plan);
+	return plan == NULL ? json_pack("{s:s}", "id", text)
+			    : json_pack("{s:s, s:o}", "id", text, "plan", plan);
 }
 
 /* ---- checking, on a thread ---- */
@@ -112,7 +117,9 @@ static char *owner_name(uid_t uid)
 static char *job_name(const struct cwj_job *parsed)
 {
 	const char *slash = strrchr(parsed->output, '/');
-	const char *name = parsed->name != NULL ? parsed->name : slash != NULL ? slash + 1 : parsed->output;
+	const char *name = parsed->name != NULL ? parsed->name
+			   : slash != NULL      ? slash + 1
+						: parsed->output;
 	char *text = malloc(NAME_SIZE);
 
 	if (text != NULL) {
@@ -153,7 +160,8 @@ static int fill_job(struct cwd_submit *submit, const struct cwj_job *parsed)
 	job->output = strdup(parsed->output);
 	job->resources.threads = parsed->limits.threads;
 	job->resources.time = parsed->limits.time;
-	return job->owner && job->name && job->directory && job->request && job->digest && job->model && job->output
+	return job->owner && job->name && job->directory && job->request && job->digest &&
+			       job->model && job->output
 		       ? 0
 		       : -ENOMEM;
 }
@@ -164,9 +172,11 @@ static void check(void *arg)
 	struct cwj_job *parsed = NULL;
 	const char *path = NULL;
 
-	submit->rc = cwj_job_parse(submit->text, strlen(submit->text), submit->directory, &parsed, &submit->err);
+	submit->rc = cwj_job_parse(
+		submit->text, strlen(submit->text), submit->directory, &parsed, &submit->err);
 	if (submit->rc == 0) {
-		submit->rc = cwd_roots_check(submit->settings, parsed, submit->call->uid, &path, &submit->err);
+		submit->rc = cwd_roots_check(
+			submit->settings, parsed, submit->call->uid, &path, &submit->err);
 		submit->denied = path == NULL ? NULL : strdup(path);
 	}
 	if (submit->rc == 0 && fill_job(submit, parsed) < 0) {
@@ -180,13 +190,15 @@ static void check(void *arg)
 static void on_repeated(struct cwd_batch *batch, void *arg)
 {
 	struct cwd_submit *submit = arg;
-	struct cwd_job *job = cwd_queue_find_key(&submit->daemon->queue, submit->job->uid, submit->job->key);
+	struct cwd_job *job =
+		cwd_queue_find_key(&submit->daemon->queue, submit->job->uid, submit->job->key);
 	struct cwd_call *call = submit->call;
 
 	(void)batch; /* only says that the earlier submission has been stored, or not */
 	if (job == NULL) {
 		answer_error(submit, "org.cwpd.Jobs.Internal",
-			json_pack("{s:s}", "reason", "the first submission with this key failed; try again"));
+			json_pack("{s:s}", "reason",
+				"the first submission with this key failed; try again"));
 		return;
 	}
 	submit_free(submit);
@@ -216,7 +228,8 @@ static const struct cwd_job *find_storing(const struct cwd_submit *submit, int b
 /* 1: the key was used before, and the call is being answered. */
 static int answer_repeated(struct cwd_submit *submit)
 {
-	const struct cwd_job *job = cwd_queue_find_key(&submit->daemon->queue, submit->job->uid, submit->job->key);
+	const struct cwd_job *job =
+		cwd_queue_find_key(&submit->daemon->queue, submit->job->uid, submit->job->key);
 	char id[24];
 
 	if (job == NULL) {
@@ -238,7 +251,8 @@ static int answer_repeated(struct cwd_submit *submit)
 /* 1: another job writes there, and the call was answered. */
 static int answer_taken_output(struct cwd_submit *submit)
 {
-	const struct cwd_job *other = cwd_queue_find_output(&submit->daemon->queue, submit->job->output);
+	const struct cwd_job *other =
+		cwd_queue_find_output(&submit->daemon->queue, submit->job->output);
 
 	if (other == NULL) {
 		other = find_storing(submit, 1);
@@ -246,8 +260,10 @@ static int answer_taken_output(struct cwd_submit *submit)
 	if (other == NULL) {
 		return 0;
 	}
-	(void)cwb_err_set(&submit->err, CWP_ESTATE, "output: %s: job %lld writes there; choose another folder or remove that"
-		" job", submit->job->output, (long long)other->id);
+	(void)cwb_err_set(&submit->err, CWP_ESTATE,
+		"output: %s: job %lld writes there; choose another folder or remove that"
+		" job",
+		submit->job->output, (long long)other->id);
 	snprintf(submit->err.field, sizeof submit->err.field, "output");
 	answer_invalid(submit);
 	return 1;
@@ -265,12 +281,14 @@ static void on_stored(struct cwd_batch *batch, void *arg)
 		char reason[sizeof batch->err.message + 32];
 
 		snprintf(reason, sizeof reason, "the job cannot be stored: %s", batch->err.message);
-		answer_error(submit, batch->rc == -ENOSPC ? "org.cwpd.Jobs.QueueFull" : "org.cwpd.Jobs.Internal",
+		answer_error(submit,
+			batch->rc == -ENOSPC ? "org.cwpd.Jobs.QueueFull" : "org.cwpd.Jobs.Internal",
 			json_pack("{s:s}", "reason", reason));
 		return;
 	}
 	daemon->counters.submitted++;
-	cwd_log(CWD_LOG_INFO, "job %lld: submitted by %s: %s", (long long)job->id, job->owner, job->name);
+	cwd_log(CWD_LOG_INFO, "job %lld: submitted by %s: %s", (long long)job->id, job->owner,
+		job->name);
 	plan = plan_reply(submit);
 	submit->job = NULL;
 	submit_free(submit);
@@ -297,7 +315,8 @@ static void store(struct cwd_submit *submit)
 	submit->phase = STORING;
 	batch = cwd_queue_add(&submit->daemon->queue, submit->job, submit->text);
 	if (batch == NULL) {
-		answer_error(submit, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+		answer_error(submit, "org.cwpd.Jobs.Internal",
+			json_pack("{s:s}", "reason", "no memory"));
 		return;
 	}
 	batch->done = on_stored;
@@ -312,21 +331,27 @@ static int check_bounds(struct cwd_submit *submit)
 	const struct cwd_settings *settings = submit->daemon->settings;
 	struct cwd_resources *r = &submit->job->resources;
 	json_t *bounds = NULL;
-	int rc = cwb_json_get_object(submit->plan, "bounds", CWB_JSON_REQUIRED, &bounds, &submit->err);
+	int rc = cwb_json_get_object(
+		submit->plan, "bounds", CWB_JSON_REQUIRED, &bounds, &submit->err);
 
 	if (rc == 0) {
-		rc = cwb_json_get_u64(bounds, "memory", CWB_JSON_REQUIRED, 0, INT64_MAX, &r->memory, &submit->err);
+		rc = cwb_json_get_u64(bounds, "memory", CWB_JSON_REQUIRED, 0, INT64_MAX, &r->memory,
+			&submit->err);
 	}
 	if (rc == 0) {
-		rc = cwb_json_get_u64(bounds, "gpu_memory", CWB_JSON_OPTIONAL, 0, INT64_MAX, &r->gpu_memory, &submit->err);
+		rc = cwb_json_get_u64(bounds, "gpu_memory", CWB_JSON_OPTIONAL, 0, INT64_MAX,
+			&r->gpu_memory, &submit->err);
 	}
 	if (rc == 0) {
-		rc = cwb_json_get_u64(bounds, "scratch", CWB_JSON_OPTIONAL, 0, INT64_MAX, &r->scratch, &submit->err);
+		rc = cwb_json_get_u64(bounds, "scratch", CWB_JSON_OPTIONAL, 0, INT64_MAX,
+			&r->scratch, &submit->err);
 	}
 	if (rc == 0 && r->memory > settings->memory) {
 		rc = cwb_err_set(&submit->err, CWP_ELIMIT,
-			"the job needs up to %llu MiB of memory; the daemon may use %llu MiB (its limits.memory)",
-			(unsigned long long)(r->memory >> 20), (unsigned long long)(settings->memory >> 20));
+			"the job needs up to %llu MiB of memory; the daemon may use %llu MiB (its "
+			"limits.memory)",
+			(unsigned long long)(r->memory >> 20),
+			(unsigned long long)(settings->memory >> 20));
 		snprintf(submit->err.field, sizeof submit->err.field, "limits.memory");
 	}
 	return rc;
@@ -338,9 +363,11 @@ static void answer_plan_failed(struct cwd_submit *submit, const char *how, const
 {
 	char reason[1536];
 
-	snprintf(reason, sizeof reason, "cwp-worker plan: %s%s%s", how, errors[0] ? ": " : "", errors);
+	snprintf(reason, sizeof reason, "cwp-worker plan: %s%s%s", how, errors[0] ? ": " : "",
+		errors);
 	cwd_log(CWD_LOG_WARNING, "%s", reason);
-	answer_error(submit, "org.cwpd.Jobs.PlanFailed", json_pack("{s:o}", "reason", cwd_present_text(reason)));
+	answer_error(submit, "org.cwpd.Jobs.PlanFailed",
+		json_pack("{s:o}", "reason", cwd_present_text(reason)));
 }
 
 /* The job is refused with the planner's words. */
@@ -350,9 +377,11 @@ static void answer_refused(struct cwd_submit *submit, const struct cwd_child_res
 	char *text = NULL;
 
 	if (result->output == NULL ||
-		cwb_json_load(result->output, result->length, PLAN_MAX, CWB_JSON_DEPTH, &json, NULL) < 0 ||
+		cwb_json_load(result->output, result->length, PLAN_MAX, CWB_JSON_DEPTH, &json,
+			NULL) < 0 ||
 		cwb_json_get_object(json, "error", CWB_JSON_REQUIRED, &error, NULL) < 0 ||
-		(text = cwb_json_dump(error, NULL)) == NULL || cwd_error_parse(text, &submit->err, NULL) < 0) {
+		(text = cwb_json_dump(error, NULL)) == NULL ||
+		cwd_error_parse(text, &submit->err, NULL) < 0) {
 		answer_plan_failed(submit, "refused the job without saying why", result->errors);
 	} else {
 		answer_invalid(submit);
@@ -374,16 +403,19 @@ static void on_planned(const struct cwd_child_result *result, void *arg)
 		answer_refused(submit, result);
 	} else if (result->rc != 0 || result->signal != 0 || result->exit_code != 0) {
 		if (result->rc == -ETIMEDOUT) {
-			snprintf(how, sizeof how, "no answer within %u s", daemon->settings->plan_timeout);
+			snprintf(how, sizeof how, "no answer within %u s",
+				daemon->settings->plan_timeout);
 		} else if (result->rc != 0) {
 			snprintf(how, sizeof how, "%s", cwb_err_text(result->rc));
 		} else {
-			snprintf(how, sizeof how, "%s %d", result->signal ? "died of signal" : "exit code",
+			snprintf(how, sizeof how, "%s %d",
+				result->signal ? "died of signal" : "exit code",
 				result->signal ? result->signal : result->exit_code);
 		}
 		answer_plan_failed(submit, how, result->errors);
-	} else if (result->output == NULL || cwb_json_load(result->output, result->length, PLAN_MAX, CWB_JSON_DEPTH - 4,
-							     &submit->plan, &submit->err) < 0) {
+	} else if (result->output == NULL ||
+		   cwb_json_load(result->output, result->length, PLAN_MAX, CWB_JSON_DEPTH - 4,
+			   &submit->plan, &submit->err) < 0) {
 		answer_plan_failed(submit, "its answer is not JSON", submit->err.message);
 	} else if (check_bounds(submit) < 0) {
 		if (submit->err.code == CWP_ELIMIT) {
@@ -436,8 +468,11 @@ static void start_next_plan(struct cwd_daemon *daemon)
 		struct cwd_submit *submit, *oldest = NULL;
 
 		for (submit = daemon->submits; submit != NULL; submit = submit->next) {
-			/* A freed one has left the list through its `back`, which the analyzer does not see. */
-			oldest = submit->phase == WAITING ? submit : oldest; /* NOLINT(clang-analyzer-unix.Malloc) */
+			/* A freed one has left the list through its `back`, which the analyzer does
+			 * not see. */
+			oldest = submit->phase == WAITING
+					 ? submit
+					 : oldest; /* NOLINT(clang-analyzer-unix.Malloc) */
 		}
 		if (oldest == NULL) {
 			return;
@@ -446,7 +481,8 @@ static void start_next_plan(struct cwd_daemon *daemon)
 		daemon->n_planning++;
 		if (start_plan(oldest) < 0) {
 			daemon->n_planning--;
-			answer_error(oldest, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+			answer_error(oldest, "org.cwpd.Jobs.Internal",
+				json_pack("{s:s}", "reason", "no memory"));
 		}
 	}
 }
@@ -457,13 +493,16 @@ static void on_checked(void *arg)
 
 	if (submit->rc == CWP_EDENIED && submit->denied != NULL) {
 		answer_error(submit, "org.cwpd.Jobs.PathNotAllowed",
-			json_pack("{s:o, s:s, s:o}", "path", cwd_present_text(submit->denied), "field", submit->err.field,
-				"reason", cwd_present_text(submit->err.message)));
+			json_pack("{s:o, s:s, s:o}", "path", cwd_present_text(submit->denied),
+				"field", submit->err.field, "reason",
+				cwd_present_text(submit->err.message)));
 	} else if (submit->rc < 0) {
 		answer_invalid(submit);
 	} else if (submit->daemon->stopping) {
-		answer_error(submit, "org.cwpd.Jobs.Draining", json_pack("{s:s}", "reason", "the daemon is stopping"));
-	} else if (cwd_call_bool(submit->call, "dry_run") || (!answer_repeated(submit) && !answer_taken_output(submit))) {
+		answer_error(submit, "org.cwpd.Jobs.Draining",
+			json_pack("{s:s}", "reason", "the daemon is stopping"));
+	} else if (cwd_call_bool(submit->call, "dry_run") ||
+		   (!answer_repeated(submit) && !answer_taken_output(submit))) {
 		submit->phase = WAITING;
 		start_next_plan(submit->daemon);
 	}
@@ -497,7 +536,8 @@ static const char *check_parameters(const struct cwd_call *call)
 	if (priority < -100 || priority > 100) {
 		return "priority";
 	}
-	return json_array_size(json_object_get(call->parameters, "after")) > AFTER_MAX ? "after" : NULL;
+	return json_array_size(json_object_get(call->parameters, "after")) > AFTER_MAX ? "after"
+										       : NULL;
 }
 
 static size_t count_waiting(const struct cwd_daemon *daemon, uid_t uid)
@@ -508,7 +548,8 @@ static size_t count_waiting(const struct cwd_daemon *daemon, uid_t uid)
 	for (i = 0; i < daemon->queue.n_jobs; i++) {
 		const struct cwd_job *job = daemon->queue.jobs[i];
 
-		n += job->uid == uid && !cwd_state_is_final(job->state) && job->state != CWD_RUNNING;
+		n += job->uid == uid && !cwd_state_is_final(job->state) &&
+		     job->state != CWD_RUNNING;
 	}
 	for (submit = daemon->submits; submit != NULL; submit = submit->next) {
 		n += submit->call->uid == uid;
@@ -530,11 +571,14 @@ static int refuse_now(struct cwd_call *call)
 		return 1;
 	}
 	if (trouble != 0) {
-		snprintf(reason, sizeof reason, "the store cannot be written: %s", cwb_err_text(trouble));
+		snprintf(reason, sizeof reason, "the store cannot be written: %s",
+			cwb_err_text(trouble));
 	} else if (daemon->n_submits >= SUBMITS_MAX) {
-		snprintf(reason, sizeof reason, "%zu submissions are being checked; try again", daemon->n_submits);
+		snprintf(reason, sizeof reason, "%zu submissions are being checked; try again",
+			daemon->n_submits);
 	} else if (quota != 0 && count_waiting(daemon, call->uid) >= quota) {
-		snprintf(reason, sizeof reason, "%u jobs of yours wait already (quotas.queued)", quota);
+		snprintf(reason, sizeof reason, "%u jobs of yours wait already (quotas.queued)",
+			quota);
 	}
 	if (reason[0] == '\0') {
 		return 0;
@@ -554,19 +598,23 @@ static int take_after(struct cwd_call *call, struct cwd_job *job)
 	}
 	job->after = calloc(n, sizeof *job->after);
 	if (job->after == NULL) {
-		cwd_call_error(call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+		cwd_call_error(
+			call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
 		return -1;
 	}
-	json_array_foreach(list, i, element) {
+	json_array_foreach(list, i, element)
+	{
 		struct cwd_job *parent;
 
 		if (cwd_after_parse_one(json_string_value(element), &job->after[i], NULL) < 0) {
-			cwd_call_error(call, "org.varlink.service.InvalidParameter", json_pack("{s:s}", "parameter", "after"));
+			cwd_call_error(call, "org.varlink.service.InvalidParameter",
+				json_pack("{s:s}", "parameter", "after"));
 			return -1;
 		}
 		parent = cwd_queue_find(&call->daemon->queue, job->after[i].id);
 		if (parent == NULL || !cwd_call_may_see(call, parent)) {
-			cwd_call_error(call, "org.cwpd.Jobs.NoSuchJob", json_pack("{s:O}", "id", element));
+			cwd_call_error(
+				call, "org.cwpd.Jobs.NoSuchJob", json_pack("{s:O}", "id", element));
 			return -1;
 		}
 		job->n_after++;
@@ -580,7 +628,8 @@ static struct cwd_job *new_job(struct cwd_call *call)
 
 	if (job == NULL || (job->key = strdup(cwd_call_string(call, "key"))) == NULL) {
 		free(job);
-		cwd_call_error(call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+		cwd_call_error(
+			call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
 		return NULL;
 	}
 	if (take_after(call, job) < 0) {
@@ -604,7 +653,8 @@ void cwd_jobs_submit(struct cwd_call *call)
 	struct cwd_job *job;
 
 	if (wrong != NULL) {
-		cwd_call_error(call, "org.varlink.service.InvalidParameter", json_pack("{s:s}", "parameter", wrong));
+		cwd_call_error(call, "org.varlink.service.InvalidParameter",
+			json_pack("{s:s}", "parameter", wrong));
 		return;
 	}
 	if (refuse_now(call)) {
@@ -617,7 +667,8 @@ void cwd_jobs_submit(struct cwd_call *call)
 	submit = calloc(1, sizeof *submit);
 	if (submit == NULL) {
 		cwd_job_free(job);
-		cwd_call_error(call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+		cwd_call_error(
+			call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
 		return;
 	}
 	submit->daemon = daemon;
@@ -634,7 +685,8 @@ void cwd_jobs_submit(struct cwd_call *call)
 	daemon->submits = submit;
 	daemon->n_submits++;
 	if (cwd_daemon_task(daemon, check, on_checked, submit) < 0) {
-		answer_error(submit, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+		answer_error(submit, "org.cwpd.Jobs.Internal",
+			json_pack("{s:s}", "reason", "no memory"));
 	}
 }
 
@@ -648,7 +700,8 @@ void cwd_submit_abandon(struct cwd_daemon *daemon)
 			if (submit->child != NULL) {
 				cwd_child_abandon(submit->child);
 			}
-			answer_error(submit, "org.cwpd.Jobs.Draining", json_pack("{s:s}", "reason", "the daemon is stopping"));
+			answer_error(submit, "org.cwpd.Jobs.Draining",
+				json_pack("{s:s}", "reason", "the daemon is stopping"));
 		}
 	}
 }

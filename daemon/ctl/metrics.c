@@ -16,16 +16,18 @@ struct list {
 };
 
 /* labels: one pair or none. */
-static void add(struct list *list, const char *name, const char *kind, const char *help, const char *label,
-	const char *label_value, double value)
+static void add(struct list *list, const char *name, const char *kind, const char *help,
+	const char *label, const char *label_value, double value)
 {
 	json_t *labels = json_object();
 
 	if (label != NULL) {
-		(void)json_object_set_new(labels, label, json_string(label_value)); /* the check of the reply sees it */
+		(void)json_object_set_new(labels, label,
+			json_string(label_value)); /* the check of the reply sees it */
 	}
 	if (list->last == NULL || strcmp(list->last, name) != 0) {
-		fprintf(list->text, "# HELP cwpd_%s %s\n# TYPE cwpd_%s %s\n", name, help, name, kind);
+		fprintf(list->text, "# HELP cwpd_%s %s\n# TYPE cwpd_%s %s\n", name, help, name,
+			kind);
 		list->last = name;
 	}
 	if (label == NULL) {
@@ -33,8 +35,9 @@ static void add(struct list *list, const char *name, const char *kind, const cha
 	} else {
 		fprintf(list->text, "cwpd_%s{%s=\"%s\"} %.17g\n", name, label, label_value, value);
 	}
-	(void)json_array_append_new(list->metrics, json_pack("{s:s, s:s, s:s, s:o, s:f}", "name", name, "kind", kind, "help",
-							 help, "labels", labels, "value", value));
+	(void)json_array_append_new(
+		list->metrics, json_pack("{s:s, s:s, s:s, s:o, s:f}", "name", name, "kind", kind,
+				       "help", help, "labels", labels, "value", value));
 }
 
 static void count(struct list *list, const char *name, const char *help, uint64_t value)
@@ -49,12 +52,13 @@ static void add_all(const struct cwd_daemon *daemon, struct list *list)
 	int state;
 
 	for (state = 0; state < CWD_N_STATES; state++) {
-		add(list, "jobs", "gauge", "Jobs in that state", "state", cwd_state_name((enum cwd_state)state),
-			(double)daemon->queue.counts[state]);
+		add(list, "jobs", "gauge", "Jobs in that state", "state",
+			cwd_state_name((enum cwd_state)state), (double)daemon->queue.counts[state]);
 	}
 	for (state = 0; state < CWD_N_STATES; state++) {
-		add(list, "transitions_total", "counter", "Changes into that state since the start", "state",
-			cwd_state_name((enum cwd_state)state), (double)daemon->queue.transitions[state]);
+		add(list, "transitions_total", "counter", "Changes into that state since the start",
+			"state", cwd_state_name((enum cwd_state)state),
+			(double)daemon->queue.transitions[state]);
 	}
 	count(list, "submitted_total", "Jobs accepted", c->submitted);
 	count(list, "attempts_total", "Workers started", c->attempts);
@@ -63,14 +67,18 @@ static void add_all(const struct cwd_daemon *daemon, struct list *list)
 	count(list, "call_errors_total", "Calls answered with an error", c->errors);
 	count(list, "bad_messages_total", "Messages that were no calls", c->bad_messages);
 	count(list, "connections_total", "Connections accepted", c->connections);
-	count(list, "connections_refused_total", "Connections refused since there were too many", c->refused_connections);
-	add(list, "connections", "gauge", "Open connections", NULL, NULL, (double)cwd_server_connections(daemon));
+	count(list, "connections_refused_total", "Connections refused since there were too many",
+		c->refused_connections);
+	add(list, "connections", "gauge", "Open connections", NULL, NULL,
+		(double)cwd_server_connections(daemon));
 	add(list, "plugins", "gauge", "Plugins found", "usable", "yes", (double)good);
 	add(list, "plugins", "gauge", "Plugins found", "usable", "no", (double)bad);
-	add(list, "draining", "gauge", "1 while no jobs are accepted", NULL, NULL, daemon->drain_reason != NULL);
+	add(list, "draining", "gauge", "1 while no jobs are accepted", NULL, NULL,
+		daemon->drain_reason != NULL);
 	add(list, "store_trouble", "gauge", "1 while the store cannot be written", NULL, NULL,
 		cwd_writer_trouble(daemon->writer) != 0);
-	add(list, "start_time_seconds", "gauge", "When the daemon was started", NULL, NULL, daemon->started);
+	add(list, "start_time_seconds", "gauge", "When the daemon was started", NULL, NULL,
+		daemon->started);
 }
 
 static void get(struct cwd_call *call)
@@ -81,7 +89,8 @@ static void get(struct cwd_call *call)
 
 	if (list.text == NULL) {
 		json_decref(list.metrics);
-		cwd_call_error(call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+		cwd_call_error(
+			call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
 		return;
 	}
 	add_all(call->daemon, &list);
@@ -89,7 +98,8 @@ static void get(struct cwd_call *call)
 		free(text);
 		text = NULL;
 	}
-	cwd_call_reply(call, json_pack("{s:o, s:s}", "metrics", list.metrics, "text", text == NULL ? "" : text));
+	cwd_call_reply(call,
+		json_pack("{s:o, s:s}", "metrics", list.metrics, "text", text == NULL ? "" : text));
 	free(text);
 }
 

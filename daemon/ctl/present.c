@@ -59,8 +59,9 @@ static json_t *known_json(double value, int known)
 
 json_t *cwd_present_resources(const struct cwd_resources *r)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "threads", bytes_json(r->threads), "memory", bytes_json(r->memory),
-		"gpu_memory", bytes_json(r->gpu_memory), "scratch", bytes_json(r->scratch), "time", bytes_json(r->time));
+	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "threads", bytes_json(r->threads), "memory",
+		bytes_json(r->memory), "gpu_memory", bytes_json(r->gpu_memory), "scratch",
+		bytes_json(r->scratch), "time", bytes_json(r->time));
 }
 
 json_t *cwd_present_progress(const struct cwd_progress *p)
@@ -70,21 +71,23 @@ json_t *cwd_present_progress(const struct cwd_progress *p)
 	if (!p->known) {
 		return json_null();
 	}
-	return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o}", "stage", cww_stage_name(p->stage), "done",
-		bytes_json(p->done), "total", bytes_json(p->total), "unit", p->unit, "fraction",
-		known_json(fraction, fraction >= 0), "rate", known_json(p->rate, p->rate > 0), "eta",
-		known_json(p->eta, p->eta >= 0));
+	return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o}", "stage", cww_stage_name(p->stage),
+		"done", bytes_json(p->done), "total", bytes_json(p->total), "unit", p->unit,
+		"fraction", known_json(fraction, fraction >= 0), "rate",
+		known_json(p->rate, p->rate > 0), "eta", known_json(p->eta, p->eta >= 0));
 }
 
 json_t *cwd_present_job(const struct cwd_job *job)
 {
 	double fraction = job->state == CWD_DONE ? 1 : cwd_progress_fraction(&job->progress);
 
-	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:f, s:i, s:o}", "id", id_json(job->id), "name",
-		cwd_present_text(job->name), "state", cwd_state_name(job->state), "stage",
-		job->progress.known ? json_string(cww_stage_name(job->progress.stage)) : json_null(), "progress",
-		known_json(fraction, fraction >= 0), "owner", cwd_present_text(job->owner), "submitted", job->submitted,
-		"priority", job->priority, "reason", cwd_present_text(job->reason));
+	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:f, s:i, s:o}", "id", id_json(job->id),
+		"name", cwd_present_text(job->name), "state", cwd_state_name(job->state), "stage",
+		job->progress.known ? json_string(cww_stage_name(job->progress.stage))
+				    : json_null(),
+		"progress", known_json(fraction, fraction >= 0), "owner",
+		cwd_present_text(job->owner), "submitted", job->submitted, "priority",
+		job->priority, "reason", cwd_present_text(job->reason));
 }
 
 static json_t *present_attempts(const struct cwd_job *job)
@@ -94,11 +97,12 @@ static json_t *present_attempts(const struct cwd_job *job)
 
 	for (i = 0; i < job->n_attempts; i++) {
 		const struct cwd_attempt *a = &job->attempts[i];
-		json_t *attempt = json_pack("{s:i, s:f, s:o, s:s, s:o, s:o, s:i, s:o}", "number", a->number, "started",
-			a->started, "ended", time_json(a->ended), "result", a->result, "exit_code",
+		json_t *attempt = json_pack("{s:i, s:f, s:o, s:s, s:o, s:o, s:i, s:o}", "number",
+			a->number, "started", a->started, "ended", time_json(a->ended), "result",
+			a->result, "exit_code",
 			a->exit_code < 0 ? json_null() : json_integer(a->exit_code), "signal",
-			a->signal == 0 ? json_null() : json_integer(a->signal), "checkpoints", a->checkpoints, "reason",
-			cwd_present_text(a->reason));
+			a->signal == 0 ? json_null() : json_integer(a->signal), "checkpoints",
+			a->checkpoints, "reason", cwd_present_text(a->reason));
 
 		if (json_array_append_new(list, attempt) != 0) {
 			json_decref(list);
@@ -116,7 +120,8 @@ static json_t *present_after(const struct cwd_job *job)
 	size_t i;
 
 	for (i = 0; i < job->n_after; i++) {
-		snprintf(text, sizeof text, "%s%" PRId64, prefixes[job->after[i].condition], job->after[i].id);
+		snprintf(text, sizeof text, "%s%" PRId64, prefixes[job->after[i].condition],
+			job->after[i].id);
 		if (json_array_append_new(list, json_string(text)) != 0) {
 			json_decref(list);
 			return NULL;
@@ -135,9 +140,10 @@ static json_t *present_error(const struct cwb_err *error)
 	if (error == NULL) {
 		return json_null();
 	}
-	return json_pack("{s:i, s:o, s:o, s:o, s:o}", "code", error->code, "message", cwd_present_text(error->message),
-		"field", error->field[0] ? cwd_present_text(error->field) : json_null(), "line", place_json(error->line),
-		"column", place_json(error->column));
+	return json_pack("{s:i, s:o, s:o, s:o, s:o}", "code", error->code, "message",
+		cwd_present_text(error->message), "field",
+		error->field[0] ? cwd_present_text(error->field) : json_null(), "line",
+		place_json(error->line), "column", place_json(error->column));
 }
 
 json_t *cwd_present_reasons(const struct cwd_daemon *daemon, const struct cwd_job *job)
@@ -146,7 +152,9 @@ json_t *cwd_present_reasons(const struct cwd_daemon *daemon, const struct cwd_jo
 	char text[1024];
 	int i;
 
-	for (i = 0; cwd_schedule_explain(&daemon->queue, &daemon->capacity, job, i, text, sizeof text); i++) {
+	for (i = 0;
+		cwd_schedule_explain(&daemon->queue, &daemon->capacity, job, i, text, sizeof text);
+		i++) {
 		if (json_array_append_new(list, cwd_present_text(text)) != 0) {
 			json_decref(list);
 			return NULL;
@@ -157,23 +165,30 @@ json_t *cwd_present_reasons(const struct cwd_daemon *daemon, const struct cwd_jo
 
 json_t *cwd_present_detail(const struct cwd_daemon *daemon, const struct cwd_job *job)
 {
-	return json_pack("{s:o, s:o, s:s, s:o, s:I, s:f, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:i, s:b, s:o,"
+	return json_pack("{s:o, s:o, s:s, s:o, s:I, s:f, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:s, "
+			 "s:o, s:o, s:o, s:i, s:b, s:o,"
 			 " s:o}",
-		"id", id_json(job->id), "name", cwd_present_text(job->name), "state", cwd_state_name(job->state), "owner",
-		cwd_present_text(job->owner), "uid", (json_int_t)job->uid, "submitted", job->submitted, "started",
-		time_json(job->started), "ended", time_json(job->ended), "priority", job->priority, "after",
-		present_after(job), "model", cwd_present_text(job->model), "output", cwd_present_text(job->output),
-		"directory", cwd_present_text(job->directory), "digest", job->digest, "progress",
-		cwd_present_progress(&job->progress), "resources", cwd_present_resources(&job->resources), "attempts",
-		present_attempts(job), "interruptions", job->interruptions, "cancelling", job->cancelling, "reasons",
-		cwd_present_reasons(daemon, job), "error", present_error(job->error));
+		"id", id_json(job->id), "name", cwd_present_text(job->name), "state",
+		cwd_state_name(job->state), "owner", cwd_present_text(job->owner), "uid",
+		(json_int_t)job->uid, "submitted", job->submitted, "started",
+		time_json(job->started), "ended", time_json(job->ended), "priority", job->priority,
+		"after", present_after(job), "model", cwd_present_text(job->model), "output",
+		cwd_present_text(job->output), "directory", cwd_present_text(job->directory),
+		"digest", job->digest, "progress", cwd_present_progress(&job->progress),
+		"resources", cwd_present_resources(&job->resources), "attempts",
+		present_attempts(job), "interruptions", job->interruptions, "cancelling",
+		job->cancelling, "reasons", cwd_present_reasons(daemon, job), "error",
+		present_error(job->error));
 }
 
 json_t *cwd_present_event(const struct cwd_event *event, const struct cwd_progress *progress)
 {
-	return json_pack("{s:I, s:f, s:o, s:s, s:o, s:o, s:o, s:o}", "cursor", (json_int_t)event->seq, "time", event->time,
-		"id", id_json(event->job), "kind", cwd_event_name(event->kind), "state",
-		event->state < 0 ? json_null() : json_string(cwd_state_name((enum cwd_state)event->state)), "attempt",
-		event->attempt > 0 ? json_integer(event->attempt) : json_null(), "reason", cwd_present_text(event->reason),
-		"progress", progress == NULL ? json_null() : cwd_present_progress(progress));
+	return json_pack("{s:I, s:f, s:o, s:s, s:o, s:o, s:o, s:o}", "cursor",
+		(json_int_t)event->seq, "time", event->time, "id", id_json(event->job), "kind",
+		cwd_event_name(event->kind), "state",
+		event->state < 0 ? json_null()
+				 : json_string(cwd_state_name((enum cwd_state)event->state)),
+		"attempt", event->attempt > 0 ? json_integer(event->attempt) : json_null(),
+		"reason", cwd_present_text(event->reason), "progress",
+		progress == NULL ? json_null() : cwd_present_progress(progress));
 }

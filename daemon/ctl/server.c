@@ -25,7 +25,8 @@ int cwd_server_check(const struct cwd_settings *settings, struct cwb_err *err)
 
 	if (longest >= sizeof address.sun_path) {
 		return cwb_err_set(err, -ENAMETOOLONG,
-			"sockets: %s: a socket's path may have %zu bytes, this folder makes %zu; choose a shorter one",
+			"sockets: %s: a socket's path may have %zu bytes, this folder makes %zu; "
+			"choose a shorter one",
 			settings->sockets, sizeof address.sun_path - 1, longest);
 	}
 	return 0;
@@ -38,7 +39,8 @@ static int is_answered(const struct sockaddr_un *address)
 	if (fd < 0) {
 		return 0;
 	}
-	answered = connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 || errno == EAGAIN;
+	answered = connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 ||
+		   errno == EAGAIN;
 	close(fd);
 	return answered;
 }
@@ -50,7 +52,8 @@ static int bind_socket(const char *path, mode_t mode, int *ret, struct cwb_err *
 
 	memcpy(address.sun_path, path, strlen(path) + 1); /* fits: cwd_server_check */
 	if (is_answered(&address)) {
-		return cwb_err_set(err, -EADDRINUSE, "%s: another daemon answers there; stop it, or choose other folders", path);
+		return cwb_err_set(err, -EADDRINUSE,
+			"%s: another daemon answers there; stop it, or choose other folders", path);
 	}
 	if (unlink(path) != 0 && errno != ENOENT) {
 		return cwb_err_errno(err, "%s", path);
@@ -96,30 +99,36 @@ static int listen_on(struct cwd_server *server, enum cwd_socket socket, int fd, 
 	} else {
 		rc = uv_listen((uv_stream_t *)&listener->pipe, BACKLOG, on_connection);
 	}
-	return rc < 0 ? cwb_err_set(err, rc, "%s: %s", cwd_socket_name(socket), uv_strerror(rc)) : 0;
+	return rc < 0 ? cwb_err_set(err, rc, "%s: %s", cwd_socket_name(socket), uv_strerror(rc))
+		      : 0;
 }
 
-static int listen_inherited(struct cwd_server *server, const struct cwd_inherited *inherited, int n, struct cwb_err *err)
+static int listen_inherited(struct cwd_server *server, const struct cwd_inherited *inherited, int n,
+	struct cwb_err *err)
 {
 	int i, socket, rc = 0;
 
 	for (i = 0; rc == 0 && i < n; i++) {
 		for (socket = 0; socket < CWD_N_SOCKETS; socket++) {
-			if (strcmp(inherited[i].name, cwd_socket_name((enum cwd_socket)socket)) == 0) {
+			if (strcmp(inherited[i].name, cwd_socket_name((enum cwd_socket)socket)) ==
+				0) {
 				break;
 			}
 		}
 		if (socket == CWD_N_SOCKETS || server->listeners[socket].open) {
 			return cwb_err_set(err, CWP_EVALUE,
-				"LISTEN_FDNAMES: \"%s\" is not one of org.cwpd.Jobs, org.cwpd.Admin, org.cwpd.Metrics, or twice"
-				" there; set FileDescriptorName=", inherited[i].name);
+				"LISTEN_FDNAMES: \"%s\" is not one of org.cwpd.Jobs, "
+				"org.cwpd.Admin, org.cwpd.Metrics, or twice"
+				" there; set FileDescriptorName=",
+				inherited[i].name);
 		}
 		rc = listen_on(server, (enum cwd_socket)socket, inherited[i].fd, err);
 	}
 	return rc;
 }
 
-/* Jobs and Metrics are for the group, Admin for its owner; in user mode everything is the user's alone. */
+/* Jobs and Metrics are for the group, Admin for its owner; in user mode everything is the user's
+ * alone. */
 static mode_t socket_mode(const struct cwd_settings *settings, enum cwd_socket socket)
 {
 	return settings->user_mode || socket == CWD_SOCKET_ADMIN ? 0600 : 0660;
@@ -143,7 +152,8 @@ static int listen_own(struct cwd_server *server, enum cwd_socket socket, struct 
 	return rc;
 }
 
-int cwd_server_start(struct cwd_daemon *daemon, const struct cwd_inherited *inherited, int n, struct cwb_err *err)
+int cwd_server_start(struct cwd_daemon *daemon, const struct cwd_inherited *inherited, int n,
+	struct cwb_err *err)
 {
 	struct cwd_server *server = calloc(1, sizeof *server);
 	int socket, rc;
@@ -155,7 +165,8 @@ int cwd_server_start(struct cwd_daemon *daemon, const struct cwd_inherited *inhe
 	server->daemon = daemon;
 	rc = listen_inherited(server, inherited, n, err);
 	if (rc == 0 && n == 0) {
-		rc = cwb_file_make_folders(daemon->settings->sockets, daemon->settings->user_mode ? 0700 : 0755, err);
+		rc = cwb_file_make_folders(
+			daemon->settings->sockets, daemon->settings->user_mode ? 0700 : 0755, err);
 	}
 	for (socket = 0; rc == 0 && n == 0 && socket < CWD_N_SOCKETS; socket++) {
 		rc = listen_own(server, (enum cwd_socket)socket, err);
@@ -187,8 +198,8 @@ void cwd_server_close(struct cwd_daemon *daemon)
 {
 	struct cwd_connection *connection;
 
-	for (connection = daemon->server == NULL ? NULL : daemon->server->connections; connection != NULL;
-		connection = connection->next) {
+	for (connection = daemon->server == NULL ? NULL : daemon->server->connections;
+		connection != NULL; connection = connection->next) {
 		cwd_connection_close(connection);
 	}
 }
@@ -204,8 +215,8 @@ void cwd_server_tick(struct cwd_daemon *daemon)
 	double now = cwd_monotonic_now();
 	struct cwd_connection *connection, *next;
 
-	for (connection = daemon->server == NULL ? NULL : daemon->server->connections; connection != NULL;
-		connection = next) {
+	for (connection = daemon->server == NULL ? NULL : daemon->server->connections;
+		connection != NULL; connection = next) {
 		next = connection->next;
 		if (connection->partial_since > 0 && connection->call == NULL &&
 			now - connection->partial_since > daemon->settings->message_timeout) {

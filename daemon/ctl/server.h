@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Sockets and connections: who may come in, how many, how much they may send and how slowly they may read. */
+/* Sockets and connections: who may come in, how many, how much they may send and how slowly they
+ * may read. */
 #pragma once
 
 #include <jansson.h>
@@ -9,11 +10,14 @@
 #include "daemon/daemon.h"
 #include "daemon/notify.h"
 
-/* Checks that all sockets' paths can be bound, before anything else is done. -ENAMETOOLONG says how to help it. */
+/* Checks that all sockets' paths can be bound, before anything else is done. -ENAMETOOLONG says how
+ * to help it. */
 int cwd_server_check(const struct cwd_settings *settings, struct cwb_err *err);
 
-/* Listens: on the inherited sockets, or on its own in settings.sockets. -EADDRINUSE: somebody else answers there. */
-int cwd_server_start(struct cwd_daemon *daemon, const struct cwd_inherited *inherited, int n, struct cwb_err *err);
+/* Listens: on the inherited sockets, or on its own in settings.sockets. -EADDRINUSE: somebody else
+ * answers there. */
+int cwd_server_start(struct cwd_daemon *daemon, const struct cwd_inherited *inherited, int n,
+	struct cwb_err *err);
 
 /* Stops listening and removes its own sockets. */
 void cwd_server_stop_listening(struct cwd_daemon *daemon);

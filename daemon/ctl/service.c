@@ -14,11 +14,15 @@ static void get_info(struct cwd_call *call)
 	const struct cww_interface *interface;
 	int i;
 
-	for (i = 0; (interface = cwd_dispatch_interface(cwd_connection_socket(call->connection), i)) != NULL; i++) {
-		(void)json_array_append_new(names, json_string(interface->name)); /* a short list fails the check below */
+	for (i = 0; (interface = cwd_dispatch_interface(
+			     cwd_connection_socket(call->connection), i)) != NULL;
+		i++) {
+		(void)json_array_append_new(names,
+			json_string(interface->name)); /* a short list fails the check below */
 	}
-	cwd_call_reply(call, json_pack("{s:s, s:s, s:s, s:s, s:o}", "vendor", "cwpd developers", "product", "cwpd", "version",
-				     PACKAGE_VERSION, "url", PACKAGE_URL, "interfaces", names));
+	cwd_call_reply(call, json_pack("{s:s, s:s, s:s, s:s, s:o}", "vendor", "cwpd developers",
+				     "product", "cwpd", "version", PACKAGE_VERSION, "url",
+				     PACKAGE_URL, "interfaces", names));
 }
 
 static void get_description(struct cwd_call *call)
@@ -27,13 +31,16 @@ static void get_description(struct cwd_call *call)
 	const struct cww_interface *interface;
 	int i;
 
-	for (i = 0; (interface = cwd_dispatch_interface(cwd_connection_socket(call->connection), i)) != NULL; i++) {
+	for (i = 0; (interface = cwd_dispatch_interface(
+			     cwd_connection_socket(call->connection), i)) != NULL;
+		i++) {
 		if (strcmp(interface->name, name) == 0) {
 			cwd_call_reply(call, json_pack("{s:s}", "description", interface->text));
 			return;
 		}
 	}
-	cwd_call_error(call, "org.varlink.service.InterfaceNotFound", json_pack("{s:s}", "interface", name));
+	cwd_call_error(call, "org.varlink.service.InterfaceNotFound",
+		json_pack("{s:s}", "interface", name));
 }
 
 const struct cwd_method cwd_service_methods[] = {

@@ -85,11 +85,14 @@ static json_t *event_reply(const struct cwd_event *event, const struct cwd_progr
 static int is_end(const struct cwd_event *event)
 {
 	return event->kind == CWD_EVENT_REMOVED ||
-	       (event->kind == CWD_EVENT_STATE && event->state >= 0 && cwd_state_is_final((enum cwd_state)event->state));
+	       (event->kind == CWD_EVENT_STATE && event->state >= 0 &&
+		       cwd_state_is_final((enum cwd_state)event->state));
 }
 
-/* Whether the caller may hear of it; of jobs that are gone only those hear who may deal with all. */
-static int concerns(const struct follow *follow, const struct cwd_event *event, const struct cwd_job *job)
+/* Whether the caller may hear of it; of jobs that are gone only those hear who may deal with all.
+ */
+static int concerns(
+	const struct follow *follow, const struct cwd_event *event, const struct cwd_job *job)
 {
 	const struct cwd_call *call = follow->watcher.call;
 
@@ -110,11 +113,13 @@ static int follow_send(struct follow *follow, const struct cwd_event *event)
 		cwd_call_reply(call, event_reply(event, NULL));
 		return 1;
 	}
-	(void)cwd_call_continue(call, event_reply(event, NULL)); /* a lost caller is cleaned up by `gone` */
+	(void)cwd_call_continue(
+		call, event_reply(event, NULL)); /* a lost caller is cleaned up by `gone` */
 	return 0;
 }
 
-static void follow_event(struct cwd_watcher *watcher, const struct cwd_event *event, struct cwd_job *job)
+static void follow_event(
+	struct cwd_watcher *watcher, const struct cwd_event *event, struct cwd_job *job)
 {
 	struct follow *follow = (struct follow *)watcher;
 
@@ -134,7 +139,8 @@ static void follow_progress(struct cwd_watcher *watcher, struct cwd_job *job)
 		.state = (int)job->state,
 		.attempt = (int)job->n_attempts};
 
-	if (!concerns(follow, &event, job) || (now - follow->last_progress < 0.1 && job->progress.done != job->progress.total)) {
+	if (!concerns(follow, &event, job) ||
+		(now - follow->last_progress < 0.1 && job->progress.done != job->progress.total)) {
 		return;
 	}
 	follow->last_progress = now;
@@ -159,7 +165,8 @@ static int replay(struct follow *follow)
 
 			if (job != NULL && !cwd_state_is_final(job->state)) {
 				follow->cursor = event->seq;
-				(void)cwd_call_continue(follow->watcher.call, event_reply(event, NULL)); /* as above */
+				(void)cwd_call_continue(follow->watcher.call,
+					event_reply(event, NULL)); /* as above */
 				continue;
 			}
 		}
@@ -199,7 +206,8 @@ void cwd_jobs_follow(struct cwd_call *call)
 	}
 	follow = calloc(1, sizeof *follow);
 	if (follow == NULL) {
-		cwd_call_error(call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+		cwd_call_error(
+			call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
 		return;
 	}
 	follow->watcher.call = call;
@@ -212,7 +220,8 @@ void cwd_jobs_follow(struct cwd_call *call)
 	if (cursor >= 0) {
 		follow->cursor = cursor;
 		/* A job whose end lies before the cursor: say it again, there will be no other. */
-		if (replay(follow) || job == NULL || !cwd_state_is_final(job->state) || job->unstored > 0) {
+		if (replay(follow) || job == NULL || !cwd_state_is_final(job->state) ||
+			job->unstored > 0) {
 			return;
 		}
 	} else {
@@ -251,7 +260,8 @@ static int wait_answer(struct wait *wait, size_t i, const char *state, const cha
 	json_t *reply;
 
 	snprintf(id, sizeof id, "%" PRId64, wait->ids[i]);
-	reply = json_pack("{s:s, s:s, s:o}", "id", id, "state", state, "reason", cwd_present_text(reason));
+	reply = json_pack(
+		"{s:s, s:s, s:o}", "id", id, "state", state, "reason", cwd_present_text(reason));
 	wait->ids[i] = 0;
 	if (--wait->left > 0) {
 		(void)cwd_call_continue(call, reply); /* a lost caller is cleaned up by `gone` */
@@ -262,7 +272,8 @@ static int wait_answer(struct wait *wait, size_t i, const char *state, const cha
 	return 1;
 }
 
-static void wait_event(struct cwd_watcher *watcher, const struct cwd_event *event, struct cwd_job *job)
+static void wait_event(
+	struct cwd_watcher *watcher, const struct cwd_event *event, struct cwd_job *job)
 {
 	struct wait *wait = (struct wait *)watcher;
 	size_t i;
@@ -273,7 +284,8 @@ static void wait_event(struct cwd_watcher *watcher, const struct cwd_event *even
 	}
 	for (i = 0; i < wait->n; i++) {
 		if (wait->ids[i] == event->job &&
-			wait_answer(wait, i, cwd_state_name((enum cwd_state)event->state), event->reason)) {
+			wait_answer(wait, i, cwd_state_name((enum cwd_state)event->state),
+				event->reason)) {
 			return;
 		}
 	}
@@ -285,12 +297,14 @@ static int take_ids(struct cwd_call *call, struct wait *wait)
 	const json_t *list = json_object_get(call->parameters, "ids"), *element;
 	size_t i;
 
-	json_array_foreach(list, i, element) {
+	json_array_foreach(list, i, element)
+	{
 		const char *text = json_string_value(element);
 		struct cwd_job *job = cwd_queue_find(&call->daemon->queue, cwd_id_parse(text));
 
 		if (job == NULL || !cwd_call_may_see(call, job)) {
-			cwd_call_error(call, "org.cwpd.Jobs.NoSuchJob", json_pack("{s:s}", "id", text));
+			cwd_call_error(
+				call, "org.cwpd.Jobs.NoSuchJob", json_pack("{s:s}", "id", text));
 			return -1;
 		}
 		wait->ids[wait->n++] = job->id;
@@ -305,13 +319,15 @@ void cwd_jobs_wait(struct cwd_call *call)
 	struct wait *wait;
 
 	if (n == 0 || n > WAIT_MAX) {
-		cwd_call_error(call, "org.varlink.service.InvalidParameter", json_pack("{s:s}", "parameter", "ids"));
+		cwd_call_error(call, "org.varlink.service.InvalidParameter",
+			json_pack("{s:s}", "parameter", "ids"));
 		return;
 	}
 	wait = calloc(1, sizeof *wait);
 	if (wait == NULL || (wait->ids = calloc(n, sizeof *wait->ids)) == NULL) {
 		free(wait);
-		cwd_call_error(call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
+		cwd_call_error(
+			call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
 		return;
 	}
 	if (take_ids(call, wait) < 0) {
@@ -326,7 +342,6 @@ void cwd_jobs_wait(struct cwd_call *call)
 	cwd_watch_add(&wait->watcher);
 	for (i = 0; i < n; i++) {
 		const struct cwd_job *job = cwd_queue_find(&call->daemon->queue, wait->ids[i]);
-
 
 		/* An end that is not on disk yet comes as an event. */
 		if (job != NULL && cwd_state_is_final(job->state) && job->unstored == 0 &&

@@ -8,7 +8,8 @@
 /* One call that waits. Its owner is notified on the loop; it may free itself in there. */
 struct cwd_watcher {
 	struct cwd_call *call;
-	void (*on_event)(struct cwd_watcher *watcher, const struct cwd_event *event, struct cwd_job *job);
+	void (*on_event)(
+		struct cwd_watcher *watcher, const struct cwd_event *event, struct cwd_job *job);
 	void (*on_progress)(struct cwd_watcher *watcher, struct cwd_job *job); /* may be NULL */
 	struct cwd_watcher *next, **back;
 };

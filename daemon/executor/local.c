@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Attempts as processes of this host: own session and process group, job and control messages on standard input, status
- * messages on descriptor 3, everything printed on one pipe. */
+/* Attempts as processes of this host: own session and process group, job and control messages on
+ * standard input, status messages on descriptor 3, everything printed on one pipe. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -115,7 +115,8 @@ static void take_status(struct cwd_run *run, const char *bytes, size_t length)
 	struct cwb_err err = {0};
 	int rc = run->end.rc != 0 ? 0 : cww_status_reader_feed(&run->reader, bytes, length, &err);
 
-	while (rc == 0 && run->end.rc == 0 && (rc = cww_status_reader_next(&run->reader, &status, &err)) == 1) {
+	while (rc == 0 && run->end.rc == 0 &&
+		(rc = cww_status_reader_next(&run->reader, &status, &err)) == 1) {
 		run->events.status(&status, run->events.arg);
 		rc = 0;
 	}
@@ -150,7 +151,8 @@ static void on_output(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 
 static void on_written(uv_write_t *request, int status)
 {
-	(void)request; /* a worker that does not read is dealt with when it exits, or by its deadline */
+	(void)request; /* a worker that does not read is dealt with when it exits, or by its
+			  deadline */
 	(void)status;
 }
 
@@ -160,7 +162,8 @@ static void send_text(struct cwd_run *run, uv_write_t *request, char *text)
 
 	request->data = run;
 	if (!uv_is_closing((uv_handle_t *)&run->in)) {
-		(void)uv_write(request, (uv_stream_t *)&run->in, &buf, 1, on_written); /* as above */
+		(void)uv_write(
+			request, (uv_stream_t *)&run->in, &buf, 1, on_written); /* as above */
 	}
 }
 
@@ -168,10 +171,11 @@ static void send_text(struct cwd_run *run, uv_write_t *request, char *text)
 static int spawn(uv_loop_t *loop, struct cwd_run *run, char *const *argv)
 {
 	int fds[2], rc;
-	uv_stdio_container_t stdio[4] = {{.flags = UV_CREATE_PIPE | UV_READABLE_PIPE, .data.stream = (uv_stream_t *)&run->in},
-		{.flags = UV_INHERIT_FD},
-		{.flags = UV_INHERIT_FD},
-		{.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&run->status}};
+	uv_stdio_container_t stdio[4] = {{.flags = UV_CREATE_PIPE | UV_READABLE_PIPE,
+						 .data.stream = (uv_stream_t *)&run->in},
+		{.flags = UV_INHERIT_FD}, {.flags = UV_INHERIT_FD},
+		{.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE,
+			.data.stream = (uv_stream_t *)&run->status}};
 	uv_process_options_t options = {.file = argv[0],
 		.args = (char **)(uintptr_t)argv,
 		.stdio = stdio,
@@ -202,12 +206,14 @@ static void init_handles(uv_loop_t *loop, struct cwd_run *run)
 	(void)uv_pipe_init(loop, &run->status, 0);
 	(void)uv_pipe_init(loop, &run->output, 0);
 	(void)uv_timer_init(loop, &run->drain);
-	run->process.data = run->in.data = run->status.data = run->output.data = run->drain.data = run;
+	run->process.data = run->in.data = run->status.data = run->output.data = run->drain.data =
+		run;
 	run->handles = 4;
 	run->waiting = 3;
 }
 
-int cwd_local_start(uv_loop_t *loop, const struct cwd_run_options *options, struct cwd_run **ret, struct cwb_err *err)
+int cwd_local_start(uv_loop_t *loop, const struct cwd_run_options *options, struct cwd_run **ret,
+	struct cwb_err *err)
 {
 	struct cwd_run *run = calloc(1, sizeof *run);
 	int rc;
@@ -222,7 +228,8 @@ int cwd_local_start(uv_loop_t *loop, const struct cwd_run_options *options, stru
 	rc = spawn(loop, run, options->argv);
 	if (rc < 0) {
 		run->process.pid = 0;
-		run->end.rc = cwb_err_set(&run->end.err, rc, "%s: %s", options->argv[0], uv_strerror(rc));
+		run->end.rc =
+			cwb_err_set(&run->end.err, rc, "%s: %s", options->argv[0], uv_strerror(rc));
 		close_all(run);
 	} else {
 		(void)uv_read_start((uv_stream_t *)&run->status, on_alloc, on_status);

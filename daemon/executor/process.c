@@ -35,7 +35,8 @@ uint64_t cwd_process_start_ticks(int64_t pid)
 	if (pid <= 0 || read_small(path, text, sizeof text) <= 0) {
 		return 0;
 	}
-	/* Field 2 is the name in brackets and may hold anything, so count from the last bracket: field 3 follows. */
+	/* Field 2 is the name in brackets and may hold anything, so count from the last bracket:
+	 * field 3 follows. */
 	at = strrchr(text, ')');
 	for (field = 2; at != NULL && field < 22; field++) {
 		at = strchr(at + 1, ' ');

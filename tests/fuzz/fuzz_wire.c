@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Bytes of strangers: messages of callers and of workers, fed in pieces, and interface text. The first byte chooses. */
+/* Bytes of strangers: messages of callers and of workers, fed in pieces, and interface text. The
+ * first byte chooses. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,12 +79,14 @@ static void take_interface(const char *data, size_t size)
 	memcpy(text, data, size);
 	text[size] = '\0';
 	length = strlen(text);
-	if (length < size && cww_message_decode(text + length + 1, size - length - 1, &value, NULL) < 0) {
+	if (length < size &&
+		cww_message_decode(text + length + 1, size - length - 1, &value, NULL) < 0) {
 		value = NULL;
 	}
 	if (cww_interface_parse(text, &interface, NULL) == 0) {
 		for (i = 0; i < interface->n_members; i++) {
-			(void)cww_check(interface, interface->members[i].in, value, NULL); /* the point is that it ends */
+			(void)cww_check(interface, interface->members[i].in, value,
+				NULL); /* the point is that it ends */
 		}
 		cww_interface_free(interface);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Transitions, events and the order of jobs, with a clock that stands still and a store that only listens. */
+/* Transitions, events and the order of jobs, with a clock that stands still and a store that only
+ * listens. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -113,19 +114,26 @@ static void begin(struct cwd_job *job)
 
 static void test_table(void **state)
 {
-	static const char *const may[CWD_N_STATES] = {[CWD_QUEUED] = "held running done failed cancelled",
-		[CWD_HELD] = "queued done cancelled", [CWD_RUNNING] = "queued paused done failed rejected cancelled",
-		[CWD_PAUSED] = "queued done cancelled", [CWD_DONE] = "", [CWD_FAILED] = "queued", [CWD_REJECTED] = "queued",
+	static const char *const may[CWD_N_STATES] = {
+		[CWD_QUEUED] = "held running done failed cancelled",
+		[CWD_HELD] = "queued done cancelled",
+		[CWD_RUNNING] = "queued paused done failed rejected cancelled",
+		[CWD_PAUSED] = "queued done cancelled",
+		[CWD_DONE] = "",
+		[CWD_FAILED] = "queued",
+		[CWD_REJECTED] = "queued",
 		[CWD_CANCELLED] = "queued"};
 	int from, to;
 
 	(void)state;
 	for (from = 0; from < CWD_N_STATES; from++) {
 		for (to = 0; to < CWD_N_STATES; to++) {
-			int expected = strstr(may[from], cwd_state_name((enum cwd_state)to)) != NULL;
+			int expected =
+				strstr(may[from], cwd_state_name((enum cwd_state)to)) != NULL;
 
 			if (cwd_state_may((enum cwd_state)from, (enum cwd_state)to) != expected) {
-				fail_msg("%s -> %s", cwd_state_name((enum cwd_state)from), cwd_state_name((enum cwd_state)to));
+				fail_msg("%s -> %s", cwd_state_name((enum cwd_state)from),
+					cwd_state_name((enum cwd_state)to));
 			}
 		}
 		assert_int_equal(cwd_state_find(cwd_state_name((enum cwd_state)from)), from);
@@ -139,12 +147,15 @@ static void test_life(void **state)
 	struct cwb_err error = {0}, err = {0};
 
 	(void)state;
-	assert_int_equal(cwd_queue_end(&queue, job, "done", 0, 0, CWD_DONE, NULL, NULL, &err), CWP_ESTATE);
+	assert_int_equal(
+		cwd_queue_end(&queue, job, "done", 0, 0, CWD_DONE, NULL, NULL, &err), CWP_ESTATE);
 	begin(job);
 	assert_int_equal(job->state, CWD_RUNNING);
 	assert_int_equal(queue.counts[CWD_RUNNING], 1);
 	clock_now += 5;
-	assert_int_equal(cwd_queue_end(&queue, job, "interrupted", -1, 9, CWD_QUEUED, "killed", NULL, NULL), 0);
+	assert_int_equal(
+		cwd_queue_end(&queue, job, "interrupted", -1, 9, CWD_QUEUED, "killed", NULL, NULL),
+		0);
 	assert_int_equal(job->interruptions, 1);
 	assert_string_equal(job->reason, "killed");
 	begin(job);
@@ -153,7 +164,8 @@ static void test_life(void **state)
 	assert_int_equal(last_kind, CWD_EVENT_CHECKPOINT);
 	clock_now += 7;
 	cwb_err_set(&error, CWP_EDIGEST, "differs");
-	assert_int_equal(cwd_queue_end(&queue, job, "failed", 1, 0, CWD_FAILED, "differs", &error, NULL), 0);
+	assert_int_equal(
+		cwd_queue_end(&queue, job, "failed", 1, 0, CWD_FAILED, "differs", &error, NULL), 0);
 	assert_int_equal(job->error->code, CWP_EDIGEST);
 	assert_true(job->ended == 1012 && job->started == 1000);
 	assert_true(cwd_job_seconds(job) == 12);
@@ -199,9 +211,11 @@ static void test_events_are_bounded(void **state)
 
 	(void)state;
 	for (i = 0; i < CWD_EVENTS_MAX + 2000; i++) {
-		assert_int_equal(cwd_queue_move(&queue, job, i % 2 ? CWD_QUEUED : CWD_HELD, "r", NULL), 0);
+		assert_int_equal(
+			cwd_queue_move(&queue, job, i % 2 ? CWD_QUEUED : CWD_HELD, "r", NULL), 0);
 	}
-	assert_true(queue.n_events >= CWD_EVENTS_MAX && queue.n_events <= CWD_EVENTS_MAX + CWD_EVENTS_MAX / 10);
+	assert_true(queue.n_events >= CWD_EVENTS_MAX &&
+		    queue.n_events <= CWD_EVENTS_MAX + CWD_EVENTS_MAX / 10);
 	assert_int_equal(queue.events[queue.n_events - 1].seq, queue.last_seq);
 }
 
@@ -282,7 +296,8 @@ static void test_quota_of_a_user(void **state)
 	capacity.running_per_user = 1;
 	begin(mine);
 	assert_ptr_equal(cwd_schedule_next(&queue, &capacity), theirs);
-	assert_int_equal(cwd_schedule_explain(&queue, &capacity, mine_too, 0, text, sizeof text), 1);
+	assert_int_equal(
+		cwd_schedule_explain(&queue, &capacity, mine_too, 0, text, sizeof text), 1);
 	assert_non_null(strstr(text, "quotas.running"));
 }
 
@@ -292,9 +307,11 @@ static void test_dependencies(void **state)
 		const char *after;
 		enum cwd_state parent;
 		enum cwd_wait expected;
-	} cases[] = {{"1", CWD_QUEUED, CWD_WAIT_YES}, {"1", CWD_DONE, CWD_WAIT_NO}, {"ok:1", CWD_FAILED, CWD_WAIT_NEVER},
-		{"1", CWD_CANCELLED, CWD_WAIT_NEVER}, {"any:1", CWD_CANCELLED, CWD_WAIT_NO}, {"any:1", CWD_PAUSED, CWD_WAIT_YES},
-		{"notok:1", CWD_DONE, CWD_WAIT_NEVER}, {"notok:1", CWD_REJECTED, CWD_WAIT_NO}, {"any:77", CWD_DONE, CWD_WAIT_NEVER}};
+	} cases[] = {{"1", CWD_QUEUED, CWD_WAIT_YES}, {"1", CWD_DONE, CWD_WAIT_NO},
+		{"ok:1", CWD_FAILED, CWD_WAIT_NEVER}, {"1", CWD_CANCELLED, CWD_WAIT_NEVER},
+		{"any:1", CWD_CANCELLED, CWD_WAIT_NO}, {"any:1", CWD_PAUSED, CWD_WAIT_YES},
+		{"notok:1", CWD_DONE, CWD_WAIT_NEVER}, {"notok:1", CWD_REJECTED, CWD_WAIT_NO},
+		{"any:77", CWD_DONE, CWD_WAIT_NEVER}};
 	struct cwd_job *parent = add(0, 1, 0), *child = add(0, 1, 0);
 	size_t i;
 
@@ -307,7 +324,8 @@ static void test_dependencies(void **state)
 
 		assert_int_equal(cwd_after_parse_one(cases[i].after, child->after, NULL), 0);
 		parent->state = cases[i].parent;
-		if (cwd_schedule_dependency(&queue, child, &id, &parent_state) != cases[i].expected) {
+		if (cwd_schedule_dependency(&queue, child, &id, &parent_state) !=
+			cases[i].expected) {
 			fail_msg("case %zu", i);
 		}
 	}
@@ -316,7 +334,8 @@ static void test_dependencies(void **state)
 
 static void test_texts(void **state)
 {
-	static const char *const bad[] = {"", "x", "ok:", "ok:x", "OK:1", "1:ok", "-1", "0", "maybe:1", "any:01", "1 "};
+	static const char *const bad[] = {
+		"", "x", "ok:", "ok:x", "OK:1", "1:ok", "-1", "0", "maybe:1", "any:01", "1 "};
 	const struct cwd_resources resources = {3, 1ull << 60, 2, 1, 99};
 	struct cwd_resources again = {0};
 	struct cwb_err error = {0}, error_again = {0};
@@ -340,8 +359,8 @@ static void test_texts(void **state)
 	assert_int_equal(cwd_after_parse("ok:1 nonsense", &after, &n, NULL), CWP_EFORMAT);
 	text = cwd_resources_print(&resources);
 	assert_int_equal(cwd_resources_parse(text, &again, NULL), 0);
-	assert_true(again.threads == 3 && again.memory == 1ull << 60 && again.gpu_memory == 2 && again.scratch == 1 &&
-		again.time == 99);
+	assert_true(again.threads == 3 && again.memory == 1ull << 60 && again.gpu_memory == 2 &&
+		    again.scratch == 1 && again.time == 99);
 	free(text);
 	assert_true(cwd_resources_parse("{}", &again, NULL) < 0);
 	cwb_err_set(&error, CWP_EVALUE, "a \"quoted\" word");
@@ -357,7 +376,11 @@ static void test_texts(void **state)
 static void test_progress(void **state)
 {
 	struct cwd_progress progress = {0};
-	struct cww_status status = {.kind = CWW_STATUS_PROGRESS, .stage = CWW_STAGE_SCORE, .done = 0, .total = 100, .unit = "s"};
+	struct cww_status status = {.kind = CWW_STATUS_PROGRESS,
+		.stage = CWW_STAGE_SCORE,
+		.done = 0,
+		.total = 100,
+		.unit = "s"};
 	int i;
 
 	(void)state;
@@ -381,15 +404,17 @@ static void test_progress(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_table), cmocka_unit_test_setup_teardown(test_life, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_events_come_after_the_commit, set_up, tear_down),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_table),
+		cmocka_unit_test_setup_teardown(test_life, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_events_come_after_the_commit, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_events_are_bounded, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_find, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_order, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_resources, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_quota_of_a_user, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_dependencies, set_up, tear_down), cmocka_unit_test(test_texts),
-		cmocka_unit_test(test_progress)};
+		cmocka_unit_test_setup_teardown(test_dependencies, set_up, tear_down),
+		cmocka_unit_test(test_texts), cmocka_unit_test(test_progress)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The store on disk: what is written is read again, batches are whole, foreign and newer files are refused. */
+/* The store on disk: what is written is read again, batches are whole, foreign and newer files are
+ * refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,8 +49,9 @@ static struct cwd_store *open_store(void)
 
 static void add_job(struct cwd_batch *batch, int64_t id, const char *key)
 {
-	cwd_batch_add(batch, CWD_INSERT_JOB, "isisssssssssiidsss", id, key, (int64_t)7, "owner", "name", "/dir", "the text",
-		"request", "digest", "/model", "/output", "queued", (int64_t)3, id, 1.5, "", "{}", NULL);
+	cwd_batch_add(batch, CWD_INSERT_JOB, "isisssssssssiidsss", id, key, (int64_t)7, "owner",
+		"name", "/dir", "the text", "request", "digest", "/model", "/output", "queued",
+		(int64_t)3, id, 1.5, "", "{}", NULL);
 }
 
 static int apply(struct cwd_store *store, struct cwd_batch *batch)
@@ -97,10 +99,11 @@ static void test_written_is_read(void **state)
 
 	(void)state;
 	add_job(batch, 5, "key-5");
-	cwd_batch_add(batch, CWD_UPDATE_JOB, "sddssiisi", "running", 2.0, 0.0, "because", NULL, (int64_t)1, (int64_t)0, NULL,
-		(int64_t)5);
+	cwd_batch_add(batch, CWD_UPDATE_JOB, "sddssiisi", "running", 2.0, 0.0, "because", NULL,
+		(int64_t)1, (int64_t)0, NULL, (int64_t)5);
 	cwd_batch_add(batch, CWD_INSERT_ATTEMPT, "iid", (int64_t)5, (int64_t)1, 2.0);
-	cwd_batch_add(batch, CWD_INSERT_EVENT, "idissis", (int64_t)9, 2.0, (int64_t)5, "state", "running", (int64_t)1, NULL);
+	cwd_batch_add(batch, CWD_INSERT_EVENT, "idissis", (int64_t)9, 2.0, (int64_t)5, "state",
+		"running", (int64_t)1, NULL);
 	assert_int_equal(apply(store, batch), 0);
 	cwd_store_close(store);
 	store = open_store();
@@ -154,7 +157,8 @@ static void test_all_or_nothing(void **state)
 	cwd_batch_free(second);
 	/* A state that is none, and a wrong number of values. */
 	batch = cwd_batch_new();
-	cwd_batch_add(batch, CWD_UPDATE_JOB, "sddssiisi", "asleep", 2.0, 0.0, NULL, NULL, (int64_t)1, (int64_t)0, NULL, (int64_t)1);
+	cwd_batch_add(batch, CWD_UPDATE_JOB, "sddssiisi", "asleep", 2.0, 0.0, NULL, NULL,
+		(int64_t)1, (int64_t)0, NULL, (int64_t)1);
 	assert_int_equal(apply(store, batch), CWP_ESTATE);
 	batch = cwd_batch_new();
 	cwd_batch_add(batch, CWD_DELETE_JOB, "ii", (int64_t)1, (int64_t)1);
@@ -199,8 +203,10 @@ static void test_foreign_files(void **state)
 	unlink(path);
 	file = fopen(path, "w");
 	assert_non_null(file);
-	fputs("this is no data base at all, not even a little, though it is long enough to be looked at as if it were one "
-	      "of them, with a header of a hundred bytes", file);
+	fputs("this is no data base at all, not even a little, though it is long enough to be "
+	      "looked at as if it were one "
+	      "of them, with a header of a hundred bytes",
+		file);
 	fclose(file);
 	refuses("not a database");
 }
@@ -214,11 +220,13 @@ static void test_settings(void **state)
 	(void)state;
 	cwd_store_close(store);
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_prepare_v2(db, "PRAGMA journal_mode", -1, &statement, NULL), SQLITE_OK);
+	assert_int_equal(
+		sqlite3_prepare_v2(db, "PRAGMA journal_mode", -1, &statement, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
 	assert_string_equal((const char *)sqlite3_column_text(statement, 0), "wal");
 	sqlite3_finalize(statement);
-	assert_int_equal(sqlite3_prepare_v2(db, "PRAGMA application_id", -1, &statement, NULL), SQLITE_OK);
+	assert_int_equal(
+		sqlite3_prepare_v2(db, "PRAGMA application_id", -1, &statement, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
 	assert_int_equal(sqlite3_column_int(statement, 0), 0x43575044);
 	sqlite3_finalize(statement);
@@ -227,7 +235,8 @@ static void test_settings(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_written_is_read, set_up, tear_down),
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_written_is_read, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_all_or_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_foreign_files, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_settings, set_up, tear_down)};

@@ -55,9 +55,15 @@ static void test_ends(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		struct cwd_run_end end = {.rc = cases[i].rc, .exit_code = cases[i].exit_code, .signal = cases[i].signal};
-		struct cwd_facts facts = {.end = &end, .said_end = cases[i].said, .result = cases[i].what, .stop = cases[i].stop,
-			.interruptions = cases[i].interruptions, .interruptions_max = 20};
+		struct cwd_run_end end = {.rc = cases[i].rc,
+			.exit_code = cases[i].exit_code,
+			.signal = cases[i].signal};
+		struct cwd_facts facts = {.end = &end,
+			.said_end = cases[i].said,
+			.result = cases[i].what,
+			.stop = cases[i].stop,
+			.interruptions = cases[i].interruptions,
+			.interruptions_max = 20};
 		struct cwd_verdict verdict;
 
 		if (end.rc != 0) {
@@ -66,18 +72,22 @@ static void test_ends(void **state)
 		cwd_verdict_reach(&facts, &verdict);
 		if (strcmp(verdict.result, cases[i].result) != 0 || verdict.state != cases[i].job ||
 			verdict.error.code != cases[i].code) {
-			fail_msg("case %zu: %s, job %s, error %d: %s", i, verdict.result, cwd_state_name(verdict.state),
-				verdict.error.code, verdict.reason);
+			fail_msg("case %zu: %s, job %s, error %d: %s", i, verdict.result,
+				cwd_state_name(verdict.state), verdict.error.code, verdict.reason);
 		}
 		assert_true(cwd_state_may(CWD_RUNNING, verdict.state));
-		assert_int_equal(verdict.error.code != 0, verdict.state == CWD_FAILED || verdict.state == CWD_REJECTED);
+		assert_int_equal(verdict.error.code != 0,
+			verdict.state == CWD_FAILED || verdict.state == CWD_REJECTED);
 	}
 }
 
 static void test_failures_that_may_pass(void **state)
 {
 	struct cwd_run_end end = {.exit_code = 1};
-	struct cwd_facts facts = {.end = &end, .said_end = 1, .result = CWW_RESULT_FAILED, .interruptions_max = 20,
+	struct cwd_facts facts = {.end = &end,
+		.said_end = 1,
+		.result = CWW_RESULT_FAILED,
+		.interruptions_max = 20,
 		.failures_max = 3};
 	struct cwd_verdict verdict;
 
@@ -102,7 +112,8 @@ static void test_failures_that_may_pass(void **state)
 static void test_words_are_kept(void **state)
 {
 	struct cwd_run_end end = {.exit_code = 1};
-	struct cwd_facts facts = {.end = &end, .said_end = 1, .result = CWW_RESULT_FAILED, .interruptions_max = 20};
+	struct cwd_facts facts = {
+		.end = &end, .said_end = 1, .result = CWW_RESULT_FAILED, .interruptions_max = 20};
 	struct cwd_verdict verdict;
 
 	(void)state;
@@ -122,8 +133,10 @@ static void test_methods_have_handlers(void **state)
 		fail_msg("%s", err.message);
 	}
 	assert_int_equal(cwd_dispatch_check_error("org.cwpd.Jobs.NoSuchJob", good, NULL), 0);
-	assert_int_equal(cwd_dispatch_check_error("org.cwpd.Jobs.NoSuchJob", bad, NULL), CWP_EVALUE);
-	assert_int_equal(cwd_dispatch_check_error("org.cwpd.Jobs.NoSuchError", good, NULL), CWP_EMISSING);
+	assert_int_equal(
+		cwd_dispatch_check_error("org.cwpd.Jobs.NoSuchJob", bad, NULL), CWP_EVALUE);
+	assert_int_equal(
+		cwd_dispatch_check_error("org.cwpd.Jobs.NoSuchError", good, NULL), CWP_EMISSING);
 	assert_int_equal(cwd_dispatch_check_error("nonsense", good, NULL), CWP_EMISSING);
 	assert_null(cwd_dispatch_interface(CWD_SOCKET_METRICS, 2));
 	cwd_dispatch_free();
@@ -133,7 +146,9 @@ static void test_methods_have_handlers(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_ends), cmocka_unit_test(test_failures_that_may_pass), cmocka_unit_test(test_words_are_kept),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_failures_that_may_pass),
+		cmocka_unit_test(test_words_are_kept),
 		cmocka_unit_test(test_methods_have_handlers)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,8 @@
 static const char text[] = "# comment\ninterface org.example.x-y.z\n"
 			   "type Kind (one, two)\n"
 			   "type Tree (name: string, below: []Tree, extra: ?object)\n"
-			   "method Do(a: int, b: ?float, c: [string]bool, k: Kind, t: ?Tree, s: ?(x: int)) -> (n: []int)\n"
+			   "method Do(a: int, b: ?float, c: [string]bool, k: Kind, t: ?Tree, s: "
+			   "?(x: int)) -> (n: []int)\n"
 			   "method Nothing() -> ()\n"
 			   "error Bad (why: string)\n";
 
@@ -56,12 +57,18 @@ static void test_bad_text(void **state)
 	static const struct {
 		const char *text;
 		int line;
-	} cases[] = {{"", 1}, {"interface", 1}, {"service a.b", 1}, {"interface a.b\nmethod", 2}, {"interface a.b\nmethod M", 2},
-		{"interface a.b\nmethod M()", 2}, {"interface a.b\nmethod M() -> (a: )", 2}, {"interface a.b\nmethod M() - (a: int)", 2},
-		{"interface a.b\nmethod M(a: strin) -> ()", 2}, {"interface a.b\nmethod M(a: int, a: int) -> ()", 2},
-		{"interface a.b\nmethod M(a) -> ()", 2}, {"interface a.b\ntype T (a: int\n", 3}, {"interface a.b\ntype T (a: [int]int)", 2},
-		{"interface a.b\n\ntype T (a: int)\ntype T (a: int)", 4}, {"interface a.b\nthing T (a: int)", 2},
-		{"interface a.b\ntype T (a: [][][][][][][][][][][][][][][][][]int)", 2}, {"interface a.b\nerror E (a: int, b)", 2}};
+	} cases[] = {{"", 1}, {"interface", 1}, {"service a.b", 1}, {"interface a.b\nmethod", 2},
+		{"interface a.b\nmethod M", 2}, {"interface a.b\nmethod M()", 2},
+		{"interface a.b\nmethod M() -> (a: )", 2},
+		{"interface a.b\nmethod M() - (a: int)", 2},
+		{"interface a.b\nmethod M(a: strin) -> ()", 2},
+		{"interface a.b\nmethod M(a: int, a: int) -> ()", 2},
+		{"interface a.b\nmethod M(a) -> ()", 2}, {"interface a.b\ntype T (a: int\n", 3},
+		{"interface a.b\ntype T (a: [int]int)", 2},
+		{"interface a.b\n\ntype T (a: int)\ntype T (a: int)", 4},
+		{"interface a.b\nthing T (a: int)", 2},
+		{"interface a.b\ntype T (a: [][][][][][][][][][][][][][][][][]int)", 2},
+		{"interface a.b\nerror E (a: int, b)", 2}};
 	struct cww_interface *interface;
 	size_t i;
 
@@ -69,12 +76,15 @@ static void test_bad_text(void **state)
 	for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct cwb_err err = {0};
 
-		if (cww_interface_parse(cases[i].text, &interface, &err) != CWP_EFORMAT || err.line != cases[i].line ||
-			err.column < 1) {
-			fail_msg("case %zu: %s: line %d: %s", i, cases[i].text, err.line, err.message);
+		if (cww_interface_parse(cases[i].text, &interface, &err) != CWP_EFORMAT ||
+			err.line != cases[i].line || err.column < 1) {
+			fail_msg("case %zu: %s: line %d: %s", i, cases[i].text, err.line,
+				err.message);
 		}
 	}
-	assert_int_equal(cww_interface_parse("interface a.b\nmethod M(t: Missing) -> ()", &interface, NULL), CWP_EFORMAT);
+	assert_int_equal(
+		cww_interface_parse("interface a.b\nmethod M(t: Missing) -> ()", &interface, NULL),
+		CWP_EFORMAT);
 }
 
 static void test_values(void **state)
@@ -82,14 +92,21 @@ static void test_values(void **state)
 	static const struct {
 		const char *value, *field; /* field NULL: good */
 	} cases[] = {{"{'a':1,'c':{},'k':'one'}", NULL},
-		{"{'a':1,'b':2,'c':{'x':true},'k':'two','t':{'name':'r','below':[{'name':'l','below':[]}],'extra':{'z':[1]}}}", NULL},
-		{"{'a':1,'b':null,'c':{},'k':'one','t':null,'s':{'x':1}}", NULL},
-		{"{}", "a"}, {"{'a':1.5,'c':{},'k':'one'}", "a"}, {"{'a':'1','c':{},'k':'one'}", "a"}, {"{'a':true,'c':{},'k':'one'}", "a"},
-		{"{'a':null,'c':{},'k':'one'}", "a"}, {"{'a':1,'c':{'x':1},'k':'one'}", "c.x"}, {"{'a':1,'c':[],'k':'one'}", "c"},
-		{"{'a':1,'c':{},'k':'three'}", "k"}, {"{'a':1,'c':{},'k':1}", "k"}, {"{'a':1,'c':{},'k':'one','z':1}", "z"},
-		{"{'a':1,'c':{},'k':'one','b':'x'}", "b"}, {"{'a':1,'c':{},'k':'one','s':{}}", "s.x"},
-		{"{'a':1,'c':{},'k':'one','t':{'name':'r','below':[{'name':'l','below':[]},{'name':1,'below':[]}]}}", "t.below[1].name"},
-		{"{'a':1,'c':{},'k':'one','t':{'name':'r','below':[],'extra':[]}}", "t.extra"}, {"[]", "parameters"}};
+		{"{'a':1,'b':2,'c':{'x':true},'k':'two','t':{'name':'r','below':[{'name':'l','"
+		 "below':[]}],'extra':{'z':[1]}}}",
+			NULL},
+		{"{'a':1,'b':null,'c':{},'k':'one','t':null,'s':{'x':1}}", NULL}, {"{}", "a"},
+		{"{'a':1.5,'c':{},'k':'one'}", "a"}, {"{'a':'1','c':{},'k':'one'}", "a"},
+		{"{'a':true,'c':{},'k':'one'}", "a"}, {"{'a':null,'c':{},'k':'one'}", "a"},
+		{"{'a':1,'c':{'x':1},'k':'one'}", "c.x"}, {"{'a':1,'c':[],'k':'one'}", "c"},
+		{"{'a':1,'c':{},'k':'three'}", "k"}, {"{'a':1,'c':{},'k':1}", "k"},
+		{"{'a':1,'c':{},'k':'one','z':1}", "z"}, {"{'a':1,'c':{},'k':'one','b':'x'}", "b"},
+		{"{'a':1,'c':{},'k':'one','s':{}}", "s.x"},
+		{"{'a':1,'c':{},'k':'one','t':{'name':'r','below':[{'name':'l','below':[]},{'name':"
+		 "1,'below':[]}]}}",
+			"t.below[1].name"},
+		{"{'a':1,'c':{},'k':'one','t':{'name':'r','below':[],'extra':[]}}", "t.extra"},
+		{"[]", "parameters"}};
 	struct cww_interface *interface = parse();
 	const struct cww_type *type = cww_interface_find(interface, CWW_METHOD, "Do")->in;
 	size_t i, k;
@@ -108,8 +125,10 @@ static void test_values(void **state)
 		value = json_loads(json, 0, NULL);
 		assert_non_null(value);
 		rc = cww_check(interface, type, value, &err);
-		if (rc != (cases[i].field == NULL ? 0 : CWP_EVALUE) || strcmp(err.field, cases[i].field ? cases[i].field : "") != 0) {
-			fail_msg("case %zu: %s: %d, field %s: %s", i, json, rc, err.field, err.message);
+		if (rc != (cases[i].field == NULL ? 0 : CWP_EVALUE) ||
+			strcmp(err.field, cases[i].field ? cases[i].field : "") != 0) {
+			fail_msg("case %zu: %s: %d, field %s: %s", i, json, rc, err.field,
+				err.message);
 		}
 		json_decref(value);
 	}
@@ -120,7 +139,8 @@ static void test_values(void **state)
 
 static void test_the_trees_own(void **state)
 {
-	static const char *const names[] = {"org.cwpd.Admin", "org.cwpd.Jobs", "org.cwpd.Metrics", "org.varlink.service"};
+	static const char *const names[] = {
+		"org.cwpd.Admin", "org.cwpd.Jobs", "org.cwpd.Metrics", "org.varlink.service"};
 	const char *source = getenv("CWP_SRCDIR");
 	size_t i;
 
@@ -147,8 +167,9 @@ static void test_the_trees_own(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_parse), cmocka_unit_test(test_bad_text),
-		cmocka_unit_test(test_values), cmocka_unit_test(test_the_trees_own)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_parse),
+		cmocka_unit_test(test_bad_text), cmocka_unit_test(test_values),
+		cmocka_unit_test(test_the_trees_own)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,11 +80,13 @@ static void test_garbage(void **state)
 	static const struct {
 		const char *text;
 		int code;
-	} cases[] = {{"", CWP_EPROTO}, {" ", CWP_EPROTO}, {"x", CWP_EPROTO}, {"{", CWP_EPROTO}, {"{}}", CWP_EPROTO},
-		{"[]", CWP_EPROTO}, {"null", CWP_EPROTO}, {"1", CWP_EPROTO}, {"\"a\"", CWP_EPROTO},
-		{"{\"a\":1,\"a\":2}", CWP_EPROTO}, {"{\"a\":{\"b\":1,\"b\":1}}", CWP_EPROTO}, {"{\"a\":\"\\u0000\"}", CWP_EPROTO},
-		{"{\"\\u0000\":1}", CWP_EPROTO}, {"{\"a\":\"\xff\"}", CWP_EPROTO}, {"{\"a\":\"\xed\xa0\x80\"}", CWP_EPROTO},
-		{"{\"a\":1e999}", CWP_EPROTO}, {"{\"a\":99999999999999999999}", CWP_EPROTO}, {"{} {}", CWP_EPROTO},
+	} cases[] = {{"", CWP_EPROTO}, {" ", CWP_EPROTO}, {"x", CWP_EPROTO}, {"{", CWP_EPROTO},
+		{"{}}", CWP_EPROTO}, {"[]", CWP_EPROTO}, {"null", CWP_EPROTO}, {"1", CWP_EPROTO},
+		{"\"a\"", CWP_EPROTO}, {"{\"a\":1,\"a\":2}", CWP_EPROTO},
+		{"{\"a\":{\"b\":1,\"b\":1}}", CWP_EPROTO}, {"{\"a\":\"\\u0000\"}", CWP_EPROTO},
+		{"{\"\\u0000\":1}", CWP_EPROTO}, {"{\"a\":\"\xff\"}", CWP_EPROTO},
+		{"{\"a\":\"\xed\xa0\x80\"}", CWP_EPROTO}, {"{\"a\":1e999}", CWP_EPROTO},
+		{"{\"a\":99999999999999999999}", CWP_EPROTO}, {"{} {}", CWP_EPROTO},
 		{"{\"a\":NaN}", CWP_EPROTO}, {"]]]]", CWP_EPROTO}};
 	size_t i;
 
@@ -124,7 +126,8 @@ static void test_depth(void **state)
 		} else {
 			assert_int_equal(next_of(text, n, &message), CWP_ELIMIT);
 			/* Known before the message has ended. */
-			assert_int_equal(next_of(text, 5 + (size_t)depth - 1, &message), CWP_ELIMIT);
+			assert_int_equal(
+				next_of(text, 5 + (size_t)depth - 1, &message), CWP_ELIMIT);
 		}
 	}
 	/* Brackets in a string are no depth. */
@@ -156,7 +159,8 @@ static void test_length(void **state)
 
 static void test_encode(void **state)
 {
-	json_t *message = json_pack("{s:s}", "a", "b\nc"), *list = json_array(), *long_one = json_object();
+	json_t *message = json_pack("{s:s}", "a", "b\nc"), *list = json_array(),
+	       *long_one = json_object();
 	char *text, *filler;
 	size_t length;
 
@@ -182,7 +186,8 @@ static void test_escape(void **state)
 	char buffer[64];
 
 	(void)state;
-	assert_int_equal(cww_escape("a\x1b[m\n\xff\xc3\xa4\xc2\x9b", 10, buffer, sizeof buffer), 25);
+	assert_int_equal(
+		cww_escape("a\x1b[m\n\xff\xc3\xa4\xc2\x9b", 10, buffer, sizeof buffer), 25);
 	assert_string_equal(buffer, "a\\x1b[m\\x0a\\xff\xc3\xa4\\xc2\\x9b");
 	/* Overlong, surrogate, beyond Unicode, cut short. */
 	cww_escape("\xc0\x80", 2, buffer, sizeof buffer);
@@ -209,8 +214,9 @@ static int parse_call(const char *text, struct cww_call *call, json_t **message)
 
 static void test_call(void **state)
 {
-	static const char *const bad[] = {"{}", "{\"method\":1}", "{\"method\":\"a.B\",\"x\":1}", "{\"method\":\"a.B\",\"more\":0}",
-		"{\"method\":\"a.B\",\"parameters\":\"x\"}", "{\"method\":\"a.B\",\"more\":true,\"oneway\":true}"};
+	static const char *const bad[] = {"{}", "{\"method\":1}", "{\"method\":\"a.B\",\"x\":1}",
+		"{\"method\":\"a.B\",\"more\":0}", "{\"method\":\"a.B\",\"parameters\":\"x\"}",
+		"{\"method\":\"a.B\",\"more\":true,\"oneway\":true}"};
 	struct cww_call call;
 	json_t *message;
 	size_t i;
@@ -220,7 +226,9 @@ static void test_call(void **state)
 		assert_int_equal(parse_call(bad[i], &call, &message), CWP_EPROTO);
 		json_decref(message);
 	}
-	assert_int_equal(parse_call("{\"method\":\"a.b.C\",\"parameters\":{\"x\":1},\"more\":true}", &call, &message), 0);
+	assert_int_equal(parse_call("{\"method\":\"a.b.C\",\"parameters\":{\"x\":1},\"more\":true}",
+				 &call, &message),
+		0);
 	assert_string_equal(call.method, "a.b.C");
 	assert_int_equal(cww_call_interface_length(call.method), 3);
 	assert_int_equal(cww_call_interface_length("none"), 0);
@@ -261,10 +269,11 @@ static void test_reply(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_pieces), cmocka_unit_test(test_several_at_once),
-		cmocka_unit_test(test_garbage), cmocka_unit_test(test_depth), cmocka_unit_test(test_length),
-		cmocka_unit_test(test_encode), cmocka_unit_test(test_escape), cmocka_unit_test(test_call),
-		cmocka_unit_test(test_reply)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_several_at_once), cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_depth), cmocka_unit_test(test_length),
+		cmocka_unit_test(test_encode), cmocka_unit_test(test_escape),
+		cmocka_unit_test(test_call), cmocka_unit_test(test_reply)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

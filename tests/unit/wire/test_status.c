@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* What the worker builds is what the daemon reads; anything else, or in another order, is refused. */
+/* What the worker builds is what the daemon reads; anything else, or in another order, is refused.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -55,7 +56,8 @@ static void test_both_ways(void **state)
 	cww_status_reader_init(&reader);
 	pass(&reader, cww_status_plan(&bounds), &status);
 	assert_int_equal(status.kind, CWW_STATUS_PLAN);
-	assert_true(status.bounds.memory == 1 && status.bounds.gpu_memory == 2 && status.bounds.scratch == INT64_MAX);
+	assert_true(status.bounds.memory == 1 && status.bounds.gpu_memory == 2 &&
+		    status.bounds.scratch == INT64_MAX);
 	pass(&reader, cww_status_progress(CWW_STAGE_EVALUATE, 7, 5, "items"), &status);
 	assert_int_equal(status.kind, CWW_STATUS_PROGRESS);
 	assert_int_equal(status.stage, CWW_STAGE_EVALUATE);
@@ -97,18 +99,24 @@ static void test_long_text(void **state)
 
 static void test_refusals(void **state)
 {
-	static const char *const bad[] = {"{}", "{\"status\":1}", "{\"status\":\"other\"}", "{\"status\":\"stage\"}",
+	static const char *const bad[] = {"{}", "{\"status\":1}", "{\"status\":\"other\"}",
+		"{\"status\":\"stage\"}",
 		"{\"status\":\"stage\",\"stage\":\"nap\",\"done\":0,\"total\":0,\"unit\":\"\"}",
 		"{\"status\":\"stage\",\"stage\":\"score\",\"done\":-1,\"total\":0,\"unit\":\"\"}",
 		"{\"status\":\"stage\",\"stage\":\"score\",\"done\":2,\"total\":1,\"unit\":\"\"}",
 		"{\"status\":\"stage\",\"stage\":\"score\",\"done\":1.5,\"total\":2,\"unit\":\"\"}",
 		"{\"status\":\"stage\",\"stage\":\"score\",\"done\":1,\"total\":2,\"unit\":3}",
-		"{\"status\":\"log\",\"level\":\"shout\",\"text\":\"\"}", "{\"status\":\"log\",\"level\":\"info\"}",
-		"{\"status\":\"plan\",\"memory\":1,\"gpu_memory\":-1,\"scratch\":0}", "{\"status\":\"end\"}",
-		"{\"status\":\"end\",\"result\":\"fine\"}", "{\"status\":\"end\",\"result\":\"done\",\"error\":{\"code\":-1,\"message\":\"x\"}}",
-		"{\"status\":\"end\",\"result\":\"failed\",\"error\":{\"code\":0,\"message\":\"x\"}}",
+		"{\"status\":\"log\",\"level\":\"shout\",\"text\":\"\"}",
+		"{\"status\":\"log\",\"level\":\"info\"}",
+		"{\"status\":\"plan\",\"memory\":1,\"gpu_memory\":-1,\"scratch\":0}",
+		"{\"status\":\"end\"}", "{\"status\":\"end\",\"result\":\"fine\"}",
+		"{\"status\":\"end\",\"result\":\"done\",\"error\":{\"code\":-1,\"message\":\"x\"}"
+		"}",
+		"{\"status\":\"end\",\"result\":\"failed\",\"error\":{\"code\":0,\"message\":\"x\"}"
+		"}",
 		"{\"status\":\"end\",\"result\":\"failed\",\"error\":{\"code\":-1}}",
-		"{\"status\":\"end\",\"result\":\"failed\",\"error\":{\"code\":-1,\"message\":\"x\",\"line\":-2}}",
+		"{\"status\":\"end\",\"result\":\"failed\",\"error\":{\"code\":-1,\"message\":"
+		"\"x\",\"line\":-2}}",
 		"{\"status\":\"end\",\"result\":\"failed\",\"error\":7}"};
 	struct cww_status status;
 	size_t i;
@@ -128,7 +136,8 @@ static void test_refusals(void **state)
 
 static void test_order(void **state)
 {
-	static const char plan[] = "{\"status\":\"plan\",\"memory\":1,\"gpu_memory\":0,\"scratch\":0}";
+	static const char plan[] =
+		"{\"status\":\"plan\",\"memory\":1,\"gpu_memory\":0,\"scratch\":0}";
 	struct cww_status_reader reader;
 	struct cww_status status;
 
@@ -179,8 +188,9 @@ static void test_reader_is_gone(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_both_ways), cmocka_unit_test(test_long_text),
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_order), cmocka_unit_test(test_endless),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_both_ways),
+		cmocka_unit_test(test_long_text), cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_order), cmocka_unit_test(test_endless),
 		cmocka_unit_test(test_reader_is_gone)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
