@@ -168,7 +168,8 @@ int cwd_server_start(struct cwd_daemon *daemon, const struct cwd_inherited *inhe
 		rc = cwb_file_make_folders(
 			daemon->settings->sockets, daemon->settings->user_mode ? 0700 : 0755, err);
 	}
-	for (socket = 0; rc == 0 && n == 0 && socket < CWD_N_SOCKETS; socket++) {
+	/* Jobs comes last: who sees it finds the others. */
+	for (socket = CWD_N_SOCKETS; rc == 0 && n == 0 && socket-- > 0;) {
 		rc = listen_own(server, (enum cwd_socket)socket, err);
 	}
 	return rc;
