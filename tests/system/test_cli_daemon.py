@@ -162,8 +162,8 @@ class Cli(daemon_test.DaemonTest):
         self.assertIn("# HELP", self.out("metrics"))
         checks = json.loads(self.start("doctor", "--json").communicate(timeout=60)[0])["checks"]
         self.assertTrue(all(c["result"] in ("good", "warning", "bad") for c in checks))
-        self.daemon.configure("limts: {}\n")
-        self.assertRegex(self.err("reload", status=78), r"cwpd.yaml:1:1: limts: .*limits")
+        self.daemon.configure("quotes: {}\n")
+        self.assertRegex(self.err("reload", status=78), r"cwpd.yaml:1:1: quotes: .*quotas")
         self.daemon.configure(None)
         self.out("reload")
 
