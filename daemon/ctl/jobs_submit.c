@@ -4,46 +4,24 @@
  */
 #include <ctype.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/digest.h"
-#include "base/json.h"
-#include "daemon/child.h"
 #include "daemon/ctl/jobs.h"
 #include "daemon/ctl/present.h"
-#include "daemon/log.h"
+#include "daemon/ctl/submit_p.h"
 #include "daemon/roots.h"
 #include "job/job.h"
 #include "wire/message.h"
 
 #define SUBMITS_MAX 256 /* at a time */
-#define PLANNING_MAX 4  /* processes at a time */
-#define PLAN_MAX ((size_t)512 << 10)
 #define AFTER_MAX 64
 #define NAME_SIZE 201
 
-enum phase { CHECKING, WAITING, PLANNING, STORING };
-
-struct cwd_submit {
-	struct cwd_daemon *daemon;
-	const struct cwd_settings *settings; /* of the moment when it came: the thread's */
-	struct cwd_call *call;
-	enum phase phase;
-	const char *text, *directory; /* of the call's message */
-	struct cwd_job *job;
-	struct cwd_child *child;
-	json_t *plan;
-	int rc;
-	struct cwb_err err;
-	char *denied; /* path that is not allowed */
-	struct cwd_submit *next, **back;
-};
-
-static void submit_free(struct cwd_submit *submit)
+void cwd_submit_free(struct cwd_submit *submit)
 {
 	if (submit->back != NULL) {
 		*submit->back = submit->next;
@@ -58,11 +36,11 @@ static void submit_free(struct cwd_submit *submit)
 	free(submit);
 }
 
-static void answer_error(struct cwd_submit *submit, const char *name, json_t *parameters)
+void cwd_submit_error(struct cwd_submit *submit, const char *name, json_t *parameters)
 {
 	struct cwd_call *call = submit->call;
 
-	submit_free(submit);
+	cwd_submit_free(submit);
 	cwd_call_error(call, name, parameters);
 }
 
@@ -73,31 +51,16 @@ static json_t *invalid(const struct cwb_err *err)
 		"nearest", cwd_present_text(err->nearest));
 }
 
-static void answer_invalid(struct cwd_submit *submit)
+void cwd_submit_invalid(struct cwd_submit *submit)
 {
 	struct cwb_err err = submit->err;
 
 	if (err.code == -ENOMEM) {
-		answer_error(submit, "org.cwpd.Jobs.Internal",
+		cwd_submit_error(submit, "org.cwpd.Jobs.Internal",
 			json_pack("{s:s}", "reason", err.message));
 	} else {
-		answer_error(submit, "org.cwpd.Jobs.JobInvalid", invalid(&err));
+		cwd_submit_error(submit, "org.cwpd.Jobs.JobInvalid", invalid(&err));
 	}
-}
-
-static json_t *plan_reply(const struct cwd_submit *submit)
-{
-	return json_pack("{s:o, s:O?}", "resources", cwd_present_resources(&submit->job->resources),
-		"plan", submit->plan);
-}
-
-static json_t *id_reply(int64_t id, json_t *plan)
-{
-	char text[24];
-
-	snprintf(text, sizeof text, "%" PRId64, id);
-	return plan == NULL ? json_pack("{s:s}", "id", text)
-			    : json_pack("{s:s, s:o}", "id", text, "plan", plan);
 }
 
 /* ---- checking, on a thread ---- */
@@ -185,326 +148,24 @@ static void check(void *arg)
 	cwj_job_free(parsed);
 }
 
-/* ---- storing ---- */
-
-static void on_repeated(struct cwd_batch *batch, void *arg)
-{
-	struct cwd_submit *submit = arg;
-	struct cwd_job *job =
-		cwd_queue_find_key(&submit->daemon->queue, submit->job->uid, submit->job->key);
-	struct cwd_call *call = submit->call;
-
-	(void)batch; /* only says that the earlier submission has been stored, or not */
-	if (job == NULL) {
-		answer_error(submit, "org.cwpd.Jobs.Internal",
-			json_pack("{s:s}", "reason",
-				"the first submission with this key failed; try again"));
-		return;
-	}
-	submit_free(submit);
-	cwd_call_reply(call, id_reply(job->id, NULL));
-}
-
-static int same_key(const struct cwd_job *a, const struct cwd_job *b)
-{
-	return a->uid == b->uid && strcmp(a->key, b->key) == 0;
-}
-
-/* Another submission that is being stored with the same key (or output), or NULL. */
-static const struct cwd_job *find_storing(const struct cwd_submit *submit, int by_output)
-{
-	const struct cwd_submit *other;
-
-	for (other = submit->daemon->submits; other != NULL; other = other->next) {
-		if (other != submit && other->phase == STORING &&
-			(by_output ? strcmp(other->job->output, submit->job->output) == 0
-				   : same_key(other->job, submit->job))) {
-			return other->job;
-		}
-	}
-	return NULL;
-}
-
-/* 1: the key was used before, and the call is being answered. */
-static int answer_repeated(struct cwd_submit *submit)
-{
-	const struct cwd_job *job =
-		cwd_queue_find_key(&submit->daemon->queue, submit->job->uid, submit->job->key);
-	char id[24];
-
-	if (job == NULL) {
-		job = find_storing(submit, 0);
-	}
-	if (job == NULL) {
-		return 0;
-	}
-	if (strcmp(job->request, submit->job->request) != 0) {
-		snprintf(id, sizeof id, "%" PRId64, job->id);
-		answer_error(submit, "org.cwpd.Jobs.KeyReused",
-			json_pack("{s:s, s:s}", "key", submit->job->key, "id", id));
-		return 1;
-	}
-	cwd_daemon_after_commit(submit->daemon, on_repeated, submit);
-	return 1;
-}
-
-/* 1: another job writes there, and the call was answered. */
-static int answer_taken_output(struct cwd_submit *submit)
-{
-	const struct cwd_job *other =
-		cwd_queue_find_output(&submit->daemon->queue, submit->job->output);
-
-	if (other == NULL) {
-		other = find_storing(submit, 1);
-	}
-	if (other == NULL) {
-		return 0;
-	}
-	(void)cwb_err_set(&submit->err, CWP_ESTATE,
-		"output: %s: job %lld writes there; choose another folder or remove that"
-		" job",
-		submit->job->output, (long long)other->id);
-	snprintf(submit->err.field, sizeof submit->err.field, "output");
-	answer_invalid(submit);
-	return 1;
-}
-
-static void on_stored(struct cwd_batch *batch, void *arg)
-{
-	struct cwd_submit *submit = arg;
-	struct cwd_daemon *daemon = submit->daemon;
-	struct cwd_call *call = submit->call;
-	struct cwd_job *job = submit->job;
-	json_t *plan;
-
-	if (batch->rc < 0 || cwd_queue_added(&daemon->queue, job) < 0) {
-		char reason[sizeof batch->err.message + 32];
-
-		snprintf(reason, sizeof reason, "the job cannot be stored: %s", batch->err.message);
-		answer_error(submit,
-			batch->rc == -ENOSPC ? "org.cwpd.Jobs.QueueFull" : "org.cwpd.Jobs.Internal",
-			json_pack("{s:s}", "reason", reason));
-		return;
-	}
-	daemon->counters.submitted++;
-	cwd_log(CWD_LOG_INFO, "job %lld: submitted by %s: %s", (long long)job->id, job->owner,
-		job->name);
-	plan = plan_reply(submit);
-	submit->job = NULL;
-	submit_free(submit);
-	cwd_queue_announce(&daemon->queue, job);
-	cwd_daemon_poke(daemon);
-	cwd_call_reply(call, id_reply(job->id, plan));
-}
-
-static void store(struct cwd_submit *submit)
-{
-	struct cwd_batch *batch;
-
-	if (cwd_call_bool(submit->call, "dry_run")) {
-		struct cwd_call *call = submit->call;
-		json_t *plan = plan_reply(submit);
-
-		submit_free(submit);
-		cwd_call_reply(call, json_pack("{s:o}", "plan", plan));
-		return;
-	}
-	if (answer_repeated(submit) || answer_taken_output(submit)) {
-		return;
-	}
-	submit->phase = STORING;
-	batch = cwd_queue_add(&submit->daemon->queue, submit->job, submit->text);
-	if (batch == NULL) {
-		answer_error(submit, "org.cwpd.Jobs.Internal",
-			json_pack("{s:s}", "reason", "no memory"));
-		return;
-	}
-	batch->done = on_stored;
-	batch->arg = submit;
-	cwd_writer_put(submit->daemon->writer, batch);
-}
-
-/* ---- planning ---- */
-
-static int check_bounds(struct cwd_submit *submit)
-{
-	const struct cwd_settings *settings = submit->daemon->settings;
-	struct cwd_resources *r = &submit->job->resources;
-	json_t *bounds = NULL;
-	int rc = cwb_json_get_object(
-		submit->plan, "bounds", CWB_JSON_REQUIRED, &bounds, &submit->err);
-
-	if (rc == 0) {
-		rc = cwb_json_get_u64(bounds, "memory", CWB_JSON_REQUIRED, 0, INT64_MAX, &r->memory,
-			&submit->err);
-	}
-	if (rc == 0) {
-		rc = cwb_json_get_u64(bounds, "gpu_memory", CWB_JSON_OPTIONAL, 0, INT64_MAX,
-			&r->gpu_memory, &submit->err);
-	}
-	if (rc == 0) {
-		rc = cwb_json_get_u64(bounds, "scratch", CWB_JSON_OPTIONAL, 0, INT64_MAX,
-			&r->scratch, &submit->err);
-	}
-	if (rc == 0 && r->memory > settings->memory) {
-		rc = cwb_err_set(&submit->err, CWP_ELIMIT,
-			"the job needs up to %llu MiB of memory; the daemon may use %llu MiB (its "
-			"limits.memory)",
-			(unsigned long long)(r->memory >> 20),
-			(unsigned long long)(settings->memory >> 20));
-		snprintf(submit->err.field, sizeof submit->err.field, "limits.memory");
-	}
-	return rc;
-}
-
-static void start_next_plan(struct cwd_daemon *daemon);
-
-static void answer_plan_failed(struct cwd_submit *submit, const char *how, const char *errors)
-{
-	char reason[1536];
-
-	snprintf(reason, sizeof reason, "cwp-worker plan: %s%s%s", how, errors[0] ? ": " : "",
-		errors);
-	cwd_log(CWD_LOG_WARNING, "%s", reason);
-	answer_error(submit, "org.cwpd.Jobs.PlanFailed",
-		json_pack("{s:o}", "reason", cwd_present_text(reason)));
-}
-
-/* The job is refused with the planner's words. */
-static void answer_refused(struct cwd_submit *submit, const struct cwd_child_result *result)
-{
-	json_t *json = NULL, *error = NULL;
-	char *text = NULL;
-
-	if (result->output == NULL ||
-		cwb_json_load(result->output, result->length, PLAN_MAX, CWB_JSON_DEPTH, &json,
-			NULL) < 0 ||
-		cwb_json_get_object(json, "error", CWB_JSON_REQUIRED, &error, NULL) < 0 ||
-		(text = cwb_json_dump(error, NULL)) == NULL ||
-		cwd_error_parse(text, &submit->err, NULL) < 0) {
-		answer_plan_failed(submit, "refused the job without saying why", result->errors);
-	} else {
-		answer_invalid(submit);
-	}
-	free(text);
-	json_decref(json);
-}
-
-static void on_planned(const struct cwd_child_result *result, void *arg)
-{
-	struct cwd_submit *submit = arg;
-	struct cwd_daemon *daemon = submit->daemon;
-	char how[96];
-
-	submit->child = NULL;
-	daemon->n_planning--;
-	start_next_plan(daemon);
-	if (result->rc == 0 && result->signal == 0 && result->exit_code == 65) {
-		answer_refused(submit, result);
-	} else if (result->rc != 0 || result->signal != 0 || result->exit_code != 0) {
-		if (result->rc == -ETIMEDOUT) {
-			snprintf(how, sizeof how, "no answer within %u s",
-				daemon->settings->plan_timeout);
-		} else if (result->rc != 0) {
-			snprintf(how, sizeof how, "%s", cwb_err_text(result->rc));
-		} else {
-			snprintf(how, sizeof how, "%s %d",
-				result->signal ? "died of signal" : "exit code",
-				result->signal ? result->signal : result->exit_code);
-		}
-		answer_plan_failed(submit, how, result->errors);
-	} else if (result->output == NULL ||
-		   cwb_json_load(result->output, result->length, PLAN_MAX, CWB_JSON_DEPTH - 4,
-			   &submit->plan, &submit->err) < 0) {
-		answer_plan_failed(submit, "its answer is not JSON", submit->err.message);
-	} else if (check_bounds(submit) < 0) {
-		if (submit->err.code == CWP_ELIMIT) {
-			answer_invalid(submit);
-		} else {
-			answer_plan_failed(submit, "its answer has no bounds", submit->err.message);
-		}
-	} else {
-		store(submit);
-	}
-}
-
-static int start_plan(struct cwd_submit *submit)
-{
-	struct cwd_daemon *daemon = submit->daemon;
-	const struct cwd_settings *settings = daemon->settings;
-	char *program = cwd_settings_program(settings, "cwp-worker");
-	const char **argv = calloc(8 + 2 * settings->plugins.n, sizeof *argv);
-	struct cwd_child_options options = {.input = submit->text,
-		.output_max = PLAN_MAX,
-		.timeout_ms = settings->plan_timeout * 1000,
-		.done = on_planned,
-		.arg = submit};
-	size_t n = 0, i;
-	int rc = -ENOMEM;
-
-	if (program != NULL && argv != NULL) {
-		argv[n++] = program;
-		argv[n++] = "plan";
-		argv[n++] = "--job-fd";
-		argv[n++] = "0";
-		argv[n++] = "--directory";
-		argv[n++] = submit->directory;
-		for (i = 0; i < settings->plugins.n; i++) {
-			argv[n++] = "--plugin-dir";
-			argv[n++] = settings->plugins.items[i];
-		}
-		options.argv = (char *const *)(uintptr_t)argv;
-		rc = cwd_child_start(daemon->loop, &options, &submit->child, &submit->err);
-	}
-	free(program);
-	free(argv);
-	return rc;
-}
-
-/* In order of arrival; the list has the newest first. */
-static void start_next_plan(struct cwd_daemon *daemon)
-{
-	while (daemon->n_planning < PLANNING_MAX) {
-		struct cwd_submit *submit, *oldest = NULL;
-
-		for (submit = daemon->submits; submit != NULL; submit = submit->next) {
-			/* A freed one has left the list through its `back`, which the analyzer does
-			 * not see. */
-			oldest = submit->phase == WAITING
-					 ? submit
-					 : oldest; /* NOLINT(clang-analyzer-unix.Malloc) */
-		}
-		if (oldest == NULL) {
-			return;
-		}
-		oldest->phase = PLANNING;
-		daemon->n_planning++;
-		if (start_plan(oldest) < 0) {
-			daemon->n_planning--;
-			answer_error(oldest, "org.cwpd.Jobs.Internal",
-				json_pack("{s:s}", "reason", "no memory"));
-		}
-	}
-}
-
 static void on_checked(void *arg)
 {
 	struct cwd_submit *submit = arg;
 
 	if (submit->rc == CWP_EDENIED && submit->denied != NULL) {
-		answer_error(submit, "org.cwpd.Jobs.PathNotAllowed",
+		cwd_submit_error(submit, "org.cwpd.Jobs.PathNotAllowed",
 			json_pack("{s:o, s:s, s:o}", "path", cwd_present_text(submit->denied),
 				"field", submit->err.field, "reason",
 				cwd_present_text(submit->err.message)));
 	} else if (submit->rc < 0) {
-		answer_invalid(submit);
+		cwd_submit_invalid(submit);
 	} else if (submit->daemon->stopping) {
-		answer_error(submit, "org.cwpd.Jobs.Draining",
+		cwd_submit_error(submit, "org.cwpd.Jobs.Draining",
 			json_pack("{s:s}", "reason", "the daemon is stopping"));
 	} else if (cwd_call_bool(submit->call, "dry_run") ||
-		   (!answer_repeated(submit) && !answer_taken_output(submit))) {
-		submit->phase = WAITING;
-		start_next_plan(submit->daemon);
+		   (!cwd_submit_is_repeated(submit) && !cwd_submit_is_taken(submit))) {
+		submit->phase = CWD_WAITING;
+		cwd_submit_plan_next(submit->daemon);
 	}
 }
 
@@ -685,7 +346,7 @@ void cwd_jobs_submit(struct cwd_call *call)
 	daemon->submits = submit;
 	daemon->n_submits++;
 	if (cwd_daemon_task(daemon, check, on_checked, submit) < 0) {
-		answer_error(submit, "org.cwpd.Jobs.Internal",
+		cwd_submit_error(submit, "org.cwpd.Jobs.Internal",
 			json_pack("{s:s}", "reason", "no memory"));
 	}
 }
@@ -696,11 +357,11 @@ void cwd_submit_abandon(struct cwd_daemon *daemon)
 
 	for (submit = daemon->submits; submit != NULL; submit = next) {
 		next = submit->next;
-		if (submit->phase == PLANNING || submit->phase == WAITING) {
+		if (submit->phase == CWD_PLANNING || submit->phase == CWD_WAITING) {
 			if (submit->child != NULL) {
 				cwd_child_abandon(submit->child);
 			}
-			answer_error(submit, "org.cwpd.Jobs.Draining",
+			cwd_submit_error(submit, "org.cwpd.Jobs.Draining",
 				json_pack("{s:s}", "reason", "the daemon is stopping"));
 		}
 	}

@@ -1,0 +1,42 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Inside of Submit: a submission on its way through checking, planning and storing. */
+#pragma once
+
+#include <jansson.h>
+
+#include "daemon/child.h"
+#include "daemon/ctl/call.h"
+
+enum cwd_phase { CWD_CHECKING, CWD_WAITING, CWD_PLANNING, CWD_STORING };
+
+struct cwd_submit {
+	struct cwd_daemon *daemon;
+	const struct cwd_settings *settings; /* of the moment when it came: the thread's */
+	struct cwd_call *call;
+	enum cwd_phase phase;
+	const char *text, *directory; /* of the call's message */
+	struct cwd_job *job;
+	struct cwd_child *child;
+	json_t *plan;
+	int rc;
+	struct cwb_err err;
+	char *denied; /* path that is not allowed */
+	struct cwd_submit *next, **back;
+};
+
+/* Takes it out of the list and frees it; not its call. */
+void cwd_submit_free(struct cwd_submit *submit);
+/* Frees it and answers its call with an error; with JobInvalid and the words of submit->err. */
+void cwd_submit_error(struct cwd_submit *submit, const char *name, json_t *parameters);
+void cwd_submit_invalid(struct cwd_submit *submit);
+
+/* 1: the key was used before, or another job writes to that output; the call was answered, or will
+ * be. */
+int cwd_submit_is_repeated(struct cwd_submit *submit);
+int cwd_submit_is_taken(struct cwd_submit *submit);
+
+/* Stores what was planned and answers. */
+void cwd_submit_store(struct cwd_submit *submit);
+/* Starts the plans that wait, as many as may run. */
+void cwd_submit_plan_next(struct cwd_daemon *daemon);
