@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/format/compressed_tensors.h"
 #include "engine/pipeline/run.h"
 #include "engine/plugin/settings.h"
 
@@ -108,6 +109,30 @@ static int check_skip(const struct cwe_run *run, struct cwb_err *err)
 	return 0;
 }
 
+/* What no file of this format can hold is refused before any work is done. */
+static int check_format(const struct cwe_run *run, struct cwb_err *err)
+{
+	const struct cwj_job *job = run->job;
+	if (job->format != CWJ_FORMAT_COMPRESSED_TENSORS || (job->has_protect && job->carrier == CWJ_CARRIER_DENSE)) {
+		return 0;
+	}
+	struct cwe_ct_module *list = calloc(run->modules + 1, sizeof *list);
+	json_t *config = NULL;
+	size_t n = 0;
+	int r = list != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for %zu modules", run->modules);
+	for (size_t i = 0; r == 0 && i < run->modules; i++) {
+		const struct cwe_run_module *m = &run->module[i];
+		if (m->quantized) {
+			list[n].name = m->name;
+			r = cwe_ct_scheme(&m->grid, m->name, m->cols, &list[n++].scheme, err);
+		}
+	}
+	r = r == 0 && n > 0 ? cwe_ct_config(list, n, NULL, 0, &config, err) : r;
+	json_decref(config);
+	free(list);
+	return r;
+}
+
 static int list_modules(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwp_quantizer *q = run->quantizer->interface;
@@ -137,7 +162,8 @@ static int list_modules(struct cwe_run *run, struct cwb_err *err)
 		}
 		run->weights += m->rows * m->cols;
 	}
-	return check_skip(run, err);
+	int r = check_skip(run, err);
+	return r == 0 ? check_format(run, err) : r;
 }
 
 static int needs_tokenizer(const struct cwj_job *job)
