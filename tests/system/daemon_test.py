@@ -162,12 +162,12 @@ class Failed(Exception):
 class Client:
     def __init__(self, path, timeout=60):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(timeout)
         try:
-            self.socket.connect(path)
+            self.socket.connect(path)  # waits while the backlog is full, which it would not do with a time limit
         except OSError:
             self.socket.close()
             raise
+        self.socket.settimeout(timeout)
         self.data = b""
 
     def close(self):
