@@ -32,7 +32,8 @@ int cwd_recover_is_finished(const char *output, const char *digest)
 	}
 	if (cwb_json_load_file(path, MANIFEST_MAX, CWB_JSON_DEPTH, &manifest, NULL) == 0 &&
 		cwb_json_get_string(manifest, "job_digest", CWB_JSON_REQUIRED, &found, NULL) == 0) {
-		finished = strcmp(found, digest) == 0;
+		/* What its gate rejected has yet to be taken off its name: an attempt does that and says so. */
+		finished = strcmp(found, digest) == 0 && !json_is_true(json_object_get(manifest, "rejected"));
 	}
 	json_decref(manifest);
 	free(path);

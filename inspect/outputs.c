@@ -43,9 +43,6 @@ int cwi_plan(const struct cwi_options *o)
 	struct cwj_job *job = NULL;
 	json_t *plan = NULL;
 	int r = cwj_job_read(o->operand, &job, &err);
-	if (r != 0 && err.line > 0) {
-		(void)fprintf(stderr, "%s:%d:%d: ", o->operand, err.line, err.column);
-	}
 	r = r == 0 ? cwi_engine_open(o, NULL, &e, &err) : r;
 	if (r == 0) {
 		struct cwe_pipeline p = {.job = job, .host = &e.host, .registry = e.registry};

@@ -54,14 +54,10 @@ static void tear_down(struct bench *b)
 	free(b->own_folder);
 }
 
-void cwk_error_print(const char *file, const struct cwb_err *err)
+void cwk_error_print(const struct cwb_err *err)
 {
-	if (err->line > 0) {
-		(void)fprintf(stderr, "%s:%d:%d: ", file, err->line, err->column);
-	} else {
-		(void)fprintf(stderr, "cwp-worker: ");
-	}
-	(void)fprintf(stderr, "%s", err->message);
+	/* Messages about a place in a file begin with it. */
+	(void)fprintf(stderr, "%s%s", err->line > 0 ? "" : "cwp-worker: ", err->message);
 	if (err->nearest[0] != '\0') {
 		(void)fprintf(stderr, " (nearest: %s)", err->nearest);
 	}
@@ -95,7 +91,7 @@ int cwk_plan(const struct cwj_job *job, const struct cwk_options *o, int json_er
 	} else if (json_errors) {
 		cwk_error_json(&err);
 	} else {
-		cwk_error_print("job", &err);
+		cwk_error_print(&err);
 	}
 	json_decref(plan);
 	tear_down(&b);
@@ -154,15 +150,16 @@ int cwk_attempt(const struct cwj_job *job, const struct cwk_options *o)
 		b.host.log = cwk_status_log;
 		b.host.log_arg = &status;
 		struct cwe_pipeline p = {.job = job, .host = &b.host, .registry = b.registry, .scratch = scratch, .arg = &status,
-			.progress = cwk_status_progress, .checkpoint = cwk_status_checkpoint};
+			.progress = cwk_status_progress, .checkpoint = cwk_status_checkpoint,
+			.finished_is_done = o->status_fd >= 0};
 		r = cwe_pipeline_run(&p, &err);
-		if ((r == 0 || r == CWP_EGATE) && o->scratch == NULL) {
-			(void)cwb_file_remove_tree(AT_FDCWD, scratch, NULL);
+		if (o->scratch == NULL) {
+			(void)rmdir(scratch); /* when nothing is kept in it */
 		}
 	}
 	int code = report_end(&status, r, &err);
 	if (r != 0 && o->status_fd < 0) {
-		cwk_error_print(job->output, &err);
+		cwk_error_print(&err);
 		code = code == 1 && r != CWP_ECANCELLED ? cwb_err_exit(r) : code;
 	}
 	free(scratch);

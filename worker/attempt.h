@@ -26,6 +26,6 @@ int cwk_attempt(const struct cwj_job *job, const struct cwk_options *options);
 int cwk_plan(const struct cwj_job *job, const struct cwk_options *options, int json_errors);
 
 /* Prints an error as a compiler would: file:line:column: field: text. */
-void cwk_error_print(const char *file, const struct cwb_err *err);
+void cwk_error_print(const struct cwb_err *err);
 /* {"error": {...}} on standard output. */
 void cwk_error_json(const struct cwb_err *err);

@@ -183,7 +183,7 @@ static int from_file(struct arguments *a)
 	struct cwb_err err = {0};
 	struct cwj_job *job = NULL;
 	if (cwj_job_read(a->file, &job, &err) != 0) {
-		cwk_error_print(a->file, &err);
+		cwk_error_print(&err);
 		return 65;
 	}
 	int code = strcmp(a->verb, "plan") == 0 ? cwk_plan(job, &a->options, 0) : cwk_attempt(job, &a->options);

@@ -1,6 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The output folder: made by this run or left unfinished by an earlier attempt of the same job, and locked. */
+/* The output folder: made by this run or left by an earlier attempt of the same job, locked, and at the end finished,
+ * withheld, or removed when nothing in it is worth keeping. A folder is a run's own as long as it holds the mark, which
+ * appears together with the folder and goes last. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,132 +11,285 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "engine/pipeline/run.h"
 
-/* Says whose unfinished output a folder is; gone when the output is finished. */
+/* Two lines: digest of the job, and of everything that decides its bytes (cwe_run.identity). */
 #define MARK ".cwp-job"
+#define MARK_TEMP "." MARK ".tmp-"
+#define MANIFEST "manifest.json"
+#define MANIFEST_LIMIT (64u << 20)
+#define DIGEST 64
+/* A predecessor that was killed may need a moment to die. */
+#define LOCK_TRIES 300
+#define LOCK_PAUSE 50000000 /* ns */
 
-/* The mark in the making, left behind by a kill. */
-#define MARK_TEMP "..cwp-job.tmp-"
+struct mark {
+	char job[DIGEST + 1], identity[DIGEST + 1];
+};
 
-/* job: digest of the job. identity: of job and inputs, "" when the mark has none. */
-static int read_mark(int folder, char job[65], char identity[65])
+static int read_mark(int folder, struct mark *ret)
 {
 	char *text = NULL;
 	size_t length = 0;
-	int r = cwb_file_read_at(folder, MARK, 256, &text, &length, NULL);
-	if (r == 0 && length >= 129) {
-		memcpy(job, text, 64);
-		memcpy(identity, text + 65, 64);
-		job[64] = identity[64] = '\0';
-	} else {
-		r = -ENOENT;
+	int ok = cwb_file_read_at(folder, MARK, 256, &text, &length, NULL) == 0 && length >= DIGEST;
+	memset(ret, 0, sizeof *ret);
+	if (ok) {
+		memcpy(ret->job, text, DIGEST);
+	}
+	if (ok && length > (size_t)2 * DIGEST) {
+		memcpy(ret->identity, text + DIGEST + 1, DIGEST);
 	}
 	free(text);
-	return r;
+	return ok;
 }
 
 static int write_mark(int folder, const char *job, const char *identity, struct cwb_err *err)
 {
-	char text[132];
+	char text[2 * DIGEST + 3];
 	int n = snprintf(text, sizeof text, "%s\n%s\n", job, identity);
 	return cwb_file_replace(folder, MARK, text, (size_t)n, 0644, err);
 }
 
-/* Calls visit for each entry but . and ..; stops when it does not return 0. */
-static int each_entry(int folder, int (*visit)(int folder, const char *name, struct cwb_err *err), struct cwb_err *err)
+/* Whether the folder's manifest is that of this job, and what it says of the gate. */
+static int is_finished(int folder, const char *job, int *ret_rejected)
 {
-	int copy = openat(folder, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC);
-	DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
-	int r = 0;
+	char *text = NULL;
+	size_t length = 0;
+	json_t *manifest = NULL;
+	int ours = 0;
+	if (cwb_file_read_at(folder, MANIFEST, MANIFEST_LIMIT, &text, &length, NULL) == 0 &&
+		cwb_json_load(text, length, MANIFEST_LIMIT, 16, &manifest, NULL) == 0) {
+		const char *found = json_string_value(json_object_get(manifest, "job_digest"));
+		ours = found != NULL && strcmp(found, job) == 0;
+		*ret_rejected = json_is_true(json_object_get(manifest, "rejected"));
+	}
+	json_decref(manifest);
+	free(text);
+	return ours;
+}
+
+/* No content: at most the mark, or the mark in the making. */
+static int is_empty(int folder)
+{
+	int fd = openat(folder, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC), n = 0;
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	if (dir == NULL) {
-		r = cwb_err_errno(err, "output folder");
-		if (copy >= 0) {
-			(void)close(copy);
+		if (fd >= 0) {
+			(void)close(fd);
+		}
+		return 0;
+	}
+	for (const struct dirent *e; (e = readdir(dir)) != NULL;) {
+		n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && strcmp(e->d_name, MARK) != 0 &&
+			strncmp(e->d_name, MARK_TEMP, strlen(MARK_TEMP)) != 0;
+	}
+	(void)closedir(dir);
+	return n == 0;
+}
+
+/* What an existing folder is to this job; refuses one that is not its own. run->ended: only the end is missing. */
+static int judge(struct cwe_run *run, int folder, const char *job, struct cwb_err *err)
+{
+	const char *path = run->job->output;
+	struct mark mark;
+	int marked = read_mark(folder, &mark), rejected = 0;
+	if (marked && strcmp(mark.job, job) != 0) {
+		return cwb_err_set(err, -EEXIST, "output: %s is the unfinished output of another job; choose another folder or "
+			"remove it", path);
+	}
+	if (faccessat(folder, MANIFEST, F_OK, 0) != 0) {
+		/* An empty folder may have been made for this job. */
+		return marked || is_empty(folder) ? 0 : cwb_err_set(err, -EEXIST, "output: %s exists; choose a folder that does not exist yet", path);
+	}
+	if ((marked || run->p->finished_is_done) && is_finished(folder, job, &rejected)) {
+		run->ended = 1;
+		run->rejected = rejected;
+		return 0;
+	}
+	return cwb_err_set(err, -EEXIST, "output: %s exists and is a finished output; choose another folder or remove it", path);
+}
+
+static int job_digest(const struct cwe_run *run, char ret[DIGEST + 1], struct cwb_err *err)
+{
+	int r = cwj_job_digest(run->job, ret);
+	return r == 0 ? 0 : cwb_err_set(err, r, "digest of the job");
+}
+
+int cwe_run_output_check(struct cwe_run *run, struct cwb_err *err)
+{
+	char mine[DIGEST + 1];
+	int r = job_digest(run, mine, err);
+	if (r != 0) {
+		return r;
+	}
+	int folder = open(run->job->output, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	if (folder < 0) {
+		return errno == ENOENT ? 0 : cwb_err_errno(err, "output: %s: choose a folder that does not exist yet",
+			run->job->output);
+	}
+	r = judge(run, folder, mine, err);
+	(void)close(folder);
+	return r;
+}
+
+/* Makes the folder with its mark in it: there is no moment at which it stands without. */
+static int make_folder(const struct cwe_run *run, const char *job, struct cwb_err *err)
+{
+	const char *path = run->job->output, *slash = strrchr(path, '/');
+	int n = slash != NULL ? (int)(slash + 1 - path) : 0, folder = -1, r = 0;
+	char *made = NULL;
+	if (asprintf(&made, "%.*s.%s.cwp-new", n, path, path + n) < 0) {
+		return cwb_err_set(err, -ENOMEM, "no memory for a path");
+	}
+	(void)cwb_file_remove_tree(AT_FDCWD, made, NULL); /* of an attempt that was killed right here */
+	if (mkdir(made, 0777) != 0 || (folder = open(made, O_DIRECTORY | O_RDONLY | O_CLOEXEC)) < 0) {
+		r = cwb_err_errno(err, "output: %s cannot be made", path);
+	}
+	r = r == 0 ? write_mark(folder, job, run->identity, err) : r;
+	if (r == 0 && renameat2(AT_FDCWD, made, AT_FDCWD, path, RENAME_NOREPLACE) != 0 &&
+		(errno != EINVAL || rename(made, path) != 0)) {
+		r = cwb_err_errno(err, "output: %s cannot be made", path);
+	}
+	if (r != 0) {
+		(void)cwb_file_remove_tree(AT_FDCWD, made, NULL);
+	}
+	if (folder >= 0) {
+		(void)close(folder);
+	}
+	free(made);
+	return r;
+}
+
+static int lock_folder(struct cwe_run *run, int folder, struct cwb_err *err)
+{
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE};
+	int r = 0;
+	for (int i = 0; flock(folder, LOCK_EX | LOCK_NB) != 0; i++) {
+		if (errno != EWOULDBLOCK) {
+			return cwb_err_errno(err, "output: %s cannot be locked", run->job->output);
+		}
+		if (i == LOCK_TRIES) {
+			return cwb_err_set(err, -EWOULDBLOCK, "output: %s is in use by another worker; wait for it or cancel that job",
+				run->job->output);
+		}
+		if ((r = cwe_run_cancelled(run, err)) != 0) {
+			return r;
+		}
+		(void)nanosleep(&pause, NULL); /* cut short is fine */
+	}
+	return 0;
+}
+
+/* The folder that the path names now, locked; what was locked may have been renamed or removed meanwhile. */
+static int open_locked(struct cwe_run *run, const char *job, struct cwb_err *err)
+{
+	const char *path = run->job->output;
+	struct stat a, b;
+	for (;;) {
+		int folder = open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+		int r = folder >= 0 ? lock_folder(run, folder, err) : 0;
+		if (folder < 0 && errno != ENOENT) {
+			return cwb_err_errno(err, "output: %s: choose a folder that does not exist yet", path);
+		}
+		if (folder < 0) {
+			r = make_folder(run, job, err);
+		} else if (r == 0 && fstat(folder, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino) {
+			return folder;
+		}
+		if (folder >= 0) {
+			(void)close(folder);
+		}
+		if (r != 0) {
+			return r;
+		}
+	}
+}
+
+/* Removes the entries of a folder that `wanted` names, except the mark. */
+static int remove_entries(int folder, int (*wanted)(const char *name), struct cwb_err *err)
+{
+	int fd = openat(folder, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC), r = 0;
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	if (dir == NULL) {
+		r = cwb_err_errno(err, "output: cannot be read");
+		if (fd >= 0) {
+			(void)close(fd);
 		}
 		return r;
 	}
-	for (struct dirent *e; r == 0 && (e = readdir(dir)) != NULL;) {
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) {
-			r = visit(folder, e->d_name, err);
+	for (const struct dirent *e; r == 0 && (e = readdir(dir)) != NULL;) {
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && strcmp(e->d_name, MARK) != 0 && wanted(e->d_name)) {
+			r = cwb_file_remove_tree(folder, e->d_name, err);
 		}
 	}
 	(void)closedir(dir);
 	return r;
 }
 
-static int is_content(int folder, const char *name, struct cwb_err *err)
+static int is_any(const char *name)
 {
-	(void)folder, (void)err;
-	return strncmp(name, MARK_TEMP, strlen(MARK_TEMP)) != 0;
+	(void)name;
+	return 1;
 }
 
-static int remove_entry(int folder, const char *name, struct cwb_err *err)
+/* What cwb_file_temp_open leaves when its process is killed. */
+static int is_temporary(const char *name)
 {
-	return cwb_file_remove_tree(folder, name, err);
+	return name[0] == '.' && strstr(name, ".tmp-") != NULL;
 }
 
-/* 0: absent, empty (made by somebody for this job, or by an attempt that was killed at once), or ours and unfinished. */
-static int check(const struct cwe_run *run, int *ret_exists, struct cwb_err *err)
+static int starts(const char *name, const char *with)
 {
-	const char *path = run->job->output;
-	char mine[65], found[65], identity[65];
-	int r = cwj_job_digest(run->job, mine);
-	*ret_exists = 0;
-	if (r != 0) {
-		return cwb_err_set(err, r, "digest of the job");
-	}
-	int folder = open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
-	if (folder < 0) {
-		return errno == ENOENT ? 0
-				       : cwb_err_errno(err, "output: %s: choose a folder that does not exist yet", path);
-	}
-	*ret_exists = 1;
-	if (faccessat(folder, "manifest.json", F_OK, 0) == 0) {
-		r = cwb_err_set(err, -EEXIST, "output: %s exists and is a finished output; choose another folder or remove it", path);
-	} else if (each_entry(folder, is_content, NULL) == 0) {
-		r = 0;
-	} else if (read_mark(folder, found, identity) != 0) {
-		r = cwb_err_set(err, -EEXIST, "output: %s exists; choose a folder that does not exist yet", path);
-	} else if (strcmp(mine, found) != 0) {
-		r = cwb_err_set(err, -EEXIST, "output: %s is the unfinished output of another job; choose another folder or remove it", path);
-	}
-	(void)close(folder);
-	return r;
+	return strncmp(name, with, strlen(with)) == 0;
 }
 
-int cwe_run_output_check(const struct cwe_run *run, struct cwb_err *err)
+/* Everything that a run puts into its scratch folder. */
+static int is_scratch(const char *name)
 {
-	int exists;
-	return check(run, &exists, err);
+	return is_temporary(name) || strcmp(name, "journal") == 0 || starts(name, "score-") || starts(name, "combined-") ||
+		starts(name, "gradient-") || starts(name, "boundary-");
+}
+
+static int is_scratch_temporary(const char *name)
+{
+	return is_temporary(name) || starts(name, "boundary-");
+}
+
+static void clean_scratch(const struct cwe_run *run, int (*wanted)(const char *name))
+{
+	int folder = run->p->scratch != NULL ? open(run->p->scratch, O_DIRECTORY | O_RDONLY | O_CLOEXEC) : -1;
+	if (folder >= 0) {
+		(void)remove_entries(folder, wanted, NULL);
+		(void)close(folder);
+	}
+}
+
+void cwe_run_scratch_clear(const struct cwe_run *run)
+{
+	clean_scratch(run, is_scratch);
 }
 
 int cwe_run_output_open(struct cwe_run *run, struct cwb_err *err)
 {
-	const char *path = run->job->output;
-	char mine[65], found[65], identity[65];
-	int exists, r = check(run, &exists, err);
-	if (r != 0) {
-		return r;
-	}
-	if (!exists && mkdir(path, 0777) != 0) {
-		return cwb_err_errno(err, "output: %s cannot be made", path);
-	}
-	int folder = open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	char mine[DIGEST + 1];
+	struct mark mark;
+	int r = job_digest(run, mine, err);
+	int folder = r == 0 ? open_locked(run, mine, err) : r;
 	if (folder < 0) {
-		return cwb_err_errno(err, "output: %s", path);
+		return folder;
 	}
-	if (flock(folder, LOCK_EX | LOCK_NB) != 0) {
-		r = cwb_err_set(err, -EWOULDBLOCK, "output: %s is in use by another worker; wait for it or cancel that job", path);
-	}
-	r = r == 0 ? cwj_job_digest(run->job, mine) : r;
-	if (r == 0 && (read_mark(folder, found, identity) != 0 || strcmp(identity, run->identity) != 0)) {
-		/* What an attempt with other inputs left must not be mixed with this one's. */
-		r = each_entry(folder, remove_entry, err);
-		r = r == 0 ? write_mark(folder, mine, run->identity, err) : r;
+	r = judge(run, folder, mine, err);
+	if (r == 0 && !run->ended) {
+		/* Files made from other inputs, or by another backend, are not gone on with. */
+		int same = read_mark(folder, &mark) && strcmp(mark.identity, run->identity) == 0;
+		r = remove_entries(folder, same ? is_temporary : is_any, err);
+		r = r == 0 && !same ? write_mark(folder, mine, run->identity, err) : r;
+		clean_scratch(run, is_scratch_temporary);
 	}
 	if (r != 0) {
 		(void)close(folder);
@@ -142,4 +297,52 @@ int cwe_run_output_open(struct cwe_run *run, struct cwb_err *err)
 	}
 	run->output_fd = folder;
 	return 0;
+}
+
+/* The finished folder gets a name that cannot be mistaken for an accepted output. */
+static int withhold(struct cwe_run *run, struct cwb_err *err)
+{
+	char *name = NULL;
+	int r = -EEXIST;
+	for (unsigned i = 0; r == -EEXIST && i < 1000; i++) {
+		free(name);
+		if (asprintf(&name, i == 0 ? "%s.rejected" : "%s.rejected-%u", run->job->output, i) < 0) {
+			return cwb_err_set(err, -ENOMEM, "no memory for a path");
+		}
+		if (access(name, F_OK) != 0) {
+			r = rename(run->job->output, name) == 0 ? 0 : cwb_err_errno(err, "output: %s", name);
+		}
+	}
+	if (r == 0) {
+		(void)unlinkat(run->output_fd, MARK, 0);
+		r = cwb_err_set(err, CWP_EGATE, "the gate rejected the result; it lies in %s", name);
+	} else {
+		r = cwb_err_set(err, r, "output: %s.rejected and 999 more exist; remove some", run->job->output);
+	}
+	free(name);
+	return r;
+}
+
+int cwe_run_output_end(struct cwe_run *run, struct cwb_err *err)
+{
+	clean_scratch(run, is_scratch);
+	if (run->rejected) {
+		return withhold(run, err);
+	}
+	int r = cwb_file_remove_tree(run->output_fd, MARK, err);
+	return r == 0 ? cwb_file_sync_folder(run->output_fd, run->job->output, err) : r;
+}
+
+void cwe_run_output_abandon(struct cwe_run *run, int code)
+{
+	int bad_input = cwb_err_exit(code) == 65;
+	if (run->output_fd < 0 || run->ended) {
+		return;
+	}
+	if (bad_input) {
+		clean_scratch(run, is_scratch);
+	}
+	if (bad_input || is_empty(run->output_fd)) {
+		(void)cwb_file_remove_tree(AT_FDCWD, run->job->output, NULL);
+	}
 }

@@ -109,8 +109,10 @@ int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err)
 	for (size_t i = 0; r == 0 && i < run->job->n_evaluations; i++) {
 		r = add_file(run, run->job->evaluations[i].path, err);
 	}
-	r = r == 0 ? cwj_job_digest(run->job, job) : r;
 	if (r != 0) {
+		return r;
+	}
+	if ((r = cwj_job_digest(run->job, job)) != 0) {
 		return cwb_err_set(err, r, "digest of the job's inputs");
 	}
 	/* Another backend, or another tier of it, may differ in the last bits: its scores are not to be mixed. */

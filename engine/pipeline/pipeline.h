@@ -29,6 +29,7 @@ struct cwe_pipeline {
 	struct cwe_host *host;         /* with its pool; setting host->cancelled ends the run with CWP_ECANCELLED */
 	struct cwe_registry *registry;
 	const char *scratch;           /* folder of this job alone; exists; what lies there is reused or removed */
+	int finished_is_done;          /* a finished output of this same job is success: the run that made it was not heard */
 	void *arg;
 	/* News of a stage; total 0: not known. May be NULL. [worker] */
 	void (*progress)(void *arg, enum cwe_stage stage, uint64_t done, uint64_t total, const char *unit);
@@ -48,6 +49,7 @@ struct cwe_bounds {
  * (CWP_ELIMIT), an unknown plugin, option or architecture, an output that exists. */
 int cwe_pipeline_plan(const struct cwe_pipeline *p, json_t **ret, struct cwb_err *err);
 
-/* Runs the job. 0: done, the output has its manifest. CWP_EGATE: the gate rejected it, the output lies under
- * "<output>.rejected". CWP_ECANCELLED: stopped, scratch kept for a later attempt. [worker] */
+/* Runs the job. 0: done, the output has its manifest, scratch is empty. CWP_EGATE: the gate rejected it, the output lies
+ * under "<output>.rejected". CWP_ECANCELLED, and errors that may go away: stopped, what is on scratch and in the output
+ * is kept for a later attempt. Errors of input: nothing is left. [worker] */
 int cwe_pipeline_run(const struct cwe_pipeline *p, struct cwb_err *err);

@@ -144,8 +144,6 @@ static int write_manifest(struct cwe_run *run, json_t *size, struct cwb_err *err
 		return cwb_err_set(err, -ENOMEM, "no memory for the manifest");
 	}
 	r = cwe_manifest_write(run->job->output, facts, digest, err);
-	/* Only now: a folder with neither manifest nor mark would belong to nobody. */
-	r = r == 0 ? cwb_file_remove_tree(run->output_fd, ".cwp-job", err) : r;
 	json_decref(facts);
 	return r;
 }

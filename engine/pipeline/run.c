@@ -113,41 +113,55 @@ static void close_run(struct cwe_run *run)
 	}
 }
 
-/* The finished folder gets a name that cannot be mistaken for an accepted output. */
-static int withhold(struct cwe_run *run, struct cwb_err *err)
+/* Evaluators run last; what is wrong with them is found first. */
+static int check_evaluators(struct cwe_run *run, struct cwb_err *err)
 {
-	char *name = NULL;
-	int r = -ENOMEM;
-	for (unsigned i = 0; i < 1000; i++) {
-		free(name);
-		if (asprintf(&name, i == 0 ? "%s.rejected" : "%s.rejected-%u", run->job->output, i) < 0) {
-			return cwb_err_set(err, -ENOMEM, "no memory for a path");
-		}
-		if (access(name, F_OK) != 0) {
-			r = rename(run->job->output, name) == 0 ? 0 : cwb_err_errno(err, "output: %s", name);
-			break;
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < run->job->n_evaluations; i++) {
+		const struct cwe_plugin *plugin;
+		struct cwp_setting *settings = NULL;
+		const struct cwj_evaluation *e = &run->job->evaluations[i];
+		r = cwe_registry_find(run->p->registry, CWP_KIND_EVALUATOR, e->benchmark, &plugin, err);
+		r = r == 0 ? cwe_settings_make(plugin->descriptor, "evaluate", e->options, e->n_options, &settings, err) : r;
+		if (r == 0) {
+			cwe_settings_free(plugin->descriptor, settings);
 		}
 	}
-	if (r == 0) {
-		r = cwb_err_set(err, CWP_EGATE, "the gate rejected the result; it lies in %s", name);
-	}
-	free(name);
 	return r;
+}
+
+/* Scores on scratch that do not match their digests are made again, once. */
+static int score_and_select(struct cwe_run *run, struct cwb_err *err)
+{
+	struct cwb_err first = {0};
+	int r = run->scorer != NULL ? cwe_run_score(run, &first) : 0;
+	r = r == 0 ? cwe_run_select(run, &first) : r;
+	if (r != CWP_EDIGEST) {
+		return r == 0 ? 0 : (err != NULL ? (*err = first) : first).code;
+	}
+	const struct cwp_host *host = &run->p->host->table;
+	host->log(host->ctx, CWP_LOG_WARNING, first.message);
+	cwe_run_scratch_clear(run);
+	run->records = 1;
+	run->stage_start.tv_sec = 0;
+	r = cwe_run_score(run, err);
+	return r == 0 ? cwe_run_select(run, err) : r;
 }
 
 static int run_stages(struct cwe_run *run, struct cwb_err *err)
 {
 	int r;
 	cwe_run_stage(run, CWE_STAGE_OPEN);
-	if ((r = cwe_run_open(run, err)) != 0 || (r = cwe_run_samples(run, err)) != 0 ||
+	if ((r = cwe_run_open(run, err)) != 0 || (r = check_evaluators(run, err)) != 0 ||
+		(r = cwe_run_samples(run, err)) != 0 || (r = cwe_run_output_check(run, err)) != 0 ||
 		(r = cwe_run_inputs(run, err)) != 0 || (r = cwe_run_bounds(run, &run->bounds, err)) != 0 ||
 		(r = cwe_run_output_open(run, err)) != 0) {
 		return r;
 	}
-	if (run->scorer != NULL && (r = cwe_run_score(run, err)) != 0) {
-		return r;
+	if (run->ended) {
+		return 0;
 	}
-	if ((r = cwe_run_select(run, err)) != 0 || (r = cwe_run_quantize(run, err)) != 0 ||
+	if ((r = score_and_select(run, err)) != 0 || (r = cwe_run_quantize(run, err)) != 0 ||
 		(r = cwe_run_evaluate(run, err)) != 0 || (r = cwe_run_gate(run, err)) != 0) {
 		return r;
 	}
@@ -160,8 +174,10 @@ int cwe_pipeline_run(const struct cwe_pipeline *p, struct cwb_err *err)
 	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1};
 	(void)peak_memory();
 	int r = run_stages(&run, err);
-	if (r == 0 && run.rejected) {
-		r = withhold(&run, err);
+	if (r == 0) {
+		r = cwe_run_output_end(&run, err);
+	} else {
+		cwe_run_output_abandon(&run, r);
 	}
 	close_run(&run);
 	return r;
@@ -209,22 +225,6 @@ static int input_sizes(struct cwe_run *run, struct cwb_err *err)
 		(void)fclose(f);
 	}
 	return 0;
-}
-
-static int check_evaluators(struct cwe_run *run, struct cwb_err *err)
-{
-	int r = 0;
-	for (size_t i = 0; r == 0 && i < run->job->n_evaluations; i++) {
-		const struct cwe_plugin *plugin;
-		struct cwp_setting *settings = NULL;
-		const struct cwj_evaluation *e = &run->job->evaluations[i];
-		r = cwe_registry_find(run->p->registry, CWP_KIND_EVALUATOR, e->benchmark, &plugin, err);
-		r = r == 0 ? cwe_settings_make(plugin->descriptor, "evaluate", e->options, e->n_options, &settings, err) : r;
-		if (r == 0) {
-			cwe_settings_free(plugin->descriptor, settings);
-		}
-	}
-	return r;
 }
 
 int cwe_pipeline_plan(const struct cwe_pipeline *p, json_t **ret, struct cwb_err *err)

@@ -68,6 +68,7 @@ struct cwe_run {
 	json_t *evaluation;     /* array for the report */
 	json_t *gate;           /* array for the report */
 	int rejected;
+	int ended;              /* an earlier attempt wrote the manifest: only the end is missing */
 	struct cwe_bounds bounds;
 	struct cwe_stage_record record[CWE_STAGES];
 	size_t records;
@@ -85,7 +86,10 @@ int cwe_run_open(struct cwe_run *run, struct cwb_err *err);  /* open.c */
 int cwe_run_samples(struct cwe_run *run, struct cwb_err *err);                 /* open.c */
 int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err);                  /* inputs.c */
 int cwe_run_output_open(struct cwe_run *run, struct cwb_err *err);             /* folder.c */
-int cwe_run_output_check(const struct cwe_run *run, struct cwb_err *err);      /* folder.c */
+int cwe_run_output_check(struct cwe_run *run, struct cwb_err *err);            /* folder.c */
+int cwe_run_output_end(struct cwe_run *run, struct cwb_err *err);              /* folder.c: CWP_EGATE where rejected */
+void cwe_run_scratch_clear(const struct cwe_run *run);                         /* folder.c: everything of a run's */
+void cwe_run_output_abandon(struct cwe_run *run, int code);                    /* folder.c: after an error */
 int cwe_run_score(struct cwe_run *run, struct cwb_err *err);                   /* score.c: calibrate and score */
 int cwe_run_select(struct cwe_run *run, struct cwb_err *err);                  /* selection.c */
 int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err);                /* quantize.c: quantize and write */

@@ -3,8 +3,11 @@
 /* Stages calibrate and score: a layer's statistics go to the scorer as soon as they are complete, its importances to
  * scratch. */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/checkpoint.h"
@@ -138,6 +141,14 @@ static uint32_t resume_at(const struct cwe_tiles *t)
 	return l;
 }
 
+static int has_gradient(const struct cwe_run *run, uint32_t layer)
+{
+	char *path = NULL;
+	int has = asprintf(&path, "%s/gradient-%" PRIu32, run->p->scratch, layer) >= 0 && access(path, R_OK) == 0;
+	free(path);
+	return has;
+}
+
 static int calibrate(struct scoring *sc, struct cwb_err *err)
 {
 	struct cwe_run *run = sc->run;
@@ -150,6 +161,9 @@ static int calibrate(struct scoring *sc, struct cwb_err *err)
 		.scratch = run->p->scratch, .boundary_memory = CWE_BOUNDARY_MEMORY, .checkpoint = gradients != 0,
 		.resume = gradients ? at : layers, .arg = sc, .module = take_module, .layer_done = layer_done,
 		.progress = progress, .set_loss = run->set_loss};
+	if (c.resume < layers && !has_gradient(run, at)) {
+		return cwb_err_set(err, CWP_EDIGEST, "scratch: %s/gradient-%" PRIu32 " is gone; run the job again", run->p->scratch, at);
+	}
 	c.resume_digest = c.resume < layers ? sc->tiles.layer[c.resume].gradient : NULL;
 	return cwe_calibrate_run(&c, err);
 }
@@ -158,6 +172,7 @@ int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
 {
 	struct scoring sc = {.run = run, .tiles.journal = -1, .tile.fd = -1};
 	cwe_run_stage(run, CWE_STAGE_CALIBRATE);
+	run->record[run->records].tokens = run->corpus.tokens;
 	int r = allocate(&sc, err);
 	r = r == 0 ? cwe_tiles_open(run->p->scratch, run->identity, (uint32_t)run->sets, run->model.arch.layers, &sc.tiles, err)
 		   : r;

@@ -33,7 +33,19 @@ static void tile_name(uint32_t layer, uint32_t set, char *name, size_t size)
 	}
 }
 
-/* One journal line: {"layer":n,"gradient":"..","sets":[{"digest":"..","sum":"0x1.8p+3"},..]}. */
+/* Bytes of a tile file, -1 when there is none. */
+static json_int_t tile_bytes(const struct cwe_tiles *t, uint32_t layer, uint32_t set)
+{
+	char name[64];
+	struct stat st;
+	tile_name(layer, set, name, sizeof name);
+	char *path = path_of(t, name);
+	json_int_t bytes = path != NULL && stat(path, &st) == 0 ? (json_int_t)st.st_size : -1;
+	free(path);
+	return bytes;
+}
+
+/* One journal line: {"layer":n,"gradient":"..","sets":[{"digest":"..","sum":"0x1.8p+3","bytes":n},..]}. */
 static int take_line(struct cwe_tiles *t, const json_t *line)
 {
 	const json_t *sets = json_object_get(line, "sets");
@@ -47,7 +59,9 @@ static int take_line(struct cwe_tiles *t, const json_t *line)
 	for (uint32_t s = 0; s < t->sets; s++) {
 		const char *digest = json_string_value(json_object_get(json_array_get(sets, s), "digest"));
 		const char *sum = json_string_value(json_object_get(json_array_get(sets, s), "sum"));
-		if (digest == NULL || sum == NULL || strlen(digest) != 64) {
+		const json_t *bytes = json_object_get(json_array_get(sets, s), "bytes");
+		if (digest == NULL || sum == NULL || strlen(digest) != 64 || !json_is_integer(bytes) ||
+			json_integer_value(bytes) != tile_bytes(t, (uint32_t)layer, s)) {
 			return -1;
 		}
 		memcpy(l->digest[s], digest, 65);
@@ -77,6 +91,8 @@ static int read_journal(struct cwe_tiles *t, const char *identity, off_t *ret_le
 		int ok = first ? found != NULL && strcmp(found, identity) == 0 : take_line(t, json) == 0;
 		json_decref(json);
 		if (!ok) {
+			/* The layers below were computed from the one that is lost. */
+			ours = 0;
 			break;
 		}
 		ours = 1;
@@ -133,6 +149,7 @@ static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
 			r = cwb_file_remove_tree(folder, name, err);
 		}
 		t->layer[l].done = 0;
+		t->layer[l].gradient[0] = '\0';
 	}
 	if (r == 0) {
 		t->journal = openat(folder, JOURNAL, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -284,7 +301,8 @@ int cwe_tiles_commit(struct cwe_tiles *t, uint32_t layer, struct cwb_err *err)
 	for (uint32_t s = 0; s < t->sets; s++) {
 		char sum[64];
 		(void)snprintf(sum, sizeof sum, "%a", l->sum[s]);
-		if (json_array_append_new(sets, json_pack("{s:s,s:s}", "digest", l->digest[s], "sum", sum)) != 0) {
+		if (json_array_append_new(sets, json_pack("{s:s,s:s,s:I}", "digest", l->digest[s], "sum", sum,
+			"bytes", tile_bytes(t, layer, s))) != 0) {
 			json_decref(sets);
 			return cwb_err_set(err, -ENOMEM, "no memory for the journal");
 		}

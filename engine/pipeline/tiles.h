@@ -23,8 +23,8 @@ struct cwe_tiles {
 	int journal;          /* descriptor, appended and synced */
 };
 
-/* Opens or starts the tiles of this identity in a scratch folder; what belongs to another identity is removed. Layers
- * whose files are missing or short count as not done. */
+/* Opens or starts the tiles of this identity in a scratch folder; tiles of another identity are removed,
+ * and so are all of them when one that the journal names is missing or has another size. */
 int cwe_tiles_open(const char *scratch, const char *identity, uint32_t sets, uint32_t layers, struct cwe_tiles *ret,
 	struct cwb_err *err);
 void cwe_tiles_close(struct cwe_tiles *t);
