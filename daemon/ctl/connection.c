@@ -35,7 +35,6 @@ static void on_closed(uv_handle_t *handle)
 	if (connection->next != NULL) {
 		connection->next->back = connection->back;
 	}
-	connection->server->n_connections--;
 	if (call != NULL) {
 		call->connection = NULL;
 		if (call->gone != NULL) {
@@ -50,6 +49,7 @@ void cwd_connection_close(struct cwd_connection *connection)
 {
 	if (!connection->closing) {
 		connection->closing = 1;
+		connection->server->n_connections--;
 		uv_close((uv_handle_t *)&connection->pipe, on_closed);
 	}
 }
@@ -257,9 +257,36 @@ static size_t count_of_user(const struct cwd_server *server, uid_t uid)
 	size_t n = 0;
 
 	for (connection = server->connections; connection != NULL; connection = connection->next) {
-		n += connection->uid == uid;
+		n += connection->uid == uid && !connection->closing;
 	}
 	return n;
+}
+
+/* After a burst of callers that left at once, many connections are accepted whose end was not read
+ * yet. They must not count against a caller who stayed. */
+static void close_dead(struct cwd_server *server)
+{
+	struct cwd_connection *connection;
+
+	for (connection = server->connections; connection != NULL; connection = connection->next) {
+		uv_os_fd_t fd;
+		char byte;
+
+		if (!connection->closing && connection->call == NULL &&
+			uv_fileno((uv_handle_t *)&connection->pipe, &fd) == 0 &&
+			recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+			cwd_connection_close(connection);
+		}
+	}
+}
+
+static int is_too_many(const struct cwd_server *server, uid_t uid)
+{
+	const struct cwd_settings *settings = server->daemon->settings;
+
+	return server->n_connections > settings->connections ||
+	       (!settings->user_mode &&
+		       count_of_user(server, uid) > (settings->connections + 1) / 2);
 }
 
 /* Who it is, and whether that is too many, or nobody that we serve. NULL: welcome. */
@@ -270,7 +297,6 @@ static json_t *check_peer(struct cwd_connection *connection)
 	struct ucred peer;
 	socklen_t size = sizeof peer;
 	uv_os_fd_t fd;
-	size_t of_user;
 
 	if (uv_fileno((uv_handle_t *)&connection->pipe, &fd) < 0 ||
 		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
@@ -283,9 +309,10 @@ static json_t *check_peer(struct cwd_connection *connection)
 	if (settings->user_mode && peer.uid != geteuid() && peer.uid != 0) {
 		return cww_error_make("org.varlink.service.PermissionDenied", NULL);
 	}
-	of_user = count_of_user(server, peer.uid);
-	if (server->n_connections > settings->connections ||
-		(!settings->user_mode && of_user > (settings->connections + 1) / 2)) {
+	if (is_too_many(server, peer.uid)) {
+		close_dead(server);
+	}
+	if (is_too_many(server, peer.uid)) {
 		server->daemon->counters.refused_connections++;
 		return cww_error_make("org.cwpd.Jobs.TooManyConnections",
 			json_pack("{s:i}", "limit", (int)settings->connections));

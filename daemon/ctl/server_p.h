@@ -20,7 +20,7 @@ struct cwd_server {
 	struct cwd_daemon *daemon;
 	struct cwd_listener listeners[CWD_N_SOCKETS];
 	struct cwd_connection *connections;
-	size_t n_connections;
+	size_t n_connections; /* that are not being closed */
 };
 
 struct cwd_connection {

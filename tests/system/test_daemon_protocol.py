@@ -168,6 +168,13 @@ class Many(daemon_test.DaemonTest):
         total = [line for line in text.splitlines() if line.startswith("cwpd_connections_total ")]
         self.assertGreaterEqual(float(total[0].split()[1]), 10000)
 
+    def test_burst(self):
+        """Callers who leave at once do not count against the next one."""
+        for _ in range(5):
+            for _ in range(300):
+                self.daemon.client().close()
+            self.assertEqual(self.daemon.jobs("List"), {"jobs": []})
+
     def test_too_many(self):
         clients = []
         while len(clients) < 40:  # earlier ones may not be closed yet
