@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "cli/daemon.h"
 
 struct known {
@@ -144,7 +145,7 @@ int cwc_error_report(
 		status = known[i].exit;
 	} else {
 		/* A newer daemon's: its own name and facts are the best there is. */
-		char *facts = json_dumps(parameters, JSON_COMPACT | JSON_SORT_KEYS);
+		char *facts = cwb_json_text(parameters, JSON_COMPACT | JSON_SORT_KEYS, NULL);
 
 		cwc_text_printf(&text, "the daemon answered %s %s", error, facts ? facts : "");
 		free(facts);

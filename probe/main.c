@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "config.h"
 #include "engine/plugin/trust.h"
 #include "probe/describe.h"
@@ -32,11 +33,11 @@ static const char help_text[] = "usage: cwp-probe [--timeout SECONDS] [--check-o
 /* Takes object over. The exit status that belongs to it. */
 static int print_json(json_t *object, int fd, int status)
 {
-	char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
+	size_t length = 0;
+	char *text = object != NULL ? cwb_json_text(object, JSON_COMPACT, &length) : NULL;
 	int rc = -1;
 
 	if (text != NULL) {
-		size_t length = strlen(text);
 		text[length] = '\n'; /* in the place of the NUL: the length goes with it */
 		rc = cwe_guard_write(fd, text, length + 1);
 	}

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
+
 void cww_reader_init(struct cww_reader *reader)
 {
 	memset(reader, 0, sizeof *reader);
@@ -174,17 +176,16 @@ int cww_message_decode(const char *text, size_t length, json_t **ret, struct cwb
 
 int cww_message_encode(const json_t *message, char **ret, size_t *ret_length, struct cwb_err *err)
 {
-	size_t length;
+	size_t length = 0;
 	char *text;
 
 	if (!json_is_object(message)) {
 		return cwb_err_set(err, CWP_EVALUE, "only an object can be sent");
 	}
-	text = json_dumps(message, JSON_COMPACT);
+	text = cwb_json_text(message, JSON_COMPACT, &length);
 	if (text == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory to encode a message");
 	}
-	length = strlen(text);
 	if (length > CWW_MESSAGE_MAX) {
 		free(text);
 		return cwb_err_set(err, CWP_ELIMIT, "message of %zu bytes is longer than %zu",

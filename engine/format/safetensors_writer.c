@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 
 struct place {
 	const struct cwe_safetensors_plan *plan;
@@ -83,7 +84,7 @@ static int make_header(const struct place *place, size_t count, const struct cwe
 	char **ret, size_t *ret_length, struct cwb_err *err)
 {
 	json_t *header = json_object(), *meta = json_pack("{s:s}", "format", "pt");
-	size_t i, n, padded;
+	size_t i, n = 0, padded;
 	char *dump = NULL, *bytes = NULL;
 	uint64_t length;
 	int rc = 0;
@@ -100,11 +101,10 @@ static int make_header(const struct place *place, size_t count, const struct cwe
 			rc = -ENOMEM;
 	}
 	if (!rc)
-		dump = json_dumps(header, JSON_COMPACT);
+		dump = cwb_json_text(header, JSON_COMPACT, &n);
 	json_decref(header);
 	if (rc && rc != -ENOMEM)
 		return rc;
-	n = dump ? strlen(dump) : 0;
 	padded = (n + 7) / 8 * 8;
 	bytes = dump ? malloc(8 + padded) : NULL;
 	if (!bytes) {

@@ -151,12 +151,9 @@ static int gguf_text(const struct source *s, const char *name, char **ret_text, 
 		return cwb_err_set(err, CWP_EMISSING, "%s: a GGUF file has no %s", s->base.path, name);
 	if (rc)
 		return rc;
-	*ret_text = json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(15));
+	*ret_text = cwb_json_text(json, JSON_INDENT(1) | JSON_REAL_PRECISION(15), ret_length);
 	json_decref(json);
-	if (!*ret_text)
-		return no_memory(s->base.path, err);
-	*ret_length = strlen(*ret_text);
-	return 0;
+	return *ret_text ? 0 : no_memory(s->base.path, err);
 }
 
 int cwe_source_text(struct cwe_source *source, const char *name, char **ret_text, size_t *ret_length, struct cwb_err *err)

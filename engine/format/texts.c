@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "engine/format/shards.h"
 
 void cwe_texts_begin(struct cwe_texts *t, int folder)
@@ -33,7 +34,7 @@ static char *dump(const json_t *json)
 	size_t digits;
 
 	for (digits = 15; digits < 17; digits++) {
-		char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(digits));
+		char *text = cwb_json_text(json, JSON_INDENT(2) | JSON_REAL_PRECISION(digits), NULL);
 		json_t *back = text ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
 		int same = back && json_equal(back, json);
 
@@ -42,7 +43,7 @@ static char *dump(const json_t *json)
 			return text;
 		free(text);
 	}
-	return json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+	return cwb_json_text(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17), NULL);
 }
 
 int cwe_texts_add_json(struct cwe_texts *t, const char *name, const json_t *json, struct cwb_err *err)

@@ -107,8 +107,9 @@ static json_t *build(const struct cwe_run *run, json_t *size)
 
 static int write_json(const struct cwe_run *run, const json_t *report, struct cwb_err *err)
 {
-	char *text = json_dumps(report, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
-	int r = text != NULL ? cwb_file_replace(run->output_fd, "report.json", text, strlen(text), 0644, err)
+	size_t length = 0;
+	char *text = cwb_json_text(report, JSON_INDENT(1) | JSON_PRESERVE_ORDER, &length);
+	int r = text != NULL ? cwb_file_replace(run->output_fd, "report.json", text, length, 0644, err)
 			     : cwb_err_set(err, -ENOMEM, "no memory for the report");
 	free(text);
 	return r;
