@@ -273,14 +273,15 @@ int cwd_store_read(struct cwd_store *store, enum cwd_table table,
 	int (*visit)(const struct cwd_row *row, void *arg), void *arg, struct cwb_err *err)
 {
 	static const char *const queries[] = {
-		[CWD_JOBS] = "SELECT id, key, uid, owner, name, directory, request, digest, model, "
-			     "output, state, priority,"
-			     " rank, submitted, started, ended, after, resources, reason, error, "
-			     "cancelling, interruptions,"
-			     " scratch FROM jobs ORDER BY id",
-		[CWD_ATTEMPTS] = "SELECT job, number, started, ended, result, exit_code, signal, "
-				 "checkpoints, reason, pid,"
-				 " start_ticks, boot FROM attempts ORDER BY job, number",
+		[CWD_JOBS] =
+			("SELECT id, key, uid, owner, name, directory, request, digest, model, "
+			 "output, state, priority,"
+			 " rank, submitted, started, ended, after, resources, reason, error, "
+			 "cancelling, interruptions,"
+			 " scratch FROM jobs ORDER BY id"),
+		[CWD_ATTEMPTS] = ("SELECT job, number, started, ended, result, exit_code, signal, "
+				  "checkpoints, reason, pid,"
+				  " start_ticks, boot FROM attempts ORDER BY job, number"),
 		[CWD_EVENTS] = "SELECT seq, time, job, kind, state, attempt, reason FROM events "
 			       "ORDER BY seq",
 	};

@@ -33,7 +33,8 @@ static const struct cwp_option options[] = {
 		"dynamic: int8 by token at run time, needs bits 8 and granularity channel (static: not in this version)"},
 };
 
-static int refuse(char *err, size_t err_size, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int refuse(
+	char *err, size_t err_size, const char *format, ...)
 {
 	va_list ap;
 
