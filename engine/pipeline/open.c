@@ -61,6 +61,7 @@ static int open_plugins(struct cwe_run *run, struct cwb_err *err)
 	const struct cwj_job *job = run->job;
 	struct cwe_registry *registry = run->p->registry;
 	int r = cwe_registry_find(registry, CWP_KIND_QUANTIZER, job->quantize.plugin, &run->quantizer, err);
+	r = cwe_run_place(err, r, job->quantize.line, job->quantize.column, "quantize", "plugin");
 	if (r != 0 || (r = cwe_settings_make(run->quantizer->descriptor, "quantize", job->quantize.options,
 			job->quantize.n_options, &run->quantizer_settings, err)) != 0) {
 		return r;
@@ -73,7 +74,8 @@ static int open_plugins(struct cwe_run *run, struct cwb_err *err)
 	if (!job->has_score || !job->has_protect || job->fraction == 0 || job->carrier == CWJ_CARRIER_NONE) {
 		return 0;
 	}
-	if ((r = cwe_registry_find(registry, CWP_KIND_SCORER, job->score.plugin, &run->scorer, err)) != 0 ||
+	r = cwe_registry_find(registry, CWP_KIND_SCORER, job->score.plugin, &run->scorer, err);
+	if ((r = cwe_run_place(err, r, job->score.line, job->score.column, "score", "plugin")) != 0 ||
 		(r = cwe_settings_make(run->scorer->descriptor, "score", job->score.options, job->score.n_options,
 			&run->scorer_settings, err)) != 0) {
 		return r;
@@ -195,7 +197,7 @@ int cwe_run_open(struct cwe_run *run, struct cwb_err *err)
 	const struct cwj_job *job = run->job;
 	int r;
 	if ((r = check_available(job, err)) != 0 || (r = open_plugins(run, err)) != 0 ||
-		(r = cwe_source_open(job->model, 0, &run->source, err)) != 0 ||
+		(r = cwe_run_place(err, cwe_source_open(job->model, 0, &run->source, err), 0, 0, "model", "")) != 0 ||
 		(r = cwe_device_open(run->p->registry, run->p->host, "cpu", NULL, &run->device, err)) != 0 ||
 		(r = cwe_model_open(run->source, NULL, &run->device, &run->model, err)) != 0 ||
 		(r = list_modules(run, err)) != 0) {
@@ -224,7 +226,7 @@ int cwe_run_samples(struct cwe_run *run, struct cwb_err *err)
 		int r = cwe_samples_read(&job->sets[i], run->tokenizer, run->chat, job->seed, run->model.arch.context,
 			run->model.arch.vocabulary, &run->set[i], err);
 		if (r != 0) {
-			return r;
+			return cwe_run_place(err, r, job->sets[i].line, job->sets[i].column, "calibrate", job->sets[i].name);
 		}
 		run->sets++;
 	}

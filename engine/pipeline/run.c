@@ -78,6 +78,16 @@ void cwe_run_progress(struct cwe_run *run, enum cwe_stage stage, uint64_t done, 
 	}
 }
 
+int cwe_run_place(struct cwb_err *err, int code, int line, int column, const char *field, const char *name)
+{
+	if (code != 0 && err != NULL && err->line == 0 && err->field[0] == '\0') {
+		err->line = line;
+		err->column = column;
+		(void)snprintf(err->field, sizeof err->field, "%s%s%s", field, name[0] != '\0' ? "." : "", name);
+	}
+	return code;
+}
+
 int cwe_run_cancelled(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwp_host *host = &run->p->host->table;
@@ -122,6 +132,7 @@ static int check_evaluators(struct cwe_run *run, struct cwb_err *err)
 		struct cwp_setting *settings = NULL;
 		const struct cwj_evaluation *e = &run->job->evaluations[i];
 		r = cwe_registry_find(run->p->registry, CWP_KIND_EVALUATOR, e->benchmark, &plugin, err);
+		r = cwe_run_place(err, r, e->line, e->column, "evaluate", "benchmark");
 		r = r == 0 ? cwe_settings_make(plugin->descriptor, "evaluate", e->options, e->n_options, &settings, err) : r;
 		if (r == 0) {
 			cwe_settings_free(plugin->descriptor, settings);

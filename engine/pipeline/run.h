@@ -81,6 +81,9 @@ void cwe_run_stage_end(struct cwe_run *run);
 void cwe_run_progress(struct cwe_run *run, enum cwe_stage stage, uint64_t done, uint64_t total, const char *unit);
 int cwe_run_cancelled(struct cwe_run *run, struct cwb_err *err);
 
+/* Adds the place in the job file to an error that has none yet. Returns code. */
+int cwe_run_place(struct cwb_err *err, int code, int line, int column, const char *field, const char *name);
+
 /* Stages, in their files. */
 int cwe_run_open(struct cwe_run *run, struct cwb_err *err);  /* open.c */
 int cwe_run_samples(struct cwe_run *run, struct cwb_err *err);                 /* open.c */
