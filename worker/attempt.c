@@ -64,6 +64,14 @@ void cwk_error_print(const struct cwb_err *err)
 	(void)fputc('\n', stderr);
 }
 
+/* An error of a run that knows its place in the job file says so first. */
+static void place(struct cwb_err *err, const struct cwk_options *o)
+{
+	if (err->line > 0 && o->file != NULL) {
+		(void)cwb_err_prefix(err, "%s:%d:%d", o->file, err->line, err->column);
+	}
+}
+
 void cwk_error_json(const struct cwb_err *err)
 {
 	json_t *e = json_pack("{s:{s:i,s:s,s:s,s:i,s:i,s:s}}", "error", "code", err->code, "message", err->message, "field",
@@ -91,6 +99,7 @@ int cwk_plan(const struct cwj_job *job, const struct cwk_options *o, int json_er
 	} else if (json_errors) {
 		cwk_error_json(&err);
 	} else {
+		place(&err, o);
 		cwk_error_print(&err);
 	}
 	json_decref(plan);
@@ -159,6 +168,7 @@ int cwk_attempt(const struct cwj_job *job, const struct cwk_options *o)
 	}
 	int code = report_end(&status, r, &err);
 	if (r != 0 && o->status_fd < 0) {
+		place(&err, o);
 		cwk_error_print(&err);
 		code = code == 1 && r != CWP_ECANCELLED ? cwb_err_exit(r) : code;
 	}

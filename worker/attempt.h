@@ -7,6 +7,7 @@
 #include "job/job.h"
 
 struct cwk_options {
+	const char *file;       /* the job file's name for messages, or NULL */
 	int status_fd;          /* -1: status on standard error */
 	int control_fd;         /* -1: no control messages */
 	const char *scratch;    /* folder; NULL: one beside the output, removed at the end */

@@ -186,6 +186,7 @@ static int from_file(struct arguments *a)
 		cwk_error_print(&err);
 		return 65;
 	}
+	a->options.file = a->file;
 	int code = strcmp(a->verb, "plan") == 0 ? cwk_plan(job, &a->options, 0) : cwk_attempt(job, &a->options);
 	cwj_job_free(job);
 	return code;
