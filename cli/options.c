@@ -11,6 +11,7 @@
 #include "base/nearest.h"
 #include "base/quantity.h"
 #include "cli/cwc.h"
+#include "config.h"
 
 const char *cwc_option_value(const struct cwc *cwc, const char *name, size_t index)
 {
@@ -263,6 +264,10 @@ int cwc_options_parse(struct cwc *cwc, int argc, char **argv)
 		} else {
 			print_help();
 		}
+		return CWC_DONE;
+	}
+	if (cwc_option_given(cwc, "version")) {
+		printf("cwpctl %s\n", PACKAGE_VERSION);
 		return CWC_DONE;
 	}
 	if (!cwc->verb) {

@@ -13,6 +13,7 @@ const struct cwc_option cwc_globals[] = {
 	{"json", NULL, "one JSON document on standard output", 0},
 	{"no-color", NULL, "no colours (or $NO_COLOR)", 0},
 	{"help", NULL, "this text", 0},
+	{"version", NULL, "the version of cwpctl alone", 0},
 	{0},
 };
 
