@@ -133,9 +133,10 @@ static int backward_piece(struct run *r, uint32_t layer, const struct cwe_piece 
 	uint64_t d = m->arch.hidden, n = p->tokens * d;
 	struct cwe_chunk chunk;
 	int e;
-	if ((e = cwe_pass_cancelled(&r->pass, err)) != 0 || (e = cwe_chunk_load(m, r->c->corpus, p, r->pass.d_position, &chunk, err)) != 0 ||
+	if ((e = cwe_pass_cancelled(&r->pass, err)) != 0 ||
+		(e = cwe_chunk_load(m, r->c->corpus, p, r->pass.d_position, &chunk, err)) != 0 ||
 		(e = cwe_boundary_get(&r->pass.boundary, layer, p->at * d, r->pass.d_x, n, err)) != 0 ||
-		(e = cwe_layer_forward(m, &r->pass.layer, &chunk, r->pass.d_x, &r->pass.ws, r->pass.d_y, tap, err)) != 0 ||
+		(e = cwe_layer_forward(m, &r->pass.layer, &chunk, r->pass.d_x, &r->pass.ws, NULL, tap, err)) != 0 ||
 		(e = cwe_boundary_get(&r->gradient, 0, p->at * d, r->pass.d_y, n, err)) != 0 ||
 		(e = cwe_layer_backward(m, &r->pass.layer, &chunk, r->pass.d_x, &r->pass.ws, r->pass.d_y, tap, err)) != 0 ||
 		(e = cwe_boundary_put(&r->gradient, 0, p->at * d, r->pass.d_y, n, err)) != 0) {

@@ -28,7 +28,7 @@ static int stream(int fd, const char *name, struct cwe_boundary *g, int save, ch
 	int r = buffer != NULL ? cwb_digest_begin(&digest) : -ENOMEM;
 	if (r != 0) {
 		free(buffer);
-		return cwb_err_set(err, r, "no memory for a checkpoint");
+		return cwb_err_set(err, -ENOMEM, "no memory for a checkpoint");
 	}
 	for (uint64_t at = 0; r == 0 && at < g->floats; at += CHUNK) {
 		uint64_t n = g->floats - at < CHUNK ? g->floats - at : CHUNK;
@@ -48,7 +48,8 @@ static int stream(int fd, const char *name, struct cwe_boundary *g, int save, ch
 		cwb_digest_cancel(&digest);
 		return r;
 	}
-	return cwb_digest_end_hex(&digest, ret_digest);
+	r = cwb_digest_end_hex(&digest, ret_digest);
+	return r != 0 ? cwb_err_set(err, r, "no memory for the digest of %s", name) : 0;
 }
 
 int cwe_gradient_save(const char *scratch, uint32_t layer, struct cwe_boundary *g, char ret_digest[65], struct cwb_err *err)
@@ -75,7 +76,8 @@ int cwe_gradient_save(const char *scratch, uint32_t layer, struct cwe_boundary *
 
 int cwe_gradient_load(const char *scratch, uint32_t layer, const char *digest, struct cwe_boundary *g, struct cwb_err *err)
 {
-	char name[32], found[65];
+	char name[32], found[65] = "";
+	struct cwb_err reading = {0};
 	(void)snprintf(name, sizeof name, "gradient-%u", layer);
 	int folder = open_folder(scratch, err);
 	if (folder < 0) {
@@ -83,15 +85,14 @@ int cwe_gradient_load(const char *scratch, uint32_t layer, const char *digest, s
 	}
 	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
 	(void)close(folder);
-	if (fd < 0) {
-		return cwb_err_errno(err, "checkpoint %s/%s", scratch, name);
+	int r = fd >= 0 ? stream(fd, name, g, 0, found, &reading) : cwb_err_errno(&reading, "%s", name);
+	if (fd >= 0) {
+		(void)close(fd);
 	}
-	int r = stream(fd, name, g, 0, found, err);
-	(void)close(fd);
-	if (r == 0 && strcmp(found, digest) != 0) {
-		r = cwb_err_set(err, CWP_EDIGEST, "checkpoint %s/%s does not match its digest; it is left out", scratch, name);
+	if (r == -ENOENT || r == CWP_EFORMAT || (r == 0 && strcmp(found, digest) != 0)) {
+		return cwb_err_set(err, CWP_EDIGEST, "checkpoint %s/%s is missing or not what was saved; run the job again", scratch, name);
 	}
-	return r;
+	return r != 0 ? cwb_err_set(err, r, "checkpoint %s: %s", scratch, reading.message) : 0;
 }
 
 void cwe_gradient_remove(const char *scratch, uint32_t layer)

@@ -8,7 +8,7 @@
 /* Writes gradient-<layer> whole (fsync, rename). ret_digest: SHA-256 of it. */
 int cwe_gradient_save(const char *scratch, uint32_t layer, struct cwe_boundary *gradient, char ret_digest[65],
 	struct cwb_err *err);
-/* CWP_EDIGEST when the file is not the one that was saved. */
+/* CWP_EDIGEST when the file is missing, short, or not the one that was saved. */
 int cwe_gradient_load(const char *scratch, uint32_t layer, const char *digest, struct cwe_boundary *gradient,
 	struct cwb_err *err);
 /* Removes a checkpoint that a journal no longer names. */

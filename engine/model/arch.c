@@ -59,7 +59,7 @@ static int read_flag(const json_t *config, const char *key, int *ret, struct cwb
 	return 0;
 }
 
-static int read_rope(const json_t *config, uint32_t context, struct cwe_rope *rope, struct cwb_err *err)
+static int read_rope(const json_t *config, struct cwe_rope *rope, struct cwb_err *err)
 {
 	const json_t *parameters = json_object_get(config, "rope_parameters");
 	const json_t *scaling = json_object_get(config, "rope_scaling");
@@ -70,6 +70,9 @@ static int read_rope(const json_t *config, uint32_t context, struct cwe_rope *ro
 	}
 	if (r != 0) {
 		return r;
+	}
+	if (theta < 1) {
+		return cwb_err_set(err, CWP_EVALUE, "config.json: \"rope_theta\" %g must be at least 1", theta);
 	}
 	rope->theta = theta;
 	rope->kind = CWE_ROPE_DEFAULT;
@@ -102,7 +105,10 @@ static int read_rope(const json_t *config, uint32_t context, struct cwe_rope *ro
 		(r = read_number(p, "high_freq_factor", NAN, &rope->high_freq_factor, err)) != 0) {
 		return r;
 	}
-	(void)context;
+	if (rope->high_freq_factor <= rope->low_freq_factor) {
+		return cwb_err_set(err, CWP_EVALUE, "config.json: \"high_freq_factor\" %g must be above \"low_freq_factor\" %g",
+			rope->high_freq_factor, rope->low_freq_factor);
+	}
 	return read_number(p, "original_max_position_embeddings", NAN, &rope->original_context, err);
 }
 
@@ -123,15 +129,19 @@ static int check_family(const json_t *config, const char **ret_family, struct cw
 		return cwb_err_set(err, CWP_EUNKNOWN,
 			"config.json: architecture \"%.60s\" is not supported; supported is LlamaForCausalLM", arch);
 	}
-	const char *act = json_string_value(json_object_get(config, "hidden_act"));
-	if (act != NULL && strcmp(act, "silu") != 0) {
-		return cwb_err_set(err, CWP_EVALUE, "config.json: hidden_act \"%.40s\" is not supported; supported is silu", act);
+	const json_t *hidden_act = json_object_get(config, "hidden_act");
+	const char *act = json_string_value(hidden_act);
+	if (hidden_act != NULL && (act == NULL || strcmp(act, "silu") != 0)) {
+		return cwb_err_set(err, CWP_EVALUE, "config.json: hidden_act \"%.40s\" is not supported; supported is silu",
+			act != NULL ? act : "(no string)");
 	}
 	static const char *const refused[] = {"sliding_window", "partial_rotary_factor", "attn_logit_softcapping",
 		"final_logit_softcapping", "num_local_experts", "num_experts"};
 	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
 		const json_t *v = json_object_get(config, refused[i]);
-		if (v != NULL && !json_is_null(v) && !(json_is_number(v) && json_number_value(v) == 1.0)) {
+		/* A partial rotary factor of 1 is the whole. */
+		int harmless = json_is_null(v) || (i == 1 && json_is_number(v) && json_number_value(v) == 1.0);
+		if (v != NULL && !harmless) {
 			return cwb_err_set(err, CWP_EVALUE, "config.json: key \"%s\" is not supported for model_type llama", refused[i]);
 		}
 	}
@@ -176,7 +186,7 @@ int cwe_arch_read(const json_t *config, struct cwe_arch *ret, struct cwb_err *er
 		(r = read_flag(config, "tie_word_embeddings", &a.tied, err)) != 0 ||
 		(r = read_flag(config, "attention_bias", &a.attention_bias, err)) != 0 ||
 		(r = read_flag(config, "mlp_bias", &a.mlp_bias, err)) != 0 ||
-		(r = read_rope(config, a.context, &a.rope, err)) != 0 || (r = check_shapes(&a, err)) != 0) {
+		(r = read_rope(config, &a.rope, err)) != 0 || (r = check_shapes(&a, err)) != 0) {
 		return r;
 	}
 	a.norm_eps = (float)eps;

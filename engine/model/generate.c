@@ -38,6 +38,13 @@ static uint64_t head_rows(const struct cwe_generator *g)
 	return g->head_resident || v < SLICE ? v : SLICE;
 }
 
+uint64_t cwe_generator_bytes(const struct cwe_model *m, uint64_t positions)
+{
+	uint64_t cache = positions * m->arch.kv_heads * m->arch.head_dim, d = m->arch.hidden;
+	return cwe_layer_bytes(&m->arch) + cwe_workspace_bytes(m, positions, positions, 0) +
+		sizeof(float) * (2 * m->arch.layers * cache + (2 * positions + SLICE + 1) * d + SLICE + positions + 16);
+}
+
 static int load_positions(struct cwe_generator *g, struct cwb_err *err)
 {
 	uint32_t *position = malloc(g->positions * sizeof *position);
@@ -245,7 +252,9 @@ int cwe_generator_run(struct cwe_generator *g, const struct cwe_generation *w, u
 		if (is_stop(w, id[n - 1]) || n == room) {
 			break;
 		}
-		r = step(g, id[n - 1], w->count + n - 1, err);
+		const struct cwp_host *host = &g->model->device->host->table;
+		r = host->cancelled(host->ctx) ? cwb_err_set(err, CWP_ECANCELLED, "cancelled")
+					       : step(g, id[n - 1], w->count + n - 1, err);
 		d_last = g->d_x;
 	}
 	if (r != 0) {

@@ -15,12 +15,14 @@ struct cwe_generation {
 
 struct cwe_generator;
 
-/* Weights that fit are loaded once and serve all sequences that follow. positions: longest prompt and new tokens. */
+/* Bytes of device memory at least: no weights resident. */
+uint64_t cwe_generator_bytes(const struct cwe_model *model, uint64_t positions);
+/* Weights that fit into `memory` are loaded once and serve all sequences that follow. positions: longest prompt and new tokens. */
 int cwe_generator_new(struct cwe_model *model, uint64_t memory, uint64_t positions, struct cwe_generator **ret,
 	struct cwb_err *err);
 void cwe_generator_free(struct cwe_generator *g); /* NULL is allowed */
 
 /* *ret_id [*ret_count]: the new tokens only; freed with free(). CWP_ELIMIT when the prompt is longer than the context
- * or than what the generator was made for. */
+ * or than what the generator was made for. CWP_ECANCELLED when the host says so, between tokens. */
 int cwe_generator_run(struct cwe_generator *g, const struct cwe_generation *what, uint32_t **ret_id, uint64_t *ret_count,
 	struct cwb_err *err);

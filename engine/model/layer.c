@@ -51,7 +51,7 @@ int cwe_workspace_new(struct cwe_model *m, uint64_t tokens, uint64_t positions, 
 	struct cwe_workspace ws = {.tokens = tokens, .backward = backward,
 		.bytes = cwe_workspace_bytes(m, tokens, positions, backward)};
 	uint64_t n = positions * (m->arch.head_dim / 2);
-	float *table = malloc(2 * n * sizeof *table + 1);
+	float *table = malloc(2 * n * sizeof *table + 1); /* n: positions of samples that are in memory already */
 	if (table == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for rotary tables of %llu positions", (unsigned long long)positions);
 	}
@@ -153,7 +153,7 @@ static int project(struct cwe_model *m, const struct cwe_layer *layer, const str
 	return r == 0 ? rope(m, ws, ws->d_k, chunk->tokens, a->kv_heads, chunk->d_position, 0, err) : r;
 }
 
-/* x2 = x + o(attention); out = x2 + mlp(norm(x2)). */
+/* x2 = x + o(attention); out = x2 + mlp(norm(x2)), unless out is NULL. */
 static int finish(struct cwe_model *m, const struct cwe_layer *layer, const struct cwe_chunk *chunk, const float *d_x,
 	struct cwe_workspace *ws, float *d_out, const struct cwe_tap *tap, struct cwb_err *err)
 {
@@ -175,7 +175,7 @@ static int finish(struct cwe_model *m, const struct cwe_layer *layer, const stru
 	}
 	if ((r = linear(m, layer, CWE_UP, d_in, t, 0, ws->d_up, err)) != 0 ||
 		(r = CWE_OP(m->device, glu, a->glu, ws->d_gate, ws->d_up, t * a->intermediate, ws->d_h)) != 0 ||
-		(r = input(m, CWE_DOWN, chunk, ws->d_h, ws, tap, &d_in, err)) != 0 ||
+		(r = input(m, CWE_DOWN, chunk, ws->d_h, ws, tap, &d_in, err)) != 0 || d_out == NULL ||
 		(r = linear(m, layer, CWE_DOWN, d_in, t, 0, d_out, err)) != 0) {
 		return r;
 	}

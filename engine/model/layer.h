@@ -55,7 +55,8 @@ struct cwe_tap {
 	float *d_dnorm_attention, *d_dnorm_mlp;
 };
 
-/* x [T, hidden] -> out [T, hidden] (may not be x); fills the workspace for the backward pass. tap may be NULL. */
+/* x [T, hidden] -> out [T, hidden] (may not be x); fills the workspace for the backward pass, which needs no output: out
+ * may be NULL. tap may be NULL. */
 int cwe_layer_forward(struct cwe_model *model, const struct cwe_layer *layer, const struct cwe_chunk *chunk,
 	const float *d_x, struct cwe_workspace *ws, float *d_out, const struct cwe_tap *tap, struct cwb_err *err);
 /* After cwe_layer_forward on the same chunk: d_dx [T, hidden] holds the gradient at the layer's output and gets the

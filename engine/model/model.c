@@ -123,23 +123,47 @@ int cwe_model_open(struct cwe_source *source, struct cwe_weights *weights, struc
 	return 0;
 }
 
-/* Reads rows of a tensor to the device, f32. */
+/* Whether no number is NaN or infinite: those have all bits of the exponent set. */
+static int all_finite(const float *x, uint64_t n)
+{
+	uint32_t bad = 0;
+	for (uint64_t i = 0; i < n; i++) {
+		uint32_t u;
+		memcpy(&u, &x[i], sizeof u);
+		bad |= (u & 0x7f800000u) == 0x7f800000u;
+	}
+	return !bad;
+}
+
+static int check_finite(const struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, const float *x, uint64_t n,
+	struct cwb_err *err)
+{
+	for (uint64_t i = 0; !all_finite(x, n) && i < n; i++) {
+		if (!isfinite(x[i])) {
+			uint64_t cols = t->rank > 1 ? t->shape[1] : 1;
+			return cwb_err_set(err, CWP_ENUMBER, "%s: tensor %s holds %f at element %" PRIu64
+				"; repair the checkpoint", m->source->path, t->name, (double)x[i], row * cols + i);
+		}
+	}
+	return 0;
+}
+
+/* Reads rows of a tensor to the device, f32; a weight that is NaN or infinite is refused. */
 static int read_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *d,
 	struct cwb_err *err)
 {
-	if (m->device->ops->flags & CWP_BACKEND_HOST_MEMORY) {
-		return cwe_weights_read_f32(m->weights, t, row, rows, d, err);
-	}
 	uint64_t n = rows * (t->rank > 1 ? t->shape[1] : 1);
-	float *host = malloc(n * sizeof *host);
+	int host_memory = (m->device->ops->flags & CWP_BACKEND_HOST_MEMORY) != 0;
+	float *host = host_memory ? d : malloc(n * sizeof *host + 1);
 	if (host == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory to read %s", t->name);
 	}
 	int r = cwe_weights_read_f32(m->weights, t, row, rows, host, err);
-	if (r == 0) {
-		r = CWE_OP(m->device, upload, d, host, n * sizeof *host);
+	r = r == 0 ? check_finite(m, t, row, host, n, err) : r;
+	if (!host_memory) {
+		r = r == 0 ? CWE_OP(m->device, upload, d, host, n * sizeof *host) : r;
+		free(host);
 	}
-	free(host);
 	return r;
 }
 
@@ -189,33 +213,9 @@ void cwe_layer_free(struct cwe_model *m, struct cwe_layer *layer)
 	memset(layer, 0, sizeof *layer);
 }
 
-/* A sum of differences of each number with itself is 0 unless one is NaN or infinite. */
-static int all_finite(const float *x, uint64_t n)
-{
-	float bad = 0;
-	for (uint64_t i = 0; i < n; i++) {
-		bad += x[i] - x[i];
-	}
-	return bad == 0;
-}
-
 static int load_tensor(struct cwe_model *m, const struct cwe_tensor *t, float *d, struct cwb_err *err)
 {
-	int r = read_rows(m, t, 0, t->shape[0], d, err);
-	if (r != 0 || !(m->device->ops->flags & CWP_BACKEND_HOST_MEMORY)) {
-		return r;
-	}
-	uint64_t n = t->shape[0] * (t->rank > 1 ? t->shape[1] : 1);
-	if (all_finite(d, n)) {
-		return 0;
-	}
-	for (uint64_t i = 0; i < n; i++) {
-		if (!isfinite(d[i])) {
-			return cwb_err_set(err, CWP_ENUMBER, "%s: tensor %s holds %f at element %" PRIu64
-				"; repair the checkpoint", m->source->path, t->name, (double)d[i], i);
-		}
-	}
-	return 0;
+	return read_rows(m, t, 0, t->shape[0], d, err);
 }
 
 int cwe_layer_load(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, struct cwb_err *err)
@@ -224,20 +224,53 @@ int cwe_layer_load(struct cwe_model *m, uint32_t index, struct cwe_layer *layer,
 	return each_tensor(m, index, layer, load_tensor, err);
 }
 
+static int by_id(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+/* Tokens in the order of their ids, so that each row is read once: (id << 32 | place). */
+static uint64_t *sort_tokens(const struct cwe_model *m, const uint32_t *id, uint64_t count, struct cwb_err *err)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		if (id[i] >= m->arch.vocabulary) {
+			(void)cwb_err_set(err, CWP_EVALUE, "token id %" PRIu32 " is not in the model's vocabulary of %" PRIu32, id[i],
+				m->arch.vocabulary);
+			return NULL;
+		}
+	}
+	uint64_t *order = count <= UINT32_MAX ? malloc(count * sizeof *order + 1) : NULL;
+	if (order == NULL) {
+		(void)cwb_err_set(err, -ENOMEM, "no memory for %" PRIu64 " tokens", count);
+		return NULL;
+	}
+	for (uint64_t i = 0; i < count; i++) {
+		order[i] = (uint64_t)id[i] << 32 | i;
+	}
+	qsort(order, count, sizeof *order, by_id);
+	return order;
+}
+
 int cwe_model_embed(struct cwe_model *m, const uint32_t *id, uint64_t count, float *d_x, struct cwb_err *err)
 {
 	const struct cwe_tensor *t = cwe_weights_find(m->weights, "model.embed_tokens.weight");
-	for (uint64_t i = 0; i < count; i++) {
-		if (id[i] >= m->arch.vocabulary) {
-			return cwb_err_set(err, CWP_EVALUE, "token id %" PRIu32 " is not in the model's vocabulary of %" PRIu32,
-				id[i], m->arch.vocabulary);
-		}
-		int r = read_rows(m, t, id[i], 1, d_x + i * m->arch.hidden, err);
-		if (r != 0) {
-			return r;
+	struct cwb_err local = {0};
+	uint64_t d = m->arch.hidden, *order = sort_tokens(m, id, count, &local);
+	if (order == NULL) {
+		return cwb_err_set(err, local.code, "%s", local.message);
+	}
+	int r = 0;
+	for (uint64_t i = 0; r == 0 && i < count; i++) {
+		float *to = d_x + (order[i] & UINT32_MAX) * d;
+		if (i > 0 && order[i] >> 32 == order[i - 1] >> 32) {
+			r = cwe_device_copy(m->device, to, d_x + (order[i - 1] & UINT32_MAX) * d, d, err);
+		} else {
+			r = read_rows(m, t, order[i] >> 32, 1, to, err);
 		}
 	}
-	return 0;
+	free(order);
+	return r;
 }
 
 int cwe_model_head_rows(struct cwe_model *m, uint64_t first, uint64_t rows, float *d_w, struct cwb_err *err)

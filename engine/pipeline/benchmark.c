@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Evaluator plugins at work. */
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,32 +14,57 @@
 
 #define DATA_LIMIT (1u << 30)
 #define WINDOW 2048 /* tokens of a rolling window unless the evaluator says otherwise */
-/* Weights that stay in memory while text is generated. */
-#define GENERATION_MEMORY (1ull << 30)
+#define GENERATION_POSITIONS 4096u /* prompt and new tokens at most */
+#define GENERATION_MEMORY (1ull << 30) /* for weights that stay, where no limit says otherwise */
+#define COUNT_LIMIT (1u << 28)    /* requests: more is a plugin's mistake */
 
-static int add_request(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, struct cwe_request_list *list,
+/* The i-th request, with what a plugin can get wrong checked; NULL strings of length 0 become empty ones. */
+static int get_request(struct cwe_run *run, const struct cwe_benchmark *b, uint64_t i, struct cwp_request *ret,
 	struct cwb_err *err)
 {
 	const struct cwp_evaluator *e = b->plugin->interface;
 	struct cwp_request q = {.size = sizeof q};
-	uint32_t context = run->model.arch.context;
 	int r = e->request(b->state, i, &q);
 	if (r != 0) {
 		return cwe_host_error(run->p->host, b->job->benchmark, "request", r, err);
 	}
-	switch (q.kind) {
-	case CWP_REQUEST_LOGLIK:
-		return cwe_request_loglik(list, b->first + i, run->tokenizer, q.context, q.context_length, q.continuation,
-			q.continuation_length, context, err);
-	case CWP_REQUEST_ROLLING:
-		return cwe_request_rolling(list, b->first + i, run->tokenizer, q.continuation, q.continuation_length,
-			q.window > 0 && q.window < context ? q.window : context < WINDOW ? context : WINDOW, err);
-	case CWP_REQUEST_GENERATE:
-		return 0;
-	default:
-		return cwb_err_set(err, CWP_EPLUGIN, "evaluator %s: request %llu has the unknown kind %u", b->job->benchmark,
-			(unsigned long long)i, q.kind);
+	if ((q.context == NULL && q.context_length > 0) || (q.continuation == NULL && q.continuation_length > 0) ||
+		q.context_length > DATA_LIMIT || q.continuation_length > DATA_LIMIT) {
+		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': request %" PRIu64 " has a length without a text, or one that is too "
+			"long; report it to the plugin's vendor", b->job->benchmark, i);
 	}
+	if (q.kind != CWP_REQUEST_LOGLIK && q.kind != CWP_REQUEST_ROLLING && q.kind != CWP_REQUEST_GENERATE) {
+		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': request %" PRIu64 " has the unknown kind %" PRIu32
+			"; report it to the plugin's vendor", b->job->benchmark, i, q.kind);
+	}
+	q.context = q.context != NULL ? q.context : "";
+	q.continuation = q.continuation != NULL ? q.continuation : "";
+	*ret = q;
+	return 0;
+}
+
+static int add_request(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, struct cwe_request_list *list,
+	struct cwb_err *err)
+{
+	struct cwp_request q;
+	uint32_t context = run->model.arch.context;
+	int r = get_request(run, b, i, &q, err);
+	if (r != 0) {
+		return r;
+	}
+	if (q.kind == CWP_REQUEST_LOGLIK) {
+		r = cwe_request_loglik(list, b->first + i, run->tokenizer, q.context, q.context_length, q.continuation,
+			q.continuation_length, context, err);
+	} else if (q.kind == CWP_REQUEST_ROLLING) {
+		r = cwe_request_rolling(list, b->first + i, run->tokenizer, q.continuation, q.continuation_length,
+			q.window > 0 && q.window < context ? q.window : context < WINDOW ? context : WINDOW, err);
+	} else {
+		/* A text has at most a token a byte; one more for the beginning of an empty one. */
+		uint64_t n = q.context_length + q.max_new_tokens + 1;
+		n = n < GENERATION_POSITIONS ? n : GENERATION_POSITIONS;
+		b->positions = n > b->positions ? n : b->positions;
+	}
+	return r != 0 ? cwb_err_prefix(err, "request %" PRIu64, i) : 0;
 }
 
 int cwe_benchmark_open(struct cwe_run *run, const struct cwj_evaluation *job, uint64_t first, struct cwe_benchmark *ret,
@@ -56,8 +82,13 @@ int cwe_benchmark_open(struct cwe_run *run, const struct cwj_evaluation *job, ui
 		(r = e->open(&run->p->host->table, b.settings, job->path, b.data, length, job->limit, &b.state)) != 0) {
 		r = cwe_host_error(run->p->host, job->benchmark, job->path, r, err);
 	}
+	if (r == 0 && e->count(b.state) > COUNT_LIMIT) {
+		r = cwb_err_set(err, CWP_EPLUGIN, "plugin '%s' says that it has %" PRIu64 " requests; at most %u are taken",
+			job->benchmark, e->count(b.state), COUNT_LIMIT);
+	}
 	if (r == 0) {
 		b.count = e->count(b.state);
+		b.count = b.count < COUNT_LIMIT ? b.count : COUNT_LIMIT;
 		b.answer = calloc(b.count + 1, sizeof *b.answer);
 		r = b.answer != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for %llu answers", (unsigned long long)b.count);
 	}
@@ -113,8 +144,31 @@ void cwe_benchmark_clear(struct cwe_benchmark *b)
 	}
 }
 
-static int generate_one(struct cwe_run *run, struct cwe_generator *g, const struct cwp_request *q, struct cwp_answer *a,
+/* The prompt's tokens, the oldest cut off where they and the new ones would be too many; empty: what stands for the
+ * beginning of a text. */
+static int encode_prompt(struct cwe_run *run, const struct cwp_request *q, uint64_t positions, struct cwe_ids *ret,
 	struct cwb_err *err)
+{
+	uint32_t prefix;
+	int r = cwe_tokenizer_encode(run->tokenizer, q->context, q->context_length, 0, ret, err);
+	if (r == 0 && ret->count == 0) {
+		free(ret->id);
+		*ret = (struct cwe_ids){.id = malloc(sizeof *ret->id), .count = 1};
+		r = ret->id != NULL ? cwe_request_prefix(run->tokenizer, &prefix, err) : cwb_err_set(err, -ENOMEM, "no memory for a prompt");
+		if (r == 0) {
+			ret->id[0] = prefix;
+		}
+	}
+	uint64_t fresh = q->max_new_tokens < positions ? q->max_new_tokens : positions - 1, room = positions - fresh;
+	if (r == 0 && ret->count > room) {
+		memmove(ret->id, ret->id + (ret->count - room), room * sizeof *ret->id);
+		ret->count = room;
+	}
+	return r;
+}
+
+static int generate_one(struct cwe_run *run, struct cwe_generator *g, const struct cwp_request *q, uint64_t positions,
+	struct cwp_answer *a, struct cwb_err *err)
 {
 	int64_t eos = cwe_tokenizer_eos(run->tokenizer);
 	uint32_t stop = (uint32_t)eos, *id = NULL;
@@ -122,32 +176,46 @@ static int generate_one(struct cwe_run *run, struct cwe_generator *g, const stru
 	struct cwe_ids prompt = {0};
 	char *text = NULL;
 	size_t length = 0;
-	int r = cwe_tokenizer_encode(run->tokenizer, q->context, q->context_length, 0, &prompt, err);
+	int r = encode_prompt(run, q, positions, &prompt, err);
 	struct cwe_generation what = {.prompt = prompt.id, .count = prompt.count, .max_new = q->max_new_tokens, .stop = &stop,
 		.stops = eos >= 0};
 	r = r == 0 ? cwe_generator_run(g, &what, &id, &count, err) : r;
 	r = r == 0 ? cwe_tokenizer_decode(run->tokenizer, id, count, 1, &text, &length, err) : r;
-	a->text = text;
-	a->text_length = length;
-	a->tokens = count;
+	if (r == 0) {
+		free((char *)(uintptr_t)a->text);
+		a->text = text;
+		a->text_length = length;
+		a->tokens = count;
+	}
 	free(prompt.id);
 	free(id);
 	return r;
 }
 
+/* Weights that may stay in memory while text is generated, and the bound that this makes: what no plan could know. */
+static int take_memory(struct cwe_run *run, const struct cwe_model *model, uint64_t positions, uint64_t *ret_resident,
+	struct cwb_err *err)
+{
+	uint64_t limit = run->job->limits.memory, least = cwe_run_base_memory(run) + cwe_generator_bytes(model, positions);
+	if (limit > 0 && least > limit) {
+		return cwb_err_set(err, CWP_ELIMIT, "limits.memory is %" PRIu64 " bytes, but generating text may need %" PRIu64
+			": raise it, or leave the benchmark out", limit, least);
+	}
+	*ret_resident = limit > 0 ? limit - least : GENERATION_MEMORY;
+	run->bounds.memory = least + *ret_resident > run->bounds.memory ? least + *ret_resident : run->bounds.memory;
+	return 0;
+}
+
 int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct cwe_model *model, struct cwb_err *err)
 {
-	const struct cwp_evaluator *e = b->plugin->interface;
 	struct cwe_generator *g = NULL;
-	int r = 0;
-	for (uint64_t i = 0; r == 0 && i < b->count; i++) {
-		struct cwp_request q = {.size = sizeof q};
-		if ((r = e->request(b->state, i, &q)) != 0) {
-			r = cwe_host_error(run->p->host, b->job->benchmark, "request", r, err);
-		} else if (q.kind == CWP_REQUEST_GENERATE) {
-			uint64_t positions = model->arch.context < 4096 ? model->arch.context : 4096;
-			r = g == NULL ? cwe_generator_new(model, GENERATION_MEMORY, positions, &g, err) : 0;
-			r = r == 0 ? generate_one(run, g, &q, &b->answer[i], err) : r;
+	uint64_t positions = b->positions < model->arch.context ? b->positions : model->arch.context, resident = 0;
+	int r = positions > 0 ? take_memory(run, model, positions, &resident, err) : 0;
+	r = r == 0 && positions > 0 ? cwe_generator_new(model, resident, positions, &g, err) : r;
+	for (uint64_t i = 0; r == 0 && g != NULL && i < b->count; i++) {
+		struct cwp_request q;
+		if ((r = get_request(run, b, i, &q, err)) == 0 && q.kind == CWP_REQUEST_GENERATE) {
+			r = generate_one(run, g, &q, positions, &b->answer[i], err);
 			r = r == 0 ? cwe_run_cancelled(run, err) : r;
 		}
 	}
@@ -155,26 +223,52 @@ int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct 
 	return r;
 }
 
+/* A metric's name becomes a field of reports and a word in gates. */
+static int is_name(const char *name)
+{
+	return name != NULL && *name != '\0' &&
+		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == strlen(name) && strlen(name) < 64;
+}
+
+static struct cwe_metric_record *find_metric(struct cwe_benchmark *b, const struct cwp_metric *metric)
+{
+	for (size_t i = 0; i < b->metrics; i++) {
+		if (strcmp(b->metric[i].name, metric->name) == 0) {
+			return &b->metric[i];
+		}
+	}
+	struct cwe_metric_record *more = realloc(b->metric, (b->metrics + 1) * sizeof *more);
+	char *name = strdup(metric->name);
+	b->metric = more != NULL ? more : b->metric;
+	if (more == NULL || name == NULL) {
+		free(name);
+		b->failed = -ENOMEM;
+		return NULL;
+	}
+	more[b->metrics] = (struct cwe_metric_record){.name = name, .direction = metric->direction, .ideal = metric->ideal};
+	return &more[b->metrics++];
+}
+
 static void take_metric(void *ctx, const struct cwp_metric *metric)
 {
 	struct cwe_benchmark *b = ctx;
-	size_t i = 0;
-	while (i < b->metrics && strcmp(b->metric[i].name, metric->name) != 0) {
-		i++;
+	if (b->failed != 0) {
+		return;
 	}
-	if (i == b->metrics) {
-		struct cwe_metric_record *more = realloc(b->metric, (b->metrics + 1) * sizeof *more);
-		if (more == NULL) {
-			b->failed = 1;
-			return;
-		}
-		b->metric = more;
-		more[i] = (struct cwe_metric_record){.name = strdup(metric->name), .direction = metric->direction,
-			.ideal = metric->ideal};
-		b->metrics++;
+	if (metric == NULL || metric->size < sizeof *metric || !is_name(metric->name) || metric->n > INT64_MAX ||
+		metric->direction < CWP_LOWER_IS_BETTER || metric->direction > CWP_HIGHER_IS_BETTER) {
+		b->failed = CWP_EPLUGIN;
+		return;
 	}
-	struct cwe_metric_record *m = &b->metric[i];
-	b->last = i;
+	struct cwe_metric_record *m = find_metric(b, metric);
+	if (m == NULL) {
+		return;
+	}
+	if (m->filled[b->current]) {
+		b->failed = CWP_EPLUGIN; /* twice the same name */
+		return;
+	}
+	b->last = (size_t)(m - b->metric);
 	m->filled[b->current] = 1;
 	m->n[b->current] = metric->n;
 	m->value[b->current] = metric->value;
@@ -183,20 +277,32 @@ static void take_metric(void *ctx, const struct cwp_metric *metric)
 	m->error[b->current] = metric->standard_error;
 }
 
+static int add_item(struct cwe_metric_record *m, enum cwe_compared which, const char *id, double outcome)
+{
+	size_t n = m->items[which];
+	char *copy = strdup(id);
+	/* Doubles at powers of two. */
+	struct cwe_outcome *more = (n & (n - 1)) == 0 ? realloc(m->item[which], (n > 0 ? 2 * n : 1) * sizeof *more) : m->item[which];
+	m->item[which] = more != NULL ? more : m->item[which];
+	if (copy == NULL || more == NULL) {
+		free(copy);
+		return -ENOMEM;
+	}
+	more[m->items[which]++] = (struct cwe_outcome){copy, outcome};
+	return 0;
+}
+
 static void take_item(void *ctx, const char *id, double outcome)
 {
 	struct cwe_benchmark *b = ctx;
-	if (b->metrics == 0 || b->failed) {
+	if (b->failed != 0) {
 		return;
 	}
-	struct cwe_metric_record *m = &b->metric[b->last];
-	struct cwe_outcome *more = realloc(m->item[b->current], (m->items[b->current] + 1) * sizeof *more);
-	if (more == NULL) {
-		b->failed = 1;
+	if (b->last == b->metrics || id == NULL) {
+		b->failed = CWP_EPLUGIN; /* an item before any metric */
 		return;
 	}
-	m->item[b->current] = more;
-	more[m->items[b->current]++] = (struct cwe_outcome){strdup(id), outcome};
+	b->failed = add_item(&b->metric[b->last], b->current, id, outcome);
 }
 
 int cwe_benchmark_finish(struct cwe_benchmark *b, struct cwe_run *run, enum cwe_compared which, struct cwb_err *err)
@@ -205,14 +311,19 @@ int cwe_benchmark_finish(struct cwe_benchmark *b, struct cwe_run *run, enum cwe_
 	struct cwp_metric_sink sink = {.size = sizeof sink, .ctx = b, .metric = take_metric, .item = take_item};
 	int r = 0;
 	b->current = which;
+	b->last = b->metrics;
 	for (uint64_t i = 0; r == 0 && i < b->count; i++) {
 		r = e->answer(b->state, i, &b->answer[i]);
 	}
 	r = r == 0 ? e->finish(b->state, &sink) : r;
-	if (r == 0 && b->failed) {
-		r = -ENOMEM;
+	if (r != 0) {
+		return cwe_host_error(run->p->host, b->job->benchmark, "metrics", r, err);
 	}
-	return r == 0 ? 0 : cwe_host_error(run->p->host, b->job->benchmark, "metrics", r, err);
+	if (b->failed == CWP_EPLUGIN) {
+		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s' gave a metric without a plain name (letters, digits, _ and -), the same one "
+			"twice, or an item before any metric; report it to the plugin's vendor", b->job->benchmark);
+	}
+	return b->failed != 0 ? cwb_err_set(err, b->failed, "no memory for the metrics of %s", b->job->benchmark) : 0;
 }
 
 int cwe_benchmark_same(struct cwe_benchmark *b, enum cwe_compared from, enum cwe_compared to, struct cwb_err *err)
@@ -225,12 +336,10 @@ int cwe_benchmark_same(struct cwe_benchmark *b, enum cwe_compared from, enum cwe
 		m->low[to] = m->low[from];
 		m->high[to] = m->high[from];
 		m->error[to] = m->error[from];
-		m->item[to] = calloc(m->items[from] + 1, sizeof *m->item[to]);
-		if (m->item[to] == NULL) {
-			return cwb_err_set(err, -ENOMEM, "no memory for outcomes");
-		}
 		for (size_t k = 0; k < m->items[from]; k++) {
-			m->item[to][m->items[to]++] = (struct cwe_outcome){strdup(m->item[from][k].id), m->item[from][k].value};
+			if (add_item(m, to, m->item[from][k].id, m->item[from][k].value) != 0) {
+				return cwb_err_set(err, -ENOMEM, "no memory for outcomes");
+			}
 		}
 	}
 	return 0;
@@ -250,7 +359,7 @@ static json_t *flips(const struct cwe_metric_record *m, enum cwe_compared which)
 		return json_null();
 	}
 	for (size_t i = 0; i < n; i++) {
-		if ((a[i].value != 0 && a[i].value != 1) || (b[i].value != 0 && b[i].value != 1)) {
+		if ((a[i].value != 0 && a[i].value != 1) || (b[i].value != 0 && b[i].value != 1) || strcmp(a[i].id, b[i].id) != 0) {
 			return json_null();
 		}
 		count += a[i].value != b[i].value;
@@ -266,8 +375,9 @@ int cwe_benchmark_report(const struct cwe_benchmark *b, json_t *array, struct cw
 		json_t *row = json_pack("{s:s,s:s,s:s,s:I,s:i,s:o}", "name", b->job->name, "benchmark", b->job->benchmark, "metric",
 			m->name, "n", (json_int_t)m->n[0], "direction", (int)m->direction, "ideal", number(m->ideal));
 		for (int k = 0; row != NULL && k < CWE_COMPARED; k++) {
-			(void)json_object_set_new(row, name[k], json_pack("{s:o,s:o,s:o,s:o}", "value", number(m->value[k]), "low",
-				number(m->low[k]), "high", number(m->high[k]), "standard_error", number(m->error[k])));
+			double none = m->filled[k] ? 0 : NAN; /* a metric that this model did not get */
+			(void)json_object_set_new(row, name[k], json_pack("{s:o,s:o,s:o,s:o}", "value", number(m->value[k] + none), "low",
+				number(m->low[k] + none), "high", number(m->high[k] + none), "standard_error", number(m->error[k] + none)));
 		}
 		if (row != NULL) {
 			(void)json_object_set_new(row, "flips", json_pack("{s:o,s:o}", "quantized", flips(m, CWE_COMPARED_QUANTIZED),

@@ -34,12 +34,13 @@ struct cwe_benchmark {
 	char *data;       /* the file's bytes */
 	uint64_t first;   /* number of its first request among all benchmarks' */
 	uint64_t count;
+	uint64_t positions; /* prompt and new tokens of the longest request that generates; 0: none does */
 	struct cwp_answer *answer; /* [count] */
 	struct cwe_metric_record *metric;
 	size_t metrics;
-	size_t last;      /* the metric that was named last: items belong to it */
+	size_t last;      /* the metric that was named last: items belong to it; `metrics` before the first */
 	enum cwe_compared current;
-	int failed;       /* memory ran out in a callback */
+	int failed;       /* what went wrong in a callback: -ENOMEM or CWP_EPLUGIN */
 };
 
 /* Opens the evaluator on its data and appends its log-likelihood requests to the list, owners counted from `first`. */

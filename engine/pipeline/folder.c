@@ -274,6 +274,18 @@ void cwe_run_scratch_clear(const struct cwe_run *run)
 	clean_scratch(run, is_scratch);
 }
 
+/* Two jobs in one scratch folder would take each other's files. */
+static int lock_scratch(struct cwe_run *run, struct cwb_err *err)
+{
+	const char *path = run->p->scratch;
+	run->scratch_fd = open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	if (run->scratch_fd < 0) {
+		return cwb_err_errno(err, "scratch folder %s", path);
+	}
+	return flock(run->scratch_fd, LOCK_EX | LOCK_NB) == 0 ? 0
+		: cwb_err_set(err, -EAGAIN, "scratch folder %s is in use by another worker; give each job a folder of its own", path);
+}
+
 int cwe_run_output_open(struct cwe_run *run, struct cwb_err *err)
 {
 	char mine[DIGEST + 1];
@@ -284,6 +296,7 @@ int cwe_run_output_open(struct cwe_run *run, struct cwb_err *err)
 		return folder;
 	}
 	r = judge(run, folder, mine, err);
+	r = r == 0 ? lock_scratch(run, err) : r;
 	if (r == 0 && !run->ended) {
 		/* Files made from other inputs, or by another backend, are not gone on with. */
 		int same = read_mark(folder, &mark) && strcmp(mark.identity, run->identity) == 0;

@@ -10,18 +10,15 @@
 
 static const char *const kind_name[] = {"at-most", "at-least", "at-most-times", "worse-by-at-most"};
 
-/* The row of "<evaluation>.<metric>", or NULL. */
+/* The row of "<evaluation>.<metric>", or NULL. An evaluation's name may hold dots, a metric's does not. */
 static const json_t *find(const struct cwe_run *run, const char *metric)
 {
-	const char *dot = strchr(metric, '.');
-	size_t i;
+	const char *dot = strrchr(metric, '.');
+	size_t i, n = dot != NULL ? (size_t)(dot - metric) : 0;
 	json_t *row;
-	if (dot == NULL) {
-		return NULL;
-	}
 	json_array_foreach (run->evaluation, i, row) {
 		const char *name = json_string_value(json_object_get(row, "name"));
-		if (strlen(name) == (size_t)(dot - metric) && strncmp(name, metric, (size_t)(dot - metric)) == 0 &&
+		if (dot != NULL && strlen(name) == n && strncmp(name, metric, n) == 0 &&
 			strcmp(json_string_value(json_object_get(row, "metric")), dot + 1) == 0) {
 			return row;
 		}

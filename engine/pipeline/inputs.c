@@ -26,17 +26,21 @@ static int add_file(struct cwe_run *run, const char *path, struct cwb_err *err)
 	if (json_object_get(run->inputs, path) != NULL) {
 		return 0;
 	}
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* Opening a pipe must not wait for its other end. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0) {
 		return cwb_err_errno(err, "%s", path);
 	}
 	int r = fstat(fd, &st) == 0 ? 0 : cwb_err_errno(err, "%s", path);
+	if (r == 0 && !S_ISREG(st.st_mode)) {
+		r = cwb_err_set(err, CWP_EFORMAT, "%s is not a regular file", path);
+	}
 	uint64_t size = 0;
 	r = r == 0 ? cwb_digest_fd(fd, path, cancelled, &run->p->host->table, hex, &size, err) : r;
 	(void)close(fd);
 	if (r == 0 && json_object_set_new(run->inputs, path, json_pack("{s:I,s:s}", "size", (json_int_t)size, "sha256",
 			hex)) != 0) {
-		r = cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
+		r = cwb_err_set(err, CWP_EVALUE, "%s: the path cannot be listed: its name is not UTF-8, or memory is short", path);
 	}
 	return r;
 }

@@ -38,6 +38,11 @@ static uint64_t text_memory(const struct cwe_run *run)
 		tokens * (3 * sizeof(uint32_t) + 2 * sizeof(float));
 }
 
+uint64_t cwe_run_base_memory(const struct cwe_run *run)
+{
+	return BASE_MEMORY + cwe_pool_threads(run->p->host->pool) * THREAD_MEMORY + text_memory(run);
+}
+
 /* Calibration and scoring. */
 static void score_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch)
 {
@@ -80,8 +85,8 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 	evaluation_bounds(run, &eval_memory, &eval_scratch);
 	uint64_t select = run->scorer != NULL ? n * sizeof(float) * (run->sets + 3) : 0;
 	uint64_t quantize = n * (2 * sizeof(float) + 6);
-	struct cwe_bounds b = {.memory = BASE_MEMORY + cwe_pool_threads(run->p->host->pool) * THREAD_MEMORY +
-			text_memory(run) + max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)),
+	struct cwe_bounds b = {.memory = cwe_run_base_memory(run) +
+			max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)),
 		.scratch = max_u64(score_scratch, eval_scratch + (run->scorer != NULL ? (run->sets + 1) * run->weights * 4 : 0))};
 	const struct cwj_limits *l = &run->job->limits;
 	if (l->memory > 0 && b.memory > l->memory) {

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Quantizes rows on the fly. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 struct view {
 	struct cwe_weights base;
 	struct cwe_run *run;
+	const struct cwe_run_module **module; /* [tensors] the module that a tensor is the weight of, or NULL */
 };
 
 struct rows {
@@ -20,16 +22,9 @@ struct rows {
 	int *code; /* [tiles] */
 };
 
-static const struct cwe_run_module *module_of(const struct cwe_run *run, const char *tensor)
+static const struct cwe_run_module *module_of(const struct view *v, const struct cwe_tensor *t)
 {
-	for (size_t i = 0; i < run->modules; i++) {
-		size_t k = strlen(run->module[i].name);
-		if (run->module[i].quantized && strncmp(run->module[i].name, tensor, k) == 0 &&
-			strcmp(tensor + k, ".weight") == 0) {
-			return &run->module[i];
-		}
-	}
-	return NULL;
+	return v->module[t - v->base.tensors];
 }
 
 static void quantize_tile(void *arg, size_t i)
@@ -58,7 +53,7 @@ static int read_f32(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t 
 	struct cwb_err *err)
 {
 	struct view *v = (struct view *)(void *)w;
-	struct rows q = {.run = v->run, .m = module_of(v->run, t->name), .first = row, .count = rows, .x = dst};
+	struct rows q = {.run = v->run, .m = module_of(v, t), .first = row, .count = rows, .x = dst};
 	int r = cwe_weights_read_f32(v->run->source->weights, t, row, rows, dst, err);
 	if (r != 0 || q.m == NULL) {
 		return r;
@@ -80,7 +75,7 @@ static int read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t 
 	struct cwb_err *err)
 {
 	struct view *v = (struct view *)(void *)w;
-	if (module_of(v->run, t->name) != NULL) {
+	if (module_of(v, t) != NULL) {
 		return cwb_err_set(err, CWP_ESTATE, "%s: quantized weights are read as f32", t->name);
 	}
 	return cwe_weights_read_raw(v->run->source->weights, t, row, rows, dst, err);
@@ -88,6 +83,7 @@ static int read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t 
 
 static void close_view(struct cwe_weights *w)
 {
+	free(((struct view *)(void *)w)->module);
 	free(w);
 }
 
@@ -95,12 +91,21 @@ int cwe_quantized_view_open(struct cwe_run *run, struct cwe_weights **ret, struc
 {
 	static const struct cwe_weights_ops ops = {read_f32, read_raw, close_view};
 	struct view *v = calloc(1, sizeof *v);
-	if (v == NULL) {
+	const struct cwe_weights *source = run->source->weights;
+	if (v == NULL || (v->module = calloc(source->count + 1, sizeof *v->module)) == NULL) {
+		free(v);
 		return cwb_err_set(err, -ENOMEM, "no memory for a view of the weights");
 	}
-	v->base = (struct cwe_weights){.ops = &ops, .count = run->source->weights->count,
-		.tensors = run->source->weights->tensors};
+	v->base = (struct cwe_weights){.ops = &ops, .count = source->count, .tensors = source->tensors};
 	v->run = run;
+	for (size_t i = 0; i < run->modules; i++) {
+		char name[CWE_MODULE_NAME_MAX + 8];
+		(void)snprintf(name, sizeof name, "%s.weight", run->module[i].name);
+		const struct cwe_tensor *t = run->module[i].quantized ? cwe_weights_find(source, name) : NULL;
+		if (t != NULL) {
+			v->module[t - source->tensors] = &run->module[i];
+		}
+	}
 	*ret = &v->base;
 	return 0;
 }

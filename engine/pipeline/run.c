@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -48,7 +48,7 @@ static uint64_t peak_memory(void)
 void cwe_run_stage_end(struct cwe_run *run)
 {
 	struct timespec now;
-	if (run->records == 0 && run->stage_start.tv_sec == 0) {
+	if (run->stage_start.tv_sec == 0 || run->records == CWE_STAGES) {
 		return;
 	}
 	struct cwe_stage_record *r = &run->record[run->records];
@@ -61,9 +61,7 @@ void cwe_run_stage_end(struct cwe_run *run)
 
 void cwe_run_stage(struct cwe_run *run, enum cwe_stage stage)
 {
-	if (run->stage_start.tv_sec != 0) {
-		cwe_run_stage_end(run);
-	}
+	cwe_run_stage_end(run);
 	if (run->records < CWE_STAGES) {
 		run->record[run->records] = (struct cwe_stage_record){.stage = stage};
 	}
@@ -120,6 +118,9 @@ static void close_run(struct cwe_run *run)
 	json_decref(run->gate);
 	if (run->output_fd >= 0) {
 		(void)close(run->output_fd);
+	}
+	if (run->scratch_fd >= 0) {
+		(void)close(run->scratch_fd);
 	}
 }
 
@@ -182,7 +183,7 @@ static int run_stages(struct cwe_run *run, struct cwb_err *err)
 
 int cwe_pipeline_run(const struct cwe_pipeline *p, struct cwb_err *err)
 {
-	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1};
+	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1, .scratch_fd = -1};
 	(void)peak_memory();
 	int r = run_stages(&run, err);
 	if (r == 0) {
@@ -224,23 +225,23 @@ static int input_sizes(struct cwe_run *run, struct cwb_err *err)
 	run->inputs = json_object();
 	for (size_t i = 0; i < run->job->n_evaluations; i++) {
 		const char *path = run->job->evaluations[i].path;
-		FILE *f = fopen(path, "re");
-		if (f == NULL || fseek(f, 0, SEEK_END) != 0) {
-			int r = cwb_err_errno(err, "evaluate %s: %s", run->job->evaluations[i].name, path);
-			if (f != NULL) {
-				(void)fclose(f);
-			}
-			return r;
+		struct stat st;
+		if (stat(path, &st) != 0) {
+			return cwb_err_errno(err, "evaluate %s: %s", run->job->evaluations[i].name, path);
 		}
-		(void)json_object_set_new(run->inputs, path, json_pack("{s:I}", "size", (json_int_t)ftell(f)));
-		(void)fclose(f);
+		if (!S_ISREG(st.st_mode)) {
+			return cwb_err_set(err, CWP_EFORMAT, "evaluate %s: %s is not a regular file", run->job->evaluations[i].name, path);
+		}
+		if (json_object_set_new(run->inputs, path, json_pack("{s:I}", "size", (json_int_t)st.st_size)) != 0) {
+			return cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
+		}
 	}
 	return 0;
 }
 
 int cwe_pipeline_plan(const struct cwe_pipeline *p, json_t **ret, struct cwb_err *err)
 {
-	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1};
+	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1, .scratch_fd = -1};
 	int r;
 	if ((r = cwe_run_output_check(&run, err)) == 0 && (r = cwe_run_open(&run, err)) == 0 &&
 		(r = check_evaluators(&run, err)) == 0 && (r = cwe_run_samples(&run, err)) == 0 &&

@@ -53,7 +53,7 @@ struct cwe_run {
 	uint64_t weights;       /* in quantized modules */
 
 	/* Score and selection. */
-	double *set_loss;       /* [sets] */
+	double *set_loss;       /* [sets] mean loss of the samples; NaN where no gradients were asked for */
 	double *set_sum;        /* [sets] total importance */
 	double *set_factor;     /* [sets] signed, as combined */
 	int protecting;         /* the mask is not empty */
@@ -65,6 +65,7 @@ struct cwe_run {
 	json_t *inputs;         /* object: path -> {size, sha256} */
 	char identity[65];      /* digest of job and inputs: what scratch belongs to */
 	int output_fd;          /* open and locked folder, -1 */
+	int scratch_fd;         /* likewise */
 	json_t *evaluation;     /* array for the report */
 	json_t *gate;           /* array for the report */
 	int rejected;
@@ -100,6 +101,9 @@ int cwe_run_evaluate(struct cwe_run *run, struct cwb_err *err);                /
 int cwe_run_gate(struct cwe_run *run, struct cwb_err *err);                    /* gate.c */
 int cwe_run_report(struct cwe_run *run, struct cwb_err *err);                  /* report.c */
 int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *err); /* plan.c */
+
+/* Memory of program, threads and texts, beside what a stage needs. */
+uint64_t cwe_run_base_memory(const struct cwe_run *run); /* plan.c */
 
 /* Rows that are quantized and scored at a time: fixed, so that threads never change a result. */
 #define CWE_ROW_TILE 64

@@ -3,11 +3,9 @@
 /* Stages calibrate and score: a layer's statistics go to the scorer as soon as they are complete, its importances to
  * scratch. */
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/checkpoint.h"
@@ -81,6 +79,7 @@ static int take_module(void *arg, uint32_t layer, uint32_t set, enum cwe_linear 
 		r = r == 0 ? cwe_tile_write(&sc->tile, sc->importance, s->rows * s->cols, err) : r;
 	}
 	if (r == 0 && linear == CWE_DOWN) {
+		record->loss[set] = sc->run->set_loss[set];
 		return cwe_tile_finish(&sc->tile, 1, record->digest[set], err);
 	}
 	if (r != 0) {
@@ -141,14 +140,6 @@ static uint32_t resume_at(const struct cwe_tiles *t)
 	return l;
 }
 
-static int has_gradient(const struct cwe_run *run, uint32_t layer)
-{
-	char *path = NULL;
-	int has = asprintf(&path, "%s/gradient-%" PRIu32, run->p->scratch, layer) >= 0 && access(path, R_OK) == 0;
-	free(path);
-	return has;
-}
-
 static int calibrate(struct scoring *sc, struct cwb_err *err)
 {
 	struct cwe_run *run = sc->run;
@@ -157,13 +148,14 @@ static int calibrate(struct scoring *sc, struct cwb_err *err)
 	if (at == 0) {
 		return 0; /* an earlier attempt finished it */
 	}
+	for (size_t s = 0; s < run->sets; s++) {
+		/* The head's pass adds its losses up; one that is not repeated left them in the journal. */
+		run->set_loss[s] = !gradients ? NAN : at < layers ? sc->tiles.layer[layers - 1].loss[s] : 0;
+	}
 	struct cwe_calibration c = {.model = &run->model, .corpus = &run->corpus, .needs = run->needs,
 		.scratch = run->p->scratch, .boundary_memory = CWE_BOUNDARY_MEMORY, .checkpoint = gradients != 0,
 		.resume = gradients ? at : layers, .arg = sc, .module = take_module, .layer_done = layer_done,
 		.progress = progress, .set_loss = run->set_loss};
-	if (c.resume < layers && !has_gradient(run, at)) {
-		return cwb_err_set(err, CWP_EDIGEST, "scratch: %s/gradient-%" PRIu32 " is gone; run the job again", run->p->scratch, at);
-	}
 	c.resume_digest = c.resume < layers ? sc->tiles.layer[c.resume].gradient : NULL;
 	return cwe_calibrate_run(&c, err);
 }
@@ -182,12 +174,14 @@ int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
 		/* Scoring runs inside calibration, a layer behind; what is left of it is the sums. */
 		cwe_run_stage(run, CWE_STAGE_SCORE);
 		for (size_t s = 0; s < run->sets; s++) {
+			run->set_loss[s] = sc.tiles.layer[run->model.arch.layers - 1].loss[s];
 			run->set_sum[s] = 0;
 			for (uint32_t l = run->model.arch.layers; l > 0; l--) {
 				run->set_sum[s] += sc.tiles.layer[l - 1].sum[s];
 			}
 		}
 	}
+	cwe_tile_abort(&sc.tile);
 	cwe_tiles_close(&sc.tiles);
 	free(sc.importance);
 	free(sc.tile_sum);

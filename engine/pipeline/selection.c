@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/tiles.h"
@@ -73,8 +72,14 @@ static int combine_module(struct selection *s, struct cwe_tile *out, struct cwb_
 	for (size_t i = 0; r == 0 && i < tiles; i++) {
 		r = s->code[i] == 0 ? 0 : cwe_host_error(s->run->p->host, s->run->job->score.plugin, s->m->name, s->code[i], err);
 	}
+	float bad = 0; /* x - x is 0 for every finite x */
 	for (uint64_t i = 0; r == 0 && i < n; i++) {
 		s->run->nonpositive += s->score[i] <= 0;
+		bad += s->score[i] - s->score[i];
+	}
+	if (r == 0 && bad != 0) {
+		r = cwb_err_set(err, CWP_ENUMBER, "%s: a combined score is not a finite number; leave out the set whose importances are "
+			"largest, or use score.combine: mean", s->m->name);
 	}
 	if (r == 0) {
 		cwe_threshold_feed(&s->threshold, s->score, n);
@@ -94,12 +99,6 @@ static int close_tiles(struct selection *s, uint32_t layer, int r, struct cwb_er
 		}
 		r = cwe_tile_finish(&s->tile[k], 0, digest, err);
 		if (r == 0 && strcmp(digest, s->tiles.layer[layer].digest[k]) != 0) {
-			/* Without its journal the scratch folder counts as empty: the next attempt scores anew. */
-			char *journal = NULL;
-			if (asprintf(&journal, "%s/journal", s->run->p->scratch) >= 0) {
-				(void)unlink(journal);
-				free(journal);
-			}
 			r = cwb_err_set(err, CWP_EDIGEST, "scratch: scores of layer %u, set %s, changed on disk; run the job again",
 				layer, s->run->job->sets[k].name);
 		}
@@ -114,6 +113,9 @@ static int combine_layer(struct selection *s, uint32_t layer, struct cwb_err *er
 	for (size_t k = 0; k < s->run->sets; k++) {
 		memset(&s->tile[k], 0, sizeof s->tile[k]);
 		s->tile[k].fd = -1;
+	}
+	if (!s->tiles.layer[layer].done) {
+		return cwb_err_set(err, CWP_EDIGEST, "scratch: the scores of layer %u are gone; run the job again", layer);
 	}
 	for (size_t k = 0; r == 0 && k < s->run->sets; k++) {
 		r = cwe_tile_open(&s->tiles, layer, (uint32_t)k, &s->tile[k], err);
@@ -136,7 +138,7 @@ static int feed_again(struct selection *s, struct cwb_err *err)
 {
 	int r = 0;
 	for (uint32_t layer = 0; r == 0 && layer < s->run->model.arch.layers; layer++) {
-		struct cwe_tile in;
+		struct cwe_tile in = {.fd = -1};
 		r = cwe_tile_open(&s->tiles, layer, CWE_TILE_COMBINED, &in, err);
 		for (int l = 0; r == 0 && l < CWE_LINEARS; l++) {
 			const struct cwe_run_module *m = &s->run->module[(size_t)layer * CWE_LINEARS + (size_t)l];
@@ -144,9 +146,7 @@ static int feed_again(struct selection *s, struct cwb_err *err)
 				cwe_threshold_feed(&s->threshold, s->score, m->rows * m->cols);
 			}
 		}
-		if (r == 0) {
-			r = cwe_tile_finish(&in, 0, NULL, err);
-		}
+		cwe_tile_abort(&in);
 	}
 	return r;
 }

@@ -45,7 +45,8 @@ static json_int_t tile_bytes(const struct cwe_tiles *t, uint32_t layer, uint32_t
 	return bytes;
 }
 
-/* One journal line: {"layer":n,"gradient":"..","sets":[{"digest":"..","sum":"0x1.8p+3","bytes":n},..]}. */
+/* One journal line: {"layer":n,"gradient":"..","sets":[{"digest":"..","sum":"0x1.8p+3","loss":"..","bytes":n},..]}; numbers are
+ * hexadecimal floats, so that they come back as they were. */
 static int take_line(struct cwe_tiles *t, const json_t *line)
 {
 	const json_t *sets = json_object_get(line, "sets");
@@ -60,12 +61,14 @@ static int take_line(struct cwe_tiles *t, const json_t *line)
 		const char *digest = json_string_value(json_object_get(json_array_get(sets, s), "digest"));
 		const char *sum = json_string_value(json_object_get(json_array_get(sets, s), "sum"));
 		const json_t *bytes = json_object_get(json_array_get(sets, s), "bytes");
-		if (digest == NULL || sum == NULL || strlen(digest) != 64 || !json_is_integer(bytes) ||
+		const char *loss = json_string_value(json_object_get(json_array_get(sets, s), "loss"));
+		if (digest == NULL || sum == NULL || loss == NULL || !cwb_digest_is_hex(digest) || !json_is_integer(bytes) ||
 			json_integer_value(bytes) != tile_bytes(t, (uint32_t)layer, s)) {
 			return -1;
 		}
 		memcpy(l->digest[s], digest, 65);
 		l->sum[s] = strtod(sum, NULL);
+		l->loss[s] = strtod(loss, NULL);
 	}
 	memcpy(l->gradient, gradient, strlen(gradient) + 1);
 	l->done = 1;
@@ -127,7 +130,8 @@ static int allocate(struct cwe_tiles *t)
 	for (uint32_t l = 0; t->layer != NULL && l < t->layers; l++) {
 		t->layer[l].digest = calloc(t->sets + 1, sizeof *t->layer[l].digest);
 		t->layer[l].sum = calloc(t->sets + 1, sizeof *t->layer[l].sum);
-		if (t->layer[l].digest == NULL || t->layer[l].sum == NULL) {
+		t->layer[l].loss = calloc(t->sets + 1, sizeof *t->layer[l].loss);
+		if (t->layer[l].digest == NULL || t->layer[l].sum == NULL || t->layer[l].loss == NULL) {
 			return -ENOMEM;
 		}
 	}
@@ -199,6 +203,7 @@ void cwe_tiles_close(struct cwe_tiles *t)
 	for (uint32_t l = 0; t->layer != NULL && l < t->layers; l++) {
 		free(t->layer[l].digest);
 		free(t->layer[l].sum);
+		free(t->layer[l].loss);
 	}
 	free(t->layer);
 	free(t->scratch);
@@ -222,7 +227,7 @@ static int open_tile(struct cwe_tiles *t, uint32_t layer, uint32_t set, int flag
 		if (tile.fd >= 0) {
 			(void)close(tile.fd);
 		}
-		return cwb_err_set(err, r, "scratch: %s", tile.name);
+		return cwb_err_set(err, r, "scratch: %s: %s", tile.name, cwb_err_text(r));
 	}
 	tile.digesting = 1;
 	*ret = tile;
@@ -287,7 +292,7 @@ void cwe_tile_abort(struct cwe_tile *tile)
 	if (tile->digesting) {
 		cwb_digest_cancel(&tile->digest);
 	}
-	if (tile->fd > 0) {
+	if (tile->fd >= 0) {
 		(void)close(tile->fd);
 	}
 	memset(tile, 0, sizeof *tile);
@@ -299,10 +304,11 @@ int cwe_tiles_commit(struct cwe_tiles *t, uint32_t layer, struct cwb_err *err)
 	struct cwe_tile_layer *l = &t->layer[layer];
 	json_t *sets = json_array();
 	for (uint32_t s = 0; s < t->sets; s++) {
-		char sum[64];
+		char sum[64], loss[64];
 		(void)snprintf(sum, sizeof sum, "%a", l->sum[s]);
-		if (json_array_append_new(sets, json_pack("{s:s,s:s,s:I}", "digest", l->digest[s], "sum", sum,
-			"bytes", tile_bytes(t, layer, s))) != 0) {
+		(void)snprintf(loss, sizeof loss, "%a", l->loss[s]);
+		if (json_array_append_new(sets, json_pack("{s:s,s:s,s:s,s:I}", "digest", l->digest[s], "sum", sum,
+			"loss", loss, "bytes", tile_bytes(t, layer, s))) != 0) {
 			json_decref(sets);
 			return cwb_err_set(err, -ENOMEM, "no memory for the journal");
 		}

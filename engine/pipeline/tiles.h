@@ -14,6 +14,7 @@ struct cwe_tile_layer {
 	char gradient[65];    /* digest of the gradient checkpoint below this layer, "" when there is none */
 	char (*digest)[65];   /* [sets] */
 	double *sum;          /* [sets] importance summed over the layer */
+	double *loss;         /* [sets] mean loss of the samples, NaN where it is not known */
 };
 
 struct cwe_tiles {
