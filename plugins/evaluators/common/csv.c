@@ -34,7 +34,8 @@ static int quoted(struct csv *csv, const char *data, size_t length, size_t *at, 
 		if (c == '"' && *at < length && data[*at] == '"') {
 			++*at;
 		} else if (c == '"') {
-			return *at == length || data[*at] == ',' || data[*at] == '\n' || data[*at] == '\r' ? 0 : CWP_EFORMAT;
+			return *at == length || data[*at] == ',' || data[*at] == '\n' ||
+					(data[*at] == '\r' && *at + 1 < length && data[*at + 1] == '\n') ? 0 : CWP_EFORMAT;
 		} else if (c == '\n') {
 			csv->line++;
 		}
