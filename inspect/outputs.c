@@ -53,5 +53,10 @@ int cwi_plan(const struct cwi_options *o)
 		cwi_print(plan);
 	}
 	cwj_job_free(job);
+	char line[32];
+	(void)snprintf(line, sizeof line, ":%d:", err.line);
+	if (err.line > 0 && strstr(err.message, line) == NULL) {
+		(void)cwb_err_prefix(&err, "%s:%d:%d: %s", o->operand, err.line, err.column, err.field);
+	}
 	return r == 0 ? 0 : cwi_fail(&err);
 }

@@ -67,7 +67,10 @@ void cwk_error_print(const struct cwb_err *err)
 /* An error of a run that knows its place in the job file says so first. */
 static void place(struct cwb_err *err, const struct cwk_options *o)
 {
-	if (err->line > 0 && o->file != NULL) {
+	char line[32];
+	(void)snprintf(line, sizeof line, ":%d:", err->line);
+	/* A message with a place of its own speaks of a data file. */
+	if (err->line > 0 && o->file != NULL && strstr(err->message, line) == NULL) {
 		(void)cwb_err_prefix(err, "%s:%d:%d", o->file, err->line, err->column);
 	}
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,31 +68,39 @@ static int add_request(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i,
 	return r != 0 ? cwb_err_prefix(err, "request %" PRIu64, i) : 0;
 }
 
+/* The evaluator with its data; b has job and first. To be closed in every case. */
+static int open_data(struct cwe_run *run, struct cwe_benchmark *b, struct cwb_err *err)
+{
+	const struct cwj_evaluation *job = b->job;
+	size_t length = 0;
+	int r = cwe_registry_find(run->p->registry, CWP_KIND_EVALUATOR, job->benchmark, &b->plugin, err);
+	if (r != 0) {
+		return cwe_run_place(err, r, job->line, job->column, "evaluate", "benchmark");
+	}
+	const struct cwp_evaluator *e = b->plugin->interface;
+	if ((r = cwe_settings_make(b->plugin->descriptor, "evaluate", job->options, job->n_options, &b->settings, err)) == 0 &&
+		(r = cwb_file_read(job->path, DATA_LIMIT, &b->data, &length, err)) == 0 &&
+		(r = e->open(&run->p->host->table, b->settings, job->path, b->data, length, job->limit, &b->state)) != 0) {
+		r = cwe_host_error(run->p->host, job->benchmark, job->path, r, err);
+	}
+	if (r == 0 && e->count(b->state) > COUNT_LIMIT) {
+		r = cwb_err_set(err, CWP_EPLUGIN, "plugin '%s' says that it has %" PRIu64 " requests; at most %u are taken",
+			job->benchmark, e->count(b->state), COUNT_LIMIT);
+	}
+	if (r == 0) {
+		b->count = e->count(b->state);
+		b->count = b->count < COUNT_LIMIT ? b->count : COUNT_LIMIT;
+		b->answer = calloc(b->count + 1, sizeof *b->answer);
+		r = b->answer != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for %llu answers", (unsigned long long)b->count);
+	}
+	return cwe_run_place(err, r, job->line, job->column, "evaluate", job->name);
+}
+
 int cwe_benchmark_open(struct cwe_run *run, const struct cwj_evaluation *job, uint64_t first, struct cwe_benchmark *ret,
 	struct cwe_request_list *list, struct cwb_err *err)
 {
 	struct cwe_benchmark b = {.job = job, .first = first};
-	size_t length = 0;
-	int r = cwe_registry_find(run->p->registry, CWP_KIND_EVALUATOR, job->benchmark, &b.plugin, err);
-	if (r != 0) {
-		return r;
-	}
-	const struct cwp_evaluator *e = b.plugin->interface;
-	if ((r = cwe_settings_make(b.plugin->descriptor, "evaluate", job->options, job->n_options, &b.settings, err)) == 0 &&
-		(r = cwb_file_read(job->path, DATA_LIMIT, &b.data, &length, err)) == 0 &&
-		(r = e->open(&run->p->host->table, b.settings, job->path, b.data, length, job->limit, &b.state)) != 0) {
-		r = cwe_host_error(run->p->host, job->benchmark, job->path, r, err);
-	}
-	if (r == 0 && e->count(b.state) > COUNT_LIMIT) {
-		r = cwb_err_set(err, CWP_EPLUGIN, "plugin '%s' says that it has %" PRIu64 " requests; at most %u are taken",
-			job->benchmark, e->count(b.state), COUNT_LIMIT);
-	}
-	if (r == 0) {
-		b.count = e->count(b.state);
-		b.count = b.count < COUNT_LIMIT ? b.count : COUNT_LIMIT;
-		b.answer = calloc(b.count + 1, sizeof *b.answer);
-		r = b.answer != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for %llu answers", (unsigned long long)b.count);
-	}
+	int r = open_data(run, &b, err);
 	for (uint64_t i = 0; r == 0 && i < b.count; i++) {
 		r = add_request(run, &b, i, list, err);
 	}
@@ -343,6 +352,43 @@ int cwe_benchmark_same(struct cwe_benchmark *b, enum cwe_compared from, enum cwe
 		}
 	}
 	return 0;
+}
+
+static int check_gate(const struct cwe_benchmark *b, size_t number, const char *metric, struct cwb_err *err)
+{
+	char known[256] = "";
+	size_t n = strlen(b->job->name);
+	if (strncmp(metric, b->job->name, n) != 0 || metric[n] != '.') {
+		return 0; /* of another evaluation */
+	}
+	for (size_t i = 0; i < b->metrics; i++) {
+		size_t used = strlen(known);
+		if (strcmp(b->metric[i].name, metric + n + 1) == 0) {
+			return 0;
+		}
+		(void)snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", b->metric[i].name);
+	}
+	if (err != NULL && err->code == 0) {
+		(void)snprintf(err->field, sizeof err->field, "gate[%zu].metric", number);
+	}
+	return cwb_err_set(err, CWP_EUNKNOWN, "gate[%zu].metric: \"%s\" is no metric of %s; it gives %s", number, metric,
+		b->job->benchmark, known);
+}
+
+int cwe_benchmark_check(struct cwe_run *run, const struct cwj_evaluation *job, struct cwb_err *err)
+{
+	struct cwe_benchmark b = {.job = job};
+	int r = open_data(run, &b, err);
+	if (r == 0 && run->job->n_gates > 0) {
+		/* Empty answers: the metrics' names are what counts. */
+		cwe_benchmark_clear(&b);
+		r = cwe_benchmark_finish(&b, run, CWE_COMPARED_ORIGINAL, err);
+	}
+	for (size_t i = 0; r == 0 && i < run->job->n_gates; i++) {
+		r = check_gate(&b, i, run->job->gates[i].metric, err);
+	}
+	cwe_benchmark_close(&b);
+	return r;
 }
 
 static json_t *number(double x)

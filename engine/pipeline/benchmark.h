@@ -46,6 +46,9 @@ struct cwe_benchmark {
 /* Opens the evaluator on its data and appends its log-likelihood requests to the list, owners counted from `first`. */
 int cwe_benchmark_open(struct cwe_run *run, const struct cwj_evaluation *job, uint64_t first, struct cwe_benchmark *ret,
 	struct cwe_request_list *list, struct cwb_err *err);
+/* Opens the evaluator and its data without asking a model, and checks that each gate on this evaluation names one of its
+ * metrics: what is wrong there is found before any work is done. */
+int cwe_benchmark_check(struct cwe_run *run, const struct cwj_evaluation *job, struct cwb_err *err);
 void cwe_benchmark_close(struct cwe_benchmark *b);
 /* The answer of a request by its number among all benchmarks. */
 struct cwp_answer *cwe_benchmark_answer(struct cwe_benchmark *b, size_t n, size_t owner);

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "engine/format/manifest.h"
+#include "engine/pipeline/benchmark.h"
 #include "engine/pipeline/run.h"
 #include "engine/plugin/settings.h"
 
@@ -129,15 +130,7 @@ static int check_evaluators(struct cwe_run *run, struct cwb_err *err)
 {
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < run->job->n_evaluations; i++) {
-		const struct cwe_plugin *plugin;
-		struct cwp_setting *settings = NULL;
-		const struct cwj_evaluation *e = &run->job->evaluations[i];
-		r = cwe_registry_find(run->p->registry, CWP_KIND_EVALUATOR, e->benchmark, &plugin, err);
-		r = cwe_run_place(err, r, e->line, e->column, "evaluate", "benchmark");
-		r = r == 0 ? cwe_settings_make(plugin->descriptor, "evaluate", e->options, e->n_options, &settings, err) : r;
-		if (r == 0) {
-			cwe_settings_free(plugin->descriptor, settings);
-		}
+		r = cwe_benchmark_check(run, &run->job->evaluations[i], err);
 	}
 	return r;
 }
