@@ -127,7 +127,8 @@ void cwi_print(json_t *object)
 
 int cwi_fail(const struct cwb_err *err)
 {
-	(void)fprintf(stderr, "cwp-inspect: %s%s%s%s\n", err->message, err->nearest[0] != '\0' ? " (nearest: " : "", err->nearest,
-		err->nearest[0] != '\0' ? ")" : "");
+	int unsaid = err->nearest[0] != '\0' && strstr(err->message, err->nearest) == NULL;
+	(void)fprintf(stderr, "cwp-inspect: %s%s%s%s\n", err->message, unsaid ? " (nearest: " : "", unsaid ? err->nearest : "",
+		unsaid ? ")" : "");
 	return cwb_err_exit(err->code);
 }

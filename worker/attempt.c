@@ -58,7 +58,7 @@ void cwk_error_print(const struct cwb_err *err)
 {
 	/* Messages about a place in a file begin with it. */
 	(void)fprintf(stderr, "%s%s", err->line > 0 ? "" : "cwp-worker: ", err->message);
-	if (err->nearest[0] != '\0') {
+	if (err->nearest[0] != '\0' && strstr(err->message, err->nearest) == NULL) {
 		(void)fprintf(stderr, " (nearest: %s)", err->nearest);
 	}
 	(void)fputc('\n', stderr);
