@@ -83,13 +83,12 @@ static int open_data(struct cwe_run *run, struct cwe_benchmark *b, struct cwb_er
 		(r = e->open(&run->p->host->table, b->settings, job->path, b->data, length, job->limit, &b->state)) != 0) {
 		r = cwe_host_error(run->p->host, job->benchmark, job->path, r, err);
 	}
-	if (r == 0 && e->count(b->state) > COUNT_LIMIT) {
+	b->count = r == 0 ? e->count(b->state) : 0; /* asked for once: it stays */
+	if (b->count > COUNT_LIMIT) {
 		r = cwb_err_set(err, CWP_EPLUGIN, "plugin '%s' says that it has %" PRIu64 " requests; at most %u are taken",
-			job->benchmark, e->count(b->state), COUNT_LIMIT);
+			job->benchmark, b->count, COUNT_LIMIT);
 	}
 	if (r == 0) {
-		b->count = e->count(b->state);
-		b->count = b->count < COUNT_LIMIT ? b->count : COUNT_LIMIT;
 		b->answer = calloc(b->count + 1, sizeof *b->answer);
 		r = b->answer != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for %llu answers", (unsigned long long)b->count);
 	}

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/text/request.h"
+#include "engine/text/sequence.h"
 
 /* Appends tokens whose last `scored` count. */
 static int add(struct cwe_request_list *list, size_t owner, const uint32_t *id, size_t count, size_t scored,
@@ -82,11 +83,6 @@ int cwe_request_ids(struct cwe_request_list *list, size_t owner, const uint32_t 
 	return r;
 }
 
-static int is_space(char c)
-{
-	return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
 /* Without context: the prefix token, unless the continuation begins with it. */
 static int without_context(struct cwe_request_list *list, size_t owner, const struct cwe_tokenizer *t,
 	const char *text, size_t length, size_t limit, struct cwb_err *err)
@@ -110,10 +106,7 @@ int cwe_request_loglik(struct cwe_request_list *list, size_t owner, const struct
 	if (context_length == 0) {
 		return without_context(list, owner, t, continuation, length, limit, err);
 	}
-	size_t kept = context_length;
-	while (kept > 0 && is_space(context[kept - 1])) {
-		kept--;
-	}
+	size_t kept = cwe_text_without_spaces(context, context_length);
 	struct cwe_ids whole = {0}, before = {0};
 	char *text = malloc(context_length + length + 1);
 	if (text == NULL) {

@@ -10,15 +10,14 @@
 #include "engine/text/classes.h"
 #include "engine/text/utf8.h"
 
-/* Length of text without the white space at its end. */
-static size_t without_spaces(const char *text, size_t length)
+size_t cwe_text_without_spaces(const char *text, size_t length)
 {
 	const struct cwe_class *space = cwe_class_find("s", 1);
 	while (length > 0) {
 		uint32_t point;
 		size_t start = cwe_utf8_before(text, length);
 		if (cwe_utf8_next(text + start, length - start, &point) == 0 ||
-			!cwe_class_has(space, point))
+			!(cwe_class_has(space, point) || (point >= 0x1c && point <= 0x1f)))
 			break;
 		length = start;
 	}
@@ -53,7 +52,7 @@ static int count_context(
 	const struct cwe_tokenizer *t, const struct cwe_joint *j, size_t *ret, struct cwb_err *err)
 {
 	struct cwe_ids ids;
-	size_t length = j->chat ? j->context_length : without_spaces(j->context, j->context_length);
+	size_t length = j->chat ? j->context_length : cwe_text_without_spaces(j->context, j->context_length);
 	int rc = cwe_tokenizer_encode(t, j->context, length, 0, &ids, err);
 	if (rc < 0)
 		return rc;

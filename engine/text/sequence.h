@@ -22,6 +22,10 @@ struct cwe_joint {
 int cwe_sequence_join(const struct cwe_tokenizer *t, const struct cwe_joint *j,
 	struct cwe_sequence *ret, size_t *ret_first, struct cwb_err *err);
 
+/* Length of a UTF-8 text without the white space at its end, as Python's rstrip sees it: White_Space
+ * and the separators U+001C to U+001F. */
+size_t cwe_text_without_spaces(const char *text, size_t length);
+
 /* Gives total/n to each of the n tokens from first on. */
 void cwe_sequence_weigh(struct cwe_sequence *s, size_t first, double total);
 void cwe_sequence_free(struct cwe_sequence *s);

@@ -1,0 +1,132 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* An evaluator that asks for every kind of request; its option spoils one thing. Each line of the data file is a text. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cwp/error.h>
+#include <cwp/evaluator.h>
+#include <cwp/plugin.h>
+
+enum fault { NONE, MANY, UNKNOWN_KIND, NULL_TEXT, NULL_NAME, CONTROL_NAME, SAME_NAME, EARLY_ITEM, NULL_ITEM, SILENT_ERROR,
+	POSITIVE_ERROR, LARGER_COUNT, OLD_METRIC };
+
+static const struct cwp_option options[] = {{sizeof(struct cwp_option), CWP_OPTION_ENUM, "fault", "none",
+	"none|many|unknown-kind|null-text|null-name|control-name|same-name|early-item|null-item|silent-error|positive-error|"
+	"larger-count|old-metric", NULL, "what is wrong"}};
+
+struct mock {
+	enum fault fault;
+	char text[256];
+	size_t length;
+	unsigned counted;
+	double loglik, rolling, tokens, bytes, sum;
+};
+
+static int open_mock(const struct cwp_host *host, const struct cwp_setting *settings, const char *path, const char *data,
+	size_t length, uint64_t limit, void **ret_state)
+{
+	struct mock *m = calloc(1, sizeof *m);
+	(void)host, (void)path, (void)limit;
+	if (m == NULL) {
+		return -12;
+	}
+	m->fault = (enum fault)settings[0].integer;
+	m->length = length < sizeof m->text ? length : sizeof m->text;
+	memcpy(m->text, data, m->length);
+	*ret_state = m;
+	return 0;
+}
+
+static uint64_t count(void *state)
+{
+	struct mock *m = state;
+	if (m->fault == MANY) {
+		return UINT64_MAX;
+	}
+	return m->fault == LARGER_COUNT ? 3 + 1000u * m->counted++ : 3;
+}
+
+/* Request 0: log-likelihood, 1: rolling, 2: generation. */
+static int request(void *state, uint64_t i, struct cwp_request *q)
+{
+	const struct mock *m = state;
+	if (m->fault == SILENT_ERROR) {
+		return CWP_EVALUE;
+	}
+	if (m->fault == POSITIVE_ERROR) {
+		return 7;
+	}
+	q->kind = i == 0 ? CWP_REQUEST_LOGLIK : i == 1 ? CWP_REQUEST_ROLLING : CWP_REQUEST_GENERATE;
+	q->kind = m->fault == UNKNOWN_KIND ? 99 : q->kind;
+	/* Strings that are not needed stay NULL. */
+	if (i != 2) {
+		q->continuation = m->fault == NULL_TEXT ? NULL : m->text;
+		q->continuation_length = m->length;
+	} else {
+		q->context = m->text;
+		q->context_length = m->length;
+		q->max_new_tokens = 6;
+	}
+	return 0;
+}
+
+static int answer(void *state, uint64_t i, const struct cwp_answer *a)
+{
+	struct mock *m = state;
+	if (i == 0) {
+		m->loglik = a->loglik;
+	} else if (i == 1) {
+		m->rolling = a->loglik;
+	} else if (i == 2) {
+		m->tokens = (double)a->tokens;
+		m->bytes = (double)a->text_length;
+		m->sum = 0;
+		for (size_t k = 0; k < a->text_length; k++) {
+			m->sum += (double)(k + 1) * (double)(unsigned char)a->text[k];
+		}
+	} else {
+		return CWP_EPLUGIN;
+	}
+	return 0;
+}
+
+static void give(const struct cwp_metric_sink *sink, const char *name, double value)
+{
+	struct cwp_metric metric = {.size = sizeof metric, .name = name, .n = 1, .value = value, .standard_error = 0, .low = value,
+		.high = value, .ideal = NAN, .direction = CWP_HIGHER_IS_BETTER};
+	sink->metric(sink->ctx, &metric);
+}
+
+static int finish(void *state, const struct cwp_metric_sink *sink)
+{
+	const struct mock *m = state;
+	if (m->fault == EARLY_ITEM) {
+		sink->item(sink->ctx, "early", 1);
+	}
+	if (m->fault == OLD_METRIC) {
+		struct cwp_metric metric = {.size = 8, .name = "old"};
+		sink->metric(sink->ctx, &metric);
+	}
+	give(sink, m->fault == NULL_NAME ? NULL : m->fault == CONTROL_NAME ? "a\x1b[31m" : "loglik", m->loglik);
+	sink->item(sink->ctx, m->fault == NULL_ITEM ? NULL : "one", 1);
+	give(sink, m->fault == SAME_NAME ? "loglik" : "rolling", m->rolling);
+	give(sink, "tokens", m->tokens);
+	give(sink, "bytes", m->bytes);
+	give(sink, "sum", m->sum);
+	return 0;
+}
+
+static const struct cwp_evaluator evaluator = {sizeof(struct cwp_evaluator), open_mock, count, request, answer, finish, free};
+
+static const void *get_interface(const char *id)
+{
+	return strcmp(id, CWP_EVALUATOR_INTERFACE) == 0 ? &evaluator : NULL;
+}
+
+CWP_PLUGIN_NOTE(CWP_KIND_EVALUATOR)
+CWP_PLUGIN_EXPORT const struct cwp_plugin cwp_plugin = {sizeof(struct cwp_plugin), CWP_ABI_MAJOR, CWP_ABI_MINOR,
+	CWP_KIND_EVALUATOR, sizeof options / sizeof *options, "mock-evaluator", "1.0", "zoo keepers", "Apache-2.0",
+	"asks for everything", options, get_interface};

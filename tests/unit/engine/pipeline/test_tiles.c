@@ -1,0 +1,220 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Score tiles after everything that can happen to a scratch folder. */
+#include <fcntl.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "engine/calibrate/checkpoint.h"
+#include "engine/pipeline/tiles.h"
+
+#define SETS 2
+#define LAYERS 3
+
+static char folder[64];
+static const char identity[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+static const char other[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+static int set_up(void **state)
+{
+	(void)state;
+	(void)snprintf(folder, sizeof folder, "/tmp/cwe-tiles-XXXXXX");
+	return mkdtemp(folder) != NULL ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	return cwb_file_remove_tree(AT_FDCWD, folder, NULL);
+}
+
+static const char *path(const char *name)
+{
+	static char text[160];
+	(void)snprintf(text, sizeof text, "%s/%s", folder, name);
+	return text;
+}
+
+static void open_tiles(struct cwe_tiles *t, const char *whose)
+{
+	struct cwb_err err = {0};
+	if (cwe_tiles_open(folder, whose, SETS, LAYERS, t, &err) != 0) {
+		fail_msg("%s", err.message);
+	}
+}
+
+/* One layer's tiles, and its line. */
+static void write_layer(struct cwe_tiles *t, uint32_t layer)
+{
+	const float x[5] = {1, 2, 3, 4, 5};
+	struct cwb_err err = {0};
+	for (uint32_t s = 0; s < SETS; s++) {
+		struct cwe_tile tile;
+		assert_int_equal(cwe_tile_create(t, layer, s, &tile, &err), 0);
+		assert_int_equal(cwe_tile_write(&tile, x, 5, &err), 0);
+		assert_int_equal(cwe_tile_finish(&tile, 1, t->layer[layer].digest[s], &err), 0);
+		t->layer[layer].sum[s] = 0.1 * (layer + 1);
+		t->layer[layer].loss[s] = s == 0 ? 1.0 / 3 : (double)NAN;
+	}
+	memset(t->layer[layer].gradient, 'c', 64);
+	assert_int_equal(cwe_tiles_commit(t, layer, &err), 0);
+}
+
+static void write_all(void)
+{
+	struct cwe_tiles t;
+	open_tiles(&t, identity);
+	for (uint32_t l = LAYERS; l > 0; l--) {
+		assert_int_equal(t.layer[l - 1].done, 0);
+		write_layer(&t, l - 1);
+	}
+	cwe_tiles_close(&t);
+}
+
+/* How many layers, from the last on, an attempt finds done. */
+static unsigned found(const char *whose)
+{
+	struct cwe_tiles t;
+	unsigned n = 0;
+	open_tiles(&t, whose);
+	while (n < LAYERS && t.layer[LAYERS - 1 - n].done) {
+		n++;
+	}
+	cwe_tiles_close(&t);
+	return n;
+}
+
+static void comes_back(void **state)
+{
+	struct cwe_tiles t;
+	(void)state;
+	write_all();
+	open_tiles(&t, identity);
+	for (uint32_t l = 0; l < LAYERS; l++) {
+		assert_int_equal(t.layer[l].done, 1);
+		assert_true(t.layer[l].sum[1] == 0.1 * (l + 1));
+		assert_true(t.layer[l].loss[0] == 1.0 / 3);
+		assert_true(isnan(t.layer[l].loss[1]));
+		assert_int_equal(strlen(t.layer[l].gradient), 64);
+	}
+	cwe_tiles_close(&t);
+}
+
+static void torn_line(void **state)
+{
+	struct cwe_tiles t;
+	char *text;
+	size_t length;
+	(void)state;
+	write_all();
+	assert_int_equal(cwb_file_read(path("journal"), 1 << 20, &text, &length, NULL), 0);
+	free(text);
+	for (off_t cut = (off_t)length - 1; cut > (off_t)length - 40; cut -= 7) {
+		assert_int_equal(truncate(path("journal"), cut), 0);
+		assert_int_equal(found(identity), LAYERS - 1);
+		open_tiles(&t, identity);
+		write_layer(&t, 0); /* behind what was torn */
+		cwe_tiles_close(&t);
+		assert_int_equal(found(identity), LAYERS);
+	}
+}
+
+static void garbage_line(void **state)
+{
+	static const char *const line[] = {"{}\n", "\n", "{\"layer\":9,\"gradient\":\"\",\"sets\":[]}\n",
+		"{\"layer\":0,\"gradient\":\"zz\",\"sets\":[{},{}]}\n", "[1,2\n", "{\"layer\":-1,\"gradient\":\"\",\"sets\":[1,2]}\n"};
+	(void)state;
+	for (size_t i = 0; i < sizeof line / sizeof *line; i++) {
+		write_all();
+		int fd = open(path("journal"), O_WRONLY | O_APPEND);
+		assert_true(fd >= 0);
+		assert_int_equal(write(fd, line[i], strlen(line[i])), strlen(line[i]));
+		(void)close(fd);
+		/* Nothing is taken from it; what it may have been about is made again. */
+		assert_true(found(identity) == 0 || found(identity) == LAYERS);
+		assert_int_equal(cwb_file_remove_tree(AT_FDCWD, path("journal"), NULL), 0);
+	}
+}
+
+/* A tile that the journal names and the disk does not have. */
+static void lost_tile(void **state)
+{
+	(void)state;
+	write_all();
+	assert_int_equal(truncate(path("score-1-0.f32"), 8), 0);
+	assert_true(found(identity) < LAYERS);
+	write_all();
+	assert_int_equal(unlink(path("score-0-2.f32")), 0);
+	assert_int_equal(found(identity), 0);
+}
+
+static void another_job(void **state)
+{
+	(void)state;
+	write_all();
+	assert_int_equal(found(other), 0);
+	assert_int_equal(access(path("score-0-0.f32"), F_OK), -1);
+	/* And back: nothing of the first is believed. */
+	assert_int_equal(found(identity), 0);
+}
+
+static void no_folder(void **state)
+{
+	struct cwe_tiles t;
+	struct cwb_err err = {0};
+	(void)state;
+	assert_int_equal(cwe_tiles_open("/nonexistent/folder", identity, SETS, LAYERS, &t, &err), -2);
+	assert_non_null(strstr(err.message, "/nonexistent/folder"));
+}
+
+static void gradients(void **state)
+{
+	float x[1000], y[1000];
+	struct cwe_boundary b = {.slots = 1, .floats = 1000, .fd = -1, .memory = x};
+	struct cwb_err err = {0};
+	char digest[65];
+	(void)state;
+	for (int i = 0; i < 1000; i++) {
+		x[i] = (float)i * 0.7f;
+	}
+	assert_int_equal(cwe_gradient_save(folder, 4, &b, digest, &err), 0);
+	b.memory = y;
+	assert_int_equal(cwe_gradient_load(folder, 4, digest, &b, &err), 0);
+	assert_memory_equal(x, y, sizeof x);
+	/* Missing, changed, and short: one code, by which a caller knows that beginning anew helps. */
+	assert_int_equal(cwe_gradient_load(folder, 5, digest, &b, &err), CWP_EDIGEST);
+	cwb_err_clear(&err);
+	int fd = open(path("gradient-4"), O_WRONLY);
+	assert_int_equal(pwrite(fd, "x", 1, 77), 1);
+	(void)close(fd);
+	assert_int_equal(cwe_gradient_load(folder, 4, digest, &b, &err), CWP_EDIGEST);
+	assert_non_null(strstr(err.message, "gradient-4"));
+	cwb_err_clear(&err);
+	assert_int_equal(truncate(path("gradient-4"), 100), 0);
+	assert_int_equal(cwe_gradient_load(folder, 4, digest, &b, &err), CWP_EDIGEST);
+	cwe_gradient_remove(folder, 4);
+	assert_int_equal(access(path("gradient-4"), F_OK), -1);
+	cwe_gradient_remove(folder, 4);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(comes_back, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(torn_line, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(garbage_line, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(lost_tile, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(another_job, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(no_folder, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(gradients, set_up, tear_down)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
