@@ -46,6 +46,9 @@ static void flatten(char *text)
 			*p = ' ';
 		} else if (n == 0 || *p < 0x20 || *p == 0x7f) {
 			*p = '?';
+		} else if (*p == 0xc2 && p[1] < 0xa0) {
+			/* C1: to some terminals U+009B is the beginning of a command. */
+			p[0] = p[1] = '?';
 		}
 		p += n > 0 ? n : 1;
 	}

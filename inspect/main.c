@@ -68,6 +68,7 @@ static int refuse(const char *what, const char *value)
 static int take_option(struct cwi_options *o, int option)
 {
 	char *end;
+	unsigned long n;
 	switch (option) {
 	case OPT_OUT:
 		o->out = optarg;
@@ -85,8 +86,9 @@ static int take_option(struct cwi_options *o, int option)
 		o->scratch = optarg;
 		return 0;
 	case OPT_THREADS:
-		o->threads = (uint32_t)strtoul(optarg, &end, 10);
-		return *end != '\0' || o->threads < 1 || o->threads > 4096 ? refuse("no number of threads:", optarg) : 0;
+		n = strtoul(optarg, &end, 10);
+		o->threads = n <= 4096 ? (uint32_t)n : 0;
+		return *end != '\0' || o->threads < 1 ? refuse("no number of threads:", optarg) : 0;
 	case OPT_MEMORY:
 		return cwb_size_parse(optarg, &o->memory) != 0 ? refuse("no size:", optarg) : 0;
 	case OPT_BACKEND:
@@ -96,6 +98,19 @@ static int take_option(struct cwi_options *o, int option)
 	default:
 		return -1;
 	}
+}
+
+/* Answers that did not arrive, on a full disk perhaps, are no success. */
+static int finish(int code)
+{
+	int failed = ferror(stdout) != 0; /* some of it earlier, when errno was another */
+	errno = failed ? EIO : 0;
+	if (code == 0 && (fflush(stdout) != 0 || failed)) {
+		struct cwb_err err = {0};
+		(void)cwb_err_errno(&err, "standard output");
+		return cwi_fail(&err);
+	}
+	return code;
 }
 
 int main(int argc, char **argv)
@@ -129,7 +144,7 @@ int main(int argc, char **argv)
 			(void)fprintf(stderr, "       cwp-inspect %s %s\n", verbs[i].name, verbs[i].usage);
 			return USAGE;
 		}
-		return verbs[i].run(&o);
+		return finish(verbs[i].run(&o));
 	}
 	(void)refuse("unknown verb:", argv[optind]);
 	return USAGE;

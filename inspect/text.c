@@ -45,6 +45,14 @@ int cwi_tokens(const struct cwi_options *o)
 	return r == 0 ? 0 : cwi_fail(&err);
 }
 
+/* Lines of ids need no tokenizer: its absence is told when a text comes. */
+static int open_if_there(struct cwe_source *source, struct cwe_tokenizer **ret, struct cwe_chat **ret_chat, struct cwb_err *err)
+{
+	struct cwb_err local = {0};
+	int r = cwi_tokenizer_open(source, ret, ret_chat, &local);
+	return r == 0 || r == CWP_EMISSING ? 0 : cwb_err_set(err, r, "%s", local.message);
+}
+
 /* One line of loglik -> a request. */
 static int add_request(const json_t *line, size_t number, size_t owner, const struct cwe_tokenizer *t, size_t context,
 	struct cwe_request_list *list, struct cwb_err *err)
@@ -63,7 +71,9 @@ static int add_request(const json_t *line, size_t number, size_t owner, const st
 	size_t n = 0, k = 0;
 	int r = cwi_ids_read(json_object_get(line, "context_ids"), "context_ids", number, &a, &n, err);
 	r = r == 0 ? cwi_ids_read(json_object_get(line, "continuation_ids"), "continuation_ids", number, &b, &k, err) : r;
-	r = r == 0 ? cwe_request_ids(list, owner, a, n, b, k, context, err) : r;
+	if (r == 0 && (r = cwe_request_ids(list, owner, a, n, b, k, context, err)) != 0) {
+		r = cwb_err_prefix(err, "standard input:%zu", number);
+	}
 	free(a);
 	free(b);
 	return r;
@@ -102,8 +112,7 @@ int cwi_loglik(const struct cwi_options *o)
 	if (r != 0) {
 		return cwi_fail(&err);
 	}
-	/* Lines of ids need no tokenizer: its absence is told when a text comes. */
-	(void)cwi_tokenizer_open(e.source, &t, NULL, NULL);
+	r = open_if_there(e.source, &t, NULL, &err);
 	while (r == 0 && (r = cwi_lines_next(&lines, &line, &err)) == 1) {
 		r = add_request(line, lines.number, list.set.count, t, e.model.arch.context, &list, &err);
 		json_decref(line);
@@ -133,6 +142,9 @@ static int read_stops(const json_t *line, size_t number, const struct cwe_tokeni
 	struct cwb_err *err)
 {
 	const json_t *stop = json_object_get(line, "stop");
+	if (stop != NULL && !json_is_array(stop)) {
+		return cwb_err_set(err, CWP_EVALUE, "standard input:%zu: \"stop\" must be an array of token ids or tokens' texts", number);
+	}
 	int64_t eos = t != NULL ? cwe_tokenizer_eos(t) : -1;
 	size_t n = json_is_array(stop) ? json_array_size(stop) : 0;
 	uint32_t *id = malloc((n + 1) * sizeof *id);
@@ -185,11 +197,11 @@ static int generate_line(struct cwi_engine *e, const struct cwi_options *o, cons
 	uint64_t count = 0;
 	char *text = NULL;
 	const json_t *most = json_object_get(line, "max_new_tokens");
-	json_int_t limit = json_is_integer(most) ? json_integer_value(most) : 128;
+	json_int_t limit = most == NULL ? 128 : json_is_integer(most) ? json_integer_value(most) : -1;
 	int r = cwi_line_ids(line, number, t, chat, &prompt, err);
 	r = r == 0 ? read_stops(line, number, t, &stop, &stops, err) : r;
 	if (r == 0 && (limit < 0 || limit > (json_int_t)e->model.arch.context)) {
-		r = cwb_err_set(err, CWP_EVALUE, "standard input:%zu: \"max_new_tokens\" must be from 0 to the model's context of %u",
+		r = cwb_err_set(err, CWP_EVALUE, "standard input:%zu: \"max_new_tokens\" must be a whole number from 0 to the model's context of %u",
 			number, e->model.arch.context);
 	}
 	uint64_t positions = prompt.count + (uint64_t)(limit > 0 ? limit : 1);
@@ -197,7 +209,9 @@ static int generate_line(struct cwi_engine *e, const struct cwi_options *o, cons
 	r = r == 0 ? ensure_generator(e, o, positions, g, capacity, err) : r;
 	struct cwe_generation what = {.prompt = prompt.id, .count = prompt.count, .max_new = (uint64_t)limit, .stop = stop,
 		.stops = stops};
-	r = r == 0 ? cwe_generator_run(*g, &what, &id, &count, err) : r;
+	if (r == 0 && (r = cwe_generator_run(*g, &what, &id, &count, err)) != 0) {
+		r = cwb_err_prefix(err, "standard input:%zu", number);
+	}
 	r = r == 0 && t != NULL ? cwe_tokenizer_decode(t, id, count, 1, &text, &length, err) : r;
 	if (r == 0) {
 		cwi_print(json_pack("{s:o,s:o}", "ids", ids_json(id, count), "text",
@@ -224,13 +238,7 @@ int cwi_generate(const struct cwi_options *o)
 	if (r != 0) {
 		return cwi_fail(&err);
 	}
-	if (cwi_tokenizer_open(e.source, &t, &chat, &err) != 0) {
-		if (err.code != CWP_EMISSING) {
-			r = err.code;
-		} else {
-			cwb_err_clear(&err); /* ids still work */
-		}
-	}
+	r = open_if_there(e.source, &t, &chat, &err);
 	while (r == 0 && (r = cwi_lines_next(&lines, &line, &err)) == 1) {
 		if (t == NULL && json_object_get(line, "ids") == NULL) {
 			r = cwb_err_set(&err, CWP_EMISSING, "standard input:%zu: the model has no tokenizer; give \"ids\"", lines.number);

@@ -74,6 +74,10 @@ static void is_always_one_printable_line(void **state)
 	(void)state;
 	cwb_err_set(&err, CWP_EVALUE, "%s", "a\nb\tc\033[31md\177e");
 	assert_string_equal(err.message, "a b c?[31md?e");
+	/* Control characters of two bytes too. */
+	cwb_err_clear(&err);
+	cwb_err_set(&err, CWP_EVALUE, "%s", "a\xc2\x9b 31m \xc2\xa0");
+	assert_string_equal(err.message, "a?? 31m \xc2\xa0");
 	/* Valid UTF-8 stays; overlong forms, surrogates, bytes out of nowhere and beyond U+10FFFF
 	 * do not. */
 	cwb_err_clear(&err);
