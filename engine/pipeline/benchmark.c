@@ -357,7 +357,8 @@ static int check_gate(const struct cwe_benchmark *b, size_t number, const char *
 {
 	char known[256] = "";
 	size_t n = strlen(b->job->name);
-	if (strncmp(metric, b->job->name, n) != 0 || metric[n] != '.') {
+	/* An evaluation's name may hold dots, a metric's does not. */
+	if (strncmp(metric, b->job->name, n) != 0 || metric[n] != '.' || strchr(metric + n + 1, '.') != NULL) {
 		return 0; /* of another evaluation */
 	}
 	for (size_t i = 0; i < b->metrics; i++) {
