@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Memory runs out at every allocation in turn: each time there is an error that says so, nothing leaks, and the next run
- * works. The linker sends the engine's allocations through the functions below. */
+ * works. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,43 +14,8 @@
 #include "engine/calibrate/loglik.h"
 #include "engine/calibrate/parameters.h"
 #include "engine/model/generate.h"
+#include "tests/unit/engine/memory.h"
 #include "tests/unit/engine/model/synthetic.h"
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
-
-static long left = -1; /* allocations until the one that fails; negative: none does */
-
-static int fails(void)
-{
-	return left >= 0 && left-- == 0;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t size)
-{
-	return fails() ? NULL : __real_realloc(p, size);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-	return fails() ? NULL : __real_aligned_alloc(alignment, size);
-}
 
 static int drop(void *arg, const char *name, uint64_t rows, uint64_t cols, const float *value, struct cwb_err *err)
 {
@@ -105,9 +70,9 @@ static void check(int (*run)(struct synthetic *s, struct cwb_err *err))
 	synthetic_corpus(&s);
 	do {
 		struct cwb_err err = {0};
-		left = n++;
+		memory_fail(n++);
 		r = run(&s, &err);
-		left = -1;
+		memory_fail(-1);
 		if (r != 0) {
 			assert_true(r < 0);
 			assert_int_equal(err.code, r);
