@@ -141,7 +141,9 @@ int cwe_request_rolling(struct cwe_request_list *list, size_t owner, const struc
 	}
 	if (r == 0) {
 		first[0] = prefix;
-		memcpy(first + 1, ids.id, ids.count * sizeof *first);
+		if (ids.count > 0) {
+			memcpy(first + 1, ids.id, ids.count * sizeof *first);
+		}
 	}
 	/* first[i + 1] is token i of the text. */
 	for (size_t done = 0; r == 0 && done < ids.count;) {
