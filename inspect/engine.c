@@ -52,25 +52,3 @@ void cwi_engine_close(struct cwi_engine *e)
 	cwe_pool_free(e->pool);
 	memset(e, 0, sizeof *e);
 }
-
-int cwi_tokenizer_open(struct cwe_source *source, struct cwe_tokenizer **ret, struct cwe_chat **ret_chat,
-	struct cwb_err *err)
-{
-	char *json = NULL, *config = NULL;
-	size_t length = 0, config_length = 0;
-	struct cwe_tokenizer *t = NULL;
-	int r = cwe_source_text(source, "tokenizer.json", &json, &length, err);
-	if (r == 0 && cwe_source_text(source, "tokenizer_config.json", &config, &config_length, NULL) != 0) {
-		config = NULL; /* optional */
-	}
-	r = r == 0 ? cwe_tokenizer_new(json, length, config, config_length, &t, err) : r;
-	r = r == 0 && ret_chat != NULL ? cwe_chat_find(t, config, config_length, ret_chat, err) : r;
-	free(json);
-	free(config);
-	if (r != 0) {
-		cwe_tokenizer_free(t);
-		return cwb_err_prefix(err, "%s", source->path);
-	}
-	*ret = t;
-	return 0;
-}

@@ -48,10 +48,6 @@ struct cwi_engine {
 int cwi_engine_open(const struct cwi_options *o, const char *model, struct cwi_engine *ret, struct cwb_err *err);
 void cwi_engine_close(struct cwi_engine *e);
 
-/* The tokenizer (and chat format) beside a model. ret_chat may be NULL. */
-int cwi_tokenizer_open(struct cwe_source *source, struct cwe_tokenizer **ret, struct cwe_chat **ret_chat,
-	struct cwb_err *err);
-
 /* Lines of standard input: 1 and a new reference, 0 at the end, negative with the line in err. */
 struct cwi_lines {
 	char *text;

@@ -7,6 +7,7 @@
 
 #include "engine/calibrate/loglik.h"
 #include "engine/model/generate.h"
+#include "engine/text/beside.h"
 #include "engine/text/request.h"
 #include "inspect/inspect.h"
 
@@ -28,7 +29,7 @@ int cwi_tokens(const struct cwi_options *o)
 	struct cwi_lines lines = {0};
 	json_t *line;
 	int r = cwe_source_open(o->operand, CWE_SOURCE_NO_WEIGHTS, &source, &err);
-	r = r == 0 ? cwi_tokenizer_open(source, &t, &chat, &err) : r;
+	r = r == 0 ? cwe_tokenizer_beside(source, &t, &chat, &err) : r;
 	while (r == 0 && (r = cwi_lines_next(&lines, &line, &err)) == 1) {
 		struct cwe_ids ids = {0};
 		r = cwi_line_ids(line, lines.number, t, chat, &ids, &err);
@@ -49,7 +50,7 @@ int cwi_tokens(const struct cwi_options *o)
 static int open_if_there(struct cwe_source *source, struct cwe_tokenizer **ret, struct cwe_chat **ret_chat, struct cwb_err *err)
 {
 	struct cwb_err local = {0};
-	int r = cwi_tokenizer_open(source, ret, ret_chat, &local);
+	int r = cwe_tokenizer_beside(source, ret, ret_chat, &local);
 	return r == 0 || r == CWP_EMISSING ? 0 : cwb_err_set(err, r, "%s", local.message);
 }
 

@@ -8,6 +8,7 @@
 #include "engine/format/compressed_tensors.h"
 #include "engine/pipeline/run.h"
 #include "engine/plugin/settings.h"
+#include "engine/text/beside.h"
 
 static const char *combine_name(enum cwj_combine c)
 {
@@ -151,6 +152,9 @@ static int list_modules(struct cwe_run *run, struct cwb_err *err)
 		m->quantized = 1;
 		(void)cwe_module_name(m->layer, m->linear, m->name, sizeof m->name);
 		cwe_linear_shape(&run->model.arch, m->linear, &m->rows, &m->cols);
+		run->largest = m->rows * m->cols > run->largest ? m->rows * m->cols : run->largest;
+		run->tallest = m->rows > run->tallest ? m->rows : run->tallest;
+		run->widest = m->cols > run->widest ? m->cols : run->widest;
 		for (size_t k = 0; k < run->job->n_skip; k++) {
 			m->quantized &= !matches(m->name, run->job->skip[k]);
 		}
@@ -177,21 +181,6 @@ static int needs_tokenizer(const struct cwj_job *job)
 	return needed;
 }
 
-static int open_tokenizer(struct cwe_run *run, struct cwb_err *err)
-{
-	char *json = NULL, *config = NULL;
-	size_t length = 0, config_length = 0;
-	int r = cwe_source_text(run->source, "tokenizer.json", &json, &length, err);
-	if (r == 0 && cwe_source_text(run->source, "tokenizer_config.json", &config, &config_length, NULL) != 0) {
-		config = NULL; /* optional */
-	}
-	r = r == 0 ? cwe_tokenizer_new(json, length, config, config_length, &run->tokenizer, err) : r;
-	r = r == 0 ? cwe_chat_find(run->tokenizer, config, config_length, &run->chat, err) : r;
-	free(json);
-	free(config);
-	return r != 0 ? cwb_err_prefix(err, "%s", run->source->path) : 0;
-}
-
 int cwe_run_open(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwj_job *job = run->job;
@@ -206,7 +195,7 @@ int cwe_run_open(struct cwe_run *run, struct cwb_err *err)
 	if (run->source->kind == CWE_SOURCE_OUTPUT) {
 		return cwb_err_set(err, CWP_EVALUE, "model: %s is quantized already; give the original model", job->model);
 	}
-	return needs_tokenizer(job) ? open_tokenizer(run, err) : 0;
+	return needs_tokenizer(job) ? cwe_tokenizer_beside(run->source, &run->tokenizer, &run->chat, err) : 0;
 }
 
 int cwe_run_samples(struct cwe_run *run, struct cwb_err *err)

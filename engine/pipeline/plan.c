@@ -22,15 +22,6 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-static uint64_t largest_module(const struct cwe_run *run)
-{
-	uint64_t n = 0;
-	for (size_t i = 0; i < run->modules; i++) {
-		n = max_u64(n, run->module[i].rows * run->module[i].cols);
-	}
-	return n;
-}
-
 static uint64_t text_memory(const struct cwe_run *run)
 {
 	uint64_t tokens = run->corpus.tokens;
@@ -53,7 +44,7 @@ static void score_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64
 	}
 	cwe_calibration_bounds(&run->model, run->corpus.tokens, run->corpus.widest, run->corpus.longest, run->needs, &b);
 	uint64_t in_memory = b.boundaries < CWE_BOUNDARY_MEMORY ? b.boundaries : CWE_BOUNDARY_MEMORY;
-	*ret_memory = b.device + in_memory + largest_module(run) * sizeof(float);
+	*ret_memory = b.device + in_memory + run->largest * sizeof(float);
 	*ret_scratch = (b.boundaries > CWE_BOUNDARY_MEMORY ? b.boundaries : 0) + b.checkpoint +
 		(run->sets + 1) * run->weights * sizeof(float);
 }
@@ -74,13 +65,13 @@ static void evaluation_bounds(const struct cwe_run *run, uint64_t *ret_memory, u
 	uint64_t tokens = bytes + bytes / 4; /* windows overlap a little */
 	uint64_t device = cwe_loglik_bytes(&run->model, tokens, widest, longest, &boundaries);
 	*ret_memory = device + (boundaries < CWE_BOUNDARY_MEMORY ? boundaries : CWE_BOUNDARY_MEMORY) +
-		bytes * 4 + tokens * 24 + largest_module(run) * 2 * sizeof(float);
+		bytes * 4 + tokens * 24 + run->largest * 2 * sizeof(float);
 	*ret_scratch = boundaries > CWE_BOUNDARY_MEMORY ? boundaries : 0;
 }
 
 int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *err)
 {
-	uint64_t score_memory, score_scratch, eval_memory, eval_scratch, n = largest_module(run);
+	uint64_t score_memory, score_scratch, eval_memory, eval_scratch, n = run->largest;
 	score_bounds(run, &score_memory, &score_scratch);
 	evaluation_bounds(run, &eval_memory, &eval_scratch);
 	uint64_t select = run->scorer != NULL ? n * sizeof(float) * (run->sets + 3) : 0;

@@ -130,17 +130,16 @@ static int all_modules(struct quantizing *q, struct cwe_writer *writer, struct c
 
 static int allocate(struct quantizing *q, struct cwb_err *err)
 {
-	uint64_t weights = 0, rows = 0, scales = 0, mask = 0;
-	for (size_t i = 0; i < q->run->modules; i++) {
-		const struct cwe_run_module *m = &q->run->module[i];
-		uint64_t n = m->rows * m->cols, b = m->rows * ((m->cols + 7) / 8);
+	const struct cwe_run *run = q->run;
+	uint64_t weights = run->largest, scales = 0, mask = 0;
+	for (size_t i = 0; i < run->modules; i++) {
+		const struct cwe_run_module *m = &run->module[i];
+		uint64_t b = m->rows * ((m->cols + 7) / 8);
 		uint64_t s = m->quantized ? m->rows * cwe_grid_scales(&m->grid, m->cols) : 0;
-		weights = n > weights ? n : weights;
-		rows = m->rows > rows ? m->rows : rows;
 		scales = s > scales ? s : scales;
 		mask = b > mask ? b : mask;
 	}
-	size_t tiles = rows / CWE_ROW_TILE + 1;
+	size_t tiles = run->tallest / CWE_ROW_TILE + 1;
 	q->weight = malloc(weights * sizeof *q->weight);
 	q->score = q->masked ? malloc(weights * sizeof *q->score) : NULL;
 	q->mask = q->masked ? malloc(mask) : NULL;

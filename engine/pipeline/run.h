@@ -51,6 +51,8 @@ struct cwe_run {
 	struct cwe_run_module *module; /* [modules], layer by layer in the order of enum cwe_linear */
 	size_t modules;
 	uint64_t weights;       /* in quantized modules */
+	uint64_t largest;       /* weights of the largest module */
+	uint64_t tallest, widest; /* most rows, most columns of a module */
 
 	/* Score and selection. */
 	double *set_loss;       /* [sets] mean loss of the samples; NaN where no gradients were asked for */

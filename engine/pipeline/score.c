@@ -113,19 +113,13 @@ static void progress(void *arg, uint64_t done, uint64_t total)
 
 static int allocate(struct scoring *sc, struct cwb_err *err)
 {
-	uint64_t largest = 0, rows = 0, wide = 0;
-	for (size_t i = 0; i < sc->run->modules; i++) {
-		const struct cwe_run_module *m = &sc->run->module[i];
-		largest = m->rows * m->cols > largest ? m->rows * m->cols : largest;
-		rows = m->rows > rows ? m->rows : rows;
-		wide = m->cols > wide ? m->cols : wide;
-	}
-	size_t tiles = rows / CWE_ROW_TILE + 1;
-	sc->importance = malloc(largest * sizeof *sc->importance);
+	const struct cwe_run *run = sc->run;
+	size_t tiles = run->tallest / CWE_ROW_TILE + 1;
+	sc->importance = malloc(run->largest * sizeof *sc->importance);
 	sc->tile_sum = calloc(tiles, sizeof *sc->tile_sum);
 	sc->tile_code = calloc(tiles, sizeof *sc->tile_code);
-	sc->act[0] = malloc(wide * sizeof(float));
-	sc->act[1] = malloc(wide * sizeof(float));
+	sc->act[0] = malloc(run->widest * sizeof(float));
+	sc->act[1] = malloc(run->widest * sizeof(float));
 	return sc->importance != NULL && sc->tile_sum != NULL && sc->tile_code != NULL && sc->act[0] != NULL &&
 			sc->act[1] != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for importances");
 }

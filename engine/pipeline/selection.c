@@ -175,22 +175,16 @@ static int find_threshold(struct selection *s, struct cwb_err *err)
 static int allocate(struct selection *s, struct cwb_err *err)
 {
 	const struct cwe_run *run = s->run;
-	uint64_t largest = 0, rows = 0;
 	uint32_t wants_error = run->needs & CWP_STAT_QUANT_ERROR;
-	for (size_t i = 0; i < run->modules; i++) {
-		uint64_t n = run->module[i].rows * run->module[i].cols;
-		largest = n > largest ? n : largest;
-		rows = run->module[i].rows > rows ? run->module[i].rows : rows;
-	}
 	s->tile = calloc(run->sets, sizeof *s->tile);
 	s->importance = calloc(run->sets, sizeof *s->importance);
-	s->score = malloc(largest * sizeof *s->score);
-	s->weight = wants_error ? malloc(largest * sizeof *s->weight) : NULL;
-	s->code = calloc(rows / CWE_ROW_TILE + 1, sizeof *s->code);
+	s->score = malloc(run->largest * sizeof *s->score);
+	s->weight = wants_error ? malloc(run->largest * sizeof *s->weight) : NULL;
+	s->code = calloc(run->tallest / CWE_ROW_TILE + 1, sizeof *s->code);
 	int ok = s->tile != NULL && s->importance != NULL && s->score != NULL && s->code != NULL &&
 		(!wants_error || s->weight != NULL);
 	for (size_t k = 0; ok && k < run->sets; k++) {
-		ok = (s->importance[k] = malloc(largest * sizeof(float))) != NULL;
+		ok = (s->importance[k] = malloc(run->largest * sizeof(float))) != NULL;
 	}
 	return ok ? 0 : cwb_err_set(err, -ENOMEM, "no memory for selecting weights");
 }

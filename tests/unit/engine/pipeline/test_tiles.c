@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Score tiles after everything that can happen to a scratch folder. */
+/* What a journal keeps beside digests, and gradient checkpoints that are lost, short or changed. */
 #include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
@@ -23,7 +23,6 @@
 
 static char folder[64];
 static const char identity[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-static const char other[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
 static int set_up(void **state)
 {
@@ -81,19 +80,6 @@ static void write_all(void)
 	cwe_tiles_close(&t);
 }
 
-/* How many layers, from the last on, an attempt finds done. */
-static unsigned found(const char *whose)
-{
-	struct cwe_tiles t;
-	unsigned n = 0;
-	open_tiles(&t, whose);
-	while (n < LAYERS && t.layer[LAYERS - 1 - n].done) {
-		n++;
-	}
-	cwe_tiles_close(&t);
-	return n;
-}
-
 static void comes_back(void **state)
 {
 	struct cwe_tiles t;
@@ -108,73 +94,6 @@ static void comes_back(void **state)
 		assert_int_equal(strlen(t.layer[l].gradient), 64);
 	}
 	cwe_tiles_close(&t);
-}
-
-static void torn_line(void **state)
-{
-	struct cwe_tiles t;
-	char *text;
-	size_t length;
-	(void)state;
-	write_all();
-	assert_int_equal(cwb_file_read(path("journal"), 1 << 20, &text, &length, NULL), 0);
-	free(text);
-	for (off_t cut = (off_t)length - 1; cut > (off_t)length - 40; cut -= 7) {
-		assert_int_equal(truncate(path("journal"), cut), 0);
-		assert_int_equal(found(identity), LAYERS - 1);
-		open_tiles(&t, identity);
-		write_layer(&t, 0); /* behind what was torn */
-		cwe_tiles_close(&t);
-		assert_int_equal(found(identity), LAYERS);
-	}
-}
-
-static void garbage_line(void **state)
-{
-	static const char *const line[] = {"{}\n", "\n", "{\"layer\":9,\"gradient\":\"\",\"sets\":[]}\n",
-		"{\"layer\":0,\"gradient\":\"zz\",\"sets\":[{},{}]}\n", "[1,2\n", "{\"layer\":-1,\"gradient\":\"\",\"sets\":[1,2]}\n"};
-	(void)state;
-	for (size_t i = 0; i < sizeof line / sizeof *line; i++) {
-		write_all();
-		int fd = open(path("journal"), O_WRONLY | O_APPEND);
-		assert_true(fd >= 0);
-		assert_int_equal(write(fd, line[i], strlen(line[i])), strlen(line[i]));
-		(void)close(fd);
-		/* Nothing is taken from it; what it may have been about is made again. */
-		assert_true(found(identity) == 0 || found(identity) == LAYERS);
-		assert_int_equal(cwb_file_remove_tree(AT_FDCWD, path("journal"), NULL), 0);
-	}
-}
-
-/* A tile that the journal names and the disk does not have. */
-static void lost_tile(void **state)
-{
-	(void)state;
-	write_all();
-	assert_int_equal(truncate(path("score-1-0.f32"), 8), 0);
-	assert_true(found(identity) < LAYERS);
-	write_all();
-	assert_int_equal(unlink(path("score-0-2.f32")), 0);
-	assert_int_equal(found(identity), 0);
-}
-
-static void another_job(void **state)
-{
-	(void)state;
-	write_all();
-	assert_int_equal(found(other), 0);
-	assert_int_equal(access(path("score-0-0.f32"), F_OK), -1);
-	/* And back: nothing of the first is believed. */
-	assert_int_equal(found(identity), 0);
-}
-
-static void no_folder(void **state)
-{
-	struct cwe_tiles t;
-	struct cwb_err err = {0};
-	(void)state;
-	assert_int_equal(cwe_tiles_open("/nonexistent/folder", identity, SETS, LAYERS, &t, &err), -2);
-	assert_non_null(strstr(err.message, "/nonexistent/folder"));
 }
 
 static void gradients(void **state)
@@ -210,11 +129,6 @@ static void gradients(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(comes_back, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(torn_line, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(garbage_line, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(lost_tile, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(another_job, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(no_folder, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(gradients, set_up, tear_down)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
