@@ -213,6 +213,7 @@ static void test_crows(void **state)
 	e->close(c);
 	e->close(NULL);
 	cwe_settings_free(p.descriptor, s);
+	free(p.path);
 }
 
 static void test_crows_refusals(void **state)
@@ -239,6 +240,7 @@ static void test_crows_refusals(void **state)
 		}
 	}
 	cwe_settings_free(p.descriptor, s);
+	free(p.path);
 }
 
 static void test_perplexity(void **state)
@@ -284,6 +286,7 @@ static void test_perplexity(void **state)
 	assert_int_equal(q.window, 16);
 	e->close(c);
 	cwe_settings_free(p.descriptor, s);
+	free(p.path);
 }
 
 int main(void)
