@@ -221,7 +221,7 @@ int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct 
 	int r = positions > 0 ? take_memory(run, model, positions, &resident, err) : 0;
 	r = r == 0 && positions > 0 ? cwe_generator_new(model, resident, positions, &g, err) : r;
 	for (uint64_t i = 0; r == 0 && g != NULL && i < b->count; i++) {
-		struct cwp_request q;
+		struct cwp_request q = {0};
 		if ((r = get_request(run, b, i, &q, err)) == 0 && q.kind == CWP_REQUEST_GENERATE) {
 			r = generate_one(run, g, &q, positions, &b->answer[i], err);
 			r = r == 0 ? cwe_run_cancelled(run, err) : r;
