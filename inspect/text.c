@@ -202,7 +202,8 @@ static int generate_line(struct cwi_engine *e, const struct cwi_options *o, cons
 	int r = cwi_line_ids(line, number, t, chat, &prompt, err);
 	r = r == 0 ? read_stops(line, number, t, &stop, &stops, err) : r;
 	if (r == 0 && (limit < 0 || limit > (json_int_t)e->model.arch.context)) {
-		r = cwb_err_set(err, CWP_EVALUE, "standard input:%zu: \"max_new_tokens\" must be a whole number from 0 to the model's context of %u",
+		r = cwb_err_set(err, CWP_EVALUE, "standard input:%zu: \"max_new_tokens\" must be a whole number from 0 to the model's "
+			"context of %u",
 			number, e->model.arch.context);
 	}
 	uint64_t positions = prompt.count + (uint64_t)(limit > 0 ? limit : 1);

@@ -17,7 +17,8 @@ struct cwe_generator;
 
 /* Bytes of device memory at least: no weights resident. */
 uint64_t cwe_generator_bytes(const struct cwe_model *model, uint64_t positions);
-/* Weights that fit into `memory` are loaded once and serve all sequences that follow. positions: longest prompt and new tokens. */
+/* Weights that fit into `memory` are loaded once and serve all sequences that follow. positions: longest prompt and
+ * new tokens. */
 int cwe_generator_new(struct cwe_model *model, uint64_t memory, uint64_t positions, struct cwe_generator **ret,
 	struct cwb_err *err);
 void cwe_generator_free(struct cwe_generator *g); /* NULL is allowed */

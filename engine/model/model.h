@@ -51,7 +51,8 @@ void cwe_layer_free(struct cwe_model *model, struct cwe_layer *layer);
 /* Reads layer index. CWP_ENUMBER, naming the tensor, when a weight is NaN or infinite. */
 int cwe_layer_load(struct cwe_model *model, uint32_t index, struct cwe_layer *layer, struct cwb_err *err);
 
-/* Rows of the embedding matrix -> d_x [count, hidden], each read once. CWP_ENUMBER as above. CWP_EVALUE when an id is not in the vocabulary. */
+/* Rows of the embedding matrix -> d_x [count, hidden], each read once. CWP_ENUMBER as above; CWP_EVALUE
+ * when an id is not in the vocabulary. */
 int cwe_model_embed(struct cwe_model *model, const uint32_t *id, uint64_t count, float *d_x, struct cwb_err *err);
 /* Rows [first, first + rows) of the output projection (or of the embedding, when tied) -> d_w [rows, hidden]. */
 int cwe_model_head_rows(struct cwe_model *model, uint64_t first, uint64_t rows, float *d_w, struct cwb_err *err);
