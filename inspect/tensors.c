@@ -26,9 +26,13 @@ struct tensors {
 static int add_tensor(struct tensors *t, const char *name, uint64_t rows, uint64_t cols, struct cwb_err *err)
 {
 	struct cwe_safetensors_plan *plan = realloc(t->plan, (t->count + 1) * sizeof *plan);
-	t->plan = plan != NULL ? plan : t->plan;
+	if (plan != NULL) {
+		t->plan = plan;
+	}
 	char **names = realloc(t->name, (t->count + 1) * sizeof *names);
-	t->name = names != NULL ? names : t->name;
+	if (names != NULL) {
+		t->name = names;
+	}
 	char *copy = strdup(name);
 	if (plan == NULL || names == NULL || copy == NULL) {
 		free(copy);

@@ -237,11 +237,17 @@ static int keep(struct batch *b, struct cwe_head_trace *trace, struct cwb_err *e
 {
 	uint64_t d = b->model->arch.hidden, n = trace->rows + b->rows;
 	uint64_t *token = realloc(trace->token, n * sizeof *token + 1);
-	trace->token = token != NULL ? token : trace->token;
+	if (token != NULL) {
+		trace->token = token;
+	}
 	float *hidden = realloc(trace->hidden, n * d * sizeof *hidden + 1);
-	trace->hidden = hidden != NULL ? hidden : trace->hidden;
+	if (hidden != NULL) {
+		trace->hidden = hidden;
+	}
 	double *lse = realloc(trace->lse, n * sizeof *lse + 1);
-	trace->lse = lse != NULL ? lse : trace->lse;
+	if (lse != NULL) {
+		trace->lse = lse;
+	}
 	if (token == NULL || hidden == NULL || lse == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for the output projection's inputs");
 	}

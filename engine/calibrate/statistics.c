@@ -23,7 +23,7 @@ static void place_of(const struct cwe_arch *a, enum cwe_linear linear, uint64_t 
 		if (l < (int)linear) {
 			weights += rows * cols;
 		}
-		if (reads_as[l] == (enum cwe_linear)l && l < (int)(linear == CWE_LINEARS ? CWE_LINEARS : reads_as[linear])) {
+		if (l < (int)(linear == CWE_LINEARS ? CWE_LINEARS : reads_as[linear]) && reads_as[l] == (enum cwe_linear)l) {
 			inputs += cols;
 		}
 	}

@@ -6,4 +6,4 @@
 #include "engine/model/device.h"
 
 #define CWE_OP(d, operation, ...)                                                                          \
-	cwe_device_check((d), #operation, (d)->ops->operation((d)->b __VA_OPT__(,) __VA_ARGS__), err)
+	cwe_device_check((d), #operation, (d)->ops->operation((d)->b, ##__VA_ARGS__), err)

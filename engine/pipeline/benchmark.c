@@ -296,7 +296,9 @@ static int add_item(struct cwe_metric_record *m, enum cwe_compared which, const 
 		free(copy);
 		return -ENOMEM;
 	}
-	more[m->items[which]++] = (struct cwe_outcome){copy, outcome};
+	more[n].id = copy;
+	more[n].value = outcome;
+	m->items[which]++;
 	return 0;
 }
 

@@ -16,9 +16,13 @@ static int add(struct cwe_request_list *list, size_t owner, const uint32_t *id, 
 	if (list->set.count == list->capacity) {
 		size_t capacity = list->capacity > 0 ? 2 * list->capacity : 64;
 		struct cwe_sample *sample = realloc(list->set.sample, capacity * sizeof *sample);
-		list->set.sample = sample != NULL ? sample : list->set.sample;
+		if (sample != NULL) {
+			list->set.sample = sample;
+		}
 		size_t *owners = realloc(list->owner, capacity * sizeof *owners);
-		list->owner = owners != NULL ? owners : list->owner;
+		if (owners != NULL) {
+			list->owner = owners;
+		}
 		if (sample == NULL || owners == NULL) {
 			return cwb_err_set(err, -ENOMEM, "no memory for %zu requests", capacity);
 		}
