@@ -69,10 +69,13 @@ static int add_folder(struct cwe_run *run, const char *path, struct cwb_err *err
 	size_t n = 0;
 	int r = dir != NULL ? 0 : cwb_err_errno(err, "%s", path);
 	for (struct dirent *e; r == 0 && (e = readdir(dir)) != NULL;) {
-		char **more = is_model_file(e->d_name) ? realloc(name, (n + 1) * sizeof *name) : name;
-		if (more == NULL && is_model_file(e->d_name)) {
+		if (!is_model_file(e->d_name)) {
+			continue;
+		}
+		char **more = realloc(name, (n + 1) * sizeof *name);
+		if (more == NULL) {
 			r = cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
-		} else if (is_model_file(e->d_name)) {
+		} else {
 			name = more;
 			if (asprintf(&name[n], "%s/%s", path, e->d_name) < 0) {
 				r = cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
