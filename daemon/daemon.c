@@ -383,6 +383,21 @@ static void on_plugins(struct cwd_daemon *daemon, void *arg)
 	cwd_daemon_after_commit(daemon, on_recovered, daemon);
 }
 
+/* A child that a killed daemon had forked and that was not yet its program holds the lock for a
+ * moment: so not the first refusal counts, but that of two seconds. */
+static int take_lock(int fd)
+{
+	const struct timespec pause = {.tv_nsec = 20000000};
+
+	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; tries++) {
+		if (errno != EWOULDBLOCK || tries == 100) {
+			return -1;
+		}
+		(void)nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 static int make_state(const struct cwd_settings *settings, int *ret_lock, struct cwb_err *err)
 {
 	char *path;
@@ -400,7 +415,7 @@ static int make_state(const struct cwd_settings *settings, int *ret_lock, struct
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0) {
 		rc = cwb_err_errno(err, "%s", path);
-	} else if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+	} else if (take_lock(fd) != 0) {
 		rc = errno == EWOULDBLOCK
 			     ? cwb_err_set(err, -EADDRINUSE,
 				       "%s: another cwpd uses this state folder; stop it first",
