@@ -16,6 +16,7 @@ enum { MAX_THREADS = 1024 };
 struct cwe_pool {
 	uint32_t threads; /* with the caller */
 	uint32_t started; /* threads of ours */
+	int tried;        /* they were started, as far as the system let us */
 	pthread_t *id;    /* [threads - 1] */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -86,28 +87,23 @@ static uint32_t usable_cpus(void)
 	return 1;
 }
 
-/* Signals stay with the threads that the program made itself. */
-static int start_threads(struct cwe_pool *p, struct cwb_err *err)
+/* At the first run, not before: plugins are tried in forked children, and forking is safest while there is one thread.
+ * Signals stay with the threads that the program made itself. Where the system gives fewer threads than asked for,
+ * those that run do all the work. */
+static void start_threads(struct cwe_pool *p)
 {
 	sigset_t all, old;
-	int rc = 0;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	while (p->started + 1 < p->threads) {
-		rc = pthread_create(&p->id[p->started], NULL, thread_main, p);
-		if (rc != 0) {
+		if (pthread_create(&p->id[p->started], NULL, thread_main, p) != 0) {
 			break;
 		}
 		p->started++;
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc != 0) {
-		errno = rc;
-		return cwb_err_errno(err, "cannot start thread %u of %u; allow more processes or set limits.threads lower",
-			(unsigned)p->started + 2, (unsigned)p->threads);
-	}
-	return 0;
+	p->tried = 1;
 }
 
 int cwe_pool_new(uint32_t threads, struct cwe_pool **ret, struct cwb_err *err)
@@ -127,10 +123,9 @@ int cwe_pool_new(uint32_t threads, struct cwe_pool **ret, struct cwb_err *err)
 	pthread_cond_init(&p->wake, NULL);
 	pthread_cond_init(&p->idle, NULL);
 	p->id = calloc(threads, sizeof(*p->id));
-	int rc = p->id == NULL ? cwb_err_set(err, -ENOMEM, "no memory for %u threads", (unsigned)threads) : start_threads(p, err);
-	if (rc < 0) {
+	if (p->id == NULL) {
 		cwe_pool_free(p);
-		return rc;
+		return cwb_err_set(err, -ENOMEM, "no memory for %u threads", (unsigned)threads);
 	}
 	*ret = p;
 	return 0;
@@ -170,6 +165,9 @@ void cwe_pool_run(struct cwe_pool *pool, size_t n, void (*body)(void *arg, size_
 		}
 		inside = outer;
 		return;
+	}
+	if (!pool->tried) {
+		start_threads(pool);
 	}
 	pthread_mutex_lock(&pool->lock);
 	pool->n = n;

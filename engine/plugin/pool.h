@@ -10,7 +10,7 @@
 
 struct cwe_pool;
 
-/* threads: including the caller; 0: as many as the process may use (sched_getaffinity). */
+/* threads: including the caller; 0: as many as the process may use (sched_getaffinity). They start with the first run. */
 int cwe_pool_new(uint32_t threads, struct cwe_pool **ret, struct cwb_err *err);
 void cwe_pool_free(struct cwe_pool *pool); /* NULL is allowed */
 uint32_t cwe_pool_threads(const struct cwe_pool *pool);
