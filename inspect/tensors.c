@@ -3,6 +3,7 @@
 /* Verbs that write tensors: logits, statistics. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -46,20 +47,20 @@ static int add_tensor(struct tensors *t, const char *name, uint64_t rows, uint64
 
 static int open_tensors(struct tensors *t, const char *path, struct cwb_err *err)
 {
-	char *folder = strdup(path);
-	char *slash = folder != NULL ? strrchr(folder, '/') : NULL;
-	const char *name = slash != NULL ? slash + 1 : path;
-	if (folder == NULL) {
-		return cwb_err_set(err, -ENOMEM, "no memory for a path");
+	const char *slash = strrchr(path, '/');
+	char folder[PATH_MAX] = ".";
+	if (slash != NULL && (size_t)(slash - path) + 2 > sizeof folder) {
+		return cwb_err_set(err, -ENAMETOOLONG, "--out: the path is longer than %zu bytes", sizeof folder);
 	}
 	if (slash != NULL) {
-		*slash = '\0';
+		(void)snprintf(folder, sizeof folder, "%.*s/", (int)(slash - path), path);
 	}
-	t->folder = open(slash == NULL ? "." : folder[0] == '\0' ? "/" : folder, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
-	int r = t->folder >= 0 ? cwe_safetensors_writer_new(t->folder, name, 0, t->plan, t->count, NULL, 0, &t->writer, NULL, err)
-			       : cwb_err_errno(err, "--out: %s", path);
-	free(folder);
-	return r;
+	t->folder = open(folder, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	if (t->folder < 0) {
+		return cwb_err_errno(err, "--out: %s", path);
+	}
+	return cwe_safetensors_writer_new(t->folder, slash != NULL ? slash + 1 : path, 0, t->plan, t->count, NULL, 0,
+		&t->writer, NULL, err);
 }
 
 /* An unfinished file is removed: nothing is left half written. */

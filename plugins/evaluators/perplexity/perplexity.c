@@ -124,6 +124,9 @@ static int split(struct perplexity *p, size_t length, enum documents documents)
 /* Keeps the documents that the host's random stream chooses. */
 static int choose(const struct cwp_host *host, struct perplexity *p, uint64_t limit)
 {
+	if (p->document == NULL) {
+		return 0;
+	}
 	size_t *index = NULL, n = statistic_choose(host, p->count, limit, &index);
 	if (n == SIZE_MAX) {
 		return -ENOMEM;
