@@ -40,6 +40,17 @@ int cwd_recover_is_finished(const char *output, const char *digest)
 	return finished;
 }
 
+/* A worker that was killed right after its manifest left the mark of an unfinished folder behind. */
+static void remove_mark(const struct cwd_job *job)
+{
+	char *path;
+
+	if (asprintf(&path, "%s/.cwp-job", job->output) >= 0) {
+		(void)unlink(path); /* most often there is none; where it stays, it is no part of the output */
+		free(path);
+	}
+}
+
 static int is_alive(const struct cwd_attempt *attempt)
 {
 	uint64_t ticks = cwd_process_start_ticks(attempt->pid);
@@ -88,6 +99,7 @@ static void recover_running(struct cwd_daemon *daemon, struct cwd_job *job)
 	kill_worker(job, attempt);
 	daemon->counters.interrupted++;
 	if (cwd_recover_is_finished(job->output, job->digest)) {
+		remove_mark(job);
 		(void)cwd_queue_end(queue, job, "done", -1, 0, CWD_DONE,
 			"its manifest was complete when the daemon started", NULL, &err);
 	} else if (job->cancelling) {
@@ -140,6 +152,7 @@ void cwd_recover(struct cwd_daemon *daemon)
 			recover_running(daemon, job);
 		} else if (!cwd_state_is_final(job->state) && job->n_attempts > 0 &&
 			   cwd_recover_is_finished(job->output, job->digest)) {
+			remove_mark(job);
 			(void)cwd_queue_move(queue, job, CWD_DONE,
 				"its manifest was complete when the daemon started", NULL);
 		} else if (job->state == CWD_DONE) {
