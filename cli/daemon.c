@@ -243,7 +243,7 @@ int cwc_call(const struct cwc *cwc, const char *socket, const char *method, json
 	struct cwc_daemon *daemon = NULL;
 	int status = cwc_daemon_open(cwc, socket, &daemon);
 
-	if (status) {
+	if (daemon == NULL) {
 		json_decref(parameters);
 		return status;
 	}
