@@ -10,36 +10,10 @@ import subprocess
 import sys
 import tempfile
 
+from engines import find_python, skip
+
 LIMIT = 1e-4  # on logits and weights; 0 is what is seen
-CACHE = os.environ.get("CWP_CACHE") or os.path.join(
-    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cwp")
 
-
-def skip(why):
-    print("skipped:", why)
-    sys.exit(77)
-
-
-def find_python():
-    """Runs this script again with the interpreter that has the reference engines."""
-    try:
-        import compressed_tensors  # noqa: F401
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-        return
-    except ImportError:
-        pass
-    other = os.environ.get("CWP_PYTHON") or os.path.join(CACHE, "venv", "bin", "python")
-    if os.environ.get("CWP_INTEROP_AGAIN") or not os.access(other, os.X_OK):
-        skip("torch, transformers or compressed-tensors are not installed (scripts/packages --python)")
-    os.environ["CWP_INTEROP_AGAIN"] = "1"
-    os.execv(other, [other] + sys.argv)
-
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("TQDM_DISABLE", "1")
 find_python()
 
 import torch  # noqa: E402

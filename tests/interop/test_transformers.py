@@ -13,40 +13,14 @@ import subprocess
 import sys
 import tempfile
 
-CACHE = os.environ.get("CWP_CACHE") or os.path.join(
-    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cwp")
+from engines import CACHE, find_python, skip
+
 BUILD = os.environ.get("CWP_BUILDDIR", os.getcwd())
 SRC = os.environ.get("CWP_SRCDIR", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 GOLDEN = os.path.join(os.environ.get("CWP_SHARED", ""), "golden")
 GGUF = os.environ.get("CWP_SMOLLM2_GGUF") or os.path.join(CACHE, "smollm2.gguf")
 LIMIT = 2e-3
 
-
-def skip(why):
-    print("skipped:", why)
-    sys.exit(77)
-
-
-def find_python():
-    """Runs this script again with the interpreter that has the reference engines."""
-    try:
-        import compressed_tensors  # noqa: F401
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-        return
-    except ImportError:
-        pass
-    other = os.environ.get("CWP_PYTHON") or os.path.join(CACHE, "venv", "bin", "python")
-    if os.environ.get("CWP_INTEROP_AGAIN") or not os.access(other, os.X_OK):
-        skip("torch, transformers or compressed-tensors are not installed (scripts/packages --python)")
-    os.environ["CWP_INTEROP_AGAIN"] = "1"
-    os.execv(other, [other] + sys.argv)
-
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("TQDM_DISABLE", "1")
 if not os.path.exists(os.path.join(GOLDEN, "smollm2", "config.json")):
     skip("no reference models below CWP_SHARED (%s)" % (os.environ.get("CWP_SHARED") or "not set"))
 find_python()
