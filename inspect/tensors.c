@@ -199,7 +199,7 @@ int cwi_statistics(const struct cwi_options *o)
 	}
 	if ((r = cwe_samples_read_file(o->samples, e.model.arch.context, e.model.arch.vocabulary, &set, &err)) == 0 &&
 		(r = cwe_corpus_new(&set, 1, &corpus, &err)) == 0 &&
-		(r = cwe_parameters_list(&e.model.arch, plan_statistic, &t, &err)) == 0 &&
+		(r = cwe_parameters_list(&e.model, plan_statistic, &t, &err)) == 0 &&
 		(r = open_tensors(&t, o->out, &err)) == 0 &&
 		(r = cwe_parameters_run(&e.model, &corpus, o->scratch, take_statistic, &t, &err)) == 0) {
 		r = publish(&t, &err);

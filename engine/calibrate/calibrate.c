@@ -16,8 +16,8 @@ struct run {
 	struct cwe_pass pass; /* boundary slot l: input of layer l; slot layers: output of the last */
 	struct cwe_statistics statistics;
 	struct cwe_boundary gradient; /* one slot */
-	float *d_dnorm;               /* [2, samples of a piece, hidden] when wanted */
-	uint64_t dnorm_samples;
+	float *d_dnorm;               /* of each norm [samples of a piece, its width], when wanted */
+	uint64_t dnorm_samples, dnorm_floats;
 	uint64_t done, total;
 };
 
@@ -32,13 +32,13 @@ static void advance(struct run *r, uint64_t tokens, unsigned weight)
 static int emit(struct run *r, uint32_t layer, uint32_t set, struct cwb_err *err)
 {
 	struct cwe_module_statistics s;
-	for (int l = 0; l < CWE_LINEARS; l++) {
+	uint32_t n = cwe_linears(&r->c->model->arch, layer);
+	for (uint32_t l = 0; l < n; l++) {
 		int e = cwe_statistics_get(&r->statistics, &r->pass.layer, l, &s, err);
 		if (e != 0) {
 			return e;
 		}
 		s.samples = r->c->corpus->set_samples[set];
-		s.tokens = r->c->corpus->set_tokens[set];
 		if ((e = r->c->module(r->c->arg, layer, set, l, &s, err)) != 0) {
 			return e;
 		}
@@ -56,7 +56,7 @@ static int run_forward_only(struct run *r, struct cwb_err *err)
 		e = cwe_layer_load(c->model, l, &r->pass.layer, err);
 		size_t i = 0;
 		for (uint32_t set = 0; e == 0 && set < c->corpus->sets; set++) {
-			e = cwe_statistics_zero(&r->statistics, err);
+			e = cwe_statistics_begin(&r->statistics, l, err);
 			for (; e == 0 && i < c->corpus->pieces && c->corpus->piece[i].set == set; i++) {
 				e = cwe_pass_piece(&r->pass, &c->corpus->piece[i], l & 1, (l + 1) & 1, &tap, err);
 				advance(r, c->corpus->piece[i].tokens, 1);
@@ -112,15 +112,39 @@ static int run_head(struct run *r, struct cwb_err *err)
 	return e;
 }
 
+/* Where the gradients of a norm's weight are, by sample; one norm after another. */
+static float *dnorm_of(const struct run *r, enum cwe_norm which)
+{
+	float *p = r->d_dnorm;
+	for (int i = 0; i < (int)which; i++) {
+		p += r->dnorm_samples * cwe_norm_width(&r->c->model->arch, i);
+	}
+	return p;
+}
+
+static uint64_t widest_norm(const struct cwe_arch *a, uint64_t *ret_sum)
+{
+	uint64_t most = 0;
+	*ret_sum = 0;
+	for (int i = 0; i < CWE_NORMS; i++) {
+		uint64_t width = cwe_norm_width(a, i);
+		most = width > most ? width : most;
+		*ret_sum += width;
+	}
+	return most;
+}
+
 static int give_norms(struct run *r, uint32_t layer, const struct cwe_piece *p, struct cwb_err *err)
 {
-	uint64_t n = p->samples * r->c->model->arch.hidden;
+	uint64_t sum, n = p->samples * widest_norm(&r->c->model->arch, &sum);
 	float *host = malloc(n * sizeof *host + 1);
 	int e = host != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for norm gradients");
-	for (int which = 0; e == 0 && which < 2; which++) {
-		e = CWE_OP(r->c->model->device, download, host,
-			r->d_dnorm + (uint64_t)which * r->dnorm_samples * r->c->model->arch.hidden, n * sizeof *host);
-		e = e == 0 ? r->c->norm(r->c->arg, layer, p->set, which, host, p->samples, err) : e;
+	for (int which = 0; e == 0 && which < CWE_NORMS; which++) {
+		uint64_t width = cwe_norm_width(&r->c->model->arch, which);
+		if (width > 0) {
+			e = CWE_OP(r->c->model->device, download, host, dnorm_of(r, which), p->samples * width * sizeof *host);
+			e = e == 0 ? r->c->norm(r->c->arg, layer, p->set, which, host, p->samples, err) : e;
+		}
 	}
 	free(host);
 	return e;
@@ -149,12 +173,13 @@ static int backward_layer(struct run *r, uint32_t l, struct cwb_err *err)
 {
 	struct cwe_calibration *c = r->c;
 	struct cwe_tap tap = cwe_statistics_tap(&r->statistics, 1);
-	tap.d_dnorm_attention = r->d_dnorm;
-	tap.d_dnorm_mlp = r->d_dnorm != NULL ? r->d_dnorm + r->dnorm_samples * c->model->arch.hidden : NULL;
+	for (int i = 0; r->d_dnorm != NULL && i < CWE_NORMS; i++) {
+		tap.d_dnorm[i] = dnorm_of(r, i);
+	}
 	int e = cwe_layer_load(c->model, l, &r->pass.layer, err);
 	size_t i = 0;
 	for (uint32_t set = 0; e == 0 && set < c->corpus->sets; set++) {
-		e = cwe_statistics_zero(&r->statistics, err);
+		e = cwe_statistics_begin(&r->statistics, l, err);
 		for (; e == 0 && i < c->corpus->pieces && c->corpus->piece[i].set == set; i++) {
 			e = backward_piece(r, l, &c->corpus->piece[i], &tap, err);
 			advance(r, c->corpus->piece[i].tokens, 4);
@@ -212,7 +237,7 @@ static int prepare(struct run *r, struct cwb_err *err)
 	uint64_t rest = c->boundary_memory > one ? c->boundary_memory - one : 0;
 	int e;
 	if ((e = cwe_pass_new(m, corpus, gradients ? m->arch.layers + 1 : 2, rest, c->scratch, &r->pass, err)) != 0 ||
-		(e = cwe_statistics_new(m, c->needs, &r->statistics, err)) != 0) {
+		(e = cwe_statistics_new(m, c->needs, c->norm != NULL ? corpus->widest : 0, &r->statistics, err)) != 0) {
 		return e;
 	}
 	if (gradients && (e = cwe_boundary_new(m->device, 1, floats, c->boundary_memory, c->scratch, &r->gradient, err)) != 0) {
@@ -222,7 +247,9 @@ static int prepare(struct run *r, struct cwb_err *err)
 		uint64_t n = corpus->piece[i].samples;
 		r->dnorm_samples = n > r->dnorm_samples ? n : r->dnorm_samples;
 	}
-	return c->norm != NULL ? cwe_device_floats(m->device, 2 * r->dnorm_samples * m->arch.hidden, &r->d_dnorm, err) : 0;
+	(void)widest_norm(&m->arch, &r->dnorm_floats);
+	r->dnorm_floats *= r->dnorm_samples;
+	return c->norm != NULL ? cwe_device_floats(m->device, r->dnorm_floats, &r->d_dnorm, err) : 0;
 }
 
 int cwe_calibrate_run(struct cwe_calibration *c, struct cwb_err *err)
@@ -236,7 +263,7 @@ int cwe_calibrate_run(struct cwe_calibration *c, struct cwb_err *err)
 	if (e == 0) {
 		e = gradients ? run_backward(&r, err) : run_forward_only(&r, err);
 	}
-	cwe_device_free(m->device, r.d_dnorm, 2 * r.dnorm_samples * m->arch.hidden * sizeof(float));
+	cwe_device_free(m->device, r.d_dnorm, r.dnorm_floats * sizeof(float));
 	cwe_boundary_free(&r.gradient);
 	cwe_statistics_free(&r.statistics);
 	cwe_pass_free(&r.pass);

@@ -20,7 +20,7 @@ struct cwe_calibration {
 	void *arg;
 	/* Statistics of layer, set and Linear are complete; layers come from the last to the first with gradients, from
 	 * the first to the last without. */
-	int (*module)(void *arg, uint32_t layer, uint32_t set, enum cwe_linear linear,
+	int (*module)(void *arg, uint32_t layer, uint32_t set, uint32_t linear,
 		const struct cwe_module_statistics *s, struct cwb_err *err);
 	/* All sets of a layer are through. digest: of the checkpoint file, "" when there is none. May be NULL. */
 	int (*layer_done)(void *arg, uint32_t layer, const char *digest, struct cwb_err *err);
@@ -30,9 +30,10 @@ struct cwe_calibration {
 	/* Results; may be NULL. */
 	double *set_loss;        /* [sets] mean loss of the samples */
 	struct cwe_head_trace *trace; /* with all-parameter statistics */
-	/* Gradients of the layers' norms by sample, host memory valid during the call; may be NULL. which: 0 attention,
-	 * 1 MLP norm. */
-	int (*norm)(void *arg, uint32_t layer, uint32_t set, int which, const float *dw, uint64_t samples, struct cwb_err *err);
+	/* Gradients of the layers' norms by sample [samples, cwe_norm_width], host memory valid during the call; may be NULL.
+	 * With it, the biases' gradients are measured too. */
+	int (*norm)(void *arg, uint32_t layer, uint32_t set, enum cwe_norm which, const float *dw, uint64_t samples,
+		struct cwb_err *err);
 	/* Gradient at the embeddings [tokens, hidden], at the end; may be NULL. */
 	int (*embedding)(void *arg, struct cwe_boundary *gradient, struct cwb_err *err);
 };

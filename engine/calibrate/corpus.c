@@ -121,10 +121,32 @@ void cwe_corpus_free(struct cwe_corpus *c)
 	memset(c, 0, sizeof *c);
 }
 
+/* Positions of a sequence whose rotary tables are the second ones: behind the first, which have `longest` rows. */
+static int load_extended(struct cwe_model *model, const struct cwe_corpus *c, uint64_t at, uint64_t n, uint32_t *d_position,
+	struct cwb_err *err)
+{
+	uint32_t *position = malloc(n * sizeof *position);
+	if (position == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for %llu positions", (unsigned long long)n);
+	}
+	for (uint64_t t = 0; t < n; t++) {
+		position[t] = c->position[at + t] + (uint32_t)c->longest;
+	}
+	int r = CWE_OP(model->device, upload, d_position, position, n * sizeof *position);
+	free(position);
+	return r;
+}
+
 int cwe_chunk_load(struct cwe_model *model, const struct cwe_corpus *c, const struct cwe_piece *p, uint32_t *d_position,
 	struct cwe_chunk *ret, struct cwb_err *err)
 {
 	int r = CWE_OP(model->device, upload, d_position, c->position + p->at, p->tokens * sizeof *d_position);
+	for (uint64_t s = 0; r == 0 && s < p->sequences; s++) {
+		uint64_t start = p->sequence_start[s], end = p->sequence_start[s + 1];
+		if (cwe_rope_extended(&model->arch, end - start)) {
+			r = load_extended(model, c, p->at + start, end - start, d_position + start, err);
+		}
+	}
 	if (r == 0) {
 		*ret = (struct cwe_chunk){.tokens = p->tokens, .sequences = {p->sequences, p->sequence_start},
 			.samples = {p->samples, p->sample_start}, .d_position = d_position};

@@ -15,7 +15,7 @@ struct batch {
 	uint64_t rows;
 	uint64_t first_piece, pieces;
 	uint64_t *token; /* [capacity] place in the corpus of the predicted token */
-	float *d_norm, *d_x, *d_h, *d_dh, *d_rstd, *d_w, *d_logits;
+	float *d_norm, *d_x, *d_h, *d_dh, *d_rstd, *d_w, *d_logits, *d_spare;
 	float *d_max, *d_target_logit, *d_best, *d_weight;
 	double *d_sum; /* becomes lse */
 	uint32_t *d_target, *d_best_token;
@@ -32,6 +32,7 @@ static uint64_t lay_out(const struct cwe_arch *a, uint64_t rows, float *base, st
 		uint64_t n;
 	} part[] = {{&b->d_norm, d}, {&b->d_x, rows * d}, {&b->d_h, rows * d}, {&b->d_dh, rows * d}, {&b->d_rstd, rows},
 		{&b->d_w, (uint64_t)CWE_HEAD_SLICE * d}, {&b->d_logits, (uint64_t)CWE_HEAD_ROWS * CWE_HEAD_SLICE},
+		{&b->d_spare, a->logit_softcap > 0 ? (uint64_t)CWE_HEAD_ROWS * CWE_HEAD_SLICE : 0},
 		{&b->d_max, rows}, {&b->d_target_logit, rows}, {&b->d_best, rows}, {&b->d_weight, rows},
 		{&b->d_sum, 2 * rows}, {&b->d_target, rows}, {&b->d_best_token, rows}};
 	for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
@@ -66,8 +67,7 @@ static int measure(struct batch *b, const struct cwe_piece *p, struct cwe_head_t
 		(r = CWE_OP(m->device, upload, d_sq, trace->act_sq, d * sizeof *d_sq)) == 0 &&
 		(r = CWE_OP(m->device, upload, d_absmax, trace->act_absmax, d * sizeof *d_absmax)) == 0 &&
 		(r = CWE_OP(m->device, upload, b->d_dh, b->host, p->tokens * d * sizeof *b->host)) == 0 &&
-		(r = CWE_OP(m->device, rmsnorm, b->d_dh, b->d_norm, 0.0f, m->arch.norm_eps, p->tokens, d, b->d_h,
-			b->d_rstd)) == 0 &&
+		(r = cwe_model_norm(m, b->d_dh, b->d_norm, p->tokens, b->d_h, b->d_rstd, err)) == 0 &&
 		(r = CWE_OP(m->device, act_stats, b->d_h, p->tokens, d, d, NULL, d_sq, d_absmax)) == 0 &&
 		(r = CWE_OP(m->device, download, trace->act_sq, d_sq, d * sizeof *d_sq)) == 0) {
 		r = CWE_OP(m->device, download, trace->act_absmax, d_absmax, d * sizeof *d_absmax);
@@ -124,14 +124,14 @@ static int walk(struct batch *b, int backward, struct cwb_err *err)
 		int r = cwe_model_head_rows(m, first, n, b->d_w, err);
 		for (uint64_t row = 0; r == 0 && row < b->rows; row += CWE_HEAD_ROWS) {
 			uint64_t rows = b->rows - row < CWE_HEAD_ROWS ? b->rows - row : CWE_HEAD_ROWS;
-			r = CWE_OP(m->device, matmul, 0, 1, rows, n, d, b->d_h + row * d, d, b->d_w, d, 0, b->d_logits, n);
+			r = cwe_model_logits(m, b->d_h + row * d, rows, b->d_w, n, b->d_logits, err);
 			if (r == 0 && !backward) {
 				r = CWE_OP(m->device, xent_slice, b->d_logits, rows, n, n, (uint32_t)first, b->d_target + row,
 					b->d_max + row, b->d_sum + row, b->d_target_logit + row, b->d_best + row,
 					b->d_best_token + row);
 			} else if (r == 0) {
-				r = CWE_OP(m->device, xent_backward, b->d_logits, rows, n, n, (uint32_t)first, b->d_target + row,
-					b->d_weight + row, b->d_sum + row);
+				const struct cwe_slice s = {rows, n, (uint32_t)first, b->d_target + row, b->d_weight + row, b->d_sum + row};
+				r = cwe_model_logits_backward(m, &s, b->d_logits, b->d_spare, err);
 				r = r != 0 ? r : CWE_OP(m->device, matmul, 0, 0, rows, d, n, b->d_logits, n, b->d_w, d, first > 0,
 					b->d_dh + row * d, d);
 			}
@@ -217,8 +217,7 @@ static int backward(struct batch *b, const struct cwe_corpus *c, struct cwe_boun
 		(dnorm == NULL || (r = cwe_device_floats(m->device, samples * d, &d_dw, err)) == 0)) {
 		struct cwp_sequences by_sample = {samples, start};
 		/* h is used up: it takes the gradient of x. */
-		r = CWE_OP(m->device, rmsnorm_backward, b->d_dh, b->d_x, b->d_norm, 0.0f, b->d_rstd, b->rows, d, 0, b->d_h,
-			&by_sample, d_dw);
+		r = cwe_model_norm_backward(m, b->d_dh, b->d_x, b->d_norm, b->d_rstd, b->rows, b->d_h, &by_sample, d_dw, err);
 		r = r != 0 ? r : CWE_OP(m->device, download, rows, b->d_h, b->rows * d * sizeof *rows);
 		r = r != 0 || dnorm == NULL ? r : CWE_OP(m->device, download, dnorm, d_dw, samples * d * sizeof *dnorm);
 	}
@@ -265,8 +264,7 @@ static int run_batch(struct batch *b, const struct cwe_corpus *c, const struct c
 	int r = 0;
 	if (b->rows > 0) {
 		if ((r = load_targets(b, c, err)) != 0 ||
-			(r = CWE_OP(m->device, rmsnorm, b->d_x, b->d_norm, 0.0f, m->arch.norm_eps, b->rows, m->arch.hidden, b->d_h,
-				b->d_rstd)) != 0 ||
+			(r = cwe_model_norm(m, b->d_x, b->d_norm, b->rows, b->d_h, b->d_rstd, err)) != 0 ||
 			(r = CWE_OP(m->device, xent_begin, b->rows, b->d_max, b->d_sum, b->d_target_logit, b->d_best,
 				b->d_best_token)) != 0 ||
 			(r = walk(b, 0, err)) != 0 || (r = collect(b, c, score, err)) != 0) {

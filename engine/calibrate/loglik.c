@@ -69,12 +69,11 @@ static int sequence_logits(struct logits *l, uint64_t at, uint64_t tokens, uint6
 	struct cwe_model *m = l->pass->model;
 	uint64_t d = m->arch.hidden, v = m->arch.vocabulary;
 	float *d_h = l->pass->d_y;
-	int e = CWE_OP(m->device, rmsnorm, l->pass->d_x + at * d, l->d_norm, 0.0f, m->arch.norm_eps, tokens, d, d_h,
-		l->d_rstd);
+	int e = cwe_model_norm(m, l->pass->d_x + at * d, l->d_norm, tokens, d_h, l->d_rstd, err);
 	for (uint64_t first = 0; e == 0 && first < v; first += CWE_HEAD_SLICE) {
 		uint64_t n = v - first < CWE_HEAD_SLICE ? v - first : CWE_HEAD_SLICE;
 		if ((e = cwe_model_head_rows(m, first, n, l->d_w, err)) == 0 &&
-			(e = CWE_OP(m->device, matmul, 0, 1, tokens, n, d, d_h, d, l->d_w, d, 0, l->d_logits, n)) == 0 &&
+			(e = cwe_model_logits(m, d_h, tokens, l->d_w, n, l->d_logits, err)) == 0 &&
 			(e = CWE_OP(m->device, download, l->host, l->d_logits, tokens * n * sizeof *l->host)) == 0) {
 			e = sink(arg, index, tokens, first, n, l->host, err);
 		}

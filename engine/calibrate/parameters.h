@@ -13,7 +13,7 @@ typedef int (*cwe_parameter_sink)(void *arg, const char *name, uint64_t rows, ui
 	struct cwb_err *err);
 
 /* Calls sink with value NULL for everything that cwe_parameters_run gives, in no order that matters. */
-int cwe_parameters_list(const struct cwe_arch *arch, cwe_parameter_sink sink, void *arg, struct cwb_err *err);
+int cwe_parameters_list(const struct cwe_model *model, cwe_parameter_sink sink, void *arg, struct cwb_err *err);
 
 /* corpus holds one set. scratch: folder for boundaries, or NULL. Sums over the samples, maximum over tokens. */
 int cwe_parameters_run(struct cwe_model *model, const struct cwe_corpus *corpus, const char *scratch,

@@ -11,37 +11,49 @@
 #define GRADIENTS (CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ)
 
 static const uint32_t grad_bit[3] = {CWP_STAT_GRAD_SUM, CWP_STAT_GRAD_ABS, CWP_STAT_GRAD_SQ};
-/* q, k, v read the same input, and so do gate and up: each input is measured once, by the first that reads it. */
-static const enum cwe_linear reads_as[CWE_LINEARS] = {CWE_Q, CWE_Q, CWE_Q, CWE_O, CWE_GATE, CWE_GATE, CWE_DOWN};
 
-/* Weights of the Linears before this one, and channels of the distinct inputs before its own. */
-static void place_of(const struct cwe_arch *a, enum cwe_linear linear, uint64_t *ret_weights, uint64_t *ret_inputs)
-{
-	uint64_t weights = 0, inputs = 0, rows, cols;
-	for (int l = 0; l < CWE_LINEARS; l++) {
-		cwe_linear_shape(a, l, &rows, &cols);
-		if (l < (int)linear) {
-			weights += rows * cols;
-		}
-		if (l < (int)(linear == CWE_LINEARS ? CWE_LINEARS : reads_as[linear]) && reads_as[l] == (enum cwe_linear)l) {
-			inputs += cols;
-		}
-	}
-	*ret_weights = weights;
-	*ret_inputs = inputs;
-}
-
-static uint64_t lay_out(const struct cwe_arch *a, uint32_t needs, char *base, struct cwe_statistics *s)
+/* Elements of the biases of a layer's matrices before this one. */
+static uint64_t bias_at(const struct cwe_arch *a, uint32_t layer, uint32_t linear)
 {
 	uint64_t at = 0;
-	place_of(a, CWE_LINEARS, &s->weights, &s->inputs);
+	for (uint32_t i = 0; i < linear; i++) {
+		struct cwe_linear l;
+		cwe_linear_at(a, layer, i, &l);
+		at += l.bias ? l.rows : 0;
+	}
+	return at;
+}
+
+static uint64_t bias_most(const struct cwe_arch *a)
+{
+	uint64_t most = 0;
+	for (uint32_t l = 0; l < a->layers; l++) {
+		uint64_t n = bias_at(a, l, cwe_linears(a, l));
+		most = n > most ? n : most;
+	}
+	return most;
+}
+
+static uint64_t lines(uint64_t bytes)
+{
+	return (bytes + 63) / 64 * 64;
+}
+
+/* widest 0: no biases. */
+static uint64_t lay_out(const struct cwe_arch *a, uint32_t needs, uint64_t widest, char *base, struct cwe_statistics *s)
+{
+	uint64_t at = 0;
+	cwe_linears_sum_most(a, &s->weights, &s->inputs);
+	s->biases = widest > 0 ? bias_most(a) : 0;
 	for (int i = 0; i < 3; i++) {
 		int wanted = (needs & grad_bit[i]) != 0;
 		s->d_grad[i] = wanted && base != NULL ? (float *)(void *)(base + at) : NULL;
-		at += wanted ? (s->weights * sizeof(float) + 63) / 64 * 64 : 0;
+		at += wanted ? lines(s->weights * sizeof(float)) : 0;
+		s->d_bias[i] = wanted && s->biases > 0 && base != NULL ? (float *)(void *)(base + at) : NULL;
+		at += wanted ? lines(s->biases * sizeof(float)) : 0;
 	}
 	s->d_act = base != NULL ? (double *)(void *)(base + at) : NULL;
-	at += (2 * s->inputs * sizeof(double) + 63) / 64 * 64;
+	at += lines(2 * s->inputs * sizeof(double));
 	s->d_absmax = base != NULL ? (float *)(void *)(base + at) : NULL;
 	return at + s->inputs * sizeof(float);
 }
@@ -49,28 +61,54 @@ static uint64_t lay_out(const struct cwe_arch *a, uint32_t needs, char *base, st
 uint64_t cwe_statistics_bytes(const struct cwe_arch *arch, uint32_t needs)
 {
 	struct cwe_statistics s;
-	return lay_out(arch, needs, NULL, &s);
+	return lay_out(arch, needs, 0, NULL, &s);
 }
 
-int cwe_statistics_new(struct cwe_model *m, uint32_t needs, struct cwe_statistics *ret, struct cwb_err *err)
+/* A one for each token: a bias is a weight whose input is always 1. */
+static int make_ones(struct cwe_statistics *s, uint64_t widest, struct cwb_err *err)
 {
-	struct cwe_statistics s = {.model = m, .needs = needs};
+	float *one = malloc(widest * sizeof *one);
+	int r = one != NULL ? cwe_device_floats(s->model->device, widest, &s->d_ones, err)
+			    : cwb_err_set(err, -ENOMEM, "no memory for statistics");
+	for (uint64_t i = 0; r == 0 && i < widest; i++) {
+		one[i] = 1;
+	}
+	r = r == 0 ? CWE_OP(s->model->device, upload, s->d_ones, one, widest * sizeof *one) : r;
+	free(one);
+	return r;
+}
+
+static int host_memory(struct cwe_statistics *s, struct cwb_err *err)
+{
+	s->tokens = calloc(cwe_linears_most(&s->model->arch), sizeof *s->tokens);
+	int staged = !(s->model->device->ops->flags & CWP_BACKEND_HOST_MEMORY);
+	if (staged) {
+		s->host = malloc((4 * s->weights + 3 * s->biases + s->inputs) * sizeof *s->host);
+		s->host_act = malloc(2 * s->inputs * sizeof *s->host_act);
+	}
+	return s->tokens != NULL && (!staged || (s->host != NULL && s->host_act != NULL))
+		? 0 : cwb_err_set(err, -ENOMEM, "no memory for statistics");
+}
+
+int cwe_statistics_new(struct cwe_model *m, uint32_t needs, uint64_t widest, struct cwe_statistics *ret,
+	struct cwb_err *err)
+{
+	struct cwe_statistics s = {.model = m, .needs = needs, .widest = widest};
 	if (needs & CWP_STAT_GRAM) {
 		return cwb_err_set(err, CWP_EVALUE, "statistic x x^T is not available in this version");
 	}
-	s.bytes = lay_out(&m->arch, needs, NULL, &s);
+	s.bytes = lay_out(&m->arch, needs, widest, NULL, &s);
 	int r = cwe_device_bytes(m->device, s.bytes, &s.d_block, err);
-	if (r != 0) {
-		return r;
+	if (r == 0) {
+		(void)lay_out(&m->arch, needs, widest, s.d_block, &s);
+		r = host_memory(&s, err);
 	}
-	(void)lay_out(&m->arch, needs, s.d_block, &s);
-	if (!(m->device->ops->flags & CWP_BACKEND_HOST_MEMORY)) {
-		s.host = malloc((4 * s.weights + s.inputs) * sizeof *s.host);
-		s.host_act = malloc(2 * s.inputs * sizeof *s.host_act);
-		if (s.host == NULL || s.host_act == NULL) {
-			cwe_statistics_free(&s);
-			return cwb_err_set(err, -ENOMEM, "no memory for statistics");
-		}
+	if (r == 0 && s.biases > 0) {
+		r = make_ones(&s, widest, err);
+	}
+	if (r != 0) {
+		cwe_statistics_free(&s);
+		return r;
 	}
 	*ret = s;
 	return 0;
@@ -80,53 +118,63 @@ void cwe_statistics_free(struct cwe_statistics *s)
 {
 	if (s->model != NULL) {
 		cwe_device_free(s->model->device, s->d_block, s->bytes);
+		cwe_device_free(s->model->device, s->d_ones, s->widest * sizeof *s->d_ones);
 	}
+	free(s->tokens);
 	free(s->host);
 	free(s->host_act);
 	memset(s, 0, sizeof *s);
 }
 
-int cwe_statistics_zero(struct cwe_statistics *s, struct cwb_err *err)
+int cwe_statistics_begin(struct cwe_statistics *s, uint32_t layer, struct cwb_err *err)
 {
+	s->layer = layer;
+	memset(s->tokens, 0, cwe_linears_most(&s->model->arch) * sizeof *s->tokens);
 	return CWE_OP(s->model->device, zero, s->d_block, s->bytes);
 }
 
-static int take_input(void *arg, enum cwe_linear linear, const struct cwe_chunk *chunk, const float *d_x,
-	struct cwb_err *err)
+static int take_input(void *arg, const struct cwe_flow *flow, const float *d_x, struct cwb_err *err)
 {
 	struct cwe_statistics *s = arg;
-	if (reads_as[linear] != linear) {
+	struct cwe_linear l;
+	cwe_linear_at(&s->model->arch, s->layer, flow->linear, &l);
+	s->tokens[flow->linear] += flow->tokens;
+	if (!l.measures || !(s->needs & (CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABSMAX))) {
 		return 0;
 	}
-	uint64_t rows, cols, weights, inputs;
-	cwe_linear_shape(&s->model->arch, linear, &rows, &cols);
-	place_of(&s->model->arch, linear, &weights, &inputs);
-	return CWE_OP(s->model->device, act_stats, d_x, chunk->tokens, cols, cols,
-		s->needs & CWP_STAT_ACT_SUM ? s->d_act + inputs : NULL,
-		s->needs & CWP_STAT_ACT_SQ ? s->d_act + s->inputs + inputs : NULL,
-		s->needs & CWP_STAT_ACT_ABSMAX ? s->d_absmax + inputs : NULL);
+	return CWE_OP(s->model->device, act_stats, d_x, flow->tokens, l.cols, l.cols,
+		s->needs & CWP_STAT_ACT_SUM ? s->d_act + l.input_at : NULL,
+		s->needs & CWP_STAT_ACT_SQ ? s->d_act + s->inputs + l.input_at : NULL,
+		s->needs & CWP_STAT_ACT_ABSMAX ? s->d_absmax + l.input_at : NULL);
 }
 
-static int take_gradient(void *arg, enum cwe_linear linear, const struct cwe_chunk *chunk, const float *d_x,
-	const float *d_dy, struct cwb_err *err)
+static int take_gradient(void *arg, const struct cwe_flow *flow, const float *d_x, const float *d_dy, struct cwb_err *err)
 {
 	struct cwe_statistics *s = arg;
-	uint64_t weights, inputs;
-	struct cwp_grad_stats g = {.size = sizeof g, .samples = chunk->samples, .d_x = d_x, .d_dy = d_dy};
-	cwe_linear_shape(&s->model->arch, linear, &g.rows, &g.cols);
-	place_of(&s->model->arch, linear, &weights, &inputs);
-	g.ldx = g.cols;
-	g.lddy = g.rows;
-	g.d_sum = s->d_grad[0] != NULL ? s->d_grad[0] + weights : NULL;
-	g.d_abs = s->d_grad[1] != NULL ? s->d_grad[1] + weights : NULL;
-	g.d_sq = s->d_grad[2] != NULL ? s->d_grad[2] + weights : NULL;
+	struct cwe_linear l;
+	struct cwp_grad_stats g = {.size = sizeof g, .samples = flow->samples, .rows = flow->out, .cols = flow->in, .d_x = d_x,
+		.ldx = flow->in, .d_dy = d_dy, .lddy = flow->out};
+	cwe_linear_at(&s->model->arch, s->layer, flow->linear, &l);
+	uint64_t at = l.weight_at + flow->row * l.cols;
+	g.d_sum = s->d_grad[0] != NULL ? s->d_grad[0] + at : NULL;
+	g.d_abs = s->d_grad[1] != NULL ? s->d_grad[1] + at : NULL;
+	g.d_sq = s->d_grad[2] != NULL ? s->d_grad[2] + at : NULL;
+	int r = CWE_OP(s->model->device, grad_stats, &g);
+	if (r != 0 || !l.bias || s->biases == 0) {
+		return r;
+	}
+	at = bias_at(&s->model->arch, s->layer, flow->linear) + flow->row;
+	g.cols = g.ldx = 1;
+	g.d_x = s->d_ones;
+	g.d_sum = s->d_bias[0] != NULL ? s->d_bias[0] + at : NULL;
+	g.d_abs = s->d_bias[1] != NULL ? s->d_bias[1] + at : NULL;
+	g.d_sq = s->d_bias[2] != NULL ? s->d_bias[2] + at : NULL;
 	return CWE_OP(s->model->device, grad_stats, &g);
 }
 
 struct cwe_tap cwe_statistics_tap(struct cwe_statistics *s, int gradients)
 {
-	int inputs = (s->needs & (CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABSMAX)) != 0;
-	return (struct cwe_tap){.arg = s, .input = inputs ? take_input : NULL,
+	return (struct cwe_tap){.arg = s, .input = take_input,
 		.gradient = gradients && (s->needs & GRADIENTS) ? take_gradient : NULL};
 }
 
@@ -142,37 +190,43 @@ static int to_host(struct cwe_statistics *s, const void *d, void *staging, uint6
 	return CWE_OP(s->model->device, download, staging, d, bytes);
 }
 
-int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, enum cwe_linear linear,
+static int get_gradients(struct cwe_statistics *s, const struct cwe_linear *l, uint32_t linear, const void *grad[3],
+	const void *bias[3], struct cwb_err *err)
+{
+	uint64_t n = l->rows * l->cols, at = bias_at(&s->model->arch, s->layer, linear);
+	int r = 0;
+	for (int i = 0; r == 0 && i < 3; i++) {
+		float *host = s->host != NULL ? s->host + (uint64_t)i * s->weights : NULL;
+		float *host_bias = s->host != NULL ? s->host + 4 * s->weights + s->inputs + (uint64_t)i * s->biases : NULL;
+		int biased = l->bias && s->d_bias[i] != NULL;
+		r = to_host(s, s->d_grad[i] != NULL ? s->d_grad[i] + l->weight_at : NULL, host, n * sizeof(float), &grad[i], err);
+		r = r == 0 ? to_host(s, biased ? s->d_bias[i] + at : NULL, host_bias, l->rows * sizeof(float), &bias[i], err) : r;
+	}
+	return r;
+}
+
+int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, uint32_t linear,
 	struct cwe_module_statistics *ret, struct cwb_err *err)
 {
-	struct cwe_module_statistics m = {0};
-	uint64_t weights, inputs;
-	const void *grad[3], *weight, *sum, *sq, *absmax;
-	cwe_linear_shape(&s->model->arch, linear, &m.rows, &m.cols);
-	place_of(&s->model->arch, linear, &weights, &inputs);
-	uint64_t n = m.rows * m.cols;
+	struct cwe_linear l;
+	const void *grad[3] = {NULL}, *bias[3] = {NULL}, *weight, *sum, *sq, *absmax;
+	cwe_linear_at(&s->model->arch, s->layer, linear, &l);
 	int r = CWE_OP(s->model->device, sync);
-	for (int i = 0; r == 0 && i < 3; i++) {
-		r = to_host(s, s->d_grad[i] != NULL ? s->d_grad[i] + weights : NULL,
-			s->host != NULL ? s->host + (uint64_t)i * s->weights : NULL, n * sizeof(float), &grad[i], err);
-	}
+	r = r == 0 ? get_gradients(s, &l, linear, grad, bias, err) : r;
 	if (r != 0 ||
 		(r = to_host(s, layer->d_weight[linear], s->host != NULL ? s->host + 3 * s->weights : NULL,
-			n * sizeof(float), &weight, err)) != 0 ||
-		(r = to_host(s, s->d_act + inputs, s->host_act, m.cols * sizeof(double), &sum, err)) != 0 ||
-		(r = to_host(s, s->d_act + s->inputs + inputs, s->host_act != NULL ? s->host_act + s->inputs : NULL,
-			m.cols * sizeof(double), &sq, err)) != 0 ||
-		(r = to_host(s, s->d_absmax + inputs, s->host != NULL ? s->host + 4 * s->weights : NULL,
-			m.cols * sizeof(float), &absmax, err)) != 0) {
+			l.rows * l.cols * sizeof(float), &weight, err)) != 0 ||
+		(r = to_host(s, s->d_act + l.input_at, s->host_act, l.cols * sizeof(double), &sum, err)) != 0 ||
+		(r = to_host(s, s->d_act + s->inputs + l.input_at, s->host_act != NULL ? s->host_act + s->inputs : NULL,
+			l.cols * sizeof(double), &sq, err)) != 0 ||
+		(r = to_host(s, s->d_absmax + l.input_at, s->host != NULL ? s->host + 4 * s->weights : NULL,
+			l.cols * sizeof(float), &absmax, err)) != 0) {
 		return r;
 	}
-	m.weight = weight;
-	m.grad_sum = grad[0];
-	m.grad_abs = grad[1];
-	m.grad_sq = grad[2];
-	m.act_sum = s->needs & CWP_STAT_ACT_SUM ? sum : NULL;
-	m.act_sq = s->needs & CWP_STAT_ACT_SQ ? sq : NULL;
-	m.act_absmax = s->needs & CWP_STAT_ACT_ABSMAX ? absmax : NULL;
-	*ret = m;
+	*ret = (struct cwe_module_statistics){.rows = l.rows, .cols = l.cols, .tokens = s->tokens[linear], .weight = weight,
+		.grad_sum = grad[0], .grad_abs = grad[1], .grad_sq = grad[2], .bias_sum = bias[0], .bias_abs = bias[1],
+		.bias_sq = bias[2], .act_sum = s->needs & CWP_STAT_ACT_SUM ? sum : NULL,
+		.act_sq = s->needs & CWP_STAT_ACT_SQ ? sq : NULL,
+		.act_absmax = s->needs & CWP_STAT_ACT_ABSMAX ? absmax : NULL};
 	return 0;
 }

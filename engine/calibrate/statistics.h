@@ -10,9 +10,11 @@
 /* What a sink gets: host memory, valid until it returns. Arrays that were not asked for are NULL. */
 struct cwe_module_statistics {
 	uint64_t rows, cols;
-	uint64_t samples, tokens;
+	uint64_t samples;
+	uint64_t tokens; /* that came through the matrix: for an expert, those that were sent to it */
 	const float *weight;     /* [rows, cols] */
 	const float *grad_sum, *grad_abs, *grad_sq; /* [rows, cols] sums over the samples */
+	const float *bias_sum, *bias_abs, *bias_sq; /* [rows] the same of the bias, where there is one */
 	const double *act_sum, *act_sq; /* [cols] sums over the tokens */
 	const float *act_absmax; /* [cols] */
 };
@@ -20,24 +22,33 @@ struct cwe_module_statistics {
 struct cwe_statistics {
 	struct cwe_model *model;
 	uint32_t needs;     /* enum cwp_statistic bits */
-	float *d_grad[3];   /* sum, abs, sq of all Linears one after another; NULL when not wanted */
-	double *d_act;      /* sums, then squares, of the four distinct inputs */
+	uint32_t layer;     /* at hand */
+	float *d_grad[3];   /* sum, abs, sq of all matrices one after another; NULL when not wanted */
+	float *d_bias[3];   /* the same of their biases */
+	float *d_ones;      /* [widest] what a bias is multiplied with */
+	uint64_t widest;    /* tokens of the largest piece */
+	double *d_act;      /* sums, then squares, of the distinct inputs */
 	float *d_absmax;
-	uint64_t weights;   /* all Linears' weights */
+	uint64_t *tokens;   /* [cwe_linears_most] */
+	uint64_t weights;   /* of the largest layer's matrices */
 	uint64_t inputs;    /* all distinct inputs' channels */
+	uint64_t biases;    /* elements, 0 when not wanted */
 	void *d_block;
 	uint64_t bytes;
 	float *host;        /* staging for devices without host memory */
 	double *host_act;
 };
 
-/* Bytes of device memory for these needs. */
+/* Bytes of device memory for these needs, biases left out. */
 uint64_t cwe_statistics_bytes(const struct cwe_arch *arch, uint32_t needs);
-int cwe_statistics_new(struct cwe_model *model, uint32_t needs, struct cwe_statistics *ret, struct cwb_err *err);
+/* widest: tokens of the largest piece, when the gradients of biases are wanted too; else 0. */
+int cwe_statistics_new(struct cwe_model *model, uint32_t needs, uint64_t widest, struct cwe_statistics *ret,
+	struct cwb_err *err);
 void cwe_statistics_free(struct cwe_statistics *s);
-int cwe_statistics_zero(struct cwe_statistics *s, struct cwb_err *err);
+/* Forgets everything; the next taps and results are those of this layer. */
+int cwe_statistics_begin(struct cwe_statistics *s, uint32_t layer, struct cwb_err *err);
 /* A tap that adds to s: give its result to the layer's passes. gradients: in the backward pass too. */
 struct cwe_tap cwe_statistics_tap(struct cwe_statistics *s, int gradients);
-/* The finished statistics of one Linear. Valid until the next call. */
-int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, enum cwe_linear linear,
+/* The finished statistics of one matrix of the layer. Valid until the next call. */
+int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, uint32_t linear,
 	struct cwe_module_statistics *ret, struct cwb_err *err);

@@ -21,7 +21,7 @@ struct cwe_generator {
 	float *d_x, *d_y;        /* [positions, hidden] */
 	float *d_norm, *d_head, *d_logits;
 	int head_resident;
-	float *d_stats;          /* max, target logit, best */
+	float *d_stats;          /* max, target logit, best, norm */
 	double *d_sum;
 	uint32_t *d_token;       /* target, best */
 	uint32_t *d_position;    /* [positions] 0, 1, 2 .. */
@@ -164,11 +164,11 @@ static int layer_at(struct cwe_generator *g, uint32_t l, const struct cwe_layer 
 static int best_token(struct cwe_generator *g, const float *d_x, uint32_t *ret, struct cwb_err *err)
 {
 	struct cwe_model *m = g->model;
-	uint64_t d = m->arch.hidden, v = m->arch.vocabulary, step = head_rows(g);
+	uint64_t v = m->arch.vocabulary, step = head_rows(g);
 	struct cwe_device *dev = m->device;
-	float *d_h = g->ws.d_h1, *d_max = g->d_stats, *d_target = g->d_stats + 1, *d_best = g->d_stats + 2;
+	float *d_h = g->ws.d_h1, *d_max = g->d_stats, *d_target = g->d_stats + 1, *d_best = g->d_stats + 2, *d_rstd = g->d_stats + 3;
 	int r;
-	if ((r = CWE_OP(dev, rmsnorm, d_x, g->d_norm, 0.0f, m->arch.norm_eps, 1, d, d_h, g->ws.d_rstd1)) != 0 ||
+	if ((r = cwe_model_norm(m, d_x, g->d_norm, 1, d_h, d_rstd, err)) != 0 ||
 		(r = CWE_OP(dev, zero, g->d_token, 2 * sizeof *g->d_token)) != 0 ||
 		(r = CWE_OP(dev, xent_begin, 1, d_max, g->d_sum, d_target, d_best, g->d_token + 1)) != 0) {
 		return r;
@@ -178,7 +178,7 @@ static int best_token(struct cwe_generator *g, const float *d_x, uint32_t *ret, 
 		if (!g->head_resident && (r = cwe_model_head_rows(m, first, n, g->d_head, err)) != 0) {
 			return r;
 		}
-		if ((r = CWE_OP(dev, matmul, 0, 1, 1, n, d, d_h, d, g->d_head, d, 0, g->d_logits, n)) != 0 ||
+		if ((r = cwe_model_logits(m, d_h, 1, g->d_head, n, g->d_logits, err)) != 0 ||
 			(r = CWE_OP(dev, xent_slice, g->d_logits, 1, n, n, (uint32_t)first, g->d_token, d_max, g->d_sum, d_target,
 				d_best, g->d_token + 1)) != 0) {
 			return r;
@@ -216,8 +216,9 @@ static int step(struct cwe_generator *g, uint32_t token, uint64_t length, struct
 	int r = cwe_model_embed(m, &token, 1, g->d_x, err);
 	for (uint32_t l = 0; r == 0 && l < m->arch.layers; l++) {
 		r = layer_at(g, l, &layer, err);
-		r = r == 0 ? cwe_layer_decode(m, layer, g->d_x, length, g->d_position + length, g->d_k[l], g->d_v[l], &g->ws, err)
-			   : r;
+		const struct cwe_decode decode = {.count = 1, .length = &length, .d_position = g->d_position + length,
+			.d_k = &g->d_k[l], .d_v = &g->d_v[l]};
+		r = r == 0 ? cwe_layer_decode(m, layer, g->d_x, &decode, &g->ws, err) : r;
 	}
 	return r;
 }

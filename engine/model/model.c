@@ -11,32 +11,36 @@
 #include "engine/model/model.h"
 #include "engine/model/ops.h"
 
-static const char *const linear_name[CWE_LINEARS] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-	"self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"};
+/* Where the text model's tensors may be: multimodal models have it below a part of theirs, by the old and the new
+ * convention. */
+static const struct {
+	const char *body, *head;
+} places[] = {{"model.", "lm_head.weight"}, {"language_model.model.", "language_model.lm_head.weight"},
+	{"model.language_model.", "lm_head.weight"}};
 
-const char *cwe_linear_name(enum cwe_linear linear)
+char *cwe_module_name(const struct cwe_model *m, uint32_t layer, uint32_t index, char *buffer, size_t size)
 {
-	return linear_name[linear];
-}
-
-char *cwe_module_name(uint32_t layer, enum cwe_linear linear, char *buffer, size_t size)
-{
-	(void)snprintf(buffer, size, "model.layers.%" PRIu32 ".%s", layer, linear_name[linear]);
+	struct cwe_linear l;
+	cwe_linear_at(&m->arch, layer, index, &l);
+	(void)snprintf(buffer, size, "%slayers.%" PRIu32 ".%s", m->body, layer, l.name);
 	return buffer;
 }
 
-void cwe_linear_shape(const struct cwe_arch *a, enum cwe_linear linear, uint64_t *ret_rows, uint64_t *ret_cols)
+char *cwe_norm_name(const struct cwe_model *m, uint32_t layer, enum cwe_norm norm, char *buffer, size_t size)
 {
-	uint64_t q = (uint64_t)a->heads * a->head_dim, kv = (uint64_t)a->kv_heads * a->head_dim;
-	const uint64_t shape[CWE_LINEARS][2] = {{q, a->hidden}, {kv, a->hidden}, {kv, a->hidden}, {a->hidden, q},
-		{a->intermediate, a->hidden}, {a->intermediate, a->hidden}, {a->hidden, a->intermediate}};
-	*ret_rows = shape[linear][0];
-	*ret_cols = shape[linear][1];
+	(void)snprintf(buffer, size, "%slayers.%" PRIu32 ".%s", m->body, layer, m->arch.norm[norm]);
+	return buffer;
 }
 
-static int has_bias(const struct cwe_arch *a, enum cwe_linear linear)
+uint64_t cwe_norm_width(const struct cwe_arch *a, enum cwe_norm norm)
 {
-	return linear <= CWE_O ? a->attention_bias : a->mlp_bias;
+	if (a->norm[norm] == NULL) {
+		return 0;
+	}
+	if (norm != CWE_NORM_Q && norm != CWE_NORM_K) {
+		return a->hidden;
+	}
+	return (a->norm_heads ? 1 : norm == CWE_NORM_Q ? (uint64_t)a->heads : a->kv_heads) * a->head_dim;
 }
 
 static int find(struct cwe_model *m, const char *name, uint64_t rows, uint64_t cols, const struct cwe_tensor **ret,
@@ -58,43 +62,77 @@ static int find(struct cwe_model *m, const char *name, uint64_t rows, uint64_t c
 	return 0;
 }
 
-/* Calls visit for each tensor of a layer with its place in *layer. */
-static int each_tensor(struct cwe_model *m, uint32_t index, struct cwe_layer *layer,
-	int (*visit)(struct cwe_model *m, const struct cwe_tensor *t, float *d, struct cwb_err *err), struct cwb_err *err)
+typedef int (*visitor)(struct cwe_model *m, const struct cwe_tensor *t, float *d, struct cwb_err *err);
+
+static int each_norm(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, visitor visit, struct cwb_err *err)
 {
 	const struct cwe_tensor *t;
-	char name[CWE_MODULE_NAME_MAX + 16];
-	const char *const norm[2] = {"input_layernorm", "post_attention_layernorm"};
-	for (int i = 0; i < 2; i++) {
-		(void)snprintf(name, sizeof name, "model.layers.%" PRIu32 ".%s.weight", index, norm[i]);
-		int r = find(m, name, m->arch.hidden, 0, &t, err);
-		if (r != 0 || (r = visit(m, t, i == 0 ? layer->d_norm_attention : layer->d_norm_mlp, err)) != 0) {
-			return r;
-		}
-	}
-	for (int l = 0; l < CWE_LINEARS; l++) {
-		uint64_t rows, cols;
-		cwe_linear_shape(&m->arch, l, &rows, &cols);
-		(void)snprintf(name, sizeof name, "model.layers.%" PRIu32 ".%s.weight", index, linear_name[l]);
-		int r = find(m, name, rows, cols, &t, err);
-		if (r != 0 || (r = visit(m, t, layer->d_weight[l], err)) != 0) {
-			return r;
-		}
-		if (!has_bias(&m->arch, l)) {
+	char module[CWE_MODULE_NAME_MAX], name[CWE_MODULE_NAME_MAX + 8];
+	for (int i = 0; i < CWE_NORMS; i++) {
+		uint64_t width = cwe_norm_width(&m->arch, i);
+		if (width == 0) {
 			continue;
 		}
-		(void)snprintf(name, sizeof name, "model.layers.%" PRIu32 ".%s.bias", index, linear_name[l]);
-		if ((r = find(m, name, rows, 0, &t, err)) != 0 || (r = visit(m, t, layer->d_bias[l], err)) != 0) {
+		(void)snprintf(name, sizeof name, "%s.weight", cwe_norm_name(m, index, i, module, sizeof module));
+		int r = find(m, name, width, 0, &t, err);
+		if (r != 0 || (r = visit(m, t, layer->d_norm[i], err)) != 0) {
 			return r;
 		}
 	}
 	return 0;
 }
 
+/* Calls visit for each tensor of a layer with its place in *layer. */
+static int each_tensor(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, visitor visit, struct cwb_err *err)
+{
+	const struct cwe_tensor *t;
+	char module[CWE_MODULE_NAME_MAX], name[CWE_MODULE_NAME_MAX + 8];
+	int r = each_norm(m, index, layer, visit, err);
+	uint32_t n = cwe_linears(&m->arch, index);
+	for (uint32_t i = 0; r == 0 && i < n; i++) {
+		struct cwe_linear l;
+		cwe_linear_at(&m->arch, index, i, &l);
+		(void)cwe_module_name(m, index, i, module, sizeof module);
+		(void)snprintf(name, sizeof name, "%s.weight", module);
+		r = find(m, name, l.rows, l.cols, &t, err);
+		r = r == 0 ? visit(m, t, layer->d_weight != NULL ? layer->d_weight[i] : NULL, err) : r;
+		if (r == 0 && l.bias) {
+			(void)snprintf(name, sizeof name, "%s.bias", module);
+			r = find(m, name, l.rows, 0, &t, err);
+			r = r == 0 ? visit(m, t, layer->d_bias != NULL ? layer->d_bias[i] : NULL, err) : r;
+		}
+	}
+	return r;
+}
+
 static int visit_nothing(struct cwe_model *m, const struct cwe_tensor *t, float *d, struct cwb_err *err)
 {
 	(void)m, (void)t, (void)d, (void)err;
 	return 0;
+}
+
+/* The names of a text model's tensors; the first convention when none fits, for the message about what is missing. */
+static void choose_place(struct cwe_model *m)
+{
+	char name[64];
+	size_t n = m->arch.wrapped ? sizeof places / sizeof *places : 1, i = n;
+	do {
+		i--;
+		(void)snprintf(name, sizeof name, "%sembed_tokens.weight", places[i].body);
+	} while (i > 0 && cwe_weights_find(m->weights, name) == NULL);
+	m->body = places[i].body;
+	m->head = places[i].head;
+}
+
+static int open_outside(struct cwe_model *m, struct cwb_err *err)
+{
+	char name[64];
+	uint64_t v = m->arch.vocabulary, d = m->arch.hidden;
+	(void)snprintf(name, sizeof name, "%sembed_tokens.weight", m->body);
+	int r = find(m, name, v, d, NULL, err);
+	(void)snprintf(name, sizeof name, "%snorm.weight", m->body);
+	r = r == 0 ? find(m, name, d, 0, NULL, err) : r;
+	return r == 0 && !m->arch.tied ? find(m, m->head, v, d, NULL, err) : r;
 }
 
 int cwe_model_open(struct cwe_source *source, struct cwe_weights *weights, struct cwe_device *device,
@@ -105,22 +143,16 @@ int cwe_model_open(struct cwe_source *source, struct cwe_weights *weights, struc
 	if (r != 0) {
 		return cwb_err_prefix(err, "%s", source->path);
 	}
-	uint64_t v = m.arch.vocabulary, d = m.arch.hidden;
 	struct cwe_layer nowhere = {0};
-	if ((r = find(&m, "model.embed_tokens.weight", v, d, NULL, err)) != 0 ||
-		(r = find(&m, "model.norm.weight", d, 0, NULL, err)) != 0) {
-		return r;
+	choose_place(&m);
+	r = open_outside(&m, err);
+	for (uint32_t i = 0; r == 0 && i < m.arch.layers; i++) {
+		r = each_tensor(&m, i, &nowhere, visit_nothing, err);
 	}
-	if (!m.arch.tied && (r = find(&m, "lm_head.weight", v, d, NULL, err)) != 0) {
-		return r;
+	if (r == 0) {
+		*ret = m;
 	}
-	for (uint32_t i = 0; i < m.arch.layers; i++) {
-		if ((r = each_tensor(&m, i, &nowhere, visit_nothing, err)) != 0) {
-			return r;
-		}
-	}
-	*ret = m;
-	return 0;
+	return r;
 }
 
 /* Whether no number is NaN or infinite: those have all bits of the exponent set. */
@@ -167,49 +199,79 @@ static int read_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t r
 	return r;
 }
 
+static uint64_t bias_floats(const struct cwe_arch *a)
+{
+	uint64_t q = (uint64_t)a->heads * a->head_dim, kv = (uint64_t)a->kv_heads * a->head_dim;
+	return (a->bias_qkv ? q + 2 * kv : 0) + (a->bias_o ? a->hidden : 0) +
+		(a->bias_mlp ? 2 * (uint64_t)a->intermediate + a->hidden : 0);
+}
+
 uint64_t cwe_layer_bytes(const struct cwe_arch *a)
 {
-	uint64_t n = 2 * (uint64_t)a->hidden, rows, cols;
-	for (int l = 0; l < CWE_LINEARS; l++) {
-		cwe_linear_shape(a, l, &rows, &cols);
-		n += rows * cols + (has_bias(a, l) ? rows : 0);
+	uint64_t n, inputs;
+	cwe_linears_sum_most(a, &n, &inputs);
+	for (int i = 0; i < CWE_NORMS; i++) {
+		n += cwe_norm_width(a, i);
 	}
-	return n * sizeof(float);
+	return (n + bias_floats(a)) * sizeof(float);
 }
 
 int cwe_layer_new(struct cwe_model *m, struct cwe_layer *ret, struct cwb_err *err)
 {
 	struct cwe_layer layer = {.bytes = cwe_layer_bytes(&m->arch)};
+	uint32_t n = cwe_linears_most(&m->arch);
+	layer.d_weight = calloc(2 * (size_t)n, sizeof *layer.d_weight);
+	if (layer.d_weight == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for a layer of %" PRIu32 " matrices", n);
+	}
+	layer.d_bias = layer.d_weight + n;
 	int r = cwe_device_bytes(m->device, layer.bytes, (void **)&layer.d_block, err);
 	if (r != 0) {
+		free(layer.d_weight);
 		return r;
-	}
-	float *p = layer.d_block;
-	/* Matrices first: their sizes keep the next one's alignment. */
-	for (int l = 0; l < CWE_LINEARS; l++) {
-		uint64_t rows, cols;
-		cwe_linear_shape(&m->arch, l, &rows, &cols);
-		layer.d_weight[l] = p;
-		p += rows * cols;
-	}
-	layer.d_norm_attention = p;
-	layer.d_norm_mlp = p + m->arch.hidden;
-	p += 2 * (uint64_t)m->arch.hidden;
-	for (int l = 0; l < CWE_LINEARS; l++) {
-		uint64_t rows, cols;
-		cwe_linear_shape(&m->arch, l, &rows, &cols);
-		if (has_bias(&m->arch, l)) {
-			layer.d_bias[l] = p;
-			p += rows;
-		}
 	}
 	*ret = layer;
 	return 0;
 }
 
+/* Gives the tensors of layer `index` their places. Matrices first: their sizes keep the next one's alignment. */
+static void lay_out(const struct cwe_arch *a, uint32_t index, struct cwe_layer *layer)
+{
+	uint32_t n = cwe_linears(a, index);
+	uint64_t weights, inputs;
+	cwe_linears_sum(a, index, &weights, &inputs);
+	float *p = layer->d_block + weights;
+	layer->index = index;
+	for (int i = 0; i < CWE_NORMS; i++) {
+		uint64_t width = cwe_norm_width(a, i);
+		layer->d_norm[i] = width > 0 ? p : NULL;
+		p += width;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		struct cwe_linear l;
+		cwe_linear_at(a, index, i, &l);
+		layer->d_weight[i] = layer->d_block + l.weight_at;
+		layer->d_bias[i] = l.bias ? p : NULL;
+		p += l.bias ? l.rows : 0;
+	}
+}
+
+float *cwe_layer_weight(const struct cwe_model *m, const struct cwe_layer *layer, enum cwe_role role, uint32_t expert,
+	float **ret_bias)
+{
+	uint64_t row, rows, cols;
+	uint32_t i = cwe_linear_of(&m->arch, layer->index, role, expert, &row);
+	cwe_role_shape(&m->arch, role, expert, &rows, &cols);
+	if (ret_bias != NULL) {
+		*ret_bias = layer->d_bias[i] != NULL ? layer->d_bias[i] + row : NULL;
+	}
+	return layer->d_weight[i] + row * cols;
+}
+
 void cwe_layer_free(struct cwe_model *m, struct cwe_layer *layer)
 {
 	cwe_device_free(m->device, layer->d_block, layer->bytes);
+	free(layer->d_weight);
 	memset(layer, 0, sizeof *layer);
 }
 
@@ -220,7 +282,7 @@ static int load_tensor(struct cwe_model *m, const struct cwe_tensor *t, float *d
 
 int cwe_layer_load(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, struct cwb_err *err)
 {
-	layer->index = index;
+	lay_out(&m->arch, index, layer);
 	return each_tensor(m, index, layer, load_tensor, err);
 }
 
@@ -252,13 +314,35 @@ static uint64_t *sort_tokens(const struct cwe_model *m, const uint32_t *id, uint
 	return order;
 }
 
+/* One row, times the family's factor. */
+static int embed_row(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, float *host, float *d, struct cwb_err *err)
+{
+	float scale = m->arch.embedding_scale;
+	if (scale == 1) {
+		return read_rows(m, t, row, 1, d, err);
+	}
+	uint64_t n = m->arch.hidden;
+	int r = cwe_weights_read_f32(m->weights, t, row, 1, host, err);
+	r = r == 0 ? check_finite(m, t, row, host, n, err) : r;
+	for (uint64_t i = 0; i < n; i++) {
+		host[i] *= scale;
+	}
+	return r == 0 ? CWE_OP(m->device, upload, d, host, n * sizeof *host) : r;
+}
+
 int cwe_model_embed(struct cwe_model *m, const uint32_t *id, uint64_t count, float *d_x, struct cwb_err *err)
 {
-	const struct cwe_tensor *t = cwe_weights_find(m->weights, "model.embed_tokens.weight");
+	char name[64];
+	(void)snprintf(name, sizeof name, "%sembed_tokens.weight", m->body);
+	const struct cwe_tensor *t = cwe_weights_find(m->weights, name);
 	struct cwb_err local = {0};
 	uint64_t d = m->arch.hidden, *order = sort_tokens(m, id, count, &local);
-	if (order == NULL) {
-		return cwb_err_set(err, local.code, "%s", local.message);
+	float *host = calloc(d, sizeof *host);
+	if (order == NULL || host == NULL) {
+		free(order);
+		free(host);
+		return local.code != 0 ? cwb_err_set(err, local.code, "%s", local.message)
+				       : cwb_err_set(err, -ENOMEM, "no memory for an embedding");
 	}
 	int r = 0;
 	for (uint64_t i = 0; r == 0 && i < count; i++) {
@@ -266,20 +350,84 @@ int cwe_model_embed(struct cwe_model *m, const uint32_t *id, uint64_t count, flo
 		if (i > 0 && order[i] >> 32 == order[i - 1] >> 32) {
 			r = cwe_device_copy(m->device, to, d_x + (order[i - 1] & UINT32_MAX) * d, d, err);
 		} else {
-			r = read_rows(m, t, order[i] >> 32, 1, to, err);
+			r = embed_row(m, t, order[i] >> 32, host, to, err);
 		}
 	}
 	free(order);
+	free(host);
 	return r;
 }
 
 int cwe_model_head_rows(struct cwe_model *m, uint64_t first, uint64_t rows, float *d_w, struct cwb_err *err)
 {
-	const char *name = m->arch.tied ? "model.embed_tokens.weight" : "lm_head.weight";
-	return read_rows(m, cwe_weights_find(m->weights, name), first, rows, d_w, err);
+	char name[64];
+	(void)snprintf(name, sizeof name, "%sembed_tokens.weight", m->body);
+	return read_rows(m, cwe_weights_find(m->weights, m->arch.tied ? name : m->head), first, rows, d_w, err);
 }
 
 int cwe_model_final_norm(struct cwe_model *m, float *d_w, struct cwb_err *err)
 {
-	return read_rows(m, cwe_weights_find(m->weights, "model.norm.weight"), 0, m->arch.hidden, d_w, err);
+	char name[64];
+	(void)snprintf(name, sizeof name, "%snorm.weight", m->body);
+	return read_rows(m, cwe_weights_find(m->weights, name), 0, m->arch.hidden, d_w, err);
+}
+
+/* Whether a tensor belongs to the text model, by its name's beginning. */
+static int in_text(const struct cwe_model *m, const char *name)
+{
+	return !m->arch.wrapped || strncmp(name, m->body, strlen(m->body)) == 0 || strcmp(name, m->head) == 0;
+}
+
+/* The number behind "layers.", and what follows it; NULL when the name has another form. */
+static const char *layer_part(const char *name, uint32_t *ret_layer)
+{
+	unsigned long n;
+	char *end;
+	if (strncmp(name, "layers.", 7) != 0 || name[7] < '0' || name[7] > '9') {
+		return NULL;
+	}
+	n = strtoul(name + 7, &end, 10);
+	*ret_layer = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+	return *end == '.' ? end + 1 : NULL;
+}
+
+/* Whether `part`, a name below a layer, is that of one of its tensors. */
+static int layer_has(const struct cwe_arch *a, uint32_t layer, const char *part)
+{
+	const char *dot = strrchr(part, '.');
+	size_t n = dot != NULL ? (size_t)(dot - part) : 0;
+	int weight = dot != NULL && strcmp(dot, ".weight") == 0, bias = dot != NULL && strcmp(dot, ".bias") == 0;
+	for (int i = 0; weight && i < CWE_NORMS; i++) {
+		if (a->norm[i] != NULL && strlen(a->norm[i]) == n && strncmp(part, a->norm[i], n) == 0) {
+			return 1;
+		}
+	}
+	uint32_t count = cwe_linears(a, layer);
+	for (uint32_t i = 0; (weight || bias) && i < count; i++) {
+		struct cwe_linear l;
+		cwe_linear_at(a, layer, i, &l);
+		if (strlen(l.name) == n && strncmp(part, l.name, n) == 0) {
+			return weight || l.bias;
+		}
+	}
+	/* Old checkpoints store the frequencies, which config.json gives. */
+	return strcmp(part, "self_attn.rotary_emb.inv_freq") == 0;
+}
+
+int cwe_model_extra(const struct cwe_model *m, int (*visit)(void *arg, const char *name), void *arg)
+{
+	size_t body = strlen(m->body);
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < m->weights->count; i++) {
+		const char *name = m->weights->tensors[i].name, *rest = name + body, *part;
+		uint32_t layer = 0;
+		int known = strcmp(name, m->head) == 0;
+		if (!known && strncmp(name, m->body, body) == 0) {
+			part = layer_part(rest, &layer);
+			known = part != NULL ? layer < m->arch.layers && layer_has(&m->arch, layer, part)
+					     : strcmp(rest, "embed_tokens.weight") == 0 || strcmp(rest, "norm.weight") == 0;
+		}
+		r = known || !in_text(m, name) ? 0 : visit(arg, name);
+	}
+	return r;
 }

@@ -136,22 +136,41 @@ static int check_format(const struct cwe_run *run, struct cwb_err *err)
 	return r;
 }
 
-static int list_modules(struct cwe_run *run, struct cwb_err *err)
+/* The modules of all layers, with names and shapes. */
+static int number_modules(struct cwe_run *run, struct cwb_err *err)
 {
-	const struct cwp_quantizer *q = run->quantizer->interface;
-	run->modules = (size_t)run->model.arch.layers * CWE_LINEARS;
-	run->module = calloc(run->modules, sizeof *run->module);
+	const struct cwe_arch *a = &run->model.arch;
+	run->layer_at = calloc((size_t)a->layers + 1, sizeof *run->layer_at);
+	for (uint32_t l = 0; run->layer_at != NULL && l < a->layers; l++) {
+		run->modules += cwe_linears_scored(a, l);
+		run->layer_at[l + 1] = run->modules;
+	}
+	run->module = run->layer_at != NULL ? calloc(run->modules, sizeof *run->module) : NULL;
 	if (run->module == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for %zu modules", run->modules);
 	}
-	for (size_t i = 0; i < run->modules; i++) {
+	for (uint32_t l = 0; l < a->layers; l++) {
+		size_t n = run->layer_at[l + 1] - run->layer_at[l];
+		for (size_t i = 0; i < n; i++) {
+			struct cwe_run_module *m = &run->module[run->layer_at[l] + i];
+			struct cwe_linear linear;
+			cwe_linear_at(a, l, (uint32_t)i, &linear);
+			*m = (struct cwe_run_module){.layer = l, .linear = (uint32_t)i, .first = i == 0, .last = i + 1 == n,
+				.rows = linear.rows, .cols = linear.cols};
+			(void)cwe_module_name(&run->model, l, (uint32_t)i, m->name, sizeof m->name);
+		}
+	}
+	return 0;
+}
+
+static int list_modules(struct cwe_run *run, struct cwb_err *err)
+{
+	const struct cwp_quantizer *q = run->quantizer->interface;
+	int r = number_modules(run, err);
+	for (size_t i = 0; r == 0 && i < run->modules; i++) {
 		struct cwe_run_module *m = &run->module[i];
 		char text[256] = "";
-		m->layer = (uint32_t)(i / CWE_LINEARS);
-		m->linear = (enum cwe_linear)(i % CWE_LINEARS);
 		m->quantized = 1;
-		(void)cwe_module_name(m->layer, m->linear, m->name, sizeof m->name);
-		cwe_linear_shape(&run->model.arch, m->linear, &m->rows, &m->cols);
 		run->largest = m->rows * m->cols > run->largest ? m->rows * m->cols : run->largest;
 		run->tallest = m->rows > run->tallest ? m->rows : run->tallest;
 		run->widest = m->cols > run->widest ? m->cols : run->widest;
@@ -162,13 +181,13 @@ static int list_modules(struct cwe_run *run, struct cwb_err *err)
 			continue;
 		}
 		m->grid.size = sizeof m->grid;
-		int r = q->grid(run->quantizer_settings, m->rows, m->cols, &m->grid, text, sizeof text);
+		r = q->grid(run->quantizer_settings, m->rows, m->cols, &m->grid, text, sizeof text);
 		if (r != 0) {
 			return cwb_err_set(err, r, "quantize: %s: %s", m->name, text[0] != '\0' ? text : cwb_err_text(r));
 		}
 		run->weights += m->rows * m->cols;
 	}
-	int r = check_skip(run, err);
+	r = r == 0 ? check_skip(run, err) : r;
 	return r == 0 ? check_format(run, err) : r;
 }
 

@@ -113,11 +113,11 @@ static int all_modules(struct quantizing *q, struct cwe_writer *writer, struct c
 			  : 0;
 	for (size_t i = 0; r == 0 && i < run->modules; i++) {
 		struct cwe_run_module *m = &run->module[i];
-		if (q->masked && m->linear == CWE_Q) {
+		if (q->masked && m->first) {
 			r = cwe_tile_open(&tiles, m->layer, CWE_TILE_COMBINED, &scores, err);
 		}
 		r = r == 0 && m->quantized ? quantize_module(q, m, &scores, writer, err) : r;
-		if (q->masked && m->linear == CWE_DOWN) {
+		if (q->masked && m->last) {
 			cwe_tile_abort(&scores);
 		}
 		cwe_run_progress(run, CWE_STAGE_QUANTIZE, i + 1, run->modules, "modules");

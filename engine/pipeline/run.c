@@ -104,6 +104,7 @@ static void close_run(struct cwe_run *run)
 	free(run->set_sum);
 	free(run->set_factor);
 	free(run->module);
+	free(run->layer_at);
 	cwe_device_close(&run->device);
 	cwe_chat_free(run->chat);
 	cwe_tokenizer_free(run->tokenizer);

@@ -19,7 +19,8 @@
 struct cwe_run_module {
 	char name[CWE_MODULE_NAME_MAX];
 	uint32_t layer;
-	enum cwe_linear linear;
+	uint32_t linear;         /* number of the matrix in its layer */
+	int first, last;         /* of its layer's modules */
 	uint64_t rows, cols;
 	int quantized;           /* not in quantize.skip */
 	struct cwp_grid grid;
@@ -48,8 +49,9 @@ struct cwe_run {
 	struct cwe_sample_set *set; /* [sets] */
 	size_t sets;
 	struct cwe_corpus corpus;
-	struct cwe_run_module *module; /* [modules], layer by layer in the order of enum cwe_linear */
+	struct cwe_run_module *module; /* [modules], layer by layer in the order of linears.h; routers are none */
 	size_t modules;
+	size_t *layer_at;       /* [layers + 1] first module of each layer */
 	uint64_t weights;       /* in quantized modules */
 	uint64_t largest;       /* weights of the largest module */
 	uint64_t tallest, widest; /* most rows, most columns of a module */

@@ -48,14 +48,17 @@ static void score_rows(void *arg, size_t i)
 	sc->tile_sum[i] = sum;
 }
 
-static int take_module(void *arg, uint32_t layer, uint32_t set, enum cwe_linear linear,
+static int take_module(void *arg, uint32_t layer, uint32_t set, uint32_t linear,
 	const struct cwe_module_statistics *s, struct cwb_err *err)
 {
 	struct scoring *sc = arg;
 	struct cwe_tile_layer *record = &sc->tiles.layer[layer];
-	const struct cwe_run_module *m = &sc->run->module[(size_t)layer * CWE_LINEARS + linear];
+	const struct cwe_run_module *m = &sc->run->module[sc->run->layer_at[layer] + linear];
 	int r = 0;
-	if (linear == CWE_Q) {
+	if (linear >= cwe_linears_scored(&sc->run->model.arch, layer)) {
+		return 0; /* a router stays as it is */
+	}
+	if (m->first) {
 		record->sum[set] = 0;
 		r = cwe_tile_create(&sc->tiles, layer, set, &sc->tile, err);
 	}
@@ -78,7 +81,7 @@ static int take_module(void *arg, uint32_t layer, uint32_t set, enum cwe_linear 
 		}
 		r = r == 0 ? cwe_tile_write(&sc->tile, sc->importance, s->rows * s->cols, err) : r;
 	}
-	if (r == 0 && linear == CWE_DOWN) {
+	if (r == 0 && m->last) {
 		record->loss[set] = sc->run->set_loss[set];
 		return cwe_tile_finish(&sc->tile, 1, record->digest[set], err);
 	}

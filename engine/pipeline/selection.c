@@ -121,8 +121,8 @@ static int combine_layer(struct selection *s, uint32_t layer, struct cwb_err *er
 		r = cwe_tile_open(&s->tiles, layer, (uint32_t)k, &s->tile[k], err);
 	}
 	r = r == 0 ? cwe_tile_create(&s->tiles, layer, CWE_TILE_COMBINED, &out, err) : r;
-	for (int l = 0; r == 0 && l < CWE_LINEARS; l++) {
-		s->m = &s->run->module[(size_t)layer * CWE_LINEARS + (size_t)l];
+	for (size_t i = s->run->layer_at[layer]; r == 0 && i < s->run->layer_at[layer + 1]; i++) {
+		s->m = &s->run->module[i];
 		r = s->m->quantized ? combine_module(s, &out, err) : 0;
 	}
 	if (r == 0) {
@@ -140,8 +140,8 @@ static int feed_again(struct selection *s, struct cwb_err *err)
 	for (uint32_t layer = 0; r == 0 && layer < s->run->model.arch.layers; layer++) {
 		struct cwe_tile in = {.fd = -1};
 		r = cwe_tile_open(&s->tiles, layer, CWE_TILE_COMBINED, &in, err);
-		for (int l = 0; r == 0 && l < CWE_LINEARS; l++) {
-			const struct cwe_run_module *m = &s->run->module[(size_t)layer * CWE_LINEARS + (size_t)l];
+		for (size_t i = s->run->layer_at[layer]; r == 0 && i < s->run->layer_at[layer + 1]; i++) {
+			const struct cwe_run_module *m = &s->run->module[i];
 			if (m->quantized && (r = cwe_tile_read(&in, s->score, m->rows * m->cols, err)) == 0) {
 				cwe_threshold_feed(&s->threshold, s->score, m->rows * m->cols);
 			}

@@ -156,6 +156,20 @@ struct cwp_backend {
 	 * (quantizer.h) do it: INT8_TOKEN, FP8_TOKEN. d_y may be d_x. */
 	int (*fake_quant_rows)(void *b, uint32_t activation, const float *d_x, uint64_t rows, uint64_t cols,
 		float *d_y);
+
+	/* Rows by number, for mixtures of experts. d_index [rows] u32, or NULL: row i itself; d_factor [rows], or NULL: 1. */
+	/* y [rows, cols]: y[i] = factor[i] * x[index[i]]. d_y may be d_x when d_index is NULL. */
+	int (*gather_rows)(void *b, const float *d_x, const uint32_t *d_index, const float *d_factor, uint64_t rows,
+		uint64_t cols, float *d_y);
+	/* y[index[i]] += factor[i] * x[i] for x [rows, cols]; no number comes twice. */
+	int (*scatter_rows)(void *b, const float *d_x, const uint32_t *d_index, const float *d_factor, uint64_t rows,
+		uint64_t cols, float *d_y);
+	/* dot[i] = sum over cols of x[i] * y[i]. */
+	int (*dot_rows)(void *b, const float *d_x, const float *d_y, uint64_t rows, uint64_t cols, float *d_dot);
+	/* x = cap * tanh(x / cap), n elements in place, cap > 0. */
+	int (*softcap)(void *b, float *d_x, uint64_t n, float cap);
+	/* dx *= 1 - (y / cap)^2, y being what softcap gave. */
+	int (*softcap_backward)(void *b, float *d_dx, const float *d_y, uint64_t n, float cap);
 };
 
 #ifdef __cplusplus

@@ -14,7 +14,7 @@
 
 #include "tests/golden/engine.h"
 
-void test_engine_open(struct test_engine *e, const char *model, uint32_t threads)
+void test_engine_open(struct test_engine *e, const char *model, uint32_t threads, void (*change)(json_t *config))
 {
 	struct cwb_err err = {0};
 	const char *plugins = getenv("CWP_PLUGIN_DIR");
@@ -27,6 +27,9 @@ void test_engine_open(struct test_engine *e, const char *model, uint32_t threads
 	}
 	r = r == 0 ? cwe_device_open(e->registry, &e->host, "cpu", NULL, &e->device, &err) : r;
 	r = r == 0 ? cwe_source_open(model, 0, &e->source, &err) : r;
+	if (r == 0 && change != NULL) {
+		change(e->source->config);
+	}
 	r = r == 0 ? cwe_model_open(e->source, NULL, &e->device, &e->model, &err) : r;
 	if (r != 0) {
 		fail_msg("%s: %s", model, err.message);

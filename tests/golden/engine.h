@@ -14,8 +14,8 @@ struct test_engine {
 	struct cwe_model model;
 };
 
-/* Fails the test when something does not open. */
-void test_engine_open(struct test_engine *e, const char *model, uint32_t threads);
+/* Fails the test when something does not open. change: what is to be done to config.json first, or NULL. */
+void test_engine_open(struct test_engine *e, const char *model, uint32_t threads, void (*change)(json_t *config));
 void test_engine_close(struct test_engine *e);
 
 /* Path below the shared reference data; skips the test when it is absent. */

@@ -147,7 +147,7 @@ static void check_gradients(int set, size_t i, const char *kind, const float *x,
 }
 
 /* x_sq holds the inputs of attention, o, MLP and down of each layer one after another. */
-static void check_inputs(int set, uint32_t layer, enum cwe_linear linear, const double *sq, uint64_t cols)
+static void check_inputs(int set, uint32_t layer, uint32_t linear, const double *sq, uint64_t cols)
 {
 	float *want = set_tensor("x_sq", set, "");
 	const struct cwe_arch *a = &fixture.engine.model.arch;
@@ -160,10 +160,10 @@ static void check_inputs(int set, uint32_t layer, enum cwe_linear linear, const 
 	free(want);
 }
 
-static int take_module(void *arg, uint32_t layer, uint32_t set, enum cwe_linear linear,
+static int take_module(void *arg, uint32_t layer, uint32_t set, uint32_t linear,
 	const struct cwe_module_statistics *s, struct cwb_err *err)
 {
-	size_t i = (size_t)layer * CWE_LINEARS + linear;
+	size_t i = (size_t)layer * 7 + linear;
 	(void)arg, (void)err;
 	check_gradients((int)set, i, "grad_sq", s->grad_sq, s->rows, s->cols);
 	check_gradients((int)set, i, "grad_abs", s->grad_abs, s->rows, s->cols);
@@ -179,14 +179,14 @@ static int open_fixture(void **state)
 	struct cwb_err err = {0};
 	const char *model = test_cache("smollm2-hf");
 	(void)state;
-	test_engine_open(&fixture.engine, model, 0);
+	test_engine_open(&fixture.engine, model, 0, NULL);
 	assert_int_equal(cwe_safetensors_open(test_shared("golden/scores-smollm2/scores.safetensors"), &fixture.file, &err), 0);
 	read_samples();
 	assert_int_equal(cwe_corpus_new(fixture.set, SETS, &fixture.corpus, &err), 0);
 	for (size_t i = 0; i < LINEARS; i++) {
-		uint64_t rows, cols;
-		cwe_linear_shape(&fixture.engine.model.arch, (enum cwe_linear)(i % CWE_LINEARS), &rows, &cols);
-		fixture.start[i + 1] = fixture.start[i] + rows * cols;
+		struct cwe_linear l;
+		cwe_linear_at(&fixture.engine.model.arch, (uint32_t)(i / 7), (uint32_t)(i % 7), &l);
+		fixture.start[i + 1] = fixture.start[i] + l.rows * l.cols;
 	}
 	fixture.combined = calloc(fixture.start[LINEARS], sizeof *fixture.combined);
 	assert_non_null(fixture.combined);

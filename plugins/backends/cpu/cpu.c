@@ -207,4 +207,9 @@ const struct cwp_backend cpu_backend = {
 	.grad_stats = cpu_grad_stats,
 	.act_stats = cpu_act_stats,
 	.fake_quant_rows = cpu_fake_quant_rows,
+	.gather_rows = cpu_gather_rows,
+	.scatter_rows = cpu_scatter_rows,
+	.dot_rows = cpu_dot_rows,
+	.softcap = cpu_softcap,
+	.softcap_backward = cpu_softcap_backward,
 };

@@ -97,6 +97,14 @@ int cpu_act_stats(void *b, const float *d_x, uint64_t rows, uint64_t cols, uint6
 	double *d_sum, double *d_sq, float *d_absmax);
 int cpu_fake_quant_rows(
 	void *b, uint32_t activation, const float *d_x, uint64_t rows, uint64_t cols, float *d_y);
+int cpu_gather_rows(void *b, const float *d_x, const uint32_t *d_index, const float *d_factor,
+	uint64_t rows, uint64_t cols, float *d_y);
+int cpu_scatter_rows(void *b, const float *d_x, const uint32_t *d_index, const float *d_factor,
+	uint64_t rows, uint64_t cols, float *d_y);
+int cpu_dot_rows(
+	void *b, const float *d_x, const float *d_y, uint64_t rows, uint64_t cols, float *d_dot);
+int cpu_softcap(void *b, float *d_x, uint64_t n, float cap);
+int cpu_softcap_backward(void *b, float *d_dx, const float *d_y, uint64_t n, float cap);
 
 /* What attention and its backward pass share. */
 enum { ATTENTION_BLOCK = 64 }; /* query rows of one piece of work */

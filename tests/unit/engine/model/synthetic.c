@@ -14,7 +14,7 @@
 #include "engine/calibrate/loglik.h"
 #include "tests/unit/engine/model/synthetic.h"
 
-#define TENSORS 64
+#define TENSORS 128
 
 struct memory {
 	struct cwe_weights base;
@@ -73,27 +73,28 @@ static struct cwe_weights *make_weights(const struct cwe_arch *a)
 {
 	static const struct cwe_weights_ops ops = {read_f32, read_raw, close_memory};
 	struct memory *m = calloc(1, sizeof *m);
-	char module[CWE_MODULE_NAME_MAX], name[CWE_MODULE_NAME_MAX + 8];
+	char name[CWE_MODULE_NAME_MAX + 8];
 	assert_non_null(m);
 	add(m, "model.embed_tokens.weight", a->vocabulary, a->hidden, 0);
-	add(m, "model.norm.weight", a->hidden, 0, 1);
+	add(m, "model.norm.weight", a->hidden, 0, 1 - a->norm_offset);
 	if (!a->tied) {
 		add(m, "lm_head.weight", a->vocabulary, a->hidden, 0);
 	}
 	for (uint32_t l = 0; l < a->layers; l++) {
-		(void)snprintf(name, sizeof name, "model.layers.%u.input_layernorm.weight", l);
-		add(m, name, a->hidden, 0, 1);
-		(void)snprintf(name, sizeof name, "model.layers.%u.post_attention_layernorm.weight", l);
-		add(m, name, a->hidden, 0, 1);
-		for (int i = 0; i < CWE_LINEARS; i++) {
-			uint64_t rows, cols;
-			cwe_linear_shape(a, i, &rows, &cols);
-			(void)cwe_module_name(l, i, module, sizeof module);
-			(void)snprintf(name, sizeof name, "%s.weight", module);
-			add(m, name, rows, cols, 0);
-			(void)snprintf(name, sizeof name, "%s.bias", module);
-			if (i <= CWE_O ? a->attention_bias : a->mlp_bias) {
-				add(m, name, rows, 0, 0);
+		for (int i = 0; i < CWE_NORMS; i++) {
+			if (a->norm[i] != NULL) {
+				(void)snprintf(name, sizeof name, "model.layers.%u.%s.weight", l, a->norm[i]);
+				add(m, name, cwe_norm_width(a, i), 0, 1 - a->norm_offset);
+			}
+		}
+		for (uint32_t i = 0; i < cwe_linears(a, l); i++) {
+			struct cwe_linear linear;
+			cwe_linear_at(a, l, i, &linear);
+			(void)snprintf(name, sizeof name, "model.layers.%u.%s.weight", l, linear.name);
+			add(m, name, linear.rows, linear.cols, 0);
+			(void)snprintf(name, sizeof name, "model.layers.%u.%s.bias", l, linear.name);
+			if (linear.bias) {
+				add(m, name, linear.rows, 0, 0);
 			}
 		}
 	}

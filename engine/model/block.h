@@ -1,0 +1,60 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* What the blocks of a layer share: a pass at work, and the steps that every block is made of. Private to this folder. */
+#pragma once
+
+#include "engine/model/layer.h"
+#include "engine/model/ops.h"
+
+struct cwe_block {
+	struct cwe_model *model;
+	const struct cwe_layer *layer;
+	const struct cwe_chunk *chunk;
+	struct cwe_workspace *ws;
+	const struct cwe_tap *tap; /* may be NULL */
+};
+
+/* Rows that go through a role's matrix together. */
+struct cwe_rows {
+	uint64_t count;
+	struct cwp_sequences samples;
+};
+
+/* All tokens of the chunk. */
+struct cwe_rows cwe_block_rows(const struct cwe_block *b);
+
+/* Shows X [rows, in] to the tap. */
+int cwe_block_show(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows,
+	const float *d_x, struct cwb_err *err);
+/* Shows it, and gives what the matrix really multiplies with: X, or X as its run-time quantization
+ * leaves it (valid until the next call). */
+int cwe_block_input(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows,
+	const float *d_x, const float **ret_x, struct cwb_err *err);
+/* y [rows, out] = x W^T + bias. */
+int cwe_block_linear(const struct cwe_block *b, enum cwe_role role, uint32_t expert, uint64_t rows, const float *d_x,
+	float *d_y, struct cwb_err *err);
+/* Shows X and dY to the tap; then dx (+)= dY W. */
+int cwe_block_linear_backward(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows,
+	const float *d_x, const float *d_dy, int accumulate, float *d_dx, struct cwb_err *err);
+
+/* A norm over the rows of all tokens (of all heads, for queries and keys). */
+int cwe_block_norm(const struct cwe_block *b, enum cwe_norm norm, const float *d_x, float *d_y, struct cwb_err *err);
+int cwe_block_norm_backward(const struct cwe_block *b, enum cwe_norm norm, const float *d_dy, const float *d_x,
+	int accumulate, float *d_dx, struct cwb_err *err);
+
+/* The attention block without its residual sum: x [T, hidden] -> ws->d_x2 [T, hidden]. decode: NULL, or the caches that
+ * stand for the chunk's own keys and values. */
+int cwe_attention_forward(const struct cwe_block *b, const float *d_x, const struct cwe_decode *decode, struct cwb_err *err);
+/* The gradient at the block's output -> ws->d_dx, the one at its input (before or behind its norm: the caller's). */
+int cwe_attention_backward(const struct cwe_block *b, const float *d_x, const float *d_dy, struct cwb_err *err);
+
+/* The dense MLP or a shared expert: x [T, hidden] -> y [T, hidden], unless y is NULL. */
+int cwe_mlp_forward(const struct cwe_block *b, uint32_t expert, const float *d_x, float *d_y, struct cwb_err *err);
+/* dx (+)= gradient. */
+int cwe_mlp_backward(const struct cwe_block *b, uint32_t expert, const float *d_x, const float *d_dy, int accumulate,
+	float *d_dx, struct cwb_err *err);
+
+/* A mixture of experts, alike. y NULL: only what the backward pass needs. */
+int cwe_moe_forward(const struct cwe_block *b, const float *d_x, float *d_y, struct cwb_err *err);
+/* dx is overwritten. */
+int cwe_moe_backward(const struct cwe_block *b, const float *d_x, const float *d_dy, float *d_dx, struct cwb_err *err);
