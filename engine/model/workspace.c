@@ -93,10 +93,17 @@ static uint64_t place(const struct cwe_model *m, uint64_t t, uint64_t positions,
 	return place_experts(a, t, backward, base, at, ws);
 }
 
+/* What routing takes beside the device's memory. */
+static uint64_t host_bytes(const struct cwe_moe *moe, uint64_t tokens)
+{
+	uint64_t most = max_u64(moe->experts, moe->top_k);
+	return moe->experts > 0 ? tokens * sizeof(float) * (most + moe->experts + 4 * (uint64_t)moe->top_k) : 0;
+}
+
 uint64_t cwe_workspace_bytes(const struct cwe_model *m, uint64_t tokens, uint64_t positions, int backward)
 {
 	struct cwe_workspace ws;
-	return place(m, tokens, positions, backward, NULL, &ws) * sizeof(float);
+	return place(m, tokens, positions, backward, NULL, &ws) * sizeof(float) + host_bytes(&m->arch.moe, tokens);
 }
 
 /* One rotary embedding's tables; behind them those for extended sequences. */
@@ -138,7 +145,8 @@ static int load(struct cwe_model *m, struct cwe_workspace *ws, struct cwb_err *e
 int cwe_workspace_new(struct cwe_model *m, uint64_t tokens, uint64_t positions, int backward,
 	struct cwe_workspace *ret, struct cwb_err *err)
 {
-	struct cwe_workspace ws = {.bytes = cwe_workspace_bytes(m, tokens, positions, backward)};
+	struct cwe_workspace ws = {0};
+	ws.bytes = place(m, tokens, positions, backward, NULL, &ws) * sizeof(float);
 	float *block = NULL;
 	int r = cwe_device_bytes(m->device, ws.bytes, (void **)&block, err);
 	if (r == 0) {

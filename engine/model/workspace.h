@@ -51,7 +51,7 @@ struct cwe_workspace {
 	uint64_t bytes;
 };
 
-/* Bytes of device memory that a workspace takes. */
+/* Bytes that a workspace takes: device memory, and host memory for routing. */
 uint64_t cwe_workspace_bytes(const struct cwe_model *model, uint64_t tokens, uint64_t positions, int backward);
 /* positions: of the longest sequence. *ret needs no free when it fails. */
 int cwe_workspace_new(struct cwe_model *model, uint64_t tokens, uint64_t positions, int backward,

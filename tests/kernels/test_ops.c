@@ -354,6 +354,92 @@ static double e4m3(double x)
 	return copysign(best, x);
 }
 
+/* Rows by number: 5 rows taken out of 7, with and without numbers and factors. */
+static void test_rows_by_number(void **state)
+{
+	(void)state;
+	enum { ROWS = 5, ALL = 7 };
+	static const uint32_t index[ROWS] = {6, 0, 3, 2, 5};
+	static const size_t widths[] = {1, 19, 577, 20000};
+	struct test_host h;
+	void *b = test_open(&h, 2);
+	for (size_t w = 0; w < sizeof(widths) / sizeof(widths[0]); w++) {
+		for (int f = 0; f < 4; f++) {
+			size_t cols = widths[w], n = ROWS * cols;
+			uint64_t seed = cols + (uint64_t)f;
+			const uint32_t *by = f & 1 ? index : NULL;
+			float *x = test_normal(&seed, ALL * cols, 1.0F), *y = test_normal(&seed, ALL * cols, 1.0F);
+			float *factors = test_normal(&seed, ROWS, 1.0F), *out = test_filled(n, 7.0F);
+			double *gather = doubles(n), *scatter = doubles(ALL * cols), *dot = doubles(ROWS);
+			for (size_t i = 0; i < ALL * cols; i++) {
+				scatter[i] = (double)y[i];
+			}
+			for (size_t i = 0; i < n; i++) {
+				size_t row = i / cols, other = (by ? by[row] : row) * cols + i % cols;
+				double factor = f & 2 ? (double)factors[row] : 1.0;
+				gather[i] = factor * (double)x[other];
+				scatter[other] += factor * (double)x[i];
+				dot[row] += (double)x[i] * (double)y[i];
+			}
+			const float *d_factor = f & 2 ? factors : NULL;
+			assert_int_equal(be->gather_rows(b, x, by, d_factor, ROWS, cols, out), 0);
+			test_close("gather_rows", out, gather, n, 1e-7);
+			assert_int_equal(be->dot_rows(b, x, y, ROWS, cols, factors), 0);
+			test_close_scaled("dot_rows", factors, dot, ROWS, 1e-5);
+			free(factors);
+			seed = cols + (uint64_t)f;
+			free(x);
+			free(y);
+			x = test_normal(&seed, ALL * cols, 1.0F);
+			y = test_normal(&seed, ALL * cols, 1.0F);
+			factors = test_normal(&seed, ROWS, 1.0F);
+			d_factor = f & 2 ? factors : NULL;
+			assert_int_equal(be->scatter_rows(b, x, by, d_factor, ROWS, cols, y), 0);
+			test_close("scatter_rows", y, scatter, ALL * cols, 1e-6);
+			if (!by) {
+				assert_int_equal(be->gather_rows(b, x, NULL, d_factor, ROWS, cols, x), 0);
+				test_close("gather_rows in place", x, gather, n, 1e-7);
+			}
+			free(x);
+			free(y);
+			free(factors);
+			free(out);
+			free(gather);
+			free(scatter);
+			free(dot);
+		}
+	}
+	be->close(b);
+}
+
+/* Against its definition, and its gradient against that of the definition. */
+static void test_softcap(void **state)
+{
+	(void)state;
+	enum { N = 40000 };
+	const double cap = 3.5;
+	struct test_host h;
+	void *b = test_open(&h, 2);
+	uint64_t seed = 3;
+	float *x = test_normal(&seed, N, 5.0F), *g = test_normal(&seed, N, 1.0F);
+	double *want = doubles(N), *slope = doubles(N);
+	for (size_t i = 0; i < N; i++) {
+		double t = tanh((double)x[i] / cap);
+		want[i] = cap * t;
+		slope[i] = (double)g[i] * (1.0 - t * t);
+	}
+	assert_int_equal(be->softcap(b, x, N, (float)cap), 0);
+	test_close("softcap", x, want, N, 1e-6);
+	assert_int_equal(be->softcap_backward(b, g, x, N, (float)cap), 0);
+	test_close("softcap_backward", g, slope, N, 2e-6);
+	assert_int_equal(be->softcap(b, x, N, 0.0F), CWP_EVALUE);
+	free(x);
+	free(g);
+	free(want);
+	free(slope);
+	be->close(b);
+}
+
 static void test_fake_quant(void **state)
 {
 	(void)state;
@@ -441,6 +527,8 @@ static int group(void)
 		cmocka_unit_test(test_rope),
 		cmocka_unit_test(test_glu),
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_rows_by_number),
+		cmocka_unit_test(test_softcap),
 		cmocka_unit_test(test_fake_quant),
 		cmocka_unit_test(test_convert),
 	};

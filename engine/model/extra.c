@@ -1,0 +1,67 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Tensors of a checkpoint that its architecture does not have. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/model/model.h"
+
+/* Whether a tensor belongs to the text model, by its name's beginning. */
+static int in_text(const struct cwe_model *m, const char *name)
+{
+	return !m->arch.wrapped || strncmp(name, m->body, strlen(m->body)) == 0 || strcmp(name, m->head) == 0;
+}
+
+/* The number behind "layers.", and what follows it; NULL when the name has another form. */
+static const char *layer_part(const char *name, uint32_t *ret_layer)
+{
+	unsigned long n;
+	char *end;
+	if (strncmp(name, "layers.", 7) != 0 || name[7] < '0' || name[7] > '9') {
+		return NULL;
+	}
+	n = strtoul(name + 7, &end, 10);
+	*ret_layer = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+	return *end == '.' ? end + 1 : NULL;
+}
+
+/* Whether `part`, a name below a layer, is that of one of its tensors. */
+static int layer_has(const struct cwe_arch *a, uint32_t layer, const char *part)
+{
+	const char *dot = strrchr(part, '.');
+	size_t n = dot != NULL ? (size_t)(dot - part) : 0;
+	int weight = dot != NULL && strcmp(dot, ".weight") == 0, bias = dot != NULL && strcmp(dot, ".bias") == 0;
+	for (int i = 0; weight && i < CWE_NORMS; i++) {
+		if (a->norm[i] != NULL && strlen(a->norm[i]) == n && strncmp(part, a->norm[i], n) == 0) {
+			return 1;
+		}
+	}
+	uint32_t count = cwe_linears(a, layer);
+	for (uint32_t i = 0; (weight || bias) && i < count; i++) {
+		struct cwe_linear l;
+		cwe_linear_at(a, layer, i, &l);
+		if (strlen(l.name) == n && strncmp(part, l.name, n) == 0) {
+			return weight || l.bias;
+		}
+	}
+	/* Old checkpoints store the frequencies, which config.json gives. */
+	return strcmp(part, "self_attn.rotary_emb.inv_freq") == 0;
+}
+
+int cwe_model_extra(const struct cwe_model *m, int (*visit)(void *arg, const char *name), void *arg)
+{
+	size_t body = strlen(m->body);
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < m->weights->count; i++) {
+		const char *name = m->weights->tensors[i].name, *rest = name + body, *part;
+		uint32_t layer = 0;
+		int known = strcmp(name, m->head) == 0;
+		if (!known && strncmp(name, m->body, body) == 0) {
+			part = layer_part(rest, &layer);
+			known = part != NULL ? layer < m->arch.layers && layer_has(&m->arch, layer, part)
+					     : strcmp(rest, "embed_tokens.weight") == 0 || strcmp(rest, "norm.weight") == 0;
+		}
+		r = known || !in_text(m, name) ? 0 : visit(arg, name);
+	}
+	return r;
+}
