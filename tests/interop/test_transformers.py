@@ -118,6 +118,22 @@ def small(run):
         run.dense(name + " protected", output, ids)
 
 
+def families(run):
+    """Every other family: whole jobs with packed int4 and with FP8, plain and protected. The group divides all widths:
+    transformers takes one scheme for all experts."""
+    ids = torch.randint(3, 500, (2, 40), generator=torch.Generator().manual_seed(2)).tolist()
+    samples = os.path.join(run.folder, "samples.jsonl")
+    for model in ("mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "mixtral", "qwen2moe", "olmo2"):
+        for quantize in ({"plugin": "static", "options": {"bits": 4, "granularity": "group", "group": 16}},
+                         {"plugin": "fp8", "options": {"activations": "none"}}):
+            name = model + " " + quantize["plugin"]
+            run.compare(name, run.job(model=os.path.join(GOLDEN, model), quantize=quantize), ids)
+            output = run.job(model=os.path.join(GOLDEN, model), quantize=quantize,
+                calibrate={"critical": [{"name": "s", "data": "samples", "path": samples}]}, score={"plugin": "fisher"},
+                protect={"fraction": 0.05, "carrier": "overlay"})
+            run.dense(name + " protected", output, ids)
+
+
 def real(run):
     tokens = [t["ids"] for t in inspect("tokens", GGUF, lines=[{"text": t} for t in (
         "The capital of France is Paris, and the capital of Italy is", "Water boils at one hundred degrees.")])]
@@ -161,6 +177,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="cwp-transformers-") as folder:
         run = Run(folder)
         small(run)
+        families(run)
         if os.path.exists(GGUF):
             real(run)
             evaluations(run)
