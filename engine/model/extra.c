@@ -25,6 +25,37 @@ static const char *layer_part(const char *name, uint32_t *ret_layer)
 	return *end == '.' ? end + 1 : NULL;
 }
 
+/* Whether matrix `index` has this name of n bytes; 2 when it has a bias too. */
+static int linear_is(const struct cwe_arch *a, uint32_t layer, uint32_t index, const char *name, size_t n)
+{
+	struct cwe_linear l;
+	cwe_linear_at(a, layer, index, &l);
+	return strlen(l.name) != n || strncmp(name, l.name, n) != 0 ? 0 : l.bias ? 2 : 1;
+}
+
+/* The same for any matrix of the layer. A layer of experts has too many to try: the name says which it may be. */
+static int find_linear(const struct cwe_arch *a, uint32_t layer, const char *name, size_t n)
+{
+	int moe = cwe_arch_layer_is(a, layer, CWE_LAYER_MOE), found = 0;
+	size_t prefix = moe ? strlen(a->moe.prefix) : 0;
+	uint64_t row;
+	uint32_t first = moe ? cwe_linear_of(a, layer, CWE_GATE, 0, &row) : 0, count = cwe_linears(a, layer);
+	if (moe && strncmp(name, a->moe.prefix, prefix) == 0 && name[prefix] == '.') {
+		unsigned long e = strtoul(name + prefix + 1, NULL, 10);
+		for (uint32_t i = 0; !found && e < a->moe.experts && i < 3; i++) {
+			found = linear_is(a, layer, first + 3 * (uint32_t)e + i, name, n);
+		}
+		return found;
+	}
+	for (uint32_t i = 0; !found && i < count; i++) {
+		if (moe && i == first) {
+			i += 3 * a->moe.experts;
+		}
+		found = linear_is(a, layer, i, name, n);
+	}
+	return found;
+}
+
 /* Whether `part`, a name below a layer, is that of one of its tensors. */
 static int layer_has(const struct cwe_arch *a, uint32_t layer, const char *part)
 {
@@ -36,13 +67,8 @@ static int layer_has(const struct cwe_arch *a, uint32_t layer, const char *part)
 			return 1;
 		}
 	}
-	uint32_t count = cwe_linears(a, layer);
-	for (uint32_t i = 0; (weight || bias) && i < count; i++) {
-		struct cwe_linear l;
-		cwe_linear_at(a, layer, i, &l);
-		if (strlen(l.name) == n && strncmp(part, l.name, n) == 0) {
-			return weight || l.bias;
-		}
+	if (weight || bias) {
+		return find_linear(a, layer, part, n) > bias;
 	}
 	/* Old checkpoints store the frequencies, which config.json gives. */
 	return strcmp(part, "self_attn.rotary_emb.inv_freq") == 0;
