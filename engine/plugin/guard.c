@@ -77,6 +77,7 @@ static int start(struct child *c, int (*work)(void *arg, int fd), void *arg, str
 	c->pid = fork();
 	if (c->pid == 0) {
 		close(ends[0]);
+		free(c->text);
 		child_main(parent, ends[1], work, arg);
 	}
 	int saved = errno;
