@@ -4,7 +4,6 @@
  * tile on one thread: the tiles are ours, so that their number never follows the number of threads.
  */
 #include <errno.h>
-#include <omp.h>
 
 #include <oneapi/dnnl/dnnl.h>
 
@@ -16,6 +15,9 @@
 #else
 #error "this oneDNN does not say which threads it uses"
 #endif
+
+/* Of OpenMP, whose header only the compiler has that brought the library. */
+void omp_set_num_threads(int num_threads);
 
 int onednn_open(struct cpu *b, enum tier tier)
 {
