@@ -4,6 +4,7 @@
 """cwpctl with the real daemon and a fake worker: what people and scripts do, from submit to rm, across a restart."""
 import json
 import os
+import select
 import subprocess
 import sys
 
@@ -98,6 +99,8 @@ class Cli(daemon_test.DaemonTest):
     def test_follow_through_a_restart(self):
         id = self.submit("steps=40 step=0.05 resume")
         process = self.start("follow", id)
+        # Its first word, or the daemon may be gone before it has ever been reached.
+        self.assertTrue(select.select([process.stdout], [], [], 60)[0])
         self.daemon.wait_stage(id)
         self.daemon.kill()
         self.daemon.start()
