@@ -74,7 +74,7 @@ int cwb_file_make_folders(const char *path, mode_t mode, struct cwb_err *err)
 
 static int remove_entry(int folder, const char *name, dev_t device, int depth, struct cwb_err *err);
 
-static int remove_entries(DIR *dir, dev_t device, int depth, struct cwb_err *err)
+static int remove_entries(int folder, DIR *dir, dev_t device, int depth, struct cwb_err *err)
 {
 	for (;;) {
 		errno = 0;
@@ -87,7 +87,7 @@ static int remove_entries(DIR *dir, dev_t device, int depth, struct cwb_err *err
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
 			continue;
 		}
-		int rc = remove_entry(dirfd(dir), entry->d_name, device, depth + 1, err);
+		int rc = remove_entry(folder, entry->d_name, device, depth + 1, err);
 		if (rc < 0) {
 			return rc;
 		}
@@ -111,7 +111,7 @@ static int remove_folder(int folder, const char *name, dev_t device, int depth, 
 		close(fd);
 		return rc;
 	}
-	int rc = remove_entries(dir, device, depth, err);
+	int rc = remove_entries(fd, dir, device, depth, err);
 	closedir(dir);
 	if (rc == 0 && unlinkat(folder, name, AT_REMOVEDIR) < 0 && errno != ENOENT) {
 		rc = cwb_err_errno(err, "%s: cannot remove", name);

@@ -163,6 +163,7 @@ const char *cwb_json_type_name(const json_t *json)
 	case JSON_FALSE:
 		return "boolean";
 	case JSON_NULL:
+	default:
 		break;
 	}
 	return "null";

@@ -114,7 +114,7 @@ static json_t *find_plugin(const json_t *plugins, const char *id)
 
 static int no_plugin(const struct cwc *cwc, const json_t *plugins, const char *name)
 {
-	const char *names[64], *nearest;
+	const char *names[64] = {NULL}, *nearest;
 	const json_t *plugin;
 	size_t i, count = 0;
 

@@ -18,7 +18,8 @@
 /* Reads the job file ("-": standard input) into *ret, to be freed. */
 static int read_job(const struct cwc *cwc, const char *path, char **ret, size_t *ret_length)
 {
-	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+	int named = strcmp(path, "-") != 0;
+	FILE *file = named ? fopen(path, "re") : stdin;
 	char *text = malloc(JOB_MAX + 1);
 	int status = 0;
 
@@ -35,7 +36,7 @@ static int read_job(const struct cwc *cwc, const char *path, char **ret, size_t 
 				"%s: longer than 1 MiB, so no job file", path);
 		}
 	}
-	if (file && file != stdin) {
+	if (file && named) {
 		(void)fclose(file);
 	}
 	if (status) {

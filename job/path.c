@@ -13,8 +13,11 @@ static void append(char *out, size_t *used, const char *path)
 	while (*path != '\0') {
 		size_t n = strcspn(path, "/");
 		if (n == 2 && path[0] == '.' && path[1] == '.') {
-			while (*used > 0 && out[--*used] != '/') {
+			size_t last = *used;
+			while (last > 0 && out[last - 1] != '/') {
+				last--;
 			}
+			*used = last > 0 ? last - 1 : 0;
 		} else if (n > 0 && !(n == 1 && path[0] == '.')) {
 			out[(*used)++] = '/';
 			memcpy(out + *used, path, n);

@@ -276,7 +276,7 @@ static int check_file(int folder, const char *name, const json_t *file, struct c
 {
 	uint64_t size = (uint64_t)json_integer_value(json_object_get(file, "size")), found = 0;
 	const char *sha = json_string_value(json_object_get(file, "sha256"));
-	char hex[CWB_DIGEST_HEX];
+	char hex[CWB_DIGEST_HEX] = "";
 	struct stat st;
 	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), rc;
 

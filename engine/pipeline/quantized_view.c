@@ -52,7 +52,7 @@ static void quantize_tile(void *arg, size_t i)
 static int read_f32(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *dst,
 	struct cwb_err *err)
 {
-	struct view *v = (struct view *)(void *)w;
+	struct view *v = (struct view *)w;
 	struct rows q = {.run = v->run, .m = module_of(v, t), .first = row, .count = rows, .x = dst};
 	int r = cwe_weights_read_f32(v->run->source->weights, t, row, rows, dst, err);
 	if (r != 0 || q.m == NULL) {
@@ -74,7 +74,7 @@ static int read_f32(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t 
 static int read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, void *dst,
 	struct cwb_err *err)
 {
-	struct view *v = (struct view *)(void *)w;
+	struct view *v = (struct view *)w;
 	if (module_of(v, t) != NULL) {
 		return cwb_err_set(err, CWP_ESTATE, "%s: quantized weights are read as f32", t->name);
 	}
@@ -83,7 +83,7 @@ static int read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t 
 
 static void close_view(struct cwe_weights *w)
 {
-	free(((struct view *)(void *)w)->module);
+	free(((struct view *)w)->module);
 	free(w);
 }
 

@@ -146,7 +146,7 @@ static int parse_number(const struct cwp_option *o, const char *text, struct cwp
 static void offer_choice(const char *range, const char *text, struct cwb_err *err)
 {
 	char copy[1024];
-	const char *choice[MAX_CHOICES];
+	const char *choice[MAX_CHOICES] = {NULL};
 	size_t n = 0;
 
 	if (err == NULL || strlen(range) >= sizeof(copy)) {

@@ -221,7 +221,7 @@ static int read_options(struct cwe_bpe *b, const json_t *model, struct cwb_err *
 static void fill_tables(struct cwe_bpe *b)
 {
 	for (uint32_t point = 0; point < 0x200; point++) {
-		char text[4];
+		char text[4] = "";
 		int64_t id = cwe_vocabulary_id(b->vocabulary, text, cwe_utf8_put(point, text));
 		b->low[point] = id < 0 ? NONE : (uint32_t)id;
 	}

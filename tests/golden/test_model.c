@@ -59,7 +59,8 @@ static void make_samples(struct golden *g)
 			s->id[k] = (uint32_t)id[i * t + k];
 			s->weight[k] = k > 0 ? 1.0f / (float)(t - 1) : 0;
 		}
-		g->set.sample[i] = (struct cwe_sample){.sequence = s, .count = 1};
+		g->set.sample[i].sequence = s;
+		g->set.sample[i].count = 1;
 	}
 	free(id);
 	struct cwb_err err = {0};

@@ -46,7 +46,7 @@ static int teardown(void **state)
 static char *text_of(const json_t *sequence, size_t from, size_t to)
 {
 	struct cwb_err err = {0};
-	uint32_t id[1024];
+	uint32_t id[1024] = {0};
 	char *text;
 	size_t length;
 	const json_t *ids = json_object_get(sequence, "ids");

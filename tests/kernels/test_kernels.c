@@ -64,8 +64,8 @@ typedef void (*run_kernel)(const struct kernels *k, struct arrays *s);
 	K(add, 0, EXTREME, k->add(s->x, s->a, s->n))                                               \
 	K(axpy, 64, EXTREME, k->axpy(s->x, 0.7F, s->a, s->n))                                      \
 	K(scale, 0, EXTREME, k->scale(s->x, 0.7F, s->n))                                           \
-	K(bf16, 0, EXTREME, k->bf16(s->x, (const uint16_t *)(const void *)s->a, s->n))             \
-	K(f16, 0, EXTREME, k->f16(s->x, (const uint16_t *)(const void *)s->a, s->n))               \
+	K(bf16, 0, EXTREME, k->bf16(s->x, halves(s->a), s->n))                                     \
+	K(f16, 0, EXTREME, k->f16(s->x, halves(s->a), s->n))                                       \
 	K(silu, 4, EXTREME, k->silu(s->a, s->b, s->n, s->x))                                       \
 	K(gelu, 64, EXTREME, k->gelu(s->a, s->b, s->n, s->x))                                      \
 	K(silu_backward, 64, GATE, k->silu_backward(s->a, s->b, s->c, s->n, s->x, s->y))           \
@@ -94,6 +94,13 @@ typedef void (*run_kernel)(const struct kernels *k, struct arrays *s);
 /* GATE: extreme ones in the first input only, so that what cancels is not multiplied by anything.
  */
 enum numbers { MODEST, EXTREME, GATE };
+
+/* The same bytes as numbers of 16 bits. */
+static const uint16_t *halves(const float *x)
+{
+	const void *bytes = x;
+	return bytes;
+}
 
 #define DEFINE(name, tolerance, numbers, body) KERNEL(name, body)
 KERNELS(DEFINE)

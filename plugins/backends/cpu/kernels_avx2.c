@@ -172,13 +172,13 @@ static inline float v_largest(V a)
 
 static inline V v_bf16(const uint16_t *p)
 {
-	__m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
+	__m128i x = _mm_loadu_si128((const __m128i *)p);
 	return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
 }
 
 static inline V v_f16(const uint16_t *p)
 {
-	return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+	return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
 
 static inline D d_low(V a)

@@ -158,13 +158,13 @@ static inline float v_largest(V a)
 
 static inline V v_bf16(const uint16_t *p)
 {
-	__m256i x = _mm256_loadu_si256((const __m256i *)(const void *)p);
+	__m256i x = _mm256_loadu_si256((const __m256i *)p);
 	return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
 }
 
 static inline V v_f16(const uint16_t *p)
 {
-	return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+	return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
 
 static inline D d_low(V a)

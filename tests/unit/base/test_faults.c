@@ -47,7 +47,11 @@ static const char *failed; /* the call that failed */
 
 static int fails(const char *call)
 {
-	if (left < 0 || left-- != 0) {
+	if (left < 0) {
+		return 0;
+	}
+	left--;
+	if (left >= 0) {
 		return 0;
 	}
 	failed = call;

@@ -617,6 +617,7 @@ static void reads_files_relative_to_their_folder(void **state)
 	assert_non_null(mkdtemp(folder));
 	snprintf(path, sizeof(path), "%s/job.yaml", folder);
 	FILE *f = fopen(path, "w");
+	assert_non_null(f);
 	fputs(least, f);
 	fclose(f);
 	assert_int_equal(cwj_job_read(path, &job, &err), 0);
@@ -633,6 +634,7 @@ static void reads_files_relative_to_their_folder(void **state)
 	assert_int_equal(chdir(cwd), 0);
 	free(cwd);
 	f = fopen(path, "a");
+	assert_non_null(f);
 	fputs("fraction: 1\n", f);
 	fclose(f);
 	job = NULL;

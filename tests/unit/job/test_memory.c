@@ -32,7 +32,11 @@ static long left = -1; /* allocations until the one that fails; negative: none d
 
 static int fails(void)
 {
-	return left >= 0 && left-- == 0;
+	if (left < 0) {
+		return 0;
+	}
+	left--;
+	return left < 0;
 }
 
 void *__wrap_malloc(size_t size)

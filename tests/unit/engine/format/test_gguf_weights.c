@@ -121,7 +121,7 @@ static size_t row_of(uint32_t type, float value, uint8_t *ret)
 
 static void add_matrix(struct gguf_build *g, const char *name, uint32_t type, uint64_t rows)
 {
-	uint8_t row[COLUMNS * 4];
+	uint8_t row[COLUMNS * 4] = {0};
 	struct blob b = {0};
 
 	for (uint64_t i = 0; i < rows; i++)

@@ -89,7 +89,7 @@ static void test_round_trip(void **state)
 static void test_zeros_from_any_row(void **state)
 {
 	enum { ROWS = 21, GROUPS = 3 };
-	int8_t zeros[ROWS * GROUPS];
+	int8_t zeros[ROWS * GROUPS] = {0};
 	uint8_t packed[4 * ROWS * GROUPS];
 	uint64_t random = 5, base, r, g;
 	unsigned bits;

@@ -101,8 +101,9 @@ static void append(const char *name, const char *text)
 	path_of(name, path, sizeof path);
 	FILE *f = fopen(path, "a");
 	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	assert_int_equal(fclose(f), 0);
+	int written = fputs(text, f) >= 0;
+	int closed = fclose(f) == 0;
+	assert_true(written && closed);
 }
 
 static int exists(const char *name)

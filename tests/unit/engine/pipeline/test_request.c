@@ -61,8 +61,8 @@ static void rolling(void **state)
 	(void)state;
 	for (size_t n = 0; n <= 23; n++) {
 		for (size_t window = 1; window <= 12; window++) {
-			char text[32];
-			uint32_t token[32], want[32][64];
+			char text[32] = "";
+			uint32_t token[32] = {0}, want[32][64];
 			size_t length[32], scored[32];
 			struct cwe_request_list list = {0};
 			struct cwb_err err = {0};
