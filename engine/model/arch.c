@@ -58,7 +58,7 @@ static int read_activation(const json_t *config, const struct cwe_family *f, uin
 			(strcmp(name, "gelu") == 0 && (f->flags & CWE_FAMILY_GELU_IS_TANH)))) {
 		*ret = CWP_GLU_GELU_TANH;
 	} else {
-		return cwb_err_set(err, CWP_EVALUE, "%s %s is not supported; supported are silu, gelu_pytorch_tanh",
+		return cwb_err_set(err, CWP_EVALUE, "\"%s\" is %s; supported are silu, gelu_pytorch_tanh",
 			f->activation_key, cwe_config_text(v, text));
 	}
 	return 0;
@@ -145,7 +145,8 @@ static int read_scales(const json_t *config, const struct cwe_family *f, struct 
 static int read_moe(const json_t *config, const struct cwe_family_moe *f, struct cwe_arch *a, struct cwb_err *err)
 {
 	struct cwe_moe *m = &a->moe;
-	const char *key = cwe_config_get(config, f->experts_key) != NULL ? f->experts_key : f->experts_other_key;
+	int other = f->experts_other_key != NULL && cwe_config_get(config, f->experts_key) == NULL;
+	const char *key = other ? f->experts_other_key : f->experts_key;
 	int r;
 	*m = f->names;
 	m->intermediate = a->intermediate;

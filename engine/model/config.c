@@ -15,7 +15,7 @@ const char *cwe_config_text(const json_t *value, char text[CWE_CONFIG_TEXT])
 	size_t n = json_dumpb(value, text, CWE_CONFIG_TEXT - 1, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII |
 		JSON_REAL_PRECISION(9));
 	if (n >= CWE_CONFIG_TEXT) {
-		/* A piece that found no room is missing as a whole: what is there ends at the first zero. */
+		/* Of a piece that found no room, nothing may be there: the text ends at the first zero. */
 		size_t end = strlen(text);
 		end = end < CWE_CONFIG_TEXT - 4 ? end : CWE_CONFIG_TEXT - 4;
 		memcpy(text + end, "...", 4);
@@ -53,14 +53,20 @@ int cwe_config_size(const json_t *object, const char *key, uint32_t standard, ui
 	return 0;
 }
 
+int cwe_config_in_range(const json_t *value)
+{
+	/* Written so that NaN is outside. */
+	return json_is_number(value) && json_number_value(value) >= 1e-30 && json_number_value(value) <= 1e30;
+}
+
 int cwe_config_number(const json_t *object, const char *key, double standard, double *ret, struct cwb_err *err)
 {
 	const json_t *v = cwe_config_get(object, key);
 	if (v == NULL && isnan(standard)) {
 		return missing(key, err);
 	}
-	if (v != NULL && (!json_is_number(v) || !isfinite(json_number_value(v)) || json_number_value(v) <= 0)) {
-		return wrong(v, key, "a number above 0", err);
+	if (v != NULL && !cwe_config_in_range(v)) {
+		return wrong(v, key, "a number above 0 (1e-30 to 1e30)", err);
 	}
 	*ret = v == NULL ? standard : json_number_value(v);
 	return 0;

@@ -24,7 +24,10 @@ const json_t *cwe_config_get(const json_t *object, const char *key);
 /* A whole number from 1 to CWE_CONFIG_SIZE_MAX; `standard` where the key is absent, CWP_EMISSING where that is 0. */
 int cwe_config_size(const json_t *object, const char *key, uint32_t standard, uint32_t *ret, struct cwb_err *err);
 
-/* A finite number above 0; `standard` where the key is absent, CWP_EMISSING where that is NaN. */
+/* Whether a value is a number from 1e-30 to 1e30: of these products, quotients and roots are finite in single precision. */
+int cwe_config_in_range(const json_t *value);
+
+/* Such a number; `standard` where the key is absent, CWP_EMISSING where that is NaN. */
 int cwe_config_number(const json_t *object, const char *key, double standard, double *ret, struct cwb_err *err);
 
 /* true or false; `standard` where the key is absent. */

@@ -29,7 +29,7 @@ static const struct cwe_family_moe mixtral_moe = {
 	.prefix = "mlp.experts", .gate = "gate_proj", .up = "up_proj", .down = "down_proj", .router = "mlp.gate"
 
 static const struct cwe_family_moe qwen2_moe = {
-	.experts_key = "num_experts", .experts_other_key = "num_local_experts", .experts = 60, .top_k = 4,
+	.experts_key = "num_experts", .experts = 60, .top_k = 4,
 	.intermediate = 1408, .shared = 5632, .normalize = {"norm_topk_prob", 0}, .mixed = 1,
 	.names = {QWEN_EXPERTS, .shared_prefix = "mlp.shared_expert", .shared_gate = "mlp.shared_expert_gate"},
 };
@@ -153,8 +153,8 @@ const char *cwe_family_names(char *text, size_t size)
 enum off { OFF_NULL, OFF_ZERO /* false, 0, [], {} */, OFF_ONE /* true, 1 */ };
 
 /* What a family must have to read the key itself. */
-enum reader { NOBODY, WITH_WINDOWS, WITH_PATTERN, WITH_ATTENTION_SOFTCAP, WITH_LOGIT_SOFTCAP, WITH_QUERY_SCALE, WITH_MOE,
-	WITH_SHARED, WITH_QK_NORM, WITH_PARTIAL, WITH_LOCAL_ROPE, WITH_QKV_BIAS, WITH_MLP_BIAS };
+enum reader { NOBODY, WITH_WINDOWS, WITH_PATTERN, WITH_ATTENTION_SOFTCAP, WITH_LOGIT_SOFTCAP, WITH_QUERY_SCALE,
+	WITH_MOE, WITH_SHARED, WITH_QK_NORM, WITH_PARTIAL, WITH_LOCAL_ROPE, WITH_ATTENTION_BIAS, WITH_QKV_BIAS, WITH_MLP_BIAS };
 
 static const struct {
 	const char *key;
@@ -189,9 +189,10 @@ static const struct {
 	{"rope_interleaved", OFF_ZERO, NOBODY},
 	{"alibi", OFF_ZERO, NOBODY},
 	/* Biases. */
-	{"attention_bias", OFF_ZERO, WITH_QKV_BIAS},
+	{"attention_bias", OFF_ZERO, WITH_ATTENTION_BIAS},
 	{"qkv_bias", OFF_ZERO, WITH_QKV_BIAS},
 	{"mlp_bias", OFF_ZERO, WITH_MLP_BIAS},
+	{"lm_head_bias", OFF_ZERO, NOBODY},
 	/* Experts. */
 	{"num_local_experts", OFF_ZERO, WITH_MOE},
 	{"num_experts", OFF_ZERO, WITH_MOE},
@@ -228,6 +229,12 @@ static int is_off(const json_t *v, enum off off)
 	return 0;
 }
 
+/* Whether the key decides, or nothing has to: the biases are always there. */
+static int is_choice(const struct cwe_family_choice *c, const char *key)
+{
+	return c->key != NULL ? strcmp(c->key, key) == 0 : c->standard;
+}
+
 static int reads(const struct cwe_family *f, enum reader reader)
 {
 	switch (reader) {
@@ -251,8 +258,10 @@ static int reads(const struct cwe_family *f, enum reader reader)
 		return f->rope.phi;
 	case WITH_LOCAL_ROPE:
 		return f->rope.local_theta > 0;
+	case WITH_ATTENTION_BIAS:
+		return is_choice(&f->bias_qkv, "attention_bias");
 	case WITH_QKV_BIAS:
-		return f->bias_qkv.key != NULL || f->bias_qkv.standard;
+		return is_choice(&f->bias_qkv, "qkv_bias");
 	case WITH_MLP_BIAS:
 		return f->bias_mlp.key != NULL;
 	case NOBODY:

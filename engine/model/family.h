@@ -39,7 +39,7 @@ struct cwe_family_choice {
 };
 
 struct cwe_family_moe {
-	const char *experts_key, *experts_other_key; /* the second is another spelling */
+	const char *experts_key, *experts_other_key; /* the second is another spelling, or NULL */
 	uint32_t experts;
 	uint32_t top_k;
 	uint32_t intermediate; /* default of moe_intermediate_size; 0: intermediate_size is that of the experts */

@@ -144,11 +144,11 @@ static int read_factors(const json_t *dict, const char *key, uint32_t count, flo
 	}
 	for (uint32_t i = 0; i < count; i++) {
 		const json_t *v = json_array_get(list, i);
-		ret[i] = (float)json_number_value(v);
-		if (!json_is_number(v) || !(ret[i] > 0) || !isfinite(ret[i])) {
-			return cwb_err_set(err, CWP_EVALUE, "\"%s\"[%u] is %s, and must be a number above 0", key, i,
+		if (!cwe_config_in_range(v)) {
+			return cwb_err_set(err, CWP_EVALUE, "\"%s\"[%u] is %s, and must be a number above 0 (1e-30 to 1e30)", key, i,
 				cwe_config_text(v, text));
 		}
+		ret[i] = (float)json_number_value(v);
 	}
 	return 0;
 }
@@ -175,7 +175,8 @@ static int read_one(const struct scope *s, struct cwe_rope *rope, struct cwb_err
 		"long_mscale"};
 	char text[CWE_CONFIG_TEXT];
 	int r;
-	*rope = (struct cwe_rope){.attention_factor = 1};
+	memset(rope, 0, sizeof *rope);
+	rope->attention_factor = 1;
 	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
 		const json_t *v = cwe_config_get(s->dict, refused[i]);
 		if (v != NULL) {
@@ -325,8 +326,7 @@ void cwe_rope_frequencies(const struct cwe_rope *rope, int extended, float *inve
 			float ramp = fminf(fmaxf(((float)i - low) / (high - low), 0), 1), keep = 1 - ramp;
 			f = 1 / (factor * power) * (1 - keep) + f * keep;
 		} else if (rope->kind == CWE_ROPE_LONGROPE) {
-			int far = extended != 0;
-			f = 1 / ((far ? rope->long_factor[i] : rope->short_factor[i]) * power);
+			f = 1 / ((extended ? rope->long_factor[i] : rope->short_factor[i]) * power);
 		}
 		inverse[i] = f;
 	}
