@@ -65,7 +65,7 @@ struct cwe_arch {
 	float attention_scale;
 	float attention_softcap; /* 0: none */
 	float logit_softcap;
-	int tied;            /* the output projection is the embedding matrix */
+	int tied;            /* the output projection is the embedding matrix (cwe_model_open: unless there is another one) */
 	int bias_qkv, bias_o, bias_mlp;
 	int fused;           /* one matrix qkv_proj and one gate_up_proj */
 	int norm_heads;      /* norms of queries and keys are by head [head_dim], else over the whole projection */

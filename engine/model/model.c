@@ -124,12 +124,35 @@ static void choose_place(struct cwe_model *m)
 	m->head = places[i].head;
 }
 
+/* A checkpoint may say that its output is tied and yet have a projection of its own. transformers ties them only where they
+ * are equal; so do we. It takes one pass over both where they are, and a few rows where they are not. */
+static int untie(struct cwe_model *m, const struct cwe_tensor *embedding, struct cwb_err *err)
+{
+	const struct cwe_tensor *head = cwe_weights_find(m->weights, m->head);
+	uint64_t v = m->arch.vocabulary, d = m->arch.hidden, step = (1u << 20) / d + 1;
+	if (!m->arch.tied || head == NULL) {
+		return 0;
+	}
+	float *x = malloc(2 * step * d * sizeof *x);
+	int r = x != NULL ? find(m, m->head, v, d, NULL, err) : cwb_err_set(err, -ENOMEM, "no memory to compare %s", m->head);
+	for (uint64_t row = 0; r == 0 && m->arch.tied && row < v; row += step) {
+		uint64_t n = v - row < step ? v - row : step;
+		r = cwe_weights_read_f32(m->weights, embedding, row, n, x, err);
+		r = r == 0 ? cwe_weights_read_f32(m->weights, head, row, n, x + n * d, err) : r;
+		m->arch.tied = r != 0 || memcmp(x, x + n * d, n * d * sizeof *x) == 0;
+	}
+	free(x);
+	return r;
+}
+
 static int open_outside(struct cwe_model *m, struct cwb_err *err)
 {
 	char name[64];
 	uint64_t v = m->arch.vocabulary, d = m->arch.hidden;
+	const struct cwe_tensor *embedding = NULL;
 	(void)snprintf(name, sizeof name, "%sembed_tokens.weight", m->body);
-	int r = find(m, name, v, d, NULL, err);
+	int r = find(m, name, v, d, &embedding, err);
+	r = r == 0 ? untie(m, embedding, err) : r;
 	(void)snprintf(name, sizeof name, "%snorm.weight", m->body);
 	r = r == 0 ? find(m, name, d, 0, NULL, err) : r;
 	return r == 0 && !m->arch.tied ? find(m, m->head, v, d, NULL, err) : r;

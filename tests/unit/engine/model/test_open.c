@@ -170,7 +170,8 @@ static void check_wrapped(const char *body, const char *head)
 		v.tensor[at + 1] = t;
 	}
 	json_t *text = s.source.config;
-	s.source.config = json_pack("{s: s, s: o}", "model_type", "mistral3", "text_config", json_deep_copy(text));
+	s.source.config = json_pack("{s: s, s: b, s: o}", "model_type", "mistral3", "tie_word_embeddings", 0,
+		"text_config", json_deep_copy(text));
 	json_t *inner = json_object_get(s.source.config, "text_config");
 	(void)json_object_set_new(inner, "model_type", json_string("mistral"));
 	(void)json_object_del(inner, "attention_bias");
@@ -197,9 +198,32 @@ static void wrapped(void **state)
 	check_wrapped("model.language_model.", "lm_head.weight");
 }
 
+/* Tied by its config, with an output projection beside: another one counts, the same one changes nothing. */
+static void tied_with_a_head(void **state)
+{
+	struct synthetic s;
+	struct cwb_err err = {0};
+	struct cwe_model m;
+	uint64_t n, k;
+	(void)state;
+	synthetic_open(&s, SYNTHETIC_CONFIG);
+	float *embedding = synthetic_tensor(&s, "model.embed_tokens.weight", &n), *head = synthetic_tensor(&s, "lm_head.weight", &k);
+	assert_int_equal(n, k);
+	(void)json_object_set_new(s.source.config, "tie_word_embeddings", json_true());
+	assert_int_equal(cwe_model_open(&s.source, NULL, &s.device, &m, &err), 0);
+	assert_false(m.arch.tied);
+	memcpy(head, embedding, n * sizeof *head);
+	assert_int_equal(cwe_model_open(&s.source, NULL, &s.device, &m, &err), 0);
+	assert_true(m.arch.tied);
+	head[n - 1] += 1;
+	assert_int_equal(cwe_model_open(&s.source, NULL, &s.device, &m, &err), 0);
+	assert_false(m.arch.tied);
+	synthetic_close(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(each_missing), cmocka_unit_test(each_of_another_shape),
-		cmocka_unit_test(none_is_extra), cmocka_unit_test(extra), cmocka_unit_test(wrapped)};
+		cmocka_unit_test(none_is_extra), cmocka_unit_test(extra), cmocka_unit_test(tied_with_a_head), cmocka_unit_test(wrapped)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
