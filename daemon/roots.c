@@ -187,6 +187,9 @@ int cwd_roots_check(const struct cwd_settings *settings, const struct cwj_job *j
 	if (rc == 0 && job->adapter != NULL) {
 		rc = check_path(&c, "adapter", job->adapter, &settings->inputs, 0);
 	}
+	if (rc == 0 && job->chat.format != NULL && job->chat.format[0] == '/') {
+		rc = check_path(&c, "chat", job->chat.format, &settings->inputs, 0);
+	}
 	for (i = 0; rc == 0 && i < job->n_sets; i++) {
 		snprintf(field, sizeof field, "calibrate.%s[%zu].path",
 			job->sets[i].role == CWJ_ROLE_CRITICAL ? "critical" : "utility", i);

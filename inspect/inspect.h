@@ -18,6 +18,7 @@ struct cwi_options {
 	const char *dtype;
 	const char *scratch;
 	const char *plugin_dir;
+	const char *chat;     /* a chat format's name, or the path of its file; NULL: what the model shows */
 	uint32_t threads;
 	uint64_t memory;      /* bytes of weights that generation keeps */
 };
@@ -58,9 +59,17 @@ int cwi_lines_next(struct cwi_lines *l, json_t **ret, struct cwb_err *err);
 void cwi_lines_free(struct cwi_lines *l);
 /* An array of token ids -> malloc'd array; the field's name serves the message. */
 int cwi_ids_read(const json_t *array, const char *field, size_t line, uint32_t **ret, size_t *ret_count, struct cwb_err *err);
-/* The ids of a line: "ids", "text" (with "add_special_tokens") or "messages" (with "add_generation_prompt"). t may be NULL
- * when only "ids" can come. */
-int cwi_line_ids(const json_t *line, size_t number, const struct cwe_tokenizer *t, const struct cwe_chat *chat,
-	struct cwe_ids *ret, struct cwb_err *err);
+/* What makes ids of texts. t is NULL where the model has no tokenizer: then only "ids" can come. */
+struct cwi_texts {
+	struct cwe_tokenizer *t;
+	struct cwe_chat *chat;
+	json_t *warnings; /* about the chat format; printed when the first conversation comes */
+};
+/* needs_tokenizer 0: a model without a tokenizer is fine. */
+int cwi_texts_open(struct cwe_source *source, const char *chat, int needs_tokenizer, struct cwi_texts *ret,
+	struct cwb_err *err);
+void cwi_texts_close(struct cwi_texts *texts);
+/* The ids of a line: "ids", "text" (with "add_special_tokens") or "messages" (with "add_generation_prompt"). */
+int cwi_line_ids(const json_t *line, size_t number, struct cwi_texts *texts, struct cwe_ids *ret, struct cwb_err *err);
 /* Prints one object as a line and drops it. */
 void cwi_print(json_t *object);

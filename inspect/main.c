@@ -32,14 +32,14 @@ static const struct {
 	{"plan", cwi_plan, 0, "JOB.yaml", "what a job will do and need"},
 };
 
-enum { OPT_OUT = 256, OPT_SAMPLES, OPT_DTYPE, OPT_THREADS, OPT_PLUGIN_DIR, OPT_SCRATCH, OPT_MEMORY, OPT_BACKEND,
+enum { OPT_OUT = 256, OPT_SAMPLES, OPT_DTYPE, OPT_THREADS, OPT_PLUGIN_DIR, OPT_SCRATCH, OPT_MEMORY, OPT_CHAT, OPT_BACKEND,
 	OPT_PRECISION, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {{"out", required_argument, NULL, OPT_OUT},
 	{"samples", required_argument, NULL, OPT_SAMPLES}, {"dtype", required_argument, NULL, OPT_DTYPE},
 	{"threads", required_argument, NULL, OPT_THREADS}, {"plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR},
 	{"scratch", required_argument, NULL, OPT_SCRATCH}, {"memory", required_argument, NULL, OPT_MEMORY},
-	{"backend", required_argument, NULL, OPT_BACKEND}, {"precision", required_argument, NULL, OPT_PRECISION},
+	{"chat", required_argument, NULL, OPT_CHAT}, {"backend", required_argument, NULL, OPT_BACKEND}, {"precision", required_argument, NULL, OPT_PRECISION},
 	{"help", no_argument, NULL, OPT_HELP}, {"version", no_argument, NULL, OPT_VERSION}, {NULL, 0, NULL, 0}};
 
 static void usage(FILE *f)
@@ -52,6 +52,7 @@ static void usage(FILE *f)
 		    "  --threads N       threads (default: all that may be used)\n"
 		    "  --scratch DIR     folder for activations that should not stay in memory\n"
 		    "  --memory SIZE     weights that generate keeps in memory (default 4GiB)\n"
+		    "  --chat FORMAT     chat format of \"messages\": a name, or the path of a format file (default: the model's)\n"
 		    "  --backend B       auto or cpu\n"
 		    "  --precision P     auto or f32\n"
 		    "  --plugin-dir DIR  another folder of plugins\n"
@@ -81,6 +82,9 @@ static int take_option(struct cwi_options *o, int option)
 		return 0;
 	case OPT_PLUGIN_DIR:
 		o->plugin_dir = optarg;
+		return 0;
+	case OPT_CHAT:
+		o->chat = optarg;
 		return 0;
 	case OPT_SCRATCH:
 		o->scratch = optarg;

@@ -24,15 +24,14 @@ int cwi_tokens(const struct cwi_options *o)
 {
 	struct cwb_err err = {0};
 	struct cwe_source *source = NULL;
-	struct cwe_tokenizer *t = NULL;
-	struct cwe_chat *chat = NULL;
+	struct cwi_texts texts = {0};
 	struct cwi_lines lines = {0};
 	json_t *line;
 	int r = cwe_source_open(o->operand, CWE_SOURCE_NO_WEIGHTS, &source, &err);
-	r = r == 0 ? cwe_tokenizer_beside(source, &t, &chat, &err) : r;
+	r = r == 0 ? cwi_texts_open(source, o->chat, 1, &texts, &err) : r;
 	while (r == 0 && (r = cwi_lines_next(&lines, &line, &err)) == 1) {
 		struct cwe_ids ids = {0};
-		r = cwi_line_ids(line, lines.number, t, chat, &ids, &err);
+		r = cwi_line_ids(line, lines.number, &texts, &ids, &err);
 		if (r == 0) {
 			cwi_print(json_pack("{s:o}", "ids", ids_json(ids.id, ids.count)));
 		}
@@ -40,17 +39,16 @@ int cwi_tokens(const struct cwi_options *o)
 		json_decref(line);
 	}
 	cwi_lines_free(&lines);
-	cwe_chat_free(chat);
-	cwe_tokenizer_free(t);
+	cwi_texts_close(&texts);
 	cwe_source_close(source);
 	return r == 0 ? 0 : cwi_fail(&err);
 }
 
 /* Lines of ids need no tokenizer: its absence is told when a text comes. */
-static int open_if_there(struct cwe_source *source, struct cwe_tokenizer **ret, struct cwe_chat **ret_chat, struct cwb_err *err)
+static int open_if_there(struct cwe_source *source, struct cwe_tokenizer **ret, struct cwb_err *err)
 {
 	struct cwb_err local = {0};
-	int r = cwe_tokenizer_beside(source, ret, ret_chat, &local);
+	int r = cwe_tokenizer_beside(source, ret, &local);
 	return r == 0 || r == CWP_EMISSING ? 0 : cwb_err_set(err, r, "%s", local.message);
 }
 
@@ -113,7 +111,7 @@ int cwi_loglik(const struct cwi_options *o)
 	if (r != 0) {
 		return cwi_fail(&err);
 	}
-	r = open_if_there(e.source, &t, NULL, &err);
+	r = open_if_there(e.source, &t, &err);
 	while (r == 0 && (r = cwi_lines_next(&lines, &line, &err)) == 1) {
 		r = add_request(line, lines.number, list.set.count, t, e.model.arch.context, &list, &err);
 		json_decref(line);
@@ -189,9 +187,9 @@ static int ensure_generator(struct cwi_engine *e, const struct cwi_options *o, u
 }
 
 static int generate_line(struct cwi_engine *e, const struct cwi_options *o, const json_t *line, size_t number,
-	const struct cwe_tokenizer *t, const struct cwe_chat *chat, struct cwe_generator **g, uint64_t *capacity,
-	struct cwb_err *err)
+	struct cwi_texts *texts, struct cwe_generator **g, uint64_t *capacity, struct cwb_err *err)
 {
+	const struct cwe_tokenizer *t = texts->t;
 	struct cwe_ids prompt = {0};
 	uint32_t *stop = NULL, *id = NULL;
 	size_t stops = 0, length = 0;
@@ -199,7 +197,7 @@ static int generate_line(struct cwi_engine *e, const struct cwi_options *o, cons
 	char *text = NULL;
 	const json_t *most = json_object_get(line, "max_new_tokens");
 	json_int_t limit = most == NULL ? 128 : json_is_integer(most) ? json_integer_value(most) : -1;
-	int r = cwi_line_ids(line, number, t, chat, &prompt, err);
+	int r = cwi_line_ids(line, number, texts, &prompt, err);
 	r = r == 0 ? read_stops(line, number, t, &stop, &stops, err) : r;
 	if (r == 0 && (limit < 0 || limit > (json_int_t)e->model.arch.context)) {
 		r = cwb_err_set(err, CWP_EVALUE, "standard input:%zu: \"max_new_tokens\" must be a whole number from 0 to the model's "
@@ -230,8 +228,7 @@ int cwi_generate(const struct cwi_options *o)
 {
 	struct cwb_err err = {0};
 	struct cwi_engine e;
-	struct cwe_tokenizer *t = NULL;
-	struct cwe_chat *chat = NULL;
+	struct cwi_texts texts = {0};
 	struct cwe_generator *g = NULL;
 	uint64_t capacity = 0;
 	struct cwi_lines lines = {0};
@@ -240,19 +237,14 @@ int cwi_generate(const struct cwi_options *o)
 	if (r != 0) {
 		return cwi_fail(&err);
 	}
-	r = open_if_there(e.source, &t, &chat, &err);
+	r = cwi_texts_open(e.source, o->chat, 0, &texts, &err);
 	while (r == 0 && (r = cwi_lines_next(&lines, &line, &err)) == 1) {
-		if (t == NULL && json_object_get(line, "ids") == NULL) {
-			r = cwb_err_set(&err, CWP_EMISSING, "standard input:%zu: the model has no tokenizer; give \"ids\"", lines.number);
-		} else {
-			r = generate_line(&e, o, line, lines.number, t, chat, &g, &capacity, &err);
-		}
+		r = generate_line(&e, o, line, lines.number, &texts, &g, &capacity, &err);
 		json_decref(line);
 	}
 	cwi_lines_free(&lines);
 	cwe_generator_free(g);
-	cwe_chat_free(chat);
-	cwe_tokenizer_free(t);
+	cwi_texts_close(&texts);
 	cwi_engine_close(&e);
 	return r == 0 ? 0 : cwi_fail(&err);
 }

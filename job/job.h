@@ -63,6 +63,12 @@ struct cwj_gate {
 	int line, column;
 };
 
+/* How conversations become text. */
+struct cwj_chat {
+	char *format; /* NULL or "auto": what the model shows; "none"; a format's name; absolute path of a format file */
+	int line, column;
+};
+
 struct cwj_limits {
 	uint64_t memory;  /* bytes; 0: not limited */
 	uint64_t scratch; /* bytes; 0: not limited */
@@ -78,6 +84,7 @@ struct cwj_job {
 	uint64_t seed;
 	char *backend;   /* auto, cpu, cuda, cuda:UUID */
 	enum cwj_precision precision;
+	struct cwj_chat chat;
 	struct cwj_limits limits;
 	size_t n_sets;
 	struct cwj_set *sets; /* critical sets first, in file order */

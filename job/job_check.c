@@ -39,6 +39,60 @@ static int fraction_json(json_t *object, const struct cwj_key *key, const void *
 
 const struct cwj_custom cwj_fraction = {.read = fraction_read, .json = fraction_json};
 
+/* A path is told from a name by what no name has. */
+static int is_path(const char *text)
+{
+	size_t n = strlen(text);
+
+	return strchr(text, '/') != NULL || (n > 5 && strcmp(text + n - 5, ".json") == 0);
+}
+
+static int chat_read(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
+{
+	struct cwj_chat *chat = target;
+	struct cwj_key value = {.name = key->name,
+		.kind = CWJ_TEXT,
+		.offset = offsetof(struct cwj_chat, format),
+		.high = 40,
+		.remedy = key->remedy};
+
+	chat->line = node->line;
+	chat->column = node->column;
+	if (node->kind == CWJ_YAML_SCALAR && is_path(node->text)) {
+		value.kind = CWJ_PATH;
+		value.high = 0;
+	}
+	int rc = cwj_value_read(r, &value, node, target);
+	if (rc == 0 && value.kind == CWJ_TEXT &&
+		strspn(chat->format, "abcdefghijklmnopqrstuvwxyz0123456789.-") !=
+			strlen(chat->format)) {
+		rc = cwj_fail(
+			r, node, CWP_EVALUE, "\"%.40s\" is no name; %s", chat->format, key->remedy);
+	}
+	return rc;
+}
+
+static int chat_json(json_t *object, const struct cwj_key *key, const void *target)
+{
+	const struct cwj_chat *chat = target;
+
+	if (chat->format == NULL) {
+		return 0;
+	}
+	return json_object_set_new(object, key->name, json_string(chat->format)) < 0 ? -ENOMEM : 0;
+}
+
+static void chat_free(void *target)
+{
+	struct cwj_chat *chat = target;
+
+	free(chat->format);
+	chat->format = NULL;
+}
+
+const struct cwj_custom cwj_chat_format = {.read = chat_read, .json = chat_json, .free = chat_free};
+
 static int gate_limit_read(
 	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
 {

@@ -10,6 +10,8 @@ extern const struct cwj_custom cwj_fraction; /* a double, or the word auto */
 extern const struct cwj_custom
 	cwj_gate_limit; /* one of a gate's four limits; the key's tag is its kind */
 
+extern const struct cwj_custom cwj_chat_format; /* struct cwj_chat: a name, or a path */
+
 void cwj_gate_fill(void *gate);
 int cwj_gate_check(struct cwj_reader *r, const struct cwj_yaml *node, void *gate);
 int cwj_backend_check(struct cwj_reader *r, const struct cwj_yaml *node, const void *draft);

@@ -219,6 +219,12 @@ static const struct cwj_key job_keys[] = {
 		.high = 80,
 		.check = cwj_backend_check},
 	{.name = "precision", .kind = CWJ_CHOICE, .offset = JOB(precision), .names = precisions},
+	{.name = "chat",
+		.kind = CWJ_CUSTOM,
+		.offset = JOB(chat),
+		.remedy = "write auto, none, a chat format's name such as llama3, or the path of a "
+			  "format file (with a '/', or ending in .json)",
+		.custom = &cwj_chat_format},
 	{.name = "limits", .kind = CWJ_MAPPING, .offset = JOB(limits), .table = &limit_table},
 	{.name = "calibrate",
 		.kind = CWJ_MAPPING,

@@ -110,6 +110,9 @@ int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err)
 		return cwb_err_errno(err, "model: %s", run->job->model);
 	}
 	int r = S_ISDIR(st.st_mode) ? add_folder(run, run->job->model, err) : add_file(run, run->job->model, err);
+	if (r == 0 && run->job->chat.format != NULL && run->job->chat.format[0] == '/') {
+		r = add_file(run, run->job->chat.format, err);
+	}
 	for (size_t i = 0; r == 0 && i < run->job->n_sets; i++) {
 		r = add_file(run, run->job->sets[i].path, err);
 	}

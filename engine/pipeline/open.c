@@ -200,10 +200,41 @@ static int needs_tokenizer(const struct cwj_job *job)
 	return needed;
 }
 
+static int uses_chat(const struct cwe_run *run)
+{
+	int used = 0;
+	for (size_t i = 0; run->scorer != NULL && i < run->job->n_sets; i++) {
+		used |= cwe_samples_use_chat(&run->job->sets[i]);
+	}
+	return used;
+}
+
+/* The chat format of prompts. One that was asked for is looked at even where nothing uses it. */
+static int open_chat(struct cwe_run *run, struct cwb_err *err)
+{
+	const char *asked = run->job->chat.format;
+	int used = uses_chat(run), chosen = asked != NULL && strcmp(asked, "auto") != 0;
+	const struct cwe_chat_question question = {.asked = asked, .tokenizer = run->tokenizer,
+		.warnings = used ? run->warnings : NULL};
+	if (!used && !chosen) {
+		return 0;
+	}
+	int r = cwe_chat_beside(run->source, &question, &run->chat, err);
+	if (r == 0 && used && run->chat == NULL && !chosen) {
+		r = cwe_run_warn(run, err, "prompts of calibration sets are taken as plain text, and a line end is put behind "
+			"each; chat: none says that this is right");
+	}
+	return cwe_run_place(err, r, run->job->chat.line, run->job->chat.column, "chat", "");
+}
+
 int cwe_run_open(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwj_job *job = run->job;
 	int r;
+	run->warnings = json_array();
+	if (run->warnings == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for warnings");
+	}
 	if ((r = check_available(job, err)) != 0 || (r = open_plugins(run, err)) != 0 ||
 		(r = cwe_run_place(err, cwe_source_open(job->model, 0, &run->source, err), 0, 0, "model", "")) != 0 ||
 		(r = cwe_device_open(run->p->registry, run->p->host, "cpu", NULL, &run->device, err)) != 0 ||
@@ -214,7 +245,8 @@ int cwe_run_open(struct cwe_run *run, struct cwb_err *err)
 	if (run->source->kind == CWE_SOURCE_OUTPUT) {
 		return cwb_err_set(err, CWP_EVALUE, "model: %s is quantized already; give the original model", job->model);
 	}
-	return needs_tokenizer(job) ? cwe_tokenizer_beside(run->source, &run->tokenizer, &run->chat, err) : 0;
+	r = needs_tokenizer(job) ? cwe_tokenizer_beside(run->source, &run->tokenizer, err) : 0;
+	return r == 0 ? open_chat(run, err) : r;
 }
 
 int cwe_run_samples(struct cwe_run *run, struct cwb_err *err)

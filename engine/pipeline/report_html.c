@@ -114,6 +114,23 @@ static void verdict(FILE *f, const json_t *report)
 		weights > 0 ? 100 * kept / weights : 0.0, number_of(size, "bits_per_weight"));
 }
 
+static void warnings(FILE *f, const json_t *report)
+{
+	const json_t *rows = json_object_get(report, "warnings");
+	size_t i;
+	json_t *row;
+	if (json_array_size(rows) == 0) {
+		return;
+	}
+	(void)fputs("<h2>Warnings</h2><ul>\n", f);
+	json_array_foreach (rows, i, row) {
+		(void)fputs("<li>", f);
+		escape(f, json_string_value(row));
+		(void)fputs("</li>\n", f);
+	}
+	(void)fputs("</ul>\n", f);
+}
+
 static void evaluated(FILE *f, const json_t *row, const char *model)
 {
 	const json_t *v = json_object_get(row, model);
@@ -298,6 +315,7 @@ int cwe_report_html(const json_t *report, char **ret_html, size_t *ret_length)
 	}
 	head(f, report);
 	verdict(f, report);
+	warnings(f, report);
 	evaluation(f, report);
 	gate(f, report);
 	layers(f, report);

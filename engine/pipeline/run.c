@@ -3,6 +3,7 @@
 /* The stages in order, their records, and the end of a run. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,28 @@ int cwe_run_place(struct cwb_err *err, int code, int line, int column, const cha
 	return code;
 }
 
+int cwe_run_warn(struct cwe_run *run, struct cwb_err *err, const char *format, ...)
+{
+	struct cwb_err line = {0}; /* makes one clean line of it */
+	char text[sizeof line.message];
+	va_list args;
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	(void)cwb_err_set(&line, CWP_EVALUE, "%s", text);
+	return json_array_append_new(run->warnings, json_string(line.message)) == 0 ? 0
+		: cwb_err_set(err, -ENOMEM, "no memory for a warning");
+}
+
+/* What the plan said, for whoever reads the log. */
+static void log_warnings(const struct cwe_run *run)
+{
+	const struct cwp_host *host = &run->p->host->table;
+	for (size_t i = 0; i < json_array_size(run->warnings); i++) {
+		host->log(host->ctx, CWP_LOG_WARNING, json_string_value(json_array_get(run->warnings, i)));
+	}
+}
+
 int cwe_run_cancelled(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwp_host *host = &run->p->host->table;
@@ -115,6 +138,7 @@ static void close_run(struct cwe_run *run)
 	if (run->quantizer != NULL) {
 		cwe_settings_free(run->quantizer->descriptor, run->quantizer_settings);
 	}
+	json_decref(run->warnings);
 	json_decref(run->inputs);
 	json_decref(run->evaluation);
 	json_decref(run->gate);
@@ -167,6 +191,7 @@ static int run_stages(struct cwe_run *run, struct cwb_err *err)
 	if (run->ended) {
 		return 0;
 	}
+	log_warnings(run);
 	if ((r = score_and_select(run, err)) != 0 || (r = cwe_run_quantize(run, err)) != 0 ||
 		(r = cwe_run_evaluate(run, err)) != 0 || (r = cwe_run_gate(run, err)) != 0) {
 		return r;
@@ -206,11 +231,12 @@ static json_t *plan_json(const struct cwe_run *run)
 			(json_int_t)run->set[i].count, "tokens", (json_int_t)run->set[i].tokens, "truncated",
 			(json_int_t)run->set[i].truncated));
 	}
-	return json_pack("{s:o,s:{s:s,s:i,s:I,s:I,s:o,s:I},s:{s:I,s:I,s:I}}", "stages", stages, "sizes", "family",
+	return json_pack("{s:o,s:{s:s,s:i,s:I,s:I,s:o,s:I},s:{s:I,s:I,s:I},s:s?,s:O}", "stages", stages, "sizes", "family",
 		run->model.arch.family, "layers", (int)run->model.arch.layers, "weights", (json_int_t)run->weights, "protected",
 		(json_int_t)(run->scorer != NULL ? cwe_fraction_count(run->job->fraction, run->weights) : 0), "sets", sets,
 		"tokens", (json_int_t)run->corpus.tokens, "bounds", "memory", (json_int_t)run->bounds.memory, "gpu_memory",
-		(json_int_t)run->bounds.gpu_memory, "scratch", (json_int_t)run->bounds.scratch);
+		(json_int_t)run->bounds.gpu_memory, "scratch", (json_int_t)run->bounds.scratch, "chat",
+		run->chat != NULL ? cwe_chat_name(run->chat) : NULL, "warnings", run->warnings);
 }
 
 /* Sizes alone stand in for digests: a plan reads no weights. */

@@ -41,7 +41,8 @@ struct cwe_run {
 	struct cwe_device device;
 	struct cwe_model model;
 	struct cwe_tokenizer *tokenizer; /* NULL when no part of the job needs one */
-	struct cwe_chat *chat;
+	struct cwe_chat *chat;           /* NULL when none is asked for, or none fits */
+	json_t *warnings;       /* array of texts: what was assumed, for the plan, the log and the report */
 	const struct cwe_plugin *scorer, *quantizer;
 	struct cwp_setting *scorer_settings, *quantizer_settings;
 	uint32_t needs; /* statistics for the scorer's score() */
@@ -85,6 +86,9 @@ void cwe_run_stage(struct cwe_run *run, enum cwe_stage stage);
 void cwe_run_stage_end(struct cwe_run *run);
 void cwe_run_progress(struct cwe_run *run, enum cwe_stage stage, uint64_t done, uint64_t total, const char *unit);
 int cwe_run_cancelled(struct cwe_run *run, struct cwb_err *err);
+
+/* Adds a line to the warnings; 0 or -ENOMEM. */
+int cwe_run_warn(struct cwe_run *run, struct cwb_err *err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Adds the place in the job file to an error that has none yet. Returns code. */
 int cwe_run_place(struct cwb_err *err, int code, int line, int column, const char *field, const char *name);

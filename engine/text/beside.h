@@ -7,7 +7,11 @@
 #include "engine/text/chat.h"
 #include "engine/text/tokenizer.h"
 
-/* *ret and *ret_chat are freed with their own functions; ret_chat may be NULL. CWP_EMISSING: the source has no
- * tokenizer.json. tokenizer_config.json is optional. Errors begin with the source's path. */
-int cwe_tokenizer_beside(struct cwe_source *source, struct cwe_tokenizer **ret, struct cwe_chat **ret_chat,
+/* *ret is freed with cwe_tokenizer_free. CWP_EMISSING: the source has no tokenizer.json. tokenizer_config.json is optional.
+ * Errors begin with the source's path. */
+int cwe_tokenizer_beside(struct cwe_source *source, struct cwe_tokenizer **ret, struct cwb_err *err);
+
+/* The chat format of a model; question->template is taken from the source: chat_template.jinja, else
+ * tokenizer_config.json. *ret as of cwe_chat_find. */
+int cwe_chat_beside(struct cwe_source *source, const struct cwe_chat_question *question, struct cwe_chat **ret,
 	struct cwb_err *err);

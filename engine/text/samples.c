@@ -125,44 +125,45 @@ static int build_text(
 	return keep(b, sample, &s, err);
 }
 
-/* The prompt as a conversation that waits for its answer, or with a line end where neither text
- * brings white space. */
-static int answer_context(const struct builder *b, const struct cwe_item_text *item,
-	char **ret_text, size_t *ret_length, struct cwb_err *err)
+/* Prompt and answer as one text: as a conversation, or with a line end where neither brings white
+ * space. */
+static int join_answer(const struct builder *b, const struct cwe_item_text *item, char **ret_text,
+	size_t *ret_length, size_t *ret_first, struct cwb_err *err)
 {
-	const struct cwe_message message = {"user", item->part[0], item->length[0]};
+	const struct cwe_message exchange[2] = {{"user", item->part[0], item->length[0]},
+		{"assistant", item->part[1], item->length[1]}};
 	if (b->chat)
-		return cwe_chat_render(b->chat, &message, 1, 1, ret_text, ret_length, err);
+		return cwe_chat_exchange(b->chat, exchange, ret_text, ret_length, ret_first, err);
 	size_t n = item->length[0];
-	char *text = malloc(n + 2);
+	char *text = malloc(n + 1 + item->length[1]);
 	if (!text)
 		return cwb_err_set(err, -ENOMEM, "out of memory");
 	memcpy(text, item->part[0], n);
 	if (n > 0 && !strchr(" \t\r\n", text[n - 1]) && !strchr(" \t\r\n", item->part[1][0]))
 		text[n++] = '\n';
-	text[n] = '\0';
+	memcpy(text + n, item->part[1], item->length[1]);
 	*ret_text = text;
-	*ret_length = n;
+	*ret_length = n + item->length[1];
+	*ret_first = n;
 	return 0;
 }
 
 static int build_answer(
 	struct builder *b, const struct cwe_item_text *item, size_t sample, struct cwb_err *err)
 {
-	char *context;
+	char *text;
+	size_t length;
 	size_t first;
 	struct cwe_sequence s = {0};
-	struct cwe_joint j = {.continuation = item->part[1],
-		.continuation_length = item->length[1],
-		.chat = b->chat != NULL};
-	int rc = answer_context(b, item, &context, &j.context_length, err);
+	struct cwe_joint j = {.chat = b->chat != NULL};
+	int rc = join_answer(b, item, &text, &length, &j.context_length, err);
 	if (rc < 0)
 		return rc;
-	j.context = context;
-	if (b->chat && cwe_chat_trims(b->chat))
-		cwe_chat_trim(&j.continuation, &j.continuation_length);
+	j.context = text;
+	j.continuation = text + j.context_length;
+	j.continuation_length = length - j.context_length;
 	rc = cwe_sequence_join(b->t, &j, &s, &first, err);
-	free(context);
+	free(text);
 	if (rc == 0 && first >= s.count)
 		rc = refuse(b, err, CWP_EVALUE, "answer", "gives no tokens of its own");
 	if (rc == 0)
@@ -217,6 +218,15 @@ static const struct kind {
 	{"answers", CWE_ITEM_ANSWER, build_answer},
 	{"pairs", CWE_ITEM_PAIR, build_pair},
 };
+
+int cwe_samples_use_chat(const struct cwj_set *set)
+{
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		if (strcmp(set->data, kinds[i].name) == 0)
+			return kinds[i].kind == CWE_ITEM_ANSWER;
+	}
+	return 0;
+}
 
 static int find_kind(const struct cwj_set *set, const struct kind **ret, struct cwb_err *err)
 {

@@ -54,6 +54,8 @@ struct cwe_sample_set {
 int cwe_samples_read(const struct cwj_set *set, const struct cwe_tokenizer *t,
 	const struct cwe_chat *chat, uint64_t seed, size_t context, size_t vocabulary,
 	struct cwe_sample_set *ret, struct cwb_err *err);
+/* Whether the set's prompts are rendered with a chat format where there is one. */
+int cwe_samples_use_chat(const struct cwj_set *set);
 /* A sample file by itself (data: samples), for cwp-inspect statistics. */
 int cwe_samples_read_file(const char *path, size_t context, size_t vocabulary,
 	struct cwe_sample_set *ret, struct cwb_err *err);

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Rendered conversations: text and ids of every line of $CWP_SHARED/golden/chat for the formats
- * that are known. */
+/* Rendered conversations: text and ids of every line of $CWP_SHARED/golden/chat, with the format
+ * that the model's own template shows. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,25 +31,34 @@ static void render(
 		fail_msg("%s", err.message);
 }
 
-static void check_chat(const char *name, const char *format)
+/* tokenizer 0: texts alone. */
+static void check_chat(const char *name, const char *format, int tokenizer)
 {
-	char *config;
+	char *template = NULL;
 	size_t config_length;
 	size_t length;
 	size_t at = 0;
 	size_t line = 0;
 	struct cwe_chat *chat = NULL;
 	struct cwb_err err = {0};
-	struct cwe_tokenizer *t = load_tokenizer(name, &config, &config_length);
+	struct cwe_tokenizer *t = tokenizer ? load_tokenizer(name, NULL, NULL) : NULL;
+	char *config = read_whole(
+		shared_path("tokenizers/%s/tokenizer_config.json", name), &config_length);
 	char *lines = read_whole(shared_path("golden/chat/%s.jsonl", name), &length);
-	if (cwe_chat_find(t, config, config_length, &chat, &err) < 0)
+	json_t *warnings = json_array();
+	if (cwe_chat_template(config, config_length, &template, &err) < 0)
+		fail_msg("%s", err.message);
+	assert_non_null(template);
+	const struct cwe_chat_question question = {NULL, t, template, warnings};
+	if (cwe_chat_find(&question, &chat, &err) < 0)
 		fail_msg("%s", err.message);
 	assert_non_null(chat);
+	assert_int_equal(json_array_size(warnings), 0);
 	assert_string_equal(cwe_chat_name(chat), format);
 	for (json_t *item; (item = next_json(lines, length, &at)) != NULL; json_decref(item)) {
 		char *text;
 		size_t text_length;
-		struct cwe_ids ids;
+		struct cwe_ids ids = {0};
 		const json_t *expected = json_object_get(item, "text");
 		line++;
 		render(chat, item, &text, &text_length);
@@ -57,13 +66,18 @@ static void check_chat(const char *name, const char *format)
 			memcmp(text, json_string_value(expected), text_length) != 0)
 			fail_msg("%s:%zu: rendered\n%s\nexpected\n%s", name, line, text,
 				json_string_value(expected));
-		assert_int_equal(cwe_tokenizer_encode(t, text, text_length, 0, &ids, &err), 0);
-		check_ids(name, line, &ids, json_object_get(item, "ids"));
+		if (t) {
+			assert_int_equal(
+				cwe_tokenizer_encode(t, text, text_length, 0, &ids, &err), 0);
+			check_ids(name, line, &ids, json_object_get(item, "ids"));
+		}
 		free(ids.id);
 		free(text);
 	}
 	assert_true(line >= 20);
+	json_decref(warnings);
 	free(lines);
+	free(template);
 	free(config);
 	cwe_chat_free(chat);
 	cwe_tokenizer_free(t);
@@ -72,13 +86,31 @@ static void check_chat(const char *name, const char *format)
 static void test_smollm2(void **state)
 {
 	(void)state;
-	check_chat("smollm2", "chatml");
+	check_chat("smollm2", "smollm2", 1);
 }
 
 static void test_llama3_1(void **state)
 {
 	(void)state;
-	check_chat("llama3_1", "llama3");
+	check_chat("llama3_1", "llama3", 1);
+}
+
+static void test_qwen2_5(void **state)
+{
+	(void)state;
+	check_chat("qwen2_5", "qwen2.5", 0);
+}
+
+static void test_gemma3(void **state)
+{
+	(void)state;
+	check_chat("gemma3", "gemma3", 0);
+}
+
+static void test_mistral_nemo(void **state)
+{
+	(void)state;
+	check_chat("mistral_nemo", "mistral-nemo", 1);
 }
 
 int main(void)
@@ -86,6 +118,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_smollm2),
 		cmocka_unit_test(test_llama3_1),
+		cmocka_unit_test(test_qwen2_5),
+		cmocka_unit_test(test_gemma3),
+		cmocka_unit_test(test_mistral_nemo),
 	};
 	need_file(shared_path("golden/chat/smollm2.jsonl"));
 	return cmocka_run_group_tests_name("chat", tests, NULL, NULL);

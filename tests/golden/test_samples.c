@@ -21,12 +21,11 @@ static json_t *golden;
 static int setup(void **state)
 {
 	(void)state;
-	char *config;
 	size_t length;
 	struct cwb_err err = {0};
-	tokenizer = load_tokenizer("smollm2", &config, &length);
-	assert_int_equal(cwe_chat_find(tokenizer, config, length, &chat, &err), 0);
-	free(config);
+	tokenizer = load_tokenizer("smollm2", NULL, NULL);
+	const struct cwe_chat_question question = {"smollm2", tokenizer, NULL, NULL};
+	assert_int_equal(cwe_chat_find(&question, &chat, &err), 0);
 	char *text = read_whole(shared_path("golden/scores-smollm2/samples.json"), &length);
 	golden = json_loadb(text, length, 0, NULL);
 	free(text);

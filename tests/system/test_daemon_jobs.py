@@ -478,6 +478,8 @@ class Submitting(daemon_test.DaemonTest):
         text = self.daemon.job_text().replace("model: model", "model: /etc/shadow")
         error = self.refused("org.cwpd.Jobs.PathNotAllowed", job=text)
         self.assertEqual((error["path"], error["field"]), ("/etc/shadow", "model"))
+        error = self.refused("org.cwpd.Jobs.PathNotAllowed", job=self.daemon.job_text() + "chat: /etc/x.json\n")
+        self.assertEqual((error["path"], error["field"]), ("/etc/x.json", "chat"))
         error = self.refused("org.cwpd.Jobs.PathNotAllowed", job=self.daemon.job_text(output="/etc/out"))
         self.assertEqual(error["field"], "output")
         os.symlink("/etc", self.daemon.path("work", "away"))

@@ -51,7 +51,8 @@ static const char full[] =
 	"  - {name: ppl,   benchmark: perplexity,  path: /srv/data/wikitext2/test.txt}\n"
 	"gate:\n"
 	"  - {metric: bias.pct_stereotype, worse-by-at-most: 1.0, than: original}\n"
-	"  - {metric: ppl.word_perplexity, at-most-times: 1.05, than: original}\n";
+	"  - {metric: ppl.word_perplexity, at-most-times: 1.05, than: original}\n"
+	"chat: llama3\n";
 
 static const char least[] = "model: m\noutput: o\nquantize: {plugin: static}\n";
 
@@ -103,6 +104,9 @@ static void reads_every_key(void **state)
 	assert_string_equal(j->name, "smollm2-int4");
 	assert_string_equal(j->model, "/srv/models/SmolLM2-135M");
 	assert_string_equal(j->adapter, "/srv/models/my-lora");
+	assert_string_equal(j->chat.format, "llama3");
+	assert_int_equal(j->chat.line, j->gates[1].line + 1);
+	assert_int_equal(j->chat.column, 7);
 	assert_string_equal(j->output, "/srv/models/out/smollm2-int4");
 	assert_int_equal(j->limits.memory, UINT64_C(4) << 30);
 	assert_int_equal(j->limits.scratch, UINT64_C(20) << 30);
@@ -155,6 +159,7 @@ static void fills_in_the_defaults(void **state)
 	(void)state;
 	assert_null(j->name);
 	assert_null(j->adapter);
+	assert_null(j->chat.format);
 	assert_string_equal(j->model, "/srv/jobs/m");
 	assert_string_equal(j->output, "/srv/jobs/o");
 	assert_int_equal(j->seed, 0);
@@ -459,6 +464,46 @@ static void refuses_what_does_not_fit_together(void **state)
 		"output", "", "is the adapter");
 }
 
+/* Names stay as they are; paths are told by a '/' or by .json, and become absolute. */
+static void reads_chat_formats(void **state)
+{
+	static const struct {
+		const char *value, *format;
+	} cases[] = {{"auto", "auto"}, {"none", "none"}, {"qwen2.5", "qwen2.5"},
+		{"mine.json", "/srv/jobs/mine.json"}, {"./mine", "/srv/jobs/mine"},
+		{"../f/x.json", "/srv/f/x.json"}, {"/etc/x", "/etc/x"},
+		{"\"a b.json\"", "/srv/jobs/a b.json"}};
+	char text[256], digest[65], other[65];
+
+	(void)state;
+	struct cwj_job *j = parse(least);
+	assert_int_equal(cwj_job_digest(j, digest), 0);
+	cwj_job_free(j);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(text, sizeof(text), "%schat: %s\n", least, cases[i].value);
+		j = parse(text);
+		assert_string_equal(j->chat.format, cases[i].format);
+		json_t *json = cwj_job_json(j);
+		assert_string_equal(
+			json_string_value(json_object_get(json, "chat")), cases[i].format);
+		json_decref(json);
+		assert_int_equal(cwj_job_digest(j, other), 0);
+		assert_string_not_equal(digest, other);
+		cwj_job_free(j);
+	}
+	refuse_with("model: m\noutput: o\nquantize: {plugin: static}\nchat: Llama3\n", CWP_EVALUE,
+		"chat", "", "\"Llama3\" is no name; write auto, none, a chat format's name");
+	refuse_with("model: m\noutput: o\nquantize: {plugin: static}\nchat: 'llama 3'\n",
+		CWP_EVALUE, "chat", "", "\"llama 3\" is no name");
+	refuse_with("model: m\noutput: o\nquantize: {plugin: static}\nchat: ''\n", CWP_EVALUE,
+		"chat", "", "write auto, none");
+	refuse_with("model: m\noutput: o\nquantize: {plugin: static}\nchat: [a]\n", CWP_EVALUE,
+		"chat", "", "write auto, none");
+	refuse_with("model: m\noutput: o\nquantize: {plugin: static}\n"
+		    "chat: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
+		CWP_EVALUE, "chat", "", "has 41 bytes");
+}
+
 static void refuses_hostile_texts(void **state)
 {
 	static const struct {
@@ -674,6 +719,7 @@ int main(void)
 		cmocka_unit_test(refuses_missing_keys),
 		cmocka_unit_test(refuses_repeated_names),
 		cmocka_unit_test(refuses_what_does_not_fit_together),
+		cmocka_unit_test(reads_chat_formats),
 		cmocka_unit_test(refuses_hostile_texts),
 		cmocka_unit_test(json_reads_back),
 		cmocka_unit_test(json_has_a_fixed_order),

@@ -40,11 +40,13 @@ static void test_escaping(void **state)
 		"\"per_module\":{\"model.layers.0." EVIL "\":1}},\"size\":{\"bits_per_weight\":4},"
 		"\"evaluation\":[{\"name\":\"" EVIL "\",\"benchmark\":\"" EVIL "\",\"metric\":\"" EVIL "\",\"n\":1,"
 		"\"original\":{\"value\":1,\"low\":0,\"high\":2}}],"
-		"\"gate\":[{\"metric\":\"" EVIL "\",\"condition\":\"" EVIL "\",\"than\":\"" EVIL "\",\"passed\":false}],\"rejected\":true}");
+		"\"gate\":[{\"metric\":\"" EVIL "\",\"condition\":\"" EVIL "\",\"than\":\"" EVIL "\",\"passed\":false}],\"rejected\":true,"
+		"\"warnings\":[\"" EVIL "\"]}");
 	assert_null(strstr(html, "<script"));
 	assert_null(strstr(html, "<img"));
 	assert_non_null(strstr(html, "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;"));
 	assert_non_null(strstr(html, "Rejected by its gate"));
+	assert_non_null(strstr(html, "<li>&lt;script&gt;"));
 	free(html);
 }
 
@@ -52,7 +54,7 @@ static void test_empty(void **state)
 {
 	(void)state;
 	free(page("{}"));
-	free(page("{\"job\":{},\"stages\":[{}],\"evaluation\":[{}],\"gate\":[{}],\"protection\":{\"sets\":[{}],\"per_module\":{}}}"));
+	free(page("{\"job\":{},\"stages\":[{}],\"evaluation\":[{}],\"gate\":[{}],\"warnings\":[{}],\"protection\":{\"sets\":[{}],\"per_module\":{}}}"));
 }
 
 static void test_layers(void **state)

@@ -22,7 +22,8 @@ static int setup(void **state)
 	struct cwb_err err = {0};
 	if (mini_new(mini_json(), &tokenizer, &err) < 0)
 		return -1;
-	return cwe_chat_find(tokenizer, NULL, 0, &chat, &err);
+	const struct cwe_chat_question question = {NULL, tokenizer, NULL, NULL};
+	return cwe_chat_find(&question, &chat, &err);
 }
 
 static int teardown(void **state)
