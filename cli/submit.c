@@ -164,6 +164,25 @@ static void plan_size(
 	cwc_text_free(&text);
 }
 
+/* What the planner assumed, a line each. */
+static void add_warnings(struct cwc_text *text, const char *path, const json_t *plan)
+{
+	const json_t *list = json_object_get(json_object_get(plan, "plan"), "warnings");
+	size_t i;
+
+	for (i = 0; i < json_array_size(list); i++) {
+		const json_t *item = json_array_get(list, i);
+
+		if (!json_is_string(item)) {
+			continue;
+		}
+		cwc_text_clean(text, path, strlen(path), 0);
+		cwc_text_printf(text, ": warning: ");
+		cwc_text_clean(text, json_string_value(item), json_string_length(item), 0);
+		cwc_text_printf(text, "\n");
+	}
+}
+
 static void print_plan(const struct cwc *cwc, const char *path, const json_t *plan)
 {
 	const json_t *resources = json_object_get(plan, "resources");
@@ -193,7 +212,18 @@ static void print_plan(const struct cwc *cwc, const char *path, const json_t *pl
 	cwc_table_render(&table, &text, cwc->width, cwc->colour);
 	cwc_table_free(&table);
 	cwc_text_free(&line);
+	add_warnings(&text, path, plan);
 	cwc_print(&text);
+}
+
+/* The id alone is what scripts read on standard output. */
+static void tell_warnings(const char *path, const json_t *plan)
+{
+	struct cwc_text text = {0};
+
+	add_warnings(&text, path, plan);
+	(void)fputs(cwc_text_get(&text), stderr);
+	cwc_text_free(&text);
 }
 
 static int submitted(struct cwc *cwc, struct cwc_daemon *daemon, const json_t *reply)
@@ -216,6 +246,9 @@ static int submitted(struct cwc *cwc, struct cwc_daemon *daemon, const json_t *r
 		cwc_text_printf(&text, "%s\n", cwc_option_given(cwc, "quiet") ? "" : ": submitted");
 		cwc_print(&text);
 		(void)fflush(stdout);
+		if (!cwc_option_given(cwc, "quiet")) {
+			tell_warnings(cwc->operand[0], json_object_get(reply, "plan"));
+		}
 	}
 	if (cwc_option_given(cwc, "follow")) {
 		return cwc_follow_job(cwc, daemon, id);

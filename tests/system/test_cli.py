@@ -267,6 +267,22 @@ class Submit(Case):
         self.assertIn("1.5 GiB", result.stdout)
         self.assertEqual(json.loads(cwpctl("submit", "--dry-run", path, "--json", daemon=daemon).stdout), {"plan": plan})
         self.assertTrue(daemon.calls[0][2]["dry_run"])
+        self.assertNotIn("warning", result.stdout)
+
+    def test_warnings_of_the_plan(self):
+        plan = {"resources": {"threads": 2, "memory": 1, "gpu_memory": 0, "scratch": 0, "time": 0},
+                "plan": {"stages": [], "warnings": ["it is \x1b[31massumed", 7, "and this"]}}
+        path = str(self.job_file())
+        daemon = self.daemon(Jobs_Submit=lambda p: {"id": None if p.get("dry_run") else "7", "plan": plan})
+        told = f"{path}: warning: it is \\x1b[31massumed\n{path}: warning: and this\n"
+        result = self.check(cwpctl("submit", "--dry-run", path, daemon=daemon), 0, "valid")
+        self.assertTrue(result.stdout.endswith(told), result.stdout)
+        result = cwpctl("submit", path, daemon=daemon)
+        self.assertEqual((result.stdout, result.stderr), ("7: submitted\n", told))
+        result = cwpctl("submit", "--quiet", path, daemon=daemon)
+        self.assertEqual((result.stdout, result.stderr), ("7\n", ""))
+        result = cwpctl("submit", "--json", path, daemon=daemon)
+        self.assertEqual((json.loads(result.stdout), result.stderr), ({"id": "7", "plan": plan}, ""))
 
     def test_invalid_job_reads_like_a_compilers_error(self):
         def refuse(_):
