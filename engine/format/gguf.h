@@ -47,7 +47,15 @@ enum cwe_gguf_type {
 	CWE_GGUF_TYPE_F16 = 1,
 	CWE_GGUF_TYPE_Q4_0 = 2,
 	CWE_GGUF_TYPE_Q4_1 = 3,
+	CWE_GGUF_TYPE_Q5_0 = 6,
+	CWE_GGUF_TYPE_Q5_1 = 7,
 	CWE_GGUF_TYPE_Q8_0 = 8,
+	CWE_GGUF_TYPE_Q2_K = 10,
+	CWE_GGUF_TYPE_Q3_K = 11,
+	CWE_GGUF_TYPE_Q4_K = 12,
+	CWE_GGUF_TYPE_Q5_K = 13,
+	CWE_GGUF_TYPE_Q6_K = 14,
+	CWE_GGUF_TYPE_Q8_K = 15,
 	CWE_GGUF_TYPE_BF16 = 30
 };
 
@@ -87,6 +95,8 @@ int cwe_gguf_get_u64(const struct cwe_gguf *g, const char *key, uint64_t low, ui
 /* The same from 1 on, 0 as the result: CWP_EMISSING when it is absent. */
 int cwe_gguf_need_u64(const struct cwe_gguf *g, const char *key, uint64_t high, uint64_t *ret, struct cwb_err *err);
 int cwe_gguf_get_f32(const struct cwe_gguf *g, const char *key, float *ret, struct cwb_err *err);
+/* A number of any kind; truth values are 0 and 1. */
+int cwe_gguf_get_number(const struct cwe_gguf *g, const char *key, double *ret, struct cwb_err *err);
 int cwe_gguf_get_bool(const struct cwe_gguf *g, const char *key, int *ret, struct cwb_err *err);
 int cwe_gguf_get_string(const struct cwe_gguf *g, const char *key, const char **ret, struct cwb_err *err);
 /* An array whose elements are of this kind. */
@@ -105,15 +115,14 @@ int cwe_gguf_block(uint32_t type, struct cwe_gguf_block *ret);
 void cwe_gguf_decode(uint32_t type, const void *src, float *dst, size_t n);
 int cwe_gguf_decodable(uint32_t type);
 
-/* Whether the file holds a dense model of the llama architecture: 0, or CWP_EUNKNOWN and the architecture's name. */
-int cwe_gguf_check_architecture(const struct cwe_gguf *g, struct cwb_err *err);
-
-/* The weights of a model of the llama architecture under their Hugging Face names, q and k rows back in Hugging Face order,
- * quantized types rounded to bf16. CWP_EUNKNOWN for other architectures, tensors and types, by name. With `own`, g is closed
- * with the weights (and at once on failure). */
+/* The model's weights under their Hugging Face names, as a Hugging Face checkpoint has them: q and k rows in its order, one
+ * matrix for each expert, norms without an offset, quantized types rounded to bf16. Parts of other modalities are left
+ * out. CWP_EUNKNOWN for other architectures, tensors and types, by name. With `own`, g is closed with the weights (and at
+ * once on failure). */
 int cwe_gguf_weights_new(struct cwe_gguf *g, int own, struct cwe_weights **ret, struct cwb_err *err);
 
-/* The texts of a Hugging Face directory, made from the metadata; new references. */
+/* The texts of a Hugging Face directory, made from the metadata; new references. config.json is in the spelling of old
+ * (rope_theta, rope_scaling). */
 int cwe_gguf_config(const struct cwe_gguf *g, json_t **ret, struct cwb_err *err);
 int cwe_gguf_generation_config(const struct cwe_gguf *g, json_t **ret, struct cwb_err *err);
 /* Byte-level BPE ("gpt2") with the pre-tokenizers smollm and llama-bpe; others are refused by name. */

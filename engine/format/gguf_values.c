@@ -16,18 +16,20 @@ static int wrong_kind(const struct cwe_gguf *g, const struct cwe_gguf_value *v, 
 		v->is_array ? "an array of " : "", kind_name[v->kind]);
 }
 
-/* The i-th element of integers; 0, or -1 when it is negative or no integer. */
-static int as_u64(const struct cwe_gguf_value *v, uint64_t i, uint64_t *ret)
+/* The i-th element of integers, with its sign in all 64 bits; 0, or -1 when it is no integer. */
+static int as_integer(const struct cwe_gguf_value *v, uint64_t i, uint64_t *ret, int *ret_negative)
 {
 	static const uint8_t size[CWE_GGUF_KINDS] = {1, 1, 2, 2, 4, 4, 0, 0, 0, 0, 8, 8, 0};
 	int is_signed = v->kind == CWE_GGUF_I8 || v->kind == CWE_GGUF_I16 || v->kind == CWE_GGUF_I32 || v->kind == CWE_GGUF_I64;
+	unsigned bits = 8u * size[v->kind];
 	uint64_t n = 0;
 
-	if (!size[v->kind])
+	if (!bits)
 		return -1;
 	memcpy(&n, v->data + i * size[v->kind], size[v->kind]);
-	if (is_signed && n >> (8 * size[v->kind] - 1))
-		return -1;
+	*ret_negative = is_signed && n >> (bits - 1);
+	if (*ret_negative && bits < 64)
+		n |= UINT64_MAX << bits;
 	*ret = n;
 	return 0;
 }
@@ -36,11 +38,12 @@ int cwe_gguf_get_u64(const struct cwe_gguf *g, const char *key, uint64_t low, ui
 	struct cwb_err *err)
 {
 	const struct cwe_gguf_value *v = cwe_gguf_value(g, key);
+	int negative;
 	uint64_t n;
 
 	if (!v)
 		return 0;
-	if (v->is_array || as_u64(v, 0, &n))
+	if (v->is_array || as_integer(v, 0, &n, &negative) || negative)
 		return wrong_kind(g, v, "an integer from 0 on", err);
 	if (n < low || n > high)
 		return cwb_err_set(err, CWP_EVALUE, "%s: %s: %" PRIu64 " is outside %" PRIu64 "..%" PRIu64, g->input.path, key, n,
@@ -56,6 +59,29 @@ int cwe_gguf_need_u64(const struct cwe_gguf *g, const char *key, uint64_t high, 
 	if (rc == 0)
 		return cwb_err_set(err, CWP_EMISSING, "%s: key %s is absent", g->input.path, key);
 	return rc < 0 ? rc : 0;
+}
+
+int cwe_gguf_get_number(const struct cwe_gguf *g, const char *key, double *ret, struct cwb_err *err)
+{
+	const struct cwe_gguf_value *v = cwe_gguf_value(g, key);
+	float x = 0;
+	int negative, rc = 1;
+	uint64_t n;
+
+	if (!v)
+		return 0;
+	if (v->is_array || v->kind == CWE_GGUF_STRING)
+		return wrong_kind(g, v, "a number", err);
+	if (!as_integer(v, 0, &n, &negative)) {
+		*ret = negative ? (double)(int64_t)n : (double)n;
+	} else if (v->kind == CWE_GGUF_BOOL) {
+		*ret = v->data[0];
+	} else {
+		rc = cwe_gguf_get_f32(g, key, &x, err);
+		if (rc > 0)
+			*ret = (double)x;
+	}
+	return rc;
 }
 
 int cwe_gguf_get_f32(const struct cwe_gguf *g, const char *key, float *ret, struct cwb_err *err)

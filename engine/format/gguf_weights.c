@@ -1,7 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* struct cwe_weights over a GGUF file of the llama architecture: Hugging Face names, rows of q and k where Hugging Face
- * has them. */
+/* struct cwe_weights over a GGUF file: tensors as a Hugging Face checkpoint has them. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,15 +8,16 @@
 #include <string.h>
 
 #include "engine/format/dtype.h"
-#include "engine/format/gguf.h"
+#include "engine/format/gguf_family.h"
 
-#define PIECE_BLOCKS 256 /* blocks decoded at a time */
-#define PIECE (PIECE_BLOCKS * 32)
-#define LAYERS_MAX 100000
+#define PIECE 8192 /* values decoded at a time: whole blocks of every type */
+#define TENSORS_MAX (1u << 18) /* with one for each expert */
 
 struct place {
 	const struct cwe_gguf_tensor *tensor;
+	uint64_t start; /* first element, of an expert's matrix */
 	uint64_t heads; /* of a q or k projection whose rows come back to their order; else 0 */
+	int offset;     /* the file has 1 + w */
 	char *name;
 };
 
@@ -25,8 +25,15 @@ struct gguf_weights {
 	struct cwe_weights base;
 	struct cwe_gguf *gguf;
 	int own;
+	size_t room;
 	struct cwe_tensor *tensors;
 	struct place *places;
+};
+
+/* What the names need to know of a model. */
+struct model {
+	const struct cwe_gguf_family *family;
+	uint64_t layers, heads, kv_heads, experts;
 };
 
 /* llama.cpp interleaves the two rotary halves of each head (0, d/2, 1, d/2 + 1, ...); Hugging Face has each half in one
@@ -40,6 +47,11 @@ static uint64_t file_row(const struct place *p, uint64_t rows, uint64_t row)
 	return row / d * d + row % d % (d / 2) * 2 + row % d / (d / 2);
 }
 
+static int is_plain(const struct cwe_gguf_tensor *t)
+{
+	return t->type == CWE_GGUF_TYPE_F32 || t->type == CWE_GGUF_TYPE_F16 || t->type == CWE_GGUF_TYPE_BF16;
+}
+
 /* n elements from element `at` of the file's order, whole blocks both, as f32 or raw (one of them NULL). */
 static int read_run(const struct gguf_weights *w, const struct cwe_gguf_tensor *t, uint64_t at, uint64_t n, float *f32,
 	uint16_t *raw, struct cwb_err *err)
@@ -47,8 +59,7 @@ static int read_run(const struct gguf_weights *w, const struct cwe_gguf_tensor *
 	struct cwe_gguf_block block = {NULL, 1, 4};
 	unsigned char bytes[PIECE * 4];
 	float decoded[PIECE];
-	int is_exact = t->type == CWE_GGUF_TYPE_F32 || t->type == CWE_GGUF_TYPE_F16 || t->type == CWE_GGUF_TYPE_BF16;
-	int rc;
+	int is_exact = is_plain(t), rc;
 
 	cwe_gguf_block(t->type, &block);
 	while (n) {
@@ -86,13 +97,15 @@ static int read_f32(struct cwe_weights *base, const struct cwe_tensor *t, uint64
 {
 	const struct gguf_weights *w = (const struct gguf_weights *)base;
 	const struct place *p = &w->places[t->index];
-	uint64_t columns = columns_of(t);
+	uint64_t columns = columns_of(t), step = p->heads ? 1 : rows;
 	int rc = 0;
 
-	if (!p->heads)
-		return read_run(w, p->tensor, row * columns, rows * columns, dst, NULL, err);
-	for (uint64_t i = 0; i < rows && !rc; i++)
-		rc = read_run(w, p->tensor, file_row(p, t->shape[0], row + i) * columns, columns, dst + i * columns, NULL, err);
+	for (uint64_t i = 0; i < rows && !rc; i += step)
+		rc = read_run(w, p->tensor, p->start + file_row(p, t->shape[0], row + i) * columns, step * columns,
+			dst + i * columns, NULL, err);
+	/* 1 + w was rounded to f32 once, by the converter. 1 + (that - 1) is that again, so norms stay what they are. */
+	for (uint64_t i = 0; i < rows * columns && p->offset && !rc; i++)
+		dst[i] -= 1;
 	return rc;
 }
 
@@ -102,15 +115,15 @@ static int read_raw(struct cwe_weights *base, const struct cwe_tensor *t, uint64
 	const struct gguf_weights *w = (const struct gguf_weights *)base;
 	const struct place *p = &w->places[t->index];
 	uint64_t columns = columns_of(t), size = cwe_cwp_dtype_size(t->dtype), step = p->heads ? 1 : rows;
-	struct cwe_gguf_block block = {NULL, 1, 4};
 	int rc = 0;
 
-	cwe_gguf_block(p->tensor->type, &block);
+	if (p->offset)
+		return read_f32(base, t, row, rows, dst, err);
 	for (uint64_t i = 0; i < rows && !rc; i += step) {
 		unsigned char *to = (unsigned char *)dst + i * columns * size;
-		uint64_t from = file_row(p, t->shape[0], row + i) * columns;
+		uint64_t from = p->start + file_row(p, t->shape[0], row + i) * columns;
 
-		if (block.elements == 1)
+		if (is_plain(p->tensor))
 			rc = cwe_input_read(&w->gguf->input, p->tensor->offset + from * size, to, step * columns * size, err);
 		else
 			rc = read_run(w, p->tensor, from, step * columns, NULL, (uint16_t *)to, err);
@@ -133,112 +146,124 @@ static void close_weights(struct cwe_weights *base)
 
 static const struct cwe_weights_ops ops = {read_f32, read_raw, close_weights};
 
-static const struct {
-	const char *gguf, *hugging_face;
-} parts[] = {
-	{"attn_norm.weight", "input_layernorm.weight"},
-	{"attn_q.weight", "self_attn.q_proj.weight"},
-	{"attn_q.bias", "self_attn.q_proj.bias"},
-	{"attn_k.weight", "self_attn.k_proj.weight"},
-	{"attn_k.bias", "self_attn.k_proj.bias"},
-	{"attn_v.weight", "self_attn.v_proj.weight"},
-	{"attn_v.bias", "self_attn.v_proj.bias"},
-	{"attn_output.weight", "self_attn.o_proj.weight"},
-	{"attn_output.bias", "self_attn.o_proj.bias"},
-	{"ffn_norm.weight", "post_attention_layernorm.weight"},
-	{"ffn_gate.weight", "mlp.gate_proj.weight"},
-	{"ffn_gate.bias", "mlp.gate_proj.bias"},
-	{"ffn_up.weight", "mlp.up_proj.weight"},
-	{"ffn_up.bias", "mlp.up_proj.bias"},
-	{"ffn_down.weight", "mlp.down_proj.weight"},
-	{"ffn_down.bias", "mlp.down_proj.bias"},
-};
-
-/* "blk.12.attn_q.weight" -> 12 and "attn_q.weight", or NULL. Leading zeros would name a layer twice. */
-static const char *layer_part(const char *name, uint64_t *ret_layer)
+static int no_memory(const struct gguf_weights *w, struct cwb_err *err)
 {
-	uint64_t layer = 0;
-
-	if (strncmp(name, "blk.", 4) != 0 || name[4] < '0' || name[4] > '9' || (name[4] == '0' && name[5] != '.'))
-		return NULL;
-	for (name += 4; *name >= '0' && *name <= '9' && layer < LAYERS_MAX; name++)
-		layer = 10 * layer + (uint64_t)(*name - '0');
-	*ret_layer = layer;
-	return *name == '.' ? name + 1 : NULL;
+	return cwb_err_set(err, -ENOMEM, "%s: out of memory for its list of tensors", w->gguf->input.path);
 }
 
-/* *ret_name is allocated; NULL for a tensor that is no weight. */
-static int hugging_face_name(const struct gguf_weights *w, const char *name, uint64_t layers, char **ret_name,
-	struct cwb_err *err)
+static int make_room(struct gguf_weights *w, uint64_t more, struct cwb_err *err)
 {
-	const char *part, *whole = NULL;
-	uint64_t layer = 0;
-	int n = -2;
+	uint64_t need = w->base.count + more;
+	struct cwe_tensor *tensors;
+	struct place *places;
 
-	*ret_name = NULL;
-	if (!strcmp(name, "rope_freqs.weight")) /* factors of the llama3 scaling: they are in config.json */
+	if (need > TENSORS_MAX)
+		return cwb_err_set(err, CWP_ELIMIT, "%s: more than %u tensors, one for each expert", w->gguf->input.path, TENSORS_MAX);
+	if (need <= w->room)
 		return 0;
-	if (!strcmp(name, "token_embd.weight"))
-		whole = "model.embed_tokens.weight";
-	else if (!strcmp(name, "output_norm.weight"))
-		whole = "model.norm.weight";
-	else if (!strcmp(name, "output.weight"))
-		whole = "lm_head.weight";
-	if (whole)
-		n = asprintf(ret_name, "%s", whole);
-	part = whole ? NULL : layer_part(name, &layer);
-	for (size_t i = 0; part && layer < layers && i < sizeof parts / sizeof *parts; i++)
-		if (!strcmp(part, parts[i].gguf))
-			n = asprintf(ret_name, "model.layers.%" PRIu64 ".%s", layer, parts[i].hugging_face);
-	if (n == -1)
-		return cwb_err_set(err, -ENOMEM, "%s: out of memory for its list of tensors", w->gguf->input.path);
-	if (n == -2)
-		return cwb_err_set(err, CWP_EUNKNOWN, "%s: tensor \"%s\" is not known in a llama model of %" PRIu64 " layers",
-			w->gguf->input.path, name, layers);
+	need = need > 2 * w->room ? need : 2 * w->room;
+	tensors = realloc(w->tensors, need * sizeof *tensors);
+	if (!tensors)
+		return no_memory(w, err);
+	w->tensors = tensors;
+	places = realloc(w->places, need * sizeof *places);
+	if (!places)
+		return no_memory(w, err);
+	w->places = places;
+	w->room = need;
 	return 0;
 }
 
-static int take_type(const struct gguf_weights *w, const struct cwe_gguf_tensor *g, struct cwe_tensor *t,
-	struct cwb_err *err)
+/* Shape and dtype; a stack of experts counts as one of its matrices. */
+static int take_type(const struct gguf_weights *w, const struct cwe_gguf_tensor *g, const struct cwe_gguf_name *n,
+	const struct model *m, struct cwe_tensor *t, struct cwb_err *err)
 {
 	struct cwe_gguf_block block = {"unknown", 1, 1};
+	int is_stack = cwe_gguf_name_is_stack(n);
 
 	cwe_gguf_block(g->type, &block);
 	if (!cwe_gguf_decodable(g->type))
-		return cwb_err_set(err, CWP_EUNKNOWN,
-			"%s: tensor \"%s\" is %s; F32, F16, BF16, Q8_0, Q4_0 and Q4_1 are read", w->gguf->input.path, g->name,
-			block.name);
-	if (g->rank > 2 || (g->rank == 1 && block.elements > 1))
+		return cwb_err_set(err, CWP_EUNKNOWN, "%s: tensor \"%s\" is %s; F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1 and Q2_K "
+			"to Q6_K and Q8_K are read", w->gguf->input.path, g->name, block.name);
+	if (is_stack ? g->rank != 3 : g->rank > 2 || (g->rank == 1 && block.elements > 1))
 		return cwb_err_set(err, CWP_ESHAPE, "%s: tensor \"%s\": %u dimensions of %s are not read", w->gguf->input.path,
 			g->name, g->rank, block.name);
+	if (is_stack && g->dims[2] != m->experts)
+		return cwb_err_set(err, CWP_ESHAPE, "%s: tensor \"%s\": matrices of %" PRIu64 " experts; the model has %" PRIu64,
+			w->gguf->input.path, g->name, g->dims[2], m->experts);
 	t->dtype = g->type == CWE_GGUF_TYPE_F32 ? CWP_F32 : g->type == CWE_GGUF_TYPE_F16 ? CWP_F16 : CWP_BF16;
-	t->rank = g->rank;
-	for (uint32_t i = 0; i < g->rank; i++)
-		t->shape[i] = g->dims[g->rank - 1 - i];
+	t->rank = is_stack ? 2 : g->rank;
+	for (uint32_t i = 0; i < t->rank; i++)
+		t->shape[i] = g->dims[t->rank - 1 - i];
+	if (n->part->how == CWE_GGUF_ROW && t->rank == 1) {
+		t->rank = 2;
+		t->shape[1] = t->shape[0];
+		t->shape[0] = 1;
+	}
 	return 0;
 }
 
-/* Adds the i-th tensor of the file. */
-static int take_tensor(struct gguf_weights *w, const struct cwe_gguf_tensor *g, const uint64_t *head_counts,
-	uint64_t layers, struct cwb_err *err)
+static int ends_with(const char *name, const char *tail)
 {
-	struct place *p = &w->places[w->base.count];
-	struct cwe_tensor *t = &w->tensors[w->base.count];
-	int rc = hugging_face_name(w, g->name, layers, &p->name, err);
+	size_t n = strlen(name), k = strlen(tail);
 
-	if (rc || !p->name)
-		return rc;
-	t->name = p->name;
-	t->index = w->base.count++;
+	return n >= k && !strcmp(name + n - k, tail);
+}
+
+static int take_place(const struct gguf_weights *w, const struct cwe_gguf_tensor *g, const struct cwe_gguf_name *n,
+	const struct model *m, struct cwe_tensor *t, struct place *p, struct cwb_err *err)
+{
+	uint64_t heads = n->part->how == CWE_GGUF_QUERY ? m->heads : n->part->how == CWE_GGUF_KEY ? m->kv_heads : 0;
+
 	p->tensor = g;
-	rc = take_type(w, g, t, err);
-	if (rc)
-		return rc;
-	p->heads = strstr(g->name, ".attn_q.") ? head_counts[0] : strstr(g->name, ".attn_k.") ? head_counts[1] : 0;
-	if (p->heads && t->shape[0] % (2 * p->heads))
-		return cwb_err_set(err, CWP_ESHAPE, "%s: tensor \"%s\": %" PRIu64 " rows do not divide into %" PRIu64 " heads",
-			w->gguf->input.path, g->name, t->shape[0], p->heads);
+	if (heads && (m->family->traits & CWE_GGUF_INTERLEAVED)) {
+		if (t->shape[0] % (2 * heads))
+			return cwb_err_set(err, CWP_ESHAPE, "%s: tensor \"%s\": %" PRIu64 " rows do not divide into %" PRIu64 " heads",
+				w->gguf->input.path, g->name, t->shape[0], heads);
+		p->heads = heads;
+	}
+	if ((m->family->traits & CWE_GGUF_NORM_OFFSET) && ends_with(g->name, "norm.weight")) {
+		p->offset = 1;
+		t->dtype = CWP_F32;
+	}
 	return 0;
+}
+
+/* Adds what a tensor of the file holds: one tensor, one for each expert, or none. */
+static int take_tensor(struct gguf_weights *w, const struct cwe_gguf_tensor *g, const struct model *m, struct cwb_err *err)
+{
+	struct cwe_gguf_name n;
+	struct cwe_tensor t = {0};
+	struct place p = {0};
+	uint64_t count;
+	int is_stack, rc;
+
+	if (!cwe_gguf_name_find(m->family, g->name, m->layers, &n))
+		return cwb_err_set(err, CWP_EUNKNOWN, "%s: tensor \"%s\" is not known in a %s model of %" PRIu64 " layers",
+			w->gguf->input.path, g->name, m->family->model_type, m->layers);
+	if (n.part->how == CWE_GGUF_NOTHING)
+		return 0;
+	if (n.expert && n.expert >= m->experts)
+		return cwb_err_set(err, CWP_EUNKNOWN, "%s: tensor \"%s\" is not known in a model of %" PRIu64 " experts",
+			w->gguf->input.path, g->name, m->experts);
+	rc = take_type(w, g, &n, m, &t, err);
+	if (!rc)
+		rc = take_place(w, g, &n, m, &t, &p, err);
+	is_stack = cwe_gguf_name_is_stack(&n);
+	count = is_stack ? m->experts : 1;
+	if (!rc)
+		rc = make_room(w, count, err);
+	for (uint64_t i = 0; i < count && !rc; i++) {
+		p.name = cwe_gguf_name_make(&n, is_stack ? i : n.expert);
+		if (!p.name)
+			return no_memory(w, err);
+		p.start = i * t.shape[0] * columns_of(&t);
+		t.name = p.name;
+		t.index = w->base.count;
+		w->tensors[w->base.count] = t;
+		w->places[w->base.count++] = p;
+	}
+	return rc;
 }
 
 static int by_name(const void *a, const void *b)
@@ -246,31 +271,37 @@ static int by_name(const void *a, const void *b)
 	return strcmp(((const struct cwe_tensor *)a)->name, ((const struct cwe_tensor *)b)->name);
 }
 
-static int take_tensors(struct gguf_weights *w, struct cwb_err *err)
+static int read_model(const struct cwe_gguf *g, struct model *m, struct cwb_err *err)
 {
-	const struct cwe_gguf *g = w->gguf;
-	uint64_t heads[2] = {0, 0}, layers = 0;
-	int rc = cwe_gguf_check_architecture(g, err);
+	int rc = cwe_gguf_family_of(g, &m->family, err);
 
 	if (!rc)
-		rc = cwe_gguf_need_u64(g, "llama.block_count", LAYERS_MAX, &layers, err);
+		rc = cwe_gguf_need_u64(g, cwe_gguf_key(m->family, "block_count").text, CWE_GGUF_LAYERS_MAX, &m->layers, err);
 	if (!rc)
-		rc = cwe_gguf_need_u64(g, "llama.attention.head_count", 1u << 20, &heads[0], err);
-	heads[1] = heads[0];
+		rc = cwe_gguf_need_u64(g, cwe_gguf_key(m->family, "attention.head_count").text, 1u << 20, &m->heads, err);
+	m->kv_heads = m->heads;
 	if (!rc)
-		rc = cwe_gguf_get_u64(g, "llama.attention.head_count_kv", 1, 1u << 20, &heads[1], err);
-	if (rc < 0)
+		rc = cwe_gguf_get_u64(g, cwe_gguf_key(m->family, "attention.head_count_kv").text, 1, 1u << 20, &m->kv_heads, err);
+	if (rc >= 0 && (m->family->traits & CWE_GGUF_EXPERTS))
+		rc = cwe_gguf_need_u64(g, cwe_gguf_key(m->family, "expert_count").text, CWE_GGUF_EXPERTS_MAX, &m->experts, err);
+	return rc < 0 ? rc : 0;
+}
+
+static int take_tensors(struct gguf_weights *w, struct cwb_err *err)
+{
+	struct model m = {0};
+	int rc = read_model(w->gguf, &m, err);
+
+	for (size_t i = 0; i < w->gguf->count && !rc; i++)
+		rc = take_tensor(w, &w->gguf->tensors[i], &m, err);
+	if (rc)
 		return rc;
-	w->places = calloc(g->count + 1, sizeof *w->places);
-	w->tensors = calloc(g->count + 1, sizeof *w->tensors);
-	if (!w->places || !w->tensors)
-		return cwb_err_set(err, -ENOMEM, "%s: out of memory for its list of tensors", g->input.path);
-	for (size_t i = 0; i < g->count; i++) {
-		rc = take_tensor(w, &g->tensors[i], heads, layers, err);
-		if (rc)
-			return rc;
-	}
-	qsort(w->tensors, w->base.count, sizeof *w->tensors, by_name);
+	if (w->base.count)
+		qsort(w->tensors, w->base.count, sizeof *w->tensors, by_name);
+	for (size_t i = 1; i < w->base.count; i++)
+		if (!by_name(&w->tensors[i - 1], &w->tensors[i]))
+			return cwb_err_set(err, CWP_EFORMAT, "%s: tensors \"%s\" and \"%s\" are the same weight", w->gguf->input.path,
+				w->places[w->tensors[i - 1].index].tensor->name, w->places[w->tensors[i].index].tensor->name);
 	return 0;
 }
 

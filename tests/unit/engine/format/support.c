@@ -180,6 +180,16 @@ void gguf_tensor(struct gguf_build *g, const char *name, uint32_t type, uint64_t
 	blob_add(&g->data, data, length);
 }
 
+void gguf_stack(struct gguf_build *g, const char *name, uint32_t type, uint64_t columns, uint64_t rows, uint64_t count,
+	const void *data, size_t length)
+{
+	uint64_t dims[3] = {columns, rows, count};
+
+	pad(&g->data, g->alignment ? g->alignment : 32);
+	gguf_info(g, name, 3, dims, type, g->data.length);
+	blob_add(&g->data, data, length);
+}
+
 void gguf_finish(const struct gguf_build *g, struct blob *ret)
 {
 	blob_text(ret, "GGUF");

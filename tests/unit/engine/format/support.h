@@ -55,6 +55,9 @@ void gguf_info(struct gguf_build *g, const char *name, uint32_t rank, const uint
 /* The entry and its data behind what is there, aligned. rows 0: one dimension. */
 void gguf_tensor(struct gguf_build *g, const char *name, uint32_t type, uint64_t columns, uint64_t rows, const void *data,
 	size_t length);
+/* The same with three dimensions. */
+void gguf_stack(struct gguf_build *g, const char *name, uint32_t type, uint64_t columns, uint64_t rows, uint64_t count,
+	const void *data, size_t length);
 void gguf_finish(const struct gguf_build *g, struct blob *ret);
 void gguf_free(struct gguf_build *g);
 
