@@ -97,6 +97,18 @@ static int check_keys(const struct cwe_gguf *g, const struct cwe_gguf_family *f,
 	return 0;
 }
 
+/* Large models are often cut into several files. */
+static int check_whole(const struct cwe_gguf *g, struct cwb_err *err)
+{
+	uint64_t files = 1;
+	int rc = cwe_gguf_get_u64(g, "split.count", 0, UINT64_MAX, &files, err);
+
+	if (rc >= 0 && files > 1)
+		return cwb_err_set(err, CWP_EUNKNOWN, "%s: split.count: one of %" PRIu64 " files of a model; put them together with "
+			"llama-gguf-split --merge", g->input.path, files);
+	return rc < 0 ? rc : 0;
+}
+
 /* Files of all models like Llama say "llama": what the model has tells them apart. */
 static int choose_llama(const struct cwe_gguf *g, const struct cwe_gguf_family **ret, struct cwb_err *err)
 {
@@ -125,7 +137,9 @@ int cwe_gguf_family_of(const struct cwe_gguf *g, const struct cwe_gguf_family **
 	if (!f)
 		return cwb_err_set(err, CWP_EUNKNOWN, "%s: general.architecture: \"%.100s\" is not read from GGUF files, only "
 			KNOWN "; take the model's safetensors", g->input.path, name);
-	rc = f == families ? choose_llama(g, &f, err) : 0;
+	rc = check_whole(g, err);
+	if (!rc && f == families)
+		rc = choose_llama(g, &f, err);
 	if (!rc)
 		rc = check_keys(g, f, err);
 	if (!rc)

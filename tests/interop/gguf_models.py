@@ -40,7 +40,8 @@ def add_rope(writer, config, family):
                 add(rope[key])
     if rope["rope_type"] == "longrope":
         first, now = config["original_max_position_embeddings"], config["max_position_embeddings"]
-        writer.add_rope_scaling_attn_factors(rope.get("attention_factor") or math.sqrt(1 + math.log(now / first) / math.log(first)))
+        usual = math.sqrt(1 + math.log(now / first) / math.log(first))
+        writer.add_rope_scaling_attn_factors(rope.get("attention_factor") or usual)
         for kind in ("long", "short"):
             writer.add_tensor("rope_factors_%s.weight" % kind, np.array(rope[kind + "_factor"], np.float32))
     if rope["rope_type"] == "llama3":

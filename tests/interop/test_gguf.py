@@ -2,8 +2,9 @@
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
 """GGUF files of every family: each small reference model is written as GGUF and read back; names, shapes, values,
-config.json as transformers understands it and transformers' own logits are the checkpoint's. Scalings and layer patterns
-that no reference model has, and blocks of all types against the gguf package. Exit 77 when something needed is absent."""
+config.json as transformers understands it, transformers' own logits and cwp-inspect's are the checkpoint's. Scalings and
+layer patterns that no reference model has, and blocks of all types against the gguf package. Exit 77 when something
+needed is absent."""
 import copy
 import json
 import os
@@ -22,6 +23,7 @@ WITHOUT_EFFECT = {"initializer_range", "use_cache", "bos_token_id", "eos_token_i
     "embd_pdrop", "resid_pdrop", "router_aux_loss_coef", "output_router_logits", "router_jitter_noise", "max_window_layers",
     "_sliding_window_pattern", "sliding_window_pattern", "transformers_version", "_name_or_path", "pretraining_tp"}
 
+LIMIT = 1e-4
 ROUTERS = ("mlp.gate.weight", "moe.gate.weight", "shared_expert_gate.weight")
 
 if not os.path.exists(os.path.join(GOLDEN, "llama31", "config.json")):
@@ -126,6 +128,24 @@ def same_logits(what, name, out):
     check(what + ", logits in transformers", not problems and worst <= 1e-5, problems or "differ by %.2g" % worst)
 
 
+def inspect_logits(path, ids, folder):
+    out = os.path.join(folder, "logits.safetensors")
+    subprocess.run([os.path.join(BUILD, "cwp-inspect"), "logits", path, "--out", out], check=True, text=True,
+        stdout=subprocess.DEVNULL, input="".join(json.dumps({"ids": i}) + "\n" for i in ids))
+    found = load_file(out)
+    return [found["logits.%d" % i] for i in range(len(ids))]
+
+
+def same_engine(what, file, checkpoint, folder, ids, golden=None):
+    """cwp-inspect on the file beside cwp-inspect on the checkpoint; the same bits."""
+    a, b = inspect_logits(file, ids, folder), inspect_logits(checkpoint, ids, folder)
+    worst = max(np.abs(x - y).max() for x, y in zip(a, b))
+    check(what + ", logits of cwp-inspect", all(np.array_equal(x, y) for x, y in zip(a, b)), "differ by %.2g" % worst)
+    if golden is not None:
+        worst = max(np.abs(x - y).max() for x, y in zip(a, golden))
+        check(what + ", logits of cwp-inspect beside the reference", worst <= LIMIT, "differ by %.2g" % worst)
+
+
 def bf16(values):
     """Rounded to bf16, nearest even, and back."""
     return torch.from_numpy(np.ascontiguousarray(values)).bfloat16().float().numpy()
@@ -150,6 +170,8 @@ def golden_models(folder):
         same_tensors(name, config, tensors, load_file(os.path.join(out, "model.safetensors")))
         same_meaning(name, config, out, folder)
         same_logits(name, name, out)
+        golden = load_file(os.path.join(GOLDEN, name, "golden.safetensors"))
+        same_engine(name, path, os.path.join(GOLDEN, name), folder, golden["input_ids"].tolist(), golden["logits"])
         for kind in ("F16", "BF16", "Q8_0", "Q5_1"):
             gguf_models.write(path, config, tensors, kind, split_experts=kind == "BF16")
             got = load_torch(os.path.join(read_back(path, folder), "model.safetensors"))
@@ -183,6 +205,20 @@ def biases():
     return config, tensors
 
 
+def checkpoint(config, tensors, folder):
+    place = tempfile.mkdtemp(dir=folder)
+    with open(os.path.join(place, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f)
+    save_file(tensors, os.path.join(place, "model.safetensors"), {"format": "pt"})
+    return place
+
+
+def head_dim_is(config, tensors):
+    """Whether the tensors are those of the configuration's heads."""
+    name = "model.layers.0.self_attn.q_proj.weight"
+    return name not in tensors or tensors[name].shape[0] == config["num_attention_heads"] * gguf_models.head_dim(config)
+
+
 def other_models(folder):
     path = os.path.join(folder, "other.gguf")
     for what, (config, tensors) in (("qwen3moe", qwen3moe()), ("llama with biases", biases())):
@@ -190,15 +226,13 @@ def other_models(folder):
         out = read_back(path, folder)
         same_tensors(what, config, tensors, load_file(os.path.join(out, "model.safetensors")))
         same_meaning(what, config, out, folder)
-        place = tempfile.mkdtemp(dir=folder)
-        with open(os.path.join(place, "config.json"), "w", encoding="utf-8") as f:
-            json.dump(config, f)
-        save_file(tensors, os.path.join(place, "model.safetensors"), {"format": "pt"})
+        place = checkpoint(config, tensors, folder)
         ids = torch.arange(3, 60).reshape(1, -1)
         with torch.no_grad():
             a, b = (transformers.AutoModelForCausalLM.from_pretrained(p, dtype=torch.float32).eval()(ids).logits
                 for p in (place, out))
         check(what + ", logits in transformers", torch.equal(a, b), "differ by %.2g" % (a - b).abs().max().item())
+        same_engine(what, path, place, folder, ids.tolist(), a.numpy())
 
 
 def change(name, rope=None, **keys):
@@ -214,7 +248,8 @@ def change(name, rope=None, **keys):
 def configurations(folder):
     """Scalings and patterns that change the arithmetic and that no reference model has."""
     yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
-    lists = {"rope_type": "longrope", "long_factor": [1.5, 2.25, 3.1, 4.0, 7.7, 9.0], "short_factor": [1.0, 1.05, 1.1, 1.2, 1.3, 1.4]}
+    lists = {"rope_type": "longrope", "long_factor": [1.5, 2.25, 3.1, 4.0, 7.7, 9.0],
+        "short_factor": [1.0, 1.05, 1.1, 1.2, 1.3, 1.4]}
     llama3 = {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192}
     cases = {
@@ -241,15 +276,18 @@ def configurations(folder):
     }
     path = os.path.join(folder, "changed.gguf")
     for what, (config, tensors) in cases.items():
-        few = {k: v for k, v in tensors.items() if "embed_tokens" in k or "lm_head" in k or "bias" in k}
-        gguf_models.write(path, config, few)
+        gguf_models.write(path, config, tensors)
         if config.get("attn_logit_softcapping") == 0:
             config["attn_logit_softcapping"] = None
         same_meaning(what, config, read_back(path, folder), folder)
+        if config["num_hidden_layers"] == 2 and head_dim_is(config, tensors):
+            ids = np.random.default_rng(8).integers(3, 500, (2, 100)).tolist()
+            same_engine(what, path, checkpoint(config, tensors, folder), folder, ids)
     large = {"gemma2": 46, "gemma3": 62}
     for name, layers in large.items():
         config, tensors = change(name, num_hidden_layers=layers)
-        config["layer_types"] = [("sliding_attention" if (i + 1) % (2 if name == "gemma2" else 6) else "full_attention") for i in range(layers)]
+        period = 2 if name == "gemma2" else 6
+        config["layer_types"] = ["sliding_attention" if (i + 1) % period else "full_attention" for i in range(layers)]
         gguf_models.write(path, config, {k: v for k, v in tensors.items() if "embed_tokens" in k})
         config["query_pre_attn_scalar"] = config["hidden_size"] // config["num_attention_heads"]
         same_meaning("%s of %d layers" % (name, layers), config, read_back(path, folder), folder)
@@ -260,13 +298,17 @@ def odd_factors(path, folder):
     """Factors of frequencies that no parameters give are kept one by one."""
     config, tensors = load("smollm2")
     factors = np.array([1, 1.5, 1.25, 2, 3, 5, 4, 8], np.float32)
-    gguf_models.write(path, config, {k: v for k, v in tensors.items() if "embed_tokens" in k},
-        extra=lambda writer: writer.add_tensor("rope_freqs.weight", factors))
-    found = transformers.AutoConfig.from_pretrained(read_back(path, folder))
-    rotary = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(found)
+    gguf_models.write(path, config, tensors, extra=lambda writer: writer.add_tensor("rope_freqs.weight", factors))
+    model = transformers.AutoModelForCausalLM.from_pretrained(read_back(path, folder), dtype=torch.float32).eval()
+    rotary = model.model.rotary_emb
     want = 1 / (factors.astype(np.float64) * 100000.0 ** (np.arange(8) / 8))
     good = np.allclose(rotary.inv_freq.numpy(), want, rtol=1e-6, atol=0) and rotary.attention_scaling == 1
     check("llama, factors of its own", good, rotary.inv_freq.tolist())
+    ids = np.random.default_rng(9).integers(3, 500, (2, 100))
+    with torch.no_grad():
+        reference = model(torch.from_numpy(ids)).logits.numpy()
+    worst = max(np.abs(x - y).max() for x, y in zip(inspect_logits(path, ids.tolist(), folder), reference))
+    check("llama, factors of its own, logits of cwp-inspect", worst <= LIMIT, "differ by %.2g" % worst)
 
 
 def decode(kind, blocks):

@@ -63,8 +63,9 @@ static void check(uint32_t type, const uint8_t *block, const struct numbers *x, 
 	assert_true(cwe_gguf_decodable(type));
 	cwe_gguf_decode(type, block, got, 256);
 	for (int i = 0; i < 256; i++) {
-		volatile float scale = cwe_f32_from_f16(x->d) * (float)x->scale[i / x->group];
-		volatile float min = cwe_f32_from_f16(x->m) * (float)x->min[i / x->group];
+		int k = i / x->group;
+		volatile float scale = cwe_f32_from_f16(x->d) * (float)x->scale[k];
+		volatile float min = cwe_f32_from_f16(x->m) * (float)x->min[k];
 		volatile float product = scale * (float)x->q[i], want = has_min ? product - min : product;
 
 		assert_memory_equal(&got[i], (const void *)&want, sizeof want);

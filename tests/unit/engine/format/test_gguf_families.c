@@ -485,6 +485,7 @@ static void test_left_out(void **state)
 	vector(&build, "rope_factors_long.weight", 8);
 	vector(&build, "rope_freqs.weight", 8);
 	matrix(&build, "token_embd.weight", 4);
+	gguf_u32(&build, "split.count", 1);
 	w = open_good(&build);
 	assert_int_equal(w->count, 1);
 	cwe_weights_close(w);
@@ -505,6 +506,9 @@ static void test_architectures(void **state)
 	refuse(&build, CWP_EUNKNOWN, "general.architecture: \"gemma3n\" is not read from GGUF files, only llama, qwen2,");
 	begin(&build, "Llama", 0, 0);
 	refuse(&build, CWP_EUNKNOWN, "\"Llama\" is not read");
+	begin(&build, "llama", 0, 0);
+	gguf_u32(&build, "split.count", 3);
+	refuse(&build, CWP_EUNKNOWN, "split.count: one of 3 files of a model");
 	begin(&build, "llama", 0, 16);
 	vector(&build, "blk.0.attn_q.bias", 8);
 	refuse(&build, CWP_EUNKNOWN, "\"blk.0.attn_q.bias\" is not known in a mistral model of 2 layers");
