@@ -39,6 +39,12 @@ static uint64_t lines(uint64_t bytes)
 	return (bytes + 63) / 64 * 64;
 }
 
+/* NULL where there is no memory yet: then only its size is asked for. */
+static void *place(char *base, uint64_t at)
+{
+	return base != NULL ? base + at : NULL;
+}
+
 /* widest 0: no biases. */
 static uint64_t lay_out(const struct cwe_arch *a, uint32_t needs, uint64_t widest, char *base, struct cwe_statistics *s)
 {
@@ -47,14 +53,14 @@ static uint64_t lay_out(const struct cwe_arch *a, uint32_t needs, uint64_t wides
 	s->biases = widest > 0 ? bias_most(a) : 0;
 	for (int i = 0; i < 3; i++) {
 		int wanted = (needs & grad_bit[i]) != 0;
-		s->d_grad[i] = wanted && base != NULL ? (float *)(void *)(base + at) : NULL;
+		s->d_grad[i] = wanted ? place(base, at) : NULL;
 		at += wanted ? lines(s->weights * sizeof(float)) : 0;
-		s->d_bias[i] = wanted && s->biases > 0 && base != NULL ? (float *)(void *)(base + at) : NULL;
+		s->d_bias[i] = wanted && s->biases > 0 ? place(base, at) : NULL;
 		at += wanted ? lines(s->biases * sizeof(float)) : 0;
 	}
-	s->d_act = base != NULL ? (double *)(void *)(base + at) : NULL;
+	s->d_act = place(base, at);
 	at += lines(2 * s->inputs * sizeof(double));
-	s->d_absmax = base != NULL ? (float *)(void *)(base + at) : NULL;
+	s->d_absmax = place(base, at);
 	return at + s->inputs * sizeof(float);
 }
 

@@ -26,7 +26,7 @@ struct memory {
 static int read_f32(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *dst,
 	struct cwb_err *err)
 {
-	const struct memory *m = (const struct memory *)(void *)w;
+	const struct memory *m = (const struct memory *)w;
 	uint64_t cols = t->rank > 1 ? t->shape[1] : 1;
 	if (row + rows > t->shape[0]) {
 		return cwb_err_set(err, CWP_ESHAPE, "%s has no such rows", t->name);
@@ -43,7 +43,7 @@ static int read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t 
 
 static void close_memory(struct cwe_weights *w)
 {
-	struct memory *m = (struct memory *)(void *)w;
+	struct memory *m = (struct memory *)w;
 	for (size_t i = 0; i < w->count; i++) {
 		free(m->data[i]);
 	}
@@ -149,7 +149,7 @@ float *synthetic_tensor(struct synthetic *s, const char *name, uint64_t *ret_cou
 	if (ret_count != NULL) {
 		*ret_count = t->shape[0] * (t->rank > 1 ? t->shape[1] : 1);
 	}
-	return ((struct memory *)(void *)s->source.weights)->data[t->index];
+	return ((struct memory *)s->source.weights)->data[t->index];
 }
 
 void synthetic_sample(struct synthetic *s, float weight, const size_t *length)
