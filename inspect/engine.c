@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Opening the engine for a verb. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,10 @@ int cwi_engine_open(const struct cwi_options *o, const char *model, struct cwi_e
 		r = cwe_device_open(e->registry, &e->host, "cpu", NULL, &e->device, err);
 		r = r == 0 ? cwe_source_open(model, 0, &e->source, err) : r;
 		r = r == 0 ? cwe_model_open(e->source, NULL, &e->device, &e->model, err) : r;
+		char text[1024];
+		if (r == 0 && cwe_model_extra_text(&e->model, text, sizeof text) > 0) {
+			(void)fprintf(stderr, "cwp-inspect: warning: %s: %s\n", model, text);
+		}
 		if (r == 0 && e->source->kind == CWE_SOURCE_OUTPUT) {
 			e->model.activation = cwe_output_activation(e->source->config, NULL);
 		}

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Tensors of a checkpoint that its architecture does not have. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,4 +91,34 @@ int cwe_model_extra(const struct cwe_model *m, int (*visit)(void *arg, const cha
 		r = known || !in_text(m, name) ? 0 : visit(arg, name);
 	}
 	return r;
+}
+
+struct listing {
+	char *text;
+	size_t size, used, count;
+};
+
+#define NAMED 6 /* a whole list would hide everything else */
+
+static int add_name(void *arg, const char *name)
+{
+	struct listing *l = arg;
+	if (l->count++ < NAMED && l->used < l->size) {
+		int n = snprintf(l->text + l->used, l->size - l->used, "%s%.100s", l->count > 1 ? ", " : "", name);
+		l->used += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+size_t cwe_model_extra_text(const struct cwe_model *m, char *text, size_t size)
+{
+	char names[768] = "";
+	struct listing l = {.text = names, .size = sizeof names};
+	text[0] = '\0';
+	(void)cwe_model_extra(m, add_name, &l);
+	if (l.count > 0) {
+		(void)snprintf(text, size, "%zu tensor%s of the checkpoint belong%s to no part of a %s model and are not used: %s%s",
+			l.count, l.count > 1 ? "s" : "", l.count > 1 ? "" : "s", m->arch.family, names, l.count > NAMED ? ", ..." : "");
+	}
+	return l.count;
 }

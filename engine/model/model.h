@@ -37,6 +37,9 @@ int cwe_model_open(struct cwe_source *source, struct cwe_weights *weights, struc
  * not have. The parts of a multimodal model beside its text model do not count. Ends with the first code that is not 0. */
 int cwe_model_extra(const struct cwe_model *model, int (*visit)(void *arg, const char *name), void *arg);
 
+/* One line that names some of them, and says how many there are; "" and 0 when there are none. Returns their number. */
+size_t cwe_model_extra_text(const struct cwe_model *model, char *text, size_t size);
+
 /* "model.layers.3.mlp.up_proj" of matrix `index` into buffer; returns buffer. */
 char *cwe_module_name(const struct cwe_model *model, uint32_t layer, uint32_t index, char *buffer, size_t size);
 /* "model.layers.3.input_layernorm" of a norm that the layers have; returns buffer. */

@@ -227,6 +227,14 @@ static int open_chat(struct cwe_run *run, struct cwb_err *err)
 	return cwe_run_place(err, r, run->job->chat.line, run->job->chat.column, "chat", "");
 }
 
+/* Tensors that the architecture does not have: perhaps it is another model than its config.json says. */
+static int warn_extra(struct cwe_run *run, struct cwb_err *err)
+{
+	char text[1024];
+	return cwe_model_extra_text(&run->model, text, sizeof text) > 0
+		? cwe_run_warn(run, err, "model: %s; the output gets them as they are", text) : 0;
+}
+
 int cwe_run_open(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwj_job *job = run->job;
@@ -239,6 +247,7 @@ int cwe_run_open(struct cwe_run *run, struct cwb_err *err)
 		(r = cwe_run_place(err, cwe_source_open(job->model, 0, &run->source, err), 0, 0, "model", "")) != 0 ||
 		(r = cwe_device_open(run->p->registry, run->p->host, "cpu", NULL, &run->device, err)) != 0 ||
 		(r = cwe_model_open(run->source, NULL, &run->device, &run->model, err)) != 0 ||
+		(r = warn_extra(run, err)) != 0 ||
 		(r = list_modules(run, err)) != 0) {
 		return r;
 	}

@@ -20,7 +20,7 @@ find_python()
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -183,6 +183,23 @@ def check_generation(model, folder, prompts):
         assert len(g["ids"]) == count or g["ids"][-1] == 2, "only %d tokens" % len(g["ids"])
 
 
+def check_extra(folder):
+    """A tensor too many is named, by cwp-inspect and in a job's plan, and changes nothing."""
+    path = os.path.join(folder, "model.safetensors")
+    tensors = load_file(path)
+    tensors["model.layers.1.self_attn.sinks"] = torch.zeros(4)
+    save_file(tensors, path, metadata={"format": "pt"})
+    done = subprocess.run([os.path.join(BUILD, "cwp-inspect"), "logits", folder, "--out", path + ".out"], text=True,
+                          input='{"ids": [3, 4]}\n', capture_output=True)
+    assert done.returncode == 0 and "1 tensor" in done.stderr and "model.layers.1.self_attn.sinks" in done.stderr, done.stderr
+    job = os.path.join(folder, "job.yaml")
+    with open(job, "w") as file:
+        json.dump({"model": folder, "output": os.path.join(folder, "out"), "quantize": {"plugin": "static"}}, file)
+    plan = json.loads(subprocess.run([os.path.join(BUILD, "cwp-worker"), "plan", job], text=True, stdout=subprocess.PIPE,
+                                     check=True).stdout)
+    assert any("model.layers.1.self_attn.sinks" in w for w in plan["warnings"]), plan["warnings"]
+
+
 def wrapped(family, folder):
     """A multimodal model: the text model inside, and its logits."""
     text = dict(BASE, head_dim=16)
@@ -222,6 +239,8 @@ def main():
                 worst = check_statistics(model, folder, sequences[1:])
                 if "longrope" not in name:
                     check_generation(model, folder, [sequences[1], sequences[0], sequences[3]])
+                if name == "qwen3":
+                    check_extra(folder)
                 print("%s: logits within %.2g, gradients within %.2g" % (name, logits, worst))
             except AssertionError as wrong:
                 failed += 1

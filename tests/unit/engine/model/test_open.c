@@ -131,6 +131,12 @@ static void extra(void **state)
 	assert_int_equal(cwe_model_extra(&m, add_name, &n), 1);
 	assert_string_equal(n.text, "model.layers.0.mlp.down_proj.bias model.layers.0.mlp.gate_proj.bias "
 		"model.layers.0.mlp.up_proj.bias model.layers.1.mlp.down_proj.bias ");
+	char text[1024];
+	assert_int_equal(cwe_model_extra_text(&m, text, sizeof text), 6);
+	assert_non_null(strstr(text, "6 tensors"));
+	assert_non_null(strstr(text, "model.layers.1.mlp.up_proj.bias"));
+	assert_int_equal(cwe_model_extra_text(&s.model, text, sizeof text), 0);
+	assert_string_equal(text, "");
 	(void)json_object_set_new(s.source.config, "mlp_bias", json_true());
 	(void)json_object_set_new(s.source.config, "num_hidden_layers", json_integer(1));
 	assert_int_equal(cwe_model_open(&s.source, NULL, &s.device, &m, &err), 0);
