@@ -184,8 +184,9 @@ int cwd_roots_check(const struct cwd_settings *settings, const struct cwj_job *j
 	}
 	find_groups(&c);
 	rc = check_path(&c, "model", job->model, &settings->inputs, 0);
-	if (rc == 0 && job->adapter != NULL) {
-		rc = check_path(&c, "adapter", job->adapter, &settings->inputs, 0);
+	for (i = 0; rc == 0 && i < job->n_adapters; i++) {
+		snprintf(field, sizeof field, "adapter[%zu]", i);
+		rc = check_path(&c, field, job->adapters[i], &settings->inputs, 0);
 	}
 	if (rc == 0 && job->chat.format != NULL && job->chat.format[0] == '/') {
 		rc = check_path(&c, "chat", job->chat.format, &settings->inputs, 0);

@@ -34,6 +34,7 @@ int cwi_engine_open(const struct cwi_options *o, const char *model, struct cwi_e
 	if (r == 0 && model != NULL) {
 		r = cwe_device_open(e->registry, &e->host, "cpu", NULL, &e->device, err);
 		r = r == 0 ? cwe_source_open(model, 0, &e->source, err) : r;
+		r = r == 0 ? cwe_source_adapt(e->source, o->adapters, o->n_adapters, err) : r;
 		r = r == 0 ? cwe_model_open(e->source, NULL, &e->device, &e->model, err) : r;
 		char text[1024];
 		if (r == 0 && cwe_model_extra_text(&e->model, text, sizeof text) > 0) {

@@ -11,6 +11,8 @@
 #include "engine/text/chat.h"
 #include "engine/text/tokenizer.h"
 
+#define CWI_ADAPTERS_MAX 16 /* as in a job */
+
 struct cwi_options {
 	const char *operand;  /* MODEL, OUTPUT or JOB */
 	const char *out;
@@ -19,6 +21,8 @@ struct cwi_options {
 	const char *scratch;
 	const char *plugin_dir;
 	const char *chat;     /* a chat format's name, or the path of its file; NULL: what the model shows */
+	size_t n_adapters;
+	char *adapters[CWI_ADAPTERS_MAX]; /* folders, merged in this order */
 	uint32_t threads;
 	uint64_t memory;      /* bytes of weights that generation keeps */
 };

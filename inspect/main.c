@@ -12,7 +12,7 @@
 
 #define USAGE 64
 
-enum need { NEEDS_OUT = 1, NEEDS_SAMPLES = 2 };
+enum need { NEEDS_OUT = 1, NEEDS_SAMPLES = 2, TAKES_ADAPTERS = 4 };
 
 static const struct {
 	const char *name;
@@ -22,20 +22,21 @@ static const struct {
 	const char *help;
 } verbs[] = {
 	{"tokens", cwi_tokens, 0, "MODEL", "texts or conversations on standard input -> token ids"},
-	{"logits", cwi_logits, NEEDS_OUT, "MODEL --out F.safetensors", "lines of {\"ids\"} -> logits of every token"},
-	{"loglik", cwi_loglik, 0, "MODEL", "lines of context and continuation -> log-likelihoods"},
-	{"generate", cwi_generate, 0, "MODEL", "prompts on standard input -> greedy continuations"},
-	{"statistics", cwi_statistics, NEEDS_OUT | NEEDS_SAMPLES, "MODEL --samples S.jsonl --out F.safetensors",
+	{"logits", cwi_logits, NEEDS_OUT | TAKES_ADAPTERS, "MODEL --out F.safetensors", "lines of {\"ids\"} -> logits of every token"},
+	{"loglik", cwi_loglik, TAKES_ADAPTERS, "MODEL", "lines of context and continuation -> log-likelihoods"},
+	{"generate", cwi_generate, TAKES_ADAPTERS, "MODEL", "prompts on standard input -> greedy continuations"},
+	{"statistics", cwi_statistics, NEEDS_OUT | NEEDS_SAMPLES | TAKES_ADAPTERS, "MODEL --samples S.jsonl --out F.safetensors",
 		"sample file -> gradient and activation statistics of every parameter"},
-	{"dense", cwi_dense, NEEDS_OUT, "OUTPUT --out DIR [--dtype f32|bf16]", "an output of ours as a dense checkpoint"},
+	{"dense", cwi_dense, NEEDS_OUT | TAKES_ADAPTERS, "OUTPUT --out DIR [--dtype f32|bf16]",
+		"an output of ours, or a model with adapters, as a dense checkpoint"},
 	{"verify", cwi_verify, 0, "OUTPUT", "checks an output's manifest, digests and structure"},
 	{"plan", cwi_plan, 0, "JOB.yaml", "what a job will do and need"},
 };
 
-enum { OPT_OUT = 256, OPT_SAMPLES, OPT_DTYPE, OPT_THREADS, OPT_PLUGIN_DIR, OPT_SCRATCH, OPT_MEMORY, OPT_CHAT, OPT_BACKEND,
+enum { OPT_ADAPTER = 256, OPT_OUT, OPT_SAMPLES, OPT_DTYPE, OPT_THREADS, OPT_PLUGIN_DIR, OPT_SCRATCH, OPT_MEMORY, OPT_CHAT, OPT_BACKEND,
 	OPT_PRECISION, OPT_HELP, OPT_VERSION };
 
-static const struct option long_options[] = {{"out", required_argument, NULL, OPT_OUT},
+static const struct option long_options[] = {{"adapter", required_argument, NULL, OPT_ADAPTER}, {"out", required_argument, NULL, OPT_OUT},
 	{"samples", required_argument, NULL, OPT_SAMPLES}, {"dtype", required_argument, NULL, OPT_DTYPE},
 	{"threads", required_argument, NULL, OPT_THREADS}, {"plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR},
 	{"scratch", required_argument, NULL, OPT_SCRATCH}, {"memory", required_argument, NULL, OPT_MEMORY},
@@ -49,6 +50,7 @@ static void usage(FILE *f)
 		(void)fprintf(f, "  %s %s\n      %s\n", verbs[i].name, verbs[i].usage, verbs[i].help);
 	}
 	(void)fputs("\noptions:\n"
+		    "  --adapter DIR     PEFT LoRA adapter to merge into MODEL; may be given several times\n"
 		    "  --threads N       threads (default: all that may be used)\n"
 		    "  --scratch DIR     folder for activations that should not stay in memory\n"
 		    "  --memory SIZE     weights that generate keeps in memory (default 4GiB)\n"
@@ -71,6 +73,12 @@ static int take_option(struct cwi_options *o, int option)
 	char *end;
 	unsigned long n;
 	switch (option) {
+	case OPT_ADAPTER:
+		if (o->n_adapters == CWI_ADAPTERS_MAX) {
+			return refuse("more adapters than can be merged:", optarg);
+		}
+		o->adapters[o->n_adapters++] = optarg;
+		return 0;
 	case OPT_OUT:
 		o->out = optarg;
 		return 0;
@@ -146,6 +154,10 @@ int main(int argc, char **argv)
 		if (((verbs[i].needs & NEEDS_OUT) && o.out == NULL) || ((verbs[i].needs & NEEDS_SAMPLES) && o.samples == NULL)) {
 			(void)refuse("missing option; usage: cwp-inspect", verbs[i].name);
 			(void)fprintf(stderr, "       cwp-inspect %s %s\n", verbs[i].name, verbs[i].usage);
+			return USAGE;
+		}
+		if (o.n_adapters > 0 && !(verbs[i].needs & TAKES_ADAPTERS)) {
+			(void)refuse("--adapter means nothing to the verb", verbs[i].name);
 			return USAGE;
 		}
 		return finish(verbs[i].run(&o));

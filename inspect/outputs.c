@@ -19,7 +19,7 @@ int cwi_dense(const struct cwi_options *o)
 		(void)cwi_fail(&err);
 		return 64;
 	}
-	int r = cwe_output_dense(o->operand, o->out, dtype, 5000000000u, &err);
+	int r = cwe_source_dense(o->operand, o->adapters, o->n_adapters, o->out, dtype, 5000000000u, &err);
 	return r == 0 ? 0 : cwi_fail(&err);
 }
 

@@ -79,7 +79,8 @@ struct cwj_limits {
 struct cwj_job {
 	char *name;      /* may be NULL */
 	char *model;     /* absolute path */
-	char *adapter;   /* absolute path or NULL */
+	size_t n_adapters;
+	char **adapters; /* absolute paths, merged in this order; none is listed twice */
 	char *output;    /* absolute path */
 	uint64_t seed;
 	char *backend;   /* auto, cpu, cuda, cuda:UUID */

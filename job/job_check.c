@@ -345,26 +345,6 @@ static int check_stages(
 	return 0;
 }
 
-static int check_paths(struct cwj_reader *r, const struct cwj_yaml *node, const struct cwj_job *job)
-{
-	const char *same = NULL;
-
-	if (strcmp(job->output, job->model) == 0) {
-		same = "model";
-	} else if (job->adapter != NULL && strcmp(job->output, job->adapter) == 0) {
-		same = "adapter";
-	}
-	if (same == NULL) {
-		return 0;
-	}
-	size_t mark = cwj_enter(r, "output");
-	int rc = cwj_fail(r, cwj_yaml_get(node, "output"), CWP_EVALUE,
-		"\"%.200s\" is the %s itself; name a directory that does not exist yet",
-		job->output, same);
-	cwj_leave(r, mark);
-	return rc;
-}
-
 int cwj_job_check(struct cwj_reader *r, const struct cwj_yaml *node, void *target)
 {
 	struct cwj_draft *d = target;
@@ -375,7 +355,7 @@ int cwj_job_check(struct cwj_reader *r, const struct cwj_yaml *node, void *targe
 									 : CWJ_UTILITY_ADD;
 	}
 	if (rc == 0) {
-		rc = check_paths(r, node, &d->job);
+		rc = cwj_job_paths_check(r, node, d);
 	}
 	if (rc == 0) {
 		rc = check_set_names(r, node, d);

@@ -7,6 +7,7 @@
 #include "job/schema.h"
 
 extern const struct cwj_custom cwj_fraction; /* a double, or the word auto */
+extern const struct cwj_custom cwj_adapters; /* of the draft: a path, or a list of paths */
 extern const struct cwj_custom
 	cwj_gate_limit; /* one of a gate's four limits; the key's tag is its kind */
 
@@ -16,4 +17,6 @@ void cwj_gate_fill(void *gate);
 int cwj_gate_check(struct cwj_reader *r, const struct cwj_yaml *node, void *gate);
 int cwj_backend_check(struct cwj_reader *r, const struct cwj_yaml *node, const void *draft);
 void cwj_job_fill(void *draft);
+/* The output is none of the folders that the job reads. */
+int cwj_job_paths_check(struct cwj_reader *r, const struct cwj_yaml *node, const void *draft);
 int cwj_job_check(struct cwj_reader *r, const struct cwj_yaml *node, void *draft);

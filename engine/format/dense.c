@@ -141,6 +141,12 @@ static int write_all(struct cwe_source *s, struct cwe_shards *shards, struct cwe
 
 int cwe_output_dense(const char *directory, const char *out, uint32_t dtype, uint64_t shard, struct cwb_err *err)
 {
+	return cwe_source_dense(directory, NULL, 0, out, dtype, shard, err);
+}
+
+int cwe_source_dense(const char *model, char *const *adapters, size_t n, const char *out, uint32_t dtype, uint64_t shard,
+	struct cwb_err *err)
+{
 	struct cwe_shards *shards = NULL;
 	struct cwe_source *s = NULL;
 	struct cwe_texts texts;
@@ -149,7 +155,9 @@ int cwe_output_dense(const char *directory, const char *out, uint32_t dtype, uin
 	cwe_texts_begin(&texts, -1);
 	if (dtype != CWP_F32 && dtype != CWP_BF16)
 		return cwb_err_set(err, CWP_EVALUE, "a dense checkpoint is of f32 or bf16");
-	rc = cwe_source_open(directory, 0, &s, err);
+	rc = cwe_source_open(model, 0, &s, err);
+	if (!rc)
+		rc = cwe_source_adapt(s, adapters, n, err);
 	if (!rc)
 		rc = open_folder(out, &made, &folder, err);
 	if (rc)

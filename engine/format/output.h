@@ -67,6 +67,9 @@ uint32_t cwe_output_activation(const json_t *config, const char *module);
 
 /* cwp-inspect dense: a dense checkpoint (dtype CWP_F32: exactly the values that the engine computes with, or CWP_BF16). */
 int cwe_output_dense(const char *directory, const char *out, uint32_t dtype, uint64_t shard, struct cwb_err *err);
+/* The same of any model, with the adapters of n folders merged in. */
+int cwe_source_dense(const char *model, char *const *adapters, size_t n, const char *out, uint32_t dtype, uint64_t shard,
+	struct cwb_err *err);
 
 /* What an output's files hold, for reports. Bytes of tensor data, headers not counted. */
 struct cwe_output_size {

@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "engine/format/adapter.h"
 #include "engine/format/checkpoint.h"
 #include "engine/format/gguf.h"
 #include "engine/format/output.h"
@@ -121,6 +122,21 @@ int cwe_source_open(const char *path, unsigned flags, struct cwe_source **ret, s
 	}
 	*ret = &s->base;
 	return 0;
+}
+
+int cwe_source_adapt(struct cwe_source *s, char *const *directories, size_t n, struct cwb_err *err)
+{
+	uint64_t memory = 0;
+	int rc;
+
+	if (!n)
+		return 0;
+	if (s->kind == CWE_SOURCE_OUTPUT)
+		return cwb_err_set(err, CWP_EVALUE, "%s: is quantized already; merge an adapter into the model that it was made from",
+			s->path);
+	rc = cwe_adapter_weights_open(s->weights, s->config, directories, n, &s->weights, &memory, err);
+	s->merge_memory = memory > s->merge_memory ? memory : s->merge_memory;
+	return rc;
 }
 
 void cwe_source_close(struct cwe_source *source)

@@ -15,6 +15,7 @@ struct cwe_source {
 	char *path;
 	struct cwe_weights *weights; /* NULL when opened with CWE_SOURCE_NO_WEIGHTS */
 	json_t *config;              /* config.json as an object; owned */
+	uint64_t merge_memory;       /* bytes that a read of adapted weights needs at most, beside what it fills; else 0 */
 };
 
 enum cwe_source_flags { CWE_SOURCE_NO_WEIGHTS = 1 << 0 /* a folder with a tokenizer.json is enough */ };
@@ -22,6 +23,10 @@ enum cwe_source_flags { CWE_SOURCE_NO_WEIGHTS = 1 << 0 /* a folder with a tokeni
 /* Opens a Hugging Face directory, a .gguf file, or an output of ours (a directory whose config.json has a
  * quantization_config or that has protected.safetensors: then the weights are the quantized, protected ones). */
 int cwe_source_open(const char *path, unsigned flags, struct cwe_source **ret, struct cwb_err *err);
+/* Merges the PEFT adapters of n folders into the weights, in this order, as they are read from now on (adapter.h);
+ * pointers to tensors that were found before are no longer those of s->weights. Refuses quantized outputs. On failure s
+ * is as before. */
+int cwe_source_adapt(struct cwe_source *s, char *const *directories, size_t n, struct cwb_err *err);
 void cwe_source_close(struct cwe_source *s); /* NULL is allowed */
 
 /* The text of tokenizer.json, tokenizer_config.json, generation_config.json, special_tokens_map.json or

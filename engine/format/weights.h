@@ -16,6 +16,7 @@
 struct cwe_tensor {
 	const char *name; /* as in a Hugging Face checkpoint: model.layers.0.self_attn.q_proj.weight */
 	uint32_t dtype;   /* enum cwp_dtype of read_raw: CWP_BF16 also for quantized GGUF types, CWP_F32 for codes of our own outputs */
+	uint32_t stored;  /* the source's own enum cwp_dtype, where an adapter was merged and dtype is CWP_F32 for that; else 0 */
 	uint32_t rank;    /* 1 or 2 for everything that the engine uses */
 	uint64_t shape[CWE_RANK_MAX];
 	uint64_t index;   /* the implementation's own */
@@ -47,7 +48,7 @@ void cwe_weights_close(struct cwe_weights *w); /* NULL is allowed */
 const struct cwe_tensor *cwe_weights_find(const struct cwe_weights *w, const char *name);
 
 /* Rows [row, row + rows) of a tensor of rank 2, or elements of one of rank 1, as f32, exactly the stored values (for
- * quantized GGUF types: decoded in f32 and rounded to bf16). dst [rows, shape[1]] is the caller's. [any-thread] */
+ * quantized GGUF types: decoded in f32 and rounded to bf16; with an adapter: the sum, not rounded further). dst [rows, shape[1]] is the caller's. [any-thread] */
 int cwe_weights_read_f32(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *dst, struct cwb_err *err);
 
 /* The same in the tensor's own dtype (t->dtype), little endian. [any-thread] */

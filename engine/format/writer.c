@@ -81,7 +81,8 @@ static int plan_unit(struct cwe_writer *w, size_t number, struct cwb_err *err)
 		rc = plan_tensor(w, number, strdup(u->source->name), file_dtype(u->source->dtype), u->source->rank,
 			u->source->shape, err);
 	} else {
-		n = cwe_ct_tensors(&u->scheme, u->source->shape[0], u->source->shape[1], u->source->dtype, part);
+		n = cwe_ct_tensors(&u->scheme, u->source->shape[0], u->source->shape[1],
+			u->source->stored ? u->source->stored : u->source->dtype, part);
 		for (i = 0; i < n && !rc; i++) {
 			char *name;
 

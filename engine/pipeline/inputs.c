@@ -11,6 +11,7 @@
 
 #include "base/digest.h"
 #include "base/json.h"
+#include "engine/format/adapter.h"
 #include "engine/pipeline/run.h"
 
 static int cancelled(void *arg)
@@ -98,6 +99,22 @@ static int add_folder(struct cwe_run *run, const char *path, struct cwb_err *err
 	return r;
 }
 
+/* Of an adapter's folder only the two files that are merged count. */
+static int add_adapter(struct cwe_run *run, const char *folder, struct cwb_err *err)
+{
+	static const char *const name[] = {CWE_ADAPTER_CONFIG_FILE, CWE_ADAPTER_WEIGHTS_FILE};
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < sizeof name / sizeof *name; i++) {
+		char *path;
+		if (asprintf(&path, "%s/%s", folder, name[i]) < 0) {
+			return cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
+		}
+		r = add_file(run, path, err);
+		free(path);
+	}
+	return r;
+}
+
 int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err)
 {
 	struct stat st;
@@ -112,6 +129,9 @@ int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err)
 	int r = S_ISDIR(st.st_mode) ? add_folder(run, run->job->model, err) : add_file(run, run->job->model, err);
 	if (r == 0 && run->job->chat.format != NULL && run->job->chat.format[0] == '/') {
 		r = add_file(run, run->job->chat.format, err);
+	}
+	for (size_t i = 0; r == 0 && i < run->job->n_adapters; i++) {
+		r = add_adapter(run, run->job->adapters[i], err);
 	}
 	for (size_t i = 0; r == 0 && i < run->job->n_sets; i++) {
 		r = add_file(run, run->job->sets[i].path, err);

@@ -20,8 +20,7 @@ static int check_available(const struct cwj_job *job, struct cwb_err *err)
 {
 	static const struct {
 		const char *field, *value, *instead;
-	} text[] = {{"adapter", "an adapter", "merge it into the model first"},
-		{"protect.unit", "another unit than weight", "use weight"},
+	} text[] = {{"protect.unit", "another unit than weight", "use weight"},
 		{"protect.scope", "another scope than global", "use global"},
 		{"protect.carrier", "modules and adapter", "use overlay, dense or none"},
 		{"write.format", "this format", "use compressed-tensors or dense"},
@@ -30,7 +29,7 @@ static int check_available(const struct cwj_job *job, struct cwb_err *err)
 		{"score.scale", "pilot", "use exact"},
 		{"backend", "another backend than cpu", "use auto or cpu"},
 		{"precision", "bf16", "use auto or f32"}};
-	const int asked[] = {job->adapter != NULL, job->has_protect && job->unit != CWJ_UNIT_WEIGHT,
+	const int asked[] = {job->has_protect && job->unit != CWJ_UNIT_WEIGHT,
 		job->has_protect && job->scope != CWJ_SCOPE_GLOBAL,
 		job->has_protect && job->carrier != CWJ_CARRIER_OVERLAY && job->carrier != CWJ_CARRIER_NONE &&
 			job->carrier != CWJ_CARRIER_DENSE,
@@ -245,6 +244,7 @@ int cwe_run_open(struct cwe_run *run, struct cwb_err *err)
 	}
 	if ((r = check_available(job, err)) != 0 || (r = open_plugins(run, err)) != 0 ||
 		(r = cwe_run_place(err, cwe_source_open(job->model, 0, &run->source, err), 0, 0, "model", "")) != 0 ||
+		(r = cwe_run_place(err, cwe_source_adapt(run->source, job->adapters, job->n_adapters, err), 0, 0, "adapter", "")) != 0 ||
 		(r = cwe_device_open(run->p->registry, run->p->host, "cpu", NULL, &run->device, err)) != 0 ||
 		(r = cwe_model_open(run->source, NULL, &run->device, &run->model, err)) != 0 ||
 		(r = warn_extra(run, err)) != 0 ||

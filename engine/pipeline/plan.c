@@ -31,7 +31,7 @@ static uint64_t text_memory(const struct cwe_run *run)
 
 uint64_t cwe_run_base_memory(const struct cwe_run *run)
 {
-	return BASE_MEMORY + cwe_pool_threads(run->p->host->pool) * THREAD_MEMORY + text_memory(run);
+	return BASE_MEMORY + cwe_pool_threads(run->p->host->pool) * THREAD_MEMORY + text_memory(run) + run->source->merge_memory;
 }
 
 /* Calibration and scoring. */

@@ -88,12 +88,18 @@ static void head(FILE *f, const json_t *report)
 {
 	const json_t *job = json_object_get(report, "job");
 	const char *name = text_of(job, "name");
+	const json_t *adapter;
+	size_t i;
 	(void)fputs("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><title>cwpd report: ", f);
 	escape(f, name[0] != '\0' ? name : text_of(job, "output"));
 	(void)fprintf(f, "</title><style>%s</style></head><body>\n<h1>", style);
 	escape(f, name[0] != '\0' ? name : "Quantization report");
 	(void)fputs("</h1><p class=sub><code>", f);
 	escape(f, text_of(job, "model"));
+	json_array_foreach (json_object_get(job, "adapter"), i, adapter) {
+		(void)fputs("</code> + <code>", f);
+		escape(f, json_string_value(adapter));
+	}
 	(void)fputs("</code> &rarr; <code>", f);
 	escape(f, text_of(job, "output"));
 	(void)fputs("</code></p>\n", f);

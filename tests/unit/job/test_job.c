@@ -103,7 +103,8 @@ static void reads_every_key(void **state)
 	(void)state;
 	assert_string_equal(j->name, "smollm2-int4");
 	assert_string_equal(j->model, "/srv/models/SmolLM2-135M");
-	assert_string_equal(j->adapter, "/srv/models/my-lora");
+	assert_int_equal(j->n_adapters, 1);
+	assert_string_equal(j->adapters[0], "/srv/models/my-lora");
 	assert_string_equal(j->chat.format, "llama3");
 	assert_int_equal(j->chat.line, j->gates[1].line + 1);
 	assert_int_equal(j->chat.column, 7);
@@ -158,7 +159,7 @@ static void fills_in_the_defaults(void **state)
 
 	(void)state;
 	assert_null(j->name);
-	assert_null(j->adapter);
+	assert_int_equal(j->n_adapters, 0);
 	assert_null(j->chat.format);
 	assert_string_equal(j->model, "/srv/jobs/m");
 	assert_string_equal(j->output, "/srv/jobs/o");
@@ -462,6 +463,71 @@ static void refuses_what_does_not_fit_together(void **state)
 		"output", "", "is the model itself");
 	refuse_with("model: m\nadapter: a\noutput: a\nquantize: {plugin: static}\n", CWP_EVALUE,
 		"output", "", "is the adapter");
+	refuse_with("model: m\nadapter: [b, ./a]\noutput: a\nquantize: {plugin: static}\n", CWP_EVALUE,
+		"output", "", "is the adapter");
+}
+
+static void reads_adapters(void **state)
+{
+	static const char rest[] = "model: m\noutput: o\nquantize: {plugin: static}\n";
+	char text[512], first[65], second[65];
+	struct cwj_job *job;
+
+	(void)state;
+	snprintf(text, sizeof(text), "%sadapter: [b, ../a, /c]\n", rest);
+	job = parse(text);
+	assert_int_equal(job->n_adapters, 3);
+	assert_string_equal(job->adapters[0], "/srv/jobs/b");
+	assert_string_equal(job->adapters[1], "/srv/a");
+	assert_string_equal(job->adapters[2], "/c");
+	assert_int_equal(cwj_job_digest(job, first), 0);
+	cwj_job_free(job);
+	/* Their order is the order of merging. */
+	snprintf(text, sizeof(text), "%sadapter: [../a, b, /c]\n", rest);
+	job = parse(text);
+	assert_int_equal(cwj_job_digest(job, second), 0);
+	assert_string_not_equal(first, second);
+	cwj_job_free(job);
+	/* None is none, however it is written. */
+	job = parse(rest);
+	assert_int_equal(cwj_job_digest(job, first), 0);
+	json_t *json = cwj_job_json(job);
+	assert_null(json_object_get(json, "adapter"));
+	json_decref(json);
+	cwj_job_free(job);
+	snprintf(text, sizeof(text), "%sadapter: []\n", rest);
+	job = parse(text);
+	assert_int_equal(job->n_adapters, 0);
+	assert_int_equal(cwj_job_digest(job, second), 0);
+	assert_string_equal(first, second);
+	cwj_job_free(job);
+}
+
+static void refuses_adapters(void **state)
+{
+	static const struct {
+		const char *adapter, *field, *part;
+	} cases[] = {
+		{"", "adapter", "has no value"},
+		{"\"\"", "adapter", "an empty path"},
+		{"~/a", "adapter", "~ is not expanded"},
+		{"{a: b}", "adapter", "needs a folder or a list of folders, found a mapping"},
+		{"[a, {b: c}]", "adapter[1]", "needs a text"},
+		{"[a, ~]", "adapter[1]", "needs a text"},
+		{"[a, \"\"]", "adapter[1]", "an empty path"},
+		{"[a, b, ./a]", "adapter[2]", "\"/srv/jobs/a\" is listed twice"},
+		{"[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]", "adapter",
+			"at most 16"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char text[256];
+		snprintf(text, sizeof(text),
+			"model: m\nadapter: %s\noutput: o\nquantize: {plugin: static}\n",
+			cases[i].adapter);
+		refuse_with(text, CWP_EVALUE, cases[i].field, "", cases[i].part);
+	}
 }
 
 /* Names stay as they are; paths are told by a '/' or by .json, and become absolute. */
@@ -634,6 +700,10 @@ static void digest_is_of_what_decides_the_result(void **state)
 		{"name: safety", "name: safe", 0},
 		{"than: original", "than: quantized", 0},
 		{"backend: auto", "backend: cpu", 0},
+		{"adapter: /srv/models/my-lora", "adapter: [/srv/models/x/../my-lora]", 1},
+		{"adapter: /srv/models/my-lora", "adapter: /srv/models/other", 0},
+		{"adapter: /srv/models/my-lora", "adapter: [/srv/models/my-lora, b]", 0},
+		{"adapter: /srv/models/my-lora", "", 0},
 	};
 	char base[65], other[65];
 	struct cwj_job *job = parse(full);
@@ -720,6 +790,8 @@ int main(void)
 		cmocka_unit_test(refuses_repeated_names),
 		cmocka_unit_test(refuses_what_does_not_fit_together),
 		cmocka_unit_test(reads_chat_formats),
+		cmocka_unit_test(reads_adapters),
+		cmocka_unit_test(refuses_adapters),
 		cmocka_unit_test(refuses_hostile_texts),
 		cmocka_unit_test(json_reads_back),
 		cmocka_unit_test(json_has_a_fixed_order),

@@ -65,7 +65,7 @@ char *__wrap_strndup(const char *text, size_t n)
 }
 
 static const char job_text[] =
-	"name: n\nmodel: m\nadapter: a\noutput: o\nchat: llama3\nlimits: {memory: 4GiB}\n"
+	"name: n\nmodel: m\nadapter: [a, b]\noutput: o\nchat: llama3\nlimits: {memory: 4GiB}\n"
 	"calibrate:\n  critical: [{name: s, data: answers, path: p}, {name: f, data: pairs, path: "
 	"q}]\n"
 	"  utility: [{name: t, data: text, path: r}]\n"

@@ -34,7 +34,7 @@ static char *page(const char *text)
 static void test_escaping(void **state)
 {
 	(void)state;
-	char *html = page("{\"job\":{\"name\":\"" EVIL "\",\"model\":\"" EVIL "\",\"output\":\"" EVIL "\"},\"backend\":\"" EVIL "\","
+	char *html = page("{\"job\":{\"name\":\"" EVIL "\",\"model\":\"" EVIL "\",\"adapter\":[\"" EVIL "\"],\"output\":\"" EVIL "\"},\"backend\":\"" EVIL "\","
 		"\"stages\":[{\"name\":\"" EVIL "\",\"seconds\":1,\"peak_memory_bytes\":1}],\"bounds\":{\"memory\":1,\"scratch\":1},"
 		"\"protection\":{\"weights\":10,\"protected\":1,\"sets\":[{\"name\":\"" EVIL "\",\"role\":\"" EVIL "\"}],"
 		"\"per_module\":{\"model.layers.0." EVIL "\":1}},\"size\":{\"bits_per_weight\":4},"
@@ -45,6 +45,7 @@ static void test_escaping(void **state)
 	assert_null(strstr(html, "<script"));
 	assert_null(strstr(html, "<img"));
 	assert_non_null(strstr(html, "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;"));
+	assert_non_null(strstr(html, "</code> + <code>&lt;script&gt;"));
 	assert_non_null(strstr(html, "Rejected by its gate"));
 	assert_non_null(strstr(html, "<li>&lt;script&gt;"));
 	free(html);

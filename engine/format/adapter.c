@@ -1,0 +1,230 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Opening an adapter: the pairs of factors in its file, by module. */
+#include "engine/format/adapter.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PREFIX "base_model.model."
+#define WEIGHT ".weight"
+
+static int out_of_memory(const struct cwe_adapter *a, struct cwb_err *err)
+{
+	return cwb_err_set(err, -ENOMEM, "%s: out of memory", a->directory);
+}
+
+/* Why a tensor of the file is no factor of a Linear. */
+static const char *reason(const char *name)
+{
+	static const struct {
+		const char *part, *what;
+	} reasons[] = {
+		{".lora_embedding_", "adapts an embedding"},
+		{".lora_magnitude_vector", "belongs to DoRA"},
+		{".modules_to_save.", "is a module saved whole"},
+		{"trainable_tokens", "holds trained tokens"},
+		{".lora_B.bias", "is a bias of lora_bias"},
+		{".bias", "is a trained bias"},
+		{".lora_", "is no factor of plain LoRA"},
+	};
+
+	for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+		if (strstr(name, reasons[i].part))
+			return reasons[i].what;
+	return "is no factor, but a tensor saved whole";
+}
+
+static int refuse_tensor(
+	const struct cwe_adapter *a, const char *name, const char *what, struct cwb_err *err)
+{
+	return cwb_err_set(err, CWP_EUNKNOWN,
+		"%s: tensor \"%.200s\" %s, which is not supported; merge the adapter with PEFT "
+		"first",
+		a->file->input.path, name, what);
+}
+
+/* Takes <module>.lora_A.weight apart, where the adapter's name may stand before ".weight".
+ * *ret_length: of the module's name behind PREFIX; *ret_b: whether it is factor B. */
+static int take_apart(const struct cwe_adapter *a, const char *name, size_t *ret_length, int *ret_b,
+	struct cwb_err *err)
+{
+	static const char *const factors[] = {".lora_A", ".lora_B"};
+	size_t n = strlen(name), k = strlen(WEIGHT), skip = strlen(PREFIX);
+
+	if (strncmp(name, PREFIX, skip) != 0)
+		return cwb_err_set(err, CWP_EUNKNOWN,
+			"%s: tensor \"%.200s\" does not begin with \"" PREFIX
+			"\", so that PEFT would ignore it; save the adapter with PEFT's "
+			"save_pretrained",
+			a->file->input.path, name);
+	if (n < k || strcmp(name + n - k, WEIGHT) != 0)
+		return refuse_tensor(a, name, reason(name), err);
+	n -= k;
+	for (int pass = 0; pass < 2; pass++) {
+		for (int f = 0; f < 2; f++) {
+			size_t m = strlen(factors[f]);
+
+			if (n > skip + m && !strncmp(name + n - m, factors[f], m)) {
+				*ret_length = n - m - skip;
+				*ret_b = f;
+				return 0;
+			}
+		}
+		/* Without the adapter's name. */
+		while (n > skip && name[n - 1] != '.')
+			n--;
+		n -= n > skip;
+	}
+	return refuse_tensor(a, name, reason(name), err);
+}
+
+/* The module that a factor belongs to: the last one, as names are sorted, or a new one. */
+static int take_factor(
+	struct cwe_adapter *a, const struct cwe_safetensors_entry *e, struct cwb_err *err)
+{
+	struct cwe_adapter_module *m = a->count ? &a->module[a->count - 1] : NULL;
+	const char *name;
+	size_t length = 0;
+	int is_b = 0, rc = take_apart(a, e->name, &length, &is_b, err);
+
+	if (rc)
+		return rc;
+	name = e->name + strlen(PREFIX);
+	if (!m || strlen(m->name) != length || strncmp(m->name, name, length) != 0) {
+		m = &a->module[a->count];
+		m->name = strndup(name, length);
+		if (!m->name)
+			return out_of_memory(a, err);
+		a->count++;
+	}
+	if (is_b ? m->b : m->a)
+		return cwb_err_set(err, CWP_EVALUE,
+			"%s: module \"%.200s\" has its factor %c twice: \"%.200s\"; keep one "
+			"adapter in a file",
+			a->file->input.path, m->name, is_b ? 'B' : 'A', e->name);
+	*(is_b ? &m->b : &m->a) = e;
+	return 0;
+}
+
+static int check_factor(const struct cwe_adapter *a, const struct cwe_safetensors_entry *e, int at,
+	uint64_t rank, struct cwb_err *err)
+{
+	if (!cwe_dtype_to_cwp(e->dtype))
+		return cwb_err_set(err, CWP_EUNKNOWN,
+			"%s: tensor \"%.200s\" has dtype %s; factors are F32, F16 or BF16",
+			a->file->input.path, e->name, cwe_dtype_name(e->dtype));
+	if (e->rank != 2 || !e->shape[0] || !e->shape[1])
+		return cwb_err_set(err, CWP_ESHAPE,
+			"%s: tensor \"%.200s\" has %" PRIu32
+			" dimensions or none of a size; a factor is a matrix",
+			a->file->input.path, e->name, e->rank);
+	if (e->shape[at] != rank)
+		return cwb_err_set(err, CWP_ESHAPE,
+			"%s: tensor \"%.200s\" has shape [%" PRIu64 ", %" PRIu64
+			"], but " CWE_ADAPTER_CONFIG_FILE " gives the module rank %" PRIu64
+			" (r, rank_pattern)",
+			a->file->input.path, e->name, e->shape[0], e->shape[1], rank);
+	return 0;
+}
+
+static int check_module(
+	const struct cwe_adapter *a, struct cwe_adapter_module *m, struct cwb_err *err)
+{
+	int rc;
+
+	if (!m->a || !m->b)
+		return cwb_err_set(err, CWP_EMISSING,
+			"%s: module \"%.200s\" has no factor %c (%s); save the adapter anew",
+			a->file->input.path, m->name, m->a ? 'B' : 'A', m->a ? "lora_B" : "lora_A");
+	rc = cwe_adapter_config_targets(a->config, m->name, err);
+	if (rc < 0)
+		return rc;
+	if (!rc)
+		return cwb_err_set(err, CWP_EVALUE,
+			"%s: module \"%.200s\" has factors, but target_modules (with "
+			"exclude_modules and "
+			"layers_to_transform) of " CWE_ADAPTER_CONFIG_FILE
+			" does not name it, so that PEFT would ignore them",
+			a->file->input.path, m->name);
+	rc = cwe_adapter_config_scale(a->config, m->name, &m->rank, &m->scale, err);
+	if (!rc)
+		rc = check_factor(a, m->a, 0, m->rank, err);
+	if (!rc)
+		rc = check_factor(a, m->b, 1, m->rank, err);
+	return rc;
+}
+
+static int open_file(struct cwe_adapter *a, struct cwb_err *err)
+{
+	char *path;
+	int rc;
+
+	if (asprintf(&path, "%s/" CWE_ADAPTER_WEIGHTS_FILE, a->directory) < 0)
+		return out_of_memory(a, err);
+	if (access(path, F_OK) && errno == ENOENT)
+		rc = cwb_err_set(err, CWP_EMISSING,
+			"%s: no " CWE_ADAPTER_WEIGHTS_FILE
+			"; save the adapter with safe_serialization=True "
+			"(adapter_model.bin is not read)",
+			a->directory);
+	else
+		rc = cwe_safetensors_open(path, &a->file, err);
+	free(path);
+	return rc;
+}
+
+static int read_modules(struct cwe_adapter *a, struct cwb_err *err)
+{
+	int rc = 0;
+
+	a->module = calloc(a->file->count + 1, sizeof *a->module);
+	if (!a->module)
+		return out_of_memory(a, err);
+	for (size_t i = 0; i < a->file->count && !rc; i++)
+		rc = take_factor(a, &a->file->entries[i], err);
+	if (!rc && !a->count)
+		rc = cwb_err_set(err, CWP_EMISSING, "%s: holds no factors", a->file->input.path);
+	for (size_t i = 0; i < a->count && !rc; i++)
+		rc = check_module(a, &a->module[i], err);
+	return rc;
+}
+
+int cwe_adapter_open(const char *directory, struct cwe_adapter **ret, struct cwb_err *err)
+{
+	struct cwe_adapter *a = calloc(1, sizeof *a);
+	int rc;
+
+	if (!a || !(a->directory = strdup(directory))) {
+		free(a);
+		return cwb_err_set(err, -ENOMEM, "%s: out of memory", directory);
+	}
+	rc = cwe_adapter_config_read(directory, &a->config, err);
+	if (!rc)
+		rc = open_file(a, err);
+	if (!rc)
+		rc = read_modules(a, err);
+	if (rc) {
+		cwe_adapter_close(a);
+		return rc;
+	}
+	*ret = a;
+	return 0;
+}
+
+void cwe_adapter_close(struct cwe_adapter *a)
+{
+	if (!a)
+		return;
+	for (size_t i = 0; a->module && i < a->count; i++)
+		free(a->module[i].name);
+	free(a->module);
+	cwe_safetensors_close(a->file);
+	cwe_adapter_config_free(a->config);
+	free(a->directory);
+	free(a);
+}

@@ -1,0 +1,53 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* PEFT LoRA adapters: adapter_config.json and adapter_model.safetensors of a folder, merged into
+ * the weights while they are read: W + scale * B A. */
+#pragma once
+
+#include <jansson.h>
+
+#include "engine/format/adapter_config.h"
+#include "engine/format/safetensors.h"
+#include "engine/format/weights.h"
+
+#define CWE_ADAPTER_CONFIG_FILE "adapter_config.json"
+#define CWE_ADAPTER_WEIGHTS_FILE "adapter_model.safetensors"
+
+/* The factors of one module: A [rank, cols] and B [rows, rank] for a weight of [rows, cols]. */
+struct cwe_adapter_module {
+	char *name; /* as in the file, without "base_model.model." */
+	const struct cwe_safetensors_entry *a, *b;
+	uint64_t rank;
+	double scale;
+};
+
+struct cwe_adapter {
+	char *directory;
+	struct cwe_adapter_config *config;
+	struct cwe_safetensors *file;
+	size_t count;
+	struct cwe_adapter_module *module; /* in the order of the file's names */
+};
+
+/* Opens a folder and checks it by itself: the configuration, that the file holds pairs of factors
+ * and nothing else, their dtypes, ranks and shapes, and that the configuration names their modules.
+ * *ret is closed with cwe_adapter_close. */
+int cwe_adapter_open(const char *directory, struct cwe_adapter **ret, struct cwb_err *err);
+void cwe_adapter_close(struct cwe_adapter *a); /* NULL is allowed */
+
+/* The tensor of each module, as an index into w->tensors [a->count]: the names of the model's own
+ * checkpoint, its text part under any of the names that transformers gives it. CWP_EUNKNOWN for a
+ * module that the model lacks, CWP_ESHAPE for one of another shape, CWP_EMISSING for one in the
+ * decoder layers that target_modules names and the file lacks. config: the model's config.json. */
+int cwe_adapter_find(const struct cwe_adapter *a, const struct cwe_weights *w, const json_t *config,
+	size_t *ret_tensor, struct cwb_err *err);
+
+/* Weights with the adapters of n folders merged in, in this order. Every module of every adapter
+ * must be a matrix of `weights` with the factors' shape. config: the model's config.json. The
+ * merged tensors have dtype CWP_F32: sums are not rounded to the source's dtype; the others stay as
+ * they are. On success *ret owns weights and is closed with cwe_weights_close; on failure weights
+ * stays the caller's. *ret_memory: bytes that a read of a merged tensor needs at most, beside what
+ * it fills. */
+int cwe_adapter_weights_open(struct cwe_weights *weights, const json_t *config,
+	char *const *directories, size_t n, struct cwe_weights **ret, uint64_t *ret_memory,
+	struct cwb_err *err);
