@@ -18,8 +18,8 @@ static int out_of_memory(const struct cwe_adapter *a, struct cwb_err *err)
 	return cwb_err_set(err, -ENOMEM, "%s: out of memory", a->directory);
 }
 
-/* Why a tensor of the file is no factor of a Linear. */
-static const char *reason(const char *name)
+/* Tensors of adapters that cannot be merged; NULL for others. */
+static const char *foreign(const char *name)
 {
 	static const struct {
 		const char *part, *what;
@@ -30,13 +30,19 @@ static const char *reason(const char *name)
 		{"trainable_tokens", "holds trained tokens"},
 		{".lora_B.bias", "is a bias of lora_bias"},
 		{".bias", "is a trained bias"},
-		{".lora_", "is no factor of plain LoRA"},
 	};
 
 	for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
 		if (strstr(name, reasons[i].part))
 			return reasons[i].what;
-	return "is no factor, but a tensor saved whole";
+	return NULL;
+}
+
+/* Why a tensor that is not foreign is no factor of a Linear. */
+static const char *reason(const char *name)
+{
+	return strstr(name, ".lora_") ? "is no factor of plain LoRA"
+				      : "is no factor, but a tensor saved whole";
 }
 
 static int refuse_tensor(
@@ -185,6 +191,12 @@ static int read_modules(struct cwe_adapter *a, struct cwb_err *err)
 	a->module = calloc(a->file->count + 1, sizeof *a->module);
 	if (!a->module)
 		return out_of_memory(a, err);
+	/* PEFT saves an embedding beside its factors: the factors say more. */
+	for (size_t i = 0; i < a->file->count && !rc; i++) {
+		const char *name = a->file->entries[i].name, *what = foreign(name);
+
+		rc = what ? refuse_tensor(a, name, what, err) : 0;
+	}
 	for (size_t i = 0; i < a->file->count && !rc; i++)
 		rc = take_factor(a, &a->file->entries[i], err);
 	if (!rc && !a->count)

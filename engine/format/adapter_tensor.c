@@ -10,6 +10,7 @@
 #include "engine/format/adapter.h"
 
 #define LAYERS "model.layers."
+#define EXPERTS ".experts."
 #define WEIGHT ".weight"
 
 /* Where the text part of a model for several media stands: transformers has changed it. */
@@ -84,14 +85,14 @@ static int check_tensor(const struct cwe_adapter *a, const struct cwe_adapter_mo
 }
 
 /* The module's name of a matrix in the decoder layers; freed with free(). NULL for other tensors,
- * too. */
+ * and for experts: transformers has kept them as Linears and as parameters, which no list names. */
 static int layer_module(const struct cwe_tensor *t, char **ret)
 {
 	size_t n = strlen(t->name), k = strlen(WEIGHT);
 
 	*ret = NULL;
 	if (t->rank != 2 || strncmp(t->name, LAYERS, strlen(LAYERS)) != 0 || n < k ||
-		strcmp(t->name + n - k, WEIGHT) != 0)
+		strcmp(t->name + n - k, WEIGHT) != 0 || strstr(t->name, EXPERTS))
 		return 0;
 	*ret = strndup(t->name, n - k);
 	return *ret ? 0 : -ENOMEM;

@@ -480,6 +480,9 @@ class Submitting(daemon_test.DaemonTest):
         self.assertEqual((error["path"], error["field"]), ("/etc/shadow", "model"))
         error = self.refused("org.cwpd.Jobs.PathNotAllowed", job=self.daemon.job_text() + "chat: /etc/x.json\n")
         self.assertEqual((error["path"], error["field"]), ("/etc/x.json", "chat"))
+        error = self.refused("org.cwpd.Jobs.PathNotAllowed",
+            job=self.daemon.job_text().replace("model: model", "model: model\nadapter: [model, /etc]"))
+        self.assertEqual((error["path"], error["field"]), ("/etc", "adapter[1]"))
         error = self.refused("org.cwpd.Jobs.PathNotAllowed", job=self.daemon.job_text(output="/etc/out"))
         self.assertEqual(error["field"], "output")
         os.symlink("/etc", self.daemon.path("work", "away"))

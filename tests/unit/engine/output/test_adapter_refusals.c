@@ -186,6 +186,40 @@ static void test_refused_folders(void **state)
 	adapter_drop(model);
 }
 
+/* An expert may be a Linear or not: the list need not mean it, and may. */
+static void test_experts(void **state)
+{
+	static const struct adapter_tensor weights[] = {
+		{"model.layers.0.mlp.experts.0.up_proj.weight", CWE_DTYPE_BF16, 8, 12},
+		{"model.layers.0.mlp.experts.1.up_proj.weight", CWE_DTYPE_BF16, 8, 12},
+		{"model.layers.0.mlp.shared.up_proj.weight", CWE_DTYPE_BF16, 8, 12},
+		{Q0 ".weight", CWE_DTYPE_BF16, 51, 64},
+	};
+	static const struct adapter_tensor t[] = {
+		{LORA("model.layers.0.mlp.experts.1.up_proj", "A"), CWE_DTYPE_F32, 4, 12},
+		{LORA("model.layers.0.mlp.experts.1.up_proj", "B"), CWE_DTYPE_F32, 8, 4},
+		{LORA("model.layers.0.mlp.shared.up_proj", "A"), CWE_DTYPE_F32, 4, 12},
+		{LORA("model.layers.0.mlp.shared.up_proj", "B"), CWE_DTYPE_F32, 8, 4},
+	};
+	static const char config[] =
+		"{\"peft_type\": \"LORA\", \"r\": 4, \"target_modules\": [\"up_proj\"]}";
+	char *model = toy_folder(), *path = toy_path(model, "config.json");
+	char *all = adapter_make(config, t, 4, 5), *shared = adapter_make(config, t + 2, 2, 5);
+	char *none = adapter_make(config, t, 2, 5);
+
+	(void)state;
+	toy_put(path, "{}", 2);
+	adapter_put(model, "model.safetensors", weights, 4, 3);
+	cwe_source_close(adapter_open(model, &all, 1));
+	cwe_source_close(adapter_open(model, &shared, 1));
+	adapter_refuse(model, &none, 1, CWP_EMISSING, "\"model.layers.0.mlp.shared.up_proj\"", none);
+	free(path);
+	adapter_drop(all);
+	adapter_drop(shared);
+	adapter_drop(none);
+	adapter_drop(model);
+}
+
 /* An lm_head of its own in the file is not used where the configuration ties it to the embedding.
  */
 static void test_tied_head(void **state)
@@ -273,6 +307,7 @@ int main(void)
 		cmocka_unit_test(test_refused_tensors),
 		cmocka_unit_test(test_refused_targets),
 		cmocka_unit_test(test_refused_folders),
+		cmocka_unit_test(test_experts),
 		cmocka_unit_test(test_tied_head),
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_cut_file),
