@@ -101,7 +101,7 @@ static int take_factor(
 	if (rc)
 		return rc;
 	name = e->name + strlen(PREFIX);
-	if (!m || strlen(m->name) != length || strncmp(m->name, name, length) != 0) {
+	if (!m || !m->name || strlen(m->name) != length || strncmp(m->name, name, length) != 0) {
 		m = &a->module[a->count];
 		m->name = strndup(name, length);
 		if (!m->name)

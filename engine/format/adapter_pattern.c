@@ -116,7 +116,7 @@ int cwe_adapter_pattern_new(const char *text, enum cwe_adapter_match kind, const
 	p->kind = kind;
 	p->place = strdup(place);
 	p->text = strdup(text ? text : "");
-	p->plain = kind == CWE_ADAPTER_SUFFIX && is_plain(text);
+	p->plain = text && kind == CWE_ADAPTER_SUFFIX && is_plain(text);
 	rc = !p->place || !p->text ? out_of_memory(place, err)
 	     : p->plain            ? 0
 				   : compile(p, text, err);

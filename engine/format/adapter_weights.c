@@ -270,7 +270,7 @@ static int open_merged(struct merged *m, const json_t *config, char *const *dire
 		if (!rc)
 			rc = take_adapter(m, m->adapter[i], config, err);
 	}
-	if (!rc)
+	if (!rc && m->part)
 		qsort(m->part, m->n_parts, sizeof *m->part, compare);
 	return rc;
 }
