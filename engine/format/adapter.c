@@ -12,6 +12,7 @@
 
 #define PREFIX "base_model.model."
 #define WEIGHT ".weight"
+#define PIECE 4096 /* elements converted at a time, on the stack */
 
 static int out_of_memory(const struct cwe_adapter *a, struct cwb_err *err)
 {
@@ -54,13 +55,49 @@ static int refuse_tensor(
 		a->file->input.path, name, what);
 }
 
+static int ends_with(const char *name, size_t n, const char *end)
+{
+	size_t k = strlen(end);
+
+	return n >= k && !strncmp(name + n - k, end, k);
+}
+
+/* Whether a tensor is one that PEFT copies from the base model: <module>.weight of an embedding or
+ * an output projection, or <module>.base_layer.weight of one that is adapted. *ret_length as below.
+ */
+static int is_copy(const char *name, size_t *ret_length)
+{
+	size_t n = strlen(name), skip = strlen(PREFIX);
+
+	if (strncmp(name, PREFIX, skip) != 0 || !ends_with(name, n, WEIGHT))
+		return 0;
+	n -= strlen(WEIGHT);
+	if (ends_with(name, n, ".base_layer"))
+		n -= strlen(".base_layer");
+	*ret_length = n > skip ? n - skip : 0;
+	return n > skip && (ends_with(name, n, ".embed_tokens") || ends_with(name, n, ".lm_head"));
+}
+
+static int take_copy(struct cwe_adapter *a, const struct cwe_safetensors_entry *e, size_t length,
+	struct cwb_err *err)
+{
+	struct cwe_adapter_copy *c = &a->copy[a->n_copies];
+
+	c->entry = e;
+	c->module = strndup(e->name + strlen(PREFIX), length);
+	if (!c->module)
+		return out_of_memory(a, err);
+	a->n_copies++;
+	return 0;
+}
+
 /* Takes <module>.lora_A.weight apart, where the adapter's name may stand before ".weight".
  * *ret_length: of the module's name behind PREFIX; *ret_b: whether it is factor B. */
 static int take_apart(const struct cwe_adapter *a, const char *name, size_t *ret_length, int *ret_b,
 	struct cwb_err *err)
 {
 	static const char *const factors[] = {".lora_A", ".lora_B"};
-	size_t n = strlen(name), k = strlen(WEIGHT), skip = strlen(PREFIX);
+	size_t n = strlen(name), skip = strlen(PREFIX);
 
 	if (strncmp(name, PREFIX, skip) != 0)
 		return cwb_err_set(err, CWP_EUNKNOWN,
@@ -68,14 +105,14 @@ static int take_apart(const struct cwe_adapter *a, const char *name, size_t *ret
 			"\", so that PEFT would ignore it; save the adapter with PEFT's "
 			"save_pretrained",
 			a->file->input.path, name);
-	if (n < k || strcmp(name + n - k, WEIGHT) != 0)
+	if (!ends_with(name, n, WEIGHT))
 		return refuse_tensor(a, name, reason(name), err);
-	n -= k;
+	n -= strlen(WEIGHT);
 	for (int pass = 0; pass < 2; pass++) {
 		for (int f = 0; f < 2; f++) {
 			size_t m = strlen(factors[f]);
 
-			if (n > skip + m && !strncmp(name + n - m, factors[f], m)) {
+			if (n > skip + m && ends_with(name, n, factors[f])) {
 				*ret_length = n - m - skip;
 				*ret_b = f;
 				return 0;
@@ -165,6 +202,25 @@ static int check_module(
 	return rc;
 }
 
+int cwe_adapter_read(const struct cwe_adapter *a, const struct cwe_safetensors_entry *e,
+	uint64_t at, uint64_t n, float *dst, struct cwb_err *err)
+{
+	uint32_t dtype = cwe_dtype_to_cwp(e->dtype);
+	uint64_t size = cwe_cwp_dtype_size(dtype);
+	unsigned char piece[PIECE * 4];
+
+	for (uint64_t count; n; n -= count, at += count, dst += count) {
+		int rc;
+
+		count = n < PIECE ? n : PIECE;
+		rc = cwe_safetensors_read(a->file, e, at * size, piece, count * size, err);
+		if (rc)
+			return rc;
+		cwe_f32_from_dtype(dst, piece, dtype, (size_t)count);
+	}
+	return 0;
+}
+
 static int open_file(struct cwe_adapter *a, struct cwb_err *err)
 {
 	char *path;
@@ -189,7 +245,8 @@ static int read_modules(struct cwe_adapter *a, struct cwb_err *err)
 	int rc = 0;
 
 	a->module = calloc(a->file->count + 1, sizeof *a->module);
-	if (!a->module)
+	a->copy = calloc(a->file->count + 1, sizeof *a->copy);
+	if (!a->module || !a->copy)
 		return out_of_memory(a, err);
 	/* PEFT saves an embedding beside its factors: the factors say more. */
 	for (size_t i = 0; i < a->file->count && !rc; i++) {
@@ -197,8 +254,13 @@ static int read_modules(struct cwe_adapter *a, struct cwb_err *err)
 
 		rc = what ? refuse_tensor(a, name, what, err) : 0;
 	}
-	for (size_t i = 0; i < a->file->count && !rc; i++)
-		rc = take_factor(a, &a->file->entries[i], err);
+	for (size_t i = 0; i < a->file->count && !rc; i++) {
+		const struct cwe_safetensors_entry *e = &a->file->entries[i];
+		size_t length;
+
+		rc = is_copy(e->name, &length) ? take_copy(a, e, length, err)
+					       : take_factor(a, e, err);
+	}
 	if (!rc && !a->count)
 		rc = cwb_err_set(err, CWP_EMISSING, "%s: holds no factors", a->file->input.path);
 	for (size_t i = 0; i < a->count && !rc; i++)
@@ -235,6 +297,9 @@ void cwe_adapter_close(struct cwe_adapter *a)
 	for (size_t i = 0; a->module && i < a->count; i++)
 		free(a->module[i].name);
 	free(a->module);
+	for (size_t i = 0; a->copy && i < a->n_copies; i++)
+		free(a->copy[i].module);
+	free(a->copy);
 	cwe_safetensors_close(a->file);
 	cwe_adapter_config_free(a->config);
 	free(a->directory);

@@ -9,12 +9,16 @@
 
 #include "engine/format/adapter.h"
 
-#define LAYERS "model.layers."
+#define LAYERS "layers."
 #define EXPERTS ".experts."
 #define WEIGHT ".weight"
+#define HEAD "lm_head"
 
-/* Where the text part of a model for several media stands: transformers has changed it. */
-static const char *const text_parts[] = {"model.language_model.", "language_model.model."};
+/* Where a model for several media has its text part and its output projection: transformers has
+ * changed it. A text model has them in "model." and HEAD. */
+static const struct {
+	const char *body, *head;
+} places[] = {{"model.language_model.", HEAD}, {"language_model.model.", "language_model." HEAD}};
 
 static const struct cwe_tensor *find_spelled(
 	const struct cwe_weights *w, const char *prefix, const char *module)
@@ -29,44 +33,37 @@ static const struct cwe_tensor *find_spelled(
 	return t;
 }
 
-static const struct cwe_tensor *find_tensor(const struct cwe_weights *w, const char *module)
+int cwe_adapter_is_head(const char *module)
+{
+	return !strcmp(module, places[0].head) || !strcmp(module, places[1].head);
+}
+
+const struct cwe_tensor *cwe_adapter_tensor(const struct cwe_weights *w, const char *module)
 {
 	const struct cwe_tensor *t = find_spelled(w, "", module);
 
 	for (size_t i = 0; !t && i < 2; i++) {
-		size_t n = strlen(text_parts[i]);
+		size_t n = strlen(places[i].body);
 
-		if (strncmp(module, text_parts[i], n) != 0)
+		if (cwe_adapter_is_head(module))
+			t = find_spelled(w, "", places[i].head);
+		if (strncmp(module, places[i].body, n) != 0)
 			continue;
-		t = find_spelled(w, text_parts[1 - i], module + n);
+		t = find_spelled(w, places[1 - i].body, module + n);
 		if (!t)
 			t = find_spelled(w, "model.", module + n);
 	}
 	return t;
 }
 
-/* Whether the output projection is the embedding. Gemma's configurations need not say so. */
-static int is_tied(const json_t *config)
-{
-	const json_t *text = json_object_get(config, "text_config"),
-		     *tied = json_object_get(config, "tie_word_embeddings");
-	const char *kind = json_string_value(json_object_get(config, "model_type"));
-
-	if (!tied)
-		tied = json_object_get(text, "tie_word_embeddings");
-	return tied ? json_is_true(tied) : kind && !strncmp(kind, "gemma", 5);
-}
-
 static int check_tensor(const struct cwe_adapter *a, const struct cwe_adapter_module *m,
-	const struct cwe_tensor *t, const json_t *config, struct cwb_err *err)
+	const struct cwe_tensor *t, struct cwb_err *err)
 {
-	int is_head = !strcmp(m->name, "lm_head");
-
-	if (is_head && (!t || is_tied(config)))
+	if (!t && cwe_adapter_is_head(m->name))
 		return cwb_err_set(err, CWP_EUNKNOWN,
-			"%s: module \"lm_head\" shares its weight with the embedding, which cannot "
-			"be adapted with it",
-			a->directory);
+			"%s: module \"%s\" has no weight of its own in the model: it is the "
+			"embedding, which cannot be adapted with it",
+			a->directory, m->name);
 	if (!t)
 		return cwb_err_set(err, CWP_EUNKNOWN,
 			"%s: module \"%.200s\" is no module of the model; take the model that the "
@@ -84,15 +81,32 @@ static int check_tensor(const struct cwe_adapter *a, const struct cwe_adapter_mo
 	return 0;
 }
 
-/* The module's name of a matrix in the decoder layers; freed with free(). NULL for other tensors,
- * and for experts: transformers has kept them as Linears and as parameters, which no list names. */
-static int layer_module(const struct cwe_tensor *t, char **ret)
+/* What follows the text part's place in a name; NULL when it lies elsewhere. *ret_text: whether
+ * that place is a text model's. */
+static const char *in_body(const char *name, int *ret_text)
+{
+	for (size_t i = 0; i < 2; i++)
+		if (!strncmp(name, places[i].body, strlen(places[i].body))) {
+			*ret_text = 0;
+			return name + strlen(places[i].body);
+		}
+	*ret_text = 1;
+	return !strncmp(name, "model.", 6) ? name + 6 : NULL;
+}
+
+/* The module's name of a matrix in the decoder layers; freed with free(). NULL for other tensors;
+ * for experts, as transformers has kept them as Linears and as parameters, which no list names; and
+ * where an expression may be about another spelling of the name. */
+static int layer_module(const struct cwe_adapter *a, const struct cwe_tensor *t, char **ret)
 {
 	size_t n = strlen(t->name), k = strlen(WEIGHT);
+	int text;
+	const char *part = in_body(t->name, &text);
 
 	*ret = NULL;
-	if (t->rank != 2 || strncmp(t->name, LAYERS, strlen(LAYERS)) != 0 || n < k ||
-		strcmp(t->name + n - k, WEIGHT) != 0 || strstr(t->name, EXPERTS))
+	if (t->rank != 2 || !part || strncmp(part, LAYERS, strlen(LAYERS)) != 0 || n < k ||
+		strcmp(t->name + n - k, WEIGHT) != 0 || strstr(part, EXPERTS) ||
+		(!text && a->config->target.pattern))
 		return 0;
 	*ret = strndup(t->name, n - k);
 	return *ret ? 0 : -ENOMEM;
@@ -108,7 +122,7 @@ static int check_complete(const struct cwe_adapter *a, const struct cwe_weights 
 	for (size_t i = 0; i < w->count && !rc && cwe_adapter_config_is_complete(a->config); i++) {
 		char *module = NULL;
 
-		if (!adapted[i] && (rc = layer_module(&w->tensors[i], &module)))
+		if (!adapted[i] && (rc = layer_module(a, &w->tensors[i], &module)))
 			return cwb_err_set(err, rc, "%s: out of memory", a->directory);
 		rc = module ? cwe_adapter_config_targets(a->config, module, err) : 0;
 		if (rc > 0)
@@ -122,16 +136,16 @@ static int check_complete(const struct cwe_adapter *a, const struct cwe_weights 
 	return rc;
 }
 
-int cwe_adapter_find(const struct cwe_adapter *a, const struct cwe_weights *w, const json_t *config,
-	size_t *ret_tensor, struct cwb_err *err)
+int cwe_adapter_find(const struct cwe_adapter *a, const struct cwe_weights *w, size_t *ret_tensor,
+	struct cwb_err *err)
 {
 	unsigned char *adapted = calloc(w->count + 1, 1);
 	int rc = adapted ? 0 : cwb_err_set(err, -ENOMEM, "%s: out of memory", a->directory);
 
 	for (size_t i = 0; i < a->count && !rc; i++) {
-		const struct cwe_tensor *t = find_tensor(w, a->module[i].name);
+		const struct cwe_tensor *t = cwe_adapter_tensor(w, a->module[i].name);
 
-		rc = check_tensor(a, &a->module[i], t, config, err);
+		rc = check_tensor(a, &a->module[i], t, err);
 		if (rc)
 			break;
 		ret_tensor[i] = (size_t)(t - w->tensors);

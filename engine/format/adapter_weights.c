@@ -10,9 +10,8 @@
 
 #include "engine/format/adapter.h"
 
-#define TILE 256   /* columns summed at a time */
-#define ROWS 64    /* rows of factor B in memory */
-#define PIECE 4096 /* elements converted at a time, on the stack */
+#define TILE 256 /* columns summed at a time */
+#define ROWS 64  /* rows of factor B in memory */
 
 /* One module of one adapter and the tensor that it is merged into. */
 struct part {
@@ -34,26 +33,6 @@ struct merged {
 static int out_of_memory(const char *name, struct cwb_err *err)
 {
 	return cwb_err_set(err, -ENOMEM, "%s: out of memory for merging an adapter", name);
-}
-
-/* n elements of a factor from element `at` on, as f32. */
-static int read_factor(const struct part *p, const struct cwe_safetensors_entry *e, uint64_t at,
-	uint64_t n, float *dst, struct cwb_err *err)
-{
-	uint32_t dtype = cwe_dtype_to_cwp(e->dtype);
-	uint64_t size = cwe_cwp_dtype_size(dtype);
-	unsigned char piece[PIECE * 4];
-
-	for (uint64_t count; n; n -= count, at += count, dst += count) {
-		int rc;
-
-		count = n < PIECE ? n : PIECE;
-		rc = cwe_safetensors_read(p->adapter->file, e, at * size, piece, count * size, err);
-		if (rc)
-			return rc;
-		cwe_f32_from_dtype(dst, piece, dtype, (size_t)count);
-	}
-	return 0;
 }
 
 static uint64_t padded(uint64_t cols)
@@ -119,10 +98,11 @@ static int merge_rows(const struct part *p, const struct cwe_tensor *t, uint64_t
 	int rc = a && b ? 0 : out_of_memory(t->name, err);
 
 	for (uint64_t k = 0; k < rank && !rc; k++)
-		rc = read_factor(p, p->module->a, k * cols, cols, a + k * stride, err);
+		rc = cwe_adapter_read(
+			p->adapter, p->module->a, k * cols, cols, a + k * stride, err);
 	for (uint64_t r = 0; r < rows && !rc; r++) {
 		if (r % ROWS == 0)
-			rc = read_factor(p, p->module->b, (row + r) * rank,
+			rc = cwe_adapter_read(p->adapter, p->module->b, (row + r) * rank,
 				(rows - r < ROWS ? rows - r : ROWS) * rank, b, err);
 		if (!rc && !merge_row(p, a, b + r % ROWS * rank, cols, dst + r * cols))
 			rc = refuse_row(p, t, row + r, err);
@@ -212,8 +192,7 @@ static int compare(const void *x, const void *y)
 	return a->order < b->order ? -1 : a->order > b->order;
 }
 
-static int take_adapter(
-	struct merged *m, const struct cwe_adapter *a, const json_t *config, struct cwb_err *err)
+static int take_adapter(struct merged *m, const struct cwe_adapter *a, struct cwb_err *err)
 {
 	struct part *more = realloc(m->part, (m->n_parts + a->count) * sizeof *more);
 	size_t *tensor = calloc(a->count, sizeof *tensor);
@@ -221,8 +200,10 @@ static int take_adapter(
 
 	if (more)
 		m->part = more;
-	rc = more && tensor ? cwe_adapter_find(a, m->source, config, tensor, err)
+	rc = more && tensor ? cwe_adapter_find(a, m->source, tensor, err)
 			    : out_of_memory(a->directory, err);
+	if (!rc)
+		rc = cwe_adapter_check_copies(a, m->source, err);
 	for (size_t i = 0; i < a->count && !rc; i++) {
 		m->part[m->n_parts] = (struct part){a, &a->module[i], tensor[i], m->n_parts};
 		m->n_parts++;
@@ -248,8 +229,7 @@ static uint64_t memory_of(const struct merged *m)
 	return most;
 }
 
-static int open_merged(struct merged *m, const json_t *config, char *const *directories, size_t n,
-	struct cwb_err *err)
+static int open_merged(struct merged *m, char *const *directories, size_t n, struct cwb_err *err)
 {
 	int rc = 0;
 
@@ -268,16 +248,15 @@ static int open_merged(struct merged *m, const json_t *config, char *const *dire
 		rc = cwe_adapter_open(directories[i], &m->adapter[i], err);
 		m->n_adapters += !rc;
 		if (!rc)
-			rc = take_adapter(m, m->adapter[i], config, err);
+			rc = take_adapter(m, m->adapter[i], err);
 	}
 	if (!rc && m->part)
 		qsort(m->part, m->n_parts, sizeof *m->part, compare);
 	return rc;
 }
 
-int cwe_adapter_weights_open(struct cwe_weights *weights, const json_t *config,
-	char *const *directories, size_t n, struct cwe_weights **ret, uint64_t *ret_memory,
-	struct cwb_err *err)
+int cwe_adapter_weights_open(struct cwe_weights *weights, char *const *directories, size_t n,
+	struct cwe_weights **ret, uint64_t *ret_memory, struct cwb_err *err)
 {
 	static const struct cwe_weights_ops ops = {read_f32, read_raw, close_merged};
 	struct merged *m = calloc(1, sizeof *m);
@@ -286,7 +265,7 @@ int cwe_adapter_weights_open(struct cwe_weights *weights, const json_t *config,
 	if (!m)
 		return out_of_memory(directories[0], err);
 	m->source = weights;
-	rc = open_merged(m, config, directories, n, err);
+	rc = open_merged(m, directories, n, err);
 	if (rc) {
 		free_merged(m);
 		return rc;

@@ -134,7 +134,7 @@ int cwe_source_adapt(struct cwe_source *s, char *const *directories, size_t n, s
 	if (s->kind == CWE_SOURCE_OUTPUT)
 		return cwb_err_set(err, CWP_EVALUE, "%s: is quantized already; merge an adapter into the model that it was made from",
 			s->path);
-	rc = cwe_adapter_weights_open(s->weights, s->config, directories, n, &s->weights, &memory, err);
+	rc = cwe_adapter_weights_open(s->weights, directories, n, &s->weights, &memory, err);
 	s->merge_memory = memory > s->merge_memory ? memory : s->merge_memory;
 	return rc;
 }

@@ -111,17 +111,12 @@ class Run:
         self.check(what + ", weights", changed and changed <= set(compared) and worst <= 1e-6,
             "%d of %d tensors merged, apart by %.2g of the largest" % (len(changed), len(compared), worst))
 
-    def compare_logits(self, what, base, adapters, reference, ids):
-        mine = self.ours(base, adapters, ids)
-        worst = max((x - y).abs().max().item() for x, y in zip(mine, logits(reference, ids)))
-        self.check(what + ", logits", worst <= LIMIT, "apart by %.2g" % worst)
+    def apart(self, base, adapters, reference, ids):
+        return max((x - y).abs().max().item() for x, y in zip(self.ours(base, adapters, ids), logits(reference, ids)))
 
-
-def supported(base):
-    """Whether the engine runs this family; what it merges does not depend on it."""
-    done = subprocess.run([os.path.join(BUILD, "cwp-inspect"), "logits", base, "--out", os.devnull], input="",
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    return "is not supported" not in done.stderr
+    def compare_logits(self, what, base, adapters, reference, ids, limit=LIMIT):
+        worst = self.apart(base, adapters, reference, ids)
+        self.check(what + ", logits", worst <= limit, "apart by %.2g" % worst)
 
 
 def linears(model):
@@ -185,7 +180,6 @@ def small(run):
     folders = [f for f in folders if os.path.exists(os.path.join(f, "model.safetensors"))]
     run.check("reference models", len(folders) >= 12, [os.path.basename(f) for f in folders])
     ids = torch.randint(3, 250, (2, 24), generator=torch.Generator().manual_seed(1)).tolist()
-    ran = []
     for base in folders:
         name = os.path.basename(base)
         for _ in range(3):
@@ -193,12 +187,49 @@ def small(run):
             reference = merge(load(base), [m[0] for m in made])
             before = run.failed
             run.compare_weights(name, base, [m[1] for m in made], reference)
-            if supported(base):
-                ran.append(name)
-                run.compare_logits(name, base, [m[1] for m in made], reference, ids)
+            run.compare_logits(name, base, [m[1] for m in made], reference, ids)
             if run.failed > before:
                 print("     " + "\n     ".join(m[2] for m in made))
-    run.check("engine", {"llama31", "smollm2"} <= set(ran), "logits compared of %s" % sorted(set(ran)))
+
+
+def wrapper(kind):
+    """A small random model for several media."""
+    text = dict(hidden_size=48, intermediate_size=72, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+        vocab_size=160, max_position_embeddings=64)
+    vision = dict(hidden_size=24, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)
+    torch.manual_seed(4)
+    if kind == "gemma3":
+        return transformers.Gemma3ForConditionalGeneration(transformers.Gemma3Config(text_config=text, vision_config=vision,
+            mm_tokens_per_image=4, image_token_index=150, boi_token_index=151, eoi_token_index=152)).eval()
+    return transformers.Mistral3ForConditionalGeneration(transformers.Mistral3Config(
+        text_config=dict(text, model_type="mistral"), vision_config=dict(vision, model_type="pixtral"), image_token_index=150,
+        tie_word_embeddings=False)).eval()
+
+
+def wrapped(run):
+    """The text part of a model for several media: its checkpoint and its modules may spell it in two ways."""
+    ids = torch.randint(3, 150, (2, 24), generator=torch.Generator().manual_seed(2)).tolist()
+    for kind, targets in (("gemma3", "q_proj|down_proj"), ("mistral3", "v_proj|gate_proj")):
+        base, adapter = run.path(kind), run.path("adapter")
+        wrapper(kind).save_pretrained(base)
+        expression = ".*language_model.*\\.(%s)%s" % (targets, "|lm_head" if kind == "mistral3" else "")
+        peft.get_peft_model(wrapper(kind), peft.LoraConfig(r=3, lora_alpha=9, target_modules=expression, init_lora_weights=False,
+            alpha_pattern={"layers.1.*": 2})).save_pretrained(adapter)
+        reference = merge(wrapper(kind), [adapter])
+        run.compare_logits(kind + " wrapped", base, [adapter], reference, ids)
+        plain = run.ours(base, [], ids)
+        run.check(kind + " wrapped, adapted at all", all((a - b).abs().max() > 1e-3 for a, b in zip(plain, logits(reference, ids))), "yes")
+        path = os.path.join(adapter, "adapter_model.safetensors")
+        spelled = {n.replace("model.language_model.", "language_model.model.").replace("model.lm_head", "model.language_model.lm_head"): t
+            for n, t in load_file(path).items()}
+        assert not set(spelled) & set(load_file(path))
+        save_file(spelled, path)
+        with open(os.path.join(adapter, "adapter_config.json"), encoding="utf-8") as f:
+            config = json.load(f)
+        config["target_modules"] = [t for t in (targets + "|lm_head").split("|")]
+        with open(os.path.join(adapter, "adapter_config.json"), "w", encoding="utf-8") as f:
+            json.dump(config, f)
+        run.compare_logits(kind + " wrapped, spelled as before", base, [adapter], reference, ids)
 
 
 def refused(run):
@@ -263,11 +294,14 @@ def real(run):
     base = run.path("smollm2")
     inspect("dense", GGUF, "--out", base, "--dtype", "bf16")
     ids = [t["ids"] for t in inspect("tokens", GGUF, lines=[{"text": t} for t in ("Explain to a child why the sky is blue.",
-        "What is the difference between a virus and a bacterium?", "Tell me how to pick a lock.", "The capital of France is Paris.")])]
+        "What is the difference between a virus and a bacterium?", "Tell me how to pick a lock.")])]
+    # Thirty layers in float32 are 5e-5 apart without any adapter, 1e-4 in plain C: merging must not add to that.
+    plain = run.apart(base, [], load(base), ids)
     reference = merge(load(base), [REFUSAL])
     run.compare_weights("real model", base, [REFUSAL], reference)
     for name, model in (("folder", base), ("GGUF", GGUF)):
-        run.compare_logits("real model, " + name, model, [REFUSAL], reference, ids)
+        run.compare_logits("real model, %s, %.2g apart without" % (name, plain), model, [REFUSAL], reference, ids,
+            max(LIMIT, 2 * plain))
     # Merged and skipped modules are F32 among BF16 ones: other engines load them all the same.
     output = job(run, model=GGUF, adapter=REFUSAL, quantize={"plugin": "static", "skip": ["lm_head", "mlp.down_proj"],
         "options": {"bits": 4, "granularity": "group", "group": 64}})
@@ -281,6 +315,7 @@ def main():
     run = Run(folder)
     try:
         small(run)
+        wrapped(run)
         refused(run)
         jobs(run)
         if os.path.exists(GGUF) and os.path.exists(os.path.join(REFUSAL, "adapter_model.safetensors")):

@@ -213,6 +213,23 @@ class Adapter(worker_test.WorkerTest):
             for word in words:
                 self.assertIn(word, text)
             self.assert_nothing(output)
+        # An output projection that is the embedding, with a tensor of its own that nobody reads, and one that is not.
+        for tied, status in ((True, 65), (False, 0)):
+            def head(tensors, config):
+                to_bf16(tensors, config)
+                tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+                config["tie_word_embeddings"] = tied
+            self.model = make_model(self.path("head%d" % tied), layers=2, hidden=64, wide=96, change=head)
+            adapter = self.adapter("lm-head%d" % tied, kinds=("lm_head",))
+            job, output = self.job(self.model, adapter=adapter)
+            text = self.run_job(job, status=status)
+            if tied:
+                self.assertIn("an adapter changes lm_head.weight, which is not used", text)
+                self.assert_nothing(output)
+            else:
+                want = [v for row in self.merged(adapter)["lm_head.weight"] for v in row]
+                self.assertEqual(list(floats(read_folder(output)["lm_head.weight"])), want)
+        self.model = self.path("model")
         # A sum that is no number: before any output, or as its rows are read.
         job, output = self.job(self.model, adapter=self.adapter("huge", alpha=1e42), **self.protecting())
         text = self.run_job(job, status=65)

@@ -239,6 +239,8 @@ static void test_names(void **state)
 		{"model.language_model.layers.0.x.weight", "language_model.model.layers.0.x"},
 		{"model.layers.0.x.weight", "model.language_model.layers.0.x"},
 		{"lm_head.weight", "lm_head"},
+		{"language_model.lm_head.weight", "lm_head"},
+		{"lm_head.weight", "language_model.lm_head"},
 	};
 	static const char *const inside[] = {"", ".default", ".my-adapter_2"};
 

@@ -57,7 +57,11 @@ static void test_refused_tensors(void **state)
 		{{PAIR, {"base_model.model." Q0 ".bias", CWE_DTYPE_F32, 51, 0}}, CWP_EUNKNOWN,
 			"is a trained bias", ""},
 		{{PAIR, {"base_model.model.model.embed_tokens.weight", CWE_DTYPE_F32, 40, 64}},
-			CWP_EUNKNOWN, "is no factor, but a tensor saved whole", ""},
+			CWP_EUNKNOWN,
+			"\"model.embed_tokens\" was saved whole and is not as the model has it",
+			""},
+		{{PAIR, {"base_model.model.model.norm.weight", CWE_DTYPE_F32, 64, 0}}, CWP_EUNKNOWN,
+			"is no factor, but a tensor saved whole", ""},
 		{{PAIR, {"base_model.model." Q0 ".lora_diag.weight", CWE_DTYPE_F32, 4, 0}},
 			CWP_EUNKNOWN, "is no factor of plain LoRA", ""},
 		{{PAIR, {"base_model.model.lora_A.weight", CWE_DTYPE_F32, 4, 64}}, CWP_EUNKNOWN,
@@ -83,7 +87,7 @@ static void test_refused_tensors(void **state)
 			CWP_ESHAPE, "\"model.norm\"", "shape [64, 0]"},
 		{{{LORA("lm_head", "A"), CWE_DTYPE_F32, 4, 64},
 			 {LORA("lm_head", "B"), CWE_DTYPE_F32, 40, 4}},
-			CWP_EUNKNOWN, "\"lm_head\" shares its weight", ""},
+			CWP_EUNKNOWN, "\"lm_head\" has no weight of its own", ""},
 		{{{LORA("model.language_model.layers.0.self_attn.q_proj", "A"), CWE_DTYPE_F32, 4,
 			  64},
 			 {LORA("model.language_model.layers.0.self_attn.q_proj", "B"),
@@ -212,7 +216,8 @@ static void test_experts(void **state)
 	adapter_put(model, "model.safetensors", weights, 4, 3);
 	cwe_source_close(adapter_open(model, &all, 1));
 	cwe_source_close(adapter_open(model, &shared, 1));
-	adapter_refuse(model, &none, 1, CWP_EMISSING, "\"model.layers.0.mlp.shared.up_proj\"", none);
+	adapter_refuse(
+		model, &none, 1, CWP_EMISSING, "\"model.layers.0.mlp.shared.up_proj\"", none);
 	free(path);
 	adapter_drop(all);
 	adapter_drop(shared);
@@ -220,37 +225,58 @@ static void test_experts(void **state)
 	adapter_drop(model);
 }
 
-/* An lm_head of its own in the file is not used where the configuration ties it to the embedding.
- */
-static void test_tied_head(void **state)
+/* Copies of the base model's embeddings, which PEFT saves with adapters of lm_head, are passed over
+ * where they are the model's, value for value. */
+static void test_copies(void **state)
 {
-	static const struct adapter_tensor weights[] = {
-		{"lm_head.weight", CWE_DTYPE_BF16, 40, 64}, {Q0 ".weight", CWE_DTYPE_BF16, 51, 64}};
-	static const struct adapter_tensor t[] = {{LORA("lm_head", "A"), CWE_DTYPE_F32, 4, 64},
-		{LORA("lm_head", "B"), CWE_DTYPE_F32, 40, 4}};
+#define COPY(module, dtype, rows)                                                                  \
+	{                                                                                          \
+		"base_model.model." module ".weight", dtype, rows, 64                              \
+	}
 	static const struct {
-		const char *config;
-		int tied;
-	} cases[] = {{"{}", 0}, {"{\"tie_word_embeddings\": false, \"model_type\": \"gemma\"}", 0},
-		{"{\"tie_word_embeddings\": true}", 1}, {"{\"model_type\": \"gemma2\"}", 1},
-		{"{\"text_config\": {\"tie_word_embeddings\": true}}", 1},
-		{"{\"model_type\": \"llama\"}", 0}};
-	char *model = toy_folder(), *path = toy_path(model, "config.json"),
-	     *adapter = adapter_make(PLAIN, t, 2, 5);
+		const char
+			*model; /* its first tensor; the copy is the first of the adapter's file */
+		struct adapter_tensor copy;
+		uint64_t seed; /* 3 makes them equal */
+		int good;
+	} cases[] = {
+		{"model.embed_tokens.weight", COPY("model.embed_tokens", CWE_DTYPE_BF16, 40), 3, 1},
+		{"model.embed_tokens.weight", COPY("model.embed_tokens", CWE_DTYPE_BF16, 40), 4, 0},
+		{"model.embed_tokens.weight", COPY("model.embed_tokens", CWE_DTYPE_F32, 40), 3, 0},
+		{"model.embed_tokens.weight", COPY("model.embed_tokens", CWE_DTYPE_I32, 40), 3, 0},
+		{"model.embed_tokens.weight", COPY("model.embed_tokens", CWE_DTYPE_BF16, 41), 3, 0},
+		{"model.embed_tokens.weight",
+			COPY("model.embed_tokens.base_layer", CWE_DTYPE_BF16, 40), 3, 1},
+		{"model.embed_tokens.weight", COPY("lm_head", CWE_DTYPE_BF16, 40), 3, 1}, /* tied */
+		{"model.embed_tokens.weight", COPY("lm_head", CWE_DTYPE_BF16, 40), 4, 0},
+		{"lm_head.weight", COPY("lm_head.base_layer", CWE_DTYPE_BF16, 40), 3, 1},
+		{"lm_head.weight", COPY("model.embed_tokens", CWE_DTYPE_BF16, 40), 3,
+			0}, /* there is none */
+		{"language_model.model.embed_tokens.weight",
+			COPY("model.language_model.embed_tokens", CWE_DTYPE_BF16, 40), 3, 1},
+		{"language_model.model.embed_tokens.weight", COPY("lm_head", CWE_DTYPE_BF16, 40), 3,
+			1},
+	};
 
 	(void)state;
-	adapter_put(model, "model.safetensors", weights, 2, 3);
 	for (size_t i = 0; i < COUNT(cases); i++) {
-		toy_put(path, cases[i].config, strlen(cases[i].config));
-		if (cases[i].tied)
-			adapter_refuse(model, &adapter, 1, CWP_EUNKNOWN,
-				"\"lm_head\" shares its weight", adapter);
-		else
+		const struct adapter_tensor weights[] = {{cases[i].model, CWE_DTYPE_BF16, 40, 64},
+			{Q0 ".weight", CWE_DTYPE_BF16, 51, 64}};
+		const struct adapter_tensor t[] = {cases[i].copy, PAIR};
+		char *model = toy_folder(), *path = toy_path(model, "config.json");
+		char *adapter = adapter_make(PLAIN, t, 3, cases[i].seed);
+
+		toy_put(path, "{}", 2);
+		adapter_put(model, "model.safetensors", weights, 2, 3);
+		if (cases[i].good)
 			cwe_source_close(adapter_open(model, &adapter, 1));
+		else
+			adapter_refuse(model, &adapter, 1, CWP_EUNKNOWN,
+				"was saved whole and is not as the model has it", adapter);
+		free(path);
+		adapter_drop(adapter);
+		adapter_drop(model);
 	}
-	free(path);
-	adapter_drop(adapter);
-	adapter_drop(model);
 }
 
 /* A sum that is not finite is refused when its row is read, and the adapter named. */
@@ -308,7 +334,7 @@ int main(void)
 		cmocka_unit_test(test_refused_targets),
 		cmocka_unit_test(test_refused_folders),
 		cmocka_unit_test(test_experts),
-		cmocka_unit_test(test_tied_head),
+		cmocka_unit_test(test_copies),
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_cut_file),
 	};
