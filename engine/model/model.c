@@ -133,6 +133,11 @@ static int untie(struct cwe_model *m, const struct cwe_tensor *embedding, struct
 	if (!m->arch.tied || head == NULL) {
 		return 0;
 	}
+	/* Sums of an adapter differ from the embedding always, and say nothing of what they were before. */
+	if (head->stored != 0) {
+		return cwb_err_set(err, CWP_EUNKNOWN, "%s: an adapter changes %s, but config.json says that the output projection is "
+			"the embedding (tie_word_embeddings), which cannot be adapted with it", m->source->path, m->head);
+	}
 	float *x = malloc(2 * step * d * sizeof *x);
 	int r = x != NULL ? find(m, m->head, v, d, NULL, err) : cwb_err_set(err, -ENOMEM, "no memory to compare %s", m->head);
 	for (uint64_t row = 0; r == 0 && m->arch.tied && row < v; row += step) {
@@ -155,14 +160,7 @@ static int open_outside(struct cwe_model *m, struct cwb_err *err)
 	r = r == 0 ? untie(m, embedding, err) : r;
 	(void)snprintf(name, sizeof name, "%snorm.weight", m->body);
 	r = r == 0 ? find(m, name, d, 0, NULL, err) : r;
-	if (r != 0 || !m->arch.tied) {
-		return r == 0 ? find(m, m->head, v, d, NULL, err) : r;
-	}
-	/* A tensor beside is no matter, unless somebody means it to change something. */
-	const struct cwe_tensor *head = cwe_weights_find(m->weights, m->head);
-	return head == NULL || head->stored == 0 ? 0 : cwb_err_set(err, CWP_EUNKNOWN, "%s: an adapter changes %s, which is not "
-		"used: the output projection is the embedding (tie_word_embeddings), which cannot be adapted with it",
-		m->source->path, m->head);
+	return r == 0 && !m->arch.tied ? find(m, m->head, v, d, NULL, err) : r;
 }
 
 int cwe_model_open(struct cwe_source *source, struct cwe_weights *weights, struct cwe_device *device,

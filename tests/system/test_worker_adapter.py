@@ -213,7 +213,7 @@ class Adapter(worker_test.WorkerTest):
             for word in words:
                 self.assertIn(word, text)
             self.assert_nothing(output)
-        # An output projection that is the embedding, with a tensor of its own that nobody reads, and one that is not.
+        # An output projection that is the embedding, with a tensor of its own beside it, and one that is not.
         for tied, status in ((True, 65), (False, 0)):
             def head(tensors, config):
                 to_bf16(tensors, config)
@@ -224,7 +224,7 @@ class Adapter(worker_test.WorkerTest):
             job, output = self.job(self.model, adapter=adapter)
             text = self.run_job(job, status=status)
             if tied:
-                self.assertIn("an adapter changes lm_head.weight, which is not used", text)
+                self.assertIn("an adapter changes lm_head.weight, but config.json says", text)
                 self.assert_nothing(output)
             else:
                 want = [v for row in self.merged(adapter)["lm_head.weight"] for v in row]
