@@ -14,13 +14,15 @@
 
 #include "tests/unit/engine/output/adapters.h"
 
+/* Both factors of one module. */
+#define PAIR                                                                                       \
+	{"base_model.model." Q0 ".lora_A.weight", CWE_DTYPE_F32, 4, 64},                           \
+	{                                                                                          \
+		"base_model.model." Q0 ".lora_B.weight", CWE_DTYPE_F32, 51, 4                      \
+	}
+
 static void test_refused_tensors(void **state)
 {
-#define PAIR                                                                                       \
-	{LORA(Q0, "A"), CWE_DTYPE_F32, 4, 64},                                                     \
-	{                                                                                          \
-		LORA(Q0, "B"), CWE_DTYPE_F32, 51, 4                                                \
-	}
 	static const struct {
 		struct adapter_tensor t[4];
 		int code;
