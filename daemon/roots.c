@@ -4,17 +4,16 @@
 #include "daemon/roots.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <libgen.h>
-#include <linux/openat2.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "daemon/beneath.h"
 
 #define GROUPS_MAX 256
 
@@ -99,25 +98,6 @@ static const char *below(const char *path, const char *root)
 	return *path ? path : ".";
 }
 
-/* Opens what lies beneath the root and does not leave it by a link; links beneath inputs are fine
- * (hub caches are made of them). -1 with errno. */
-static int open_beneath(const char *root, const char *rest, int links)
-{
-	struct open_how how = {.flags = O_PATH | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS |
-			   (links ? 0 : RESOLVE_NO_SYMLINKS)};
-	int folder = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC), fd, saved;
-
-	if (folder < 0) {
-		return -1;
-	}
-	fd = (int)syscall(SYS_openat2, folder, rest, &how, sizeof how);
-	saved = errno;
-	close(folder);
-	errno = saved;
-	return fd;
-}
-
 static int check_rights(
 	struct checker *c, const char *field, const char *path, int fd, mode_t rights)
 {
@@ -150,7 +130,8 @@ static int check_path(struct checker *c, const char *field, const char *path,
 		if (rest == NULL) {
 			continue;
 		}
-		fd = open_beneath(items[i], rest, !is_output || roots->n == 0);
+		/* Links beneath inputs are fine: hub caches are made of them. */
+		fd = cwd_beneath_open(items[i], rest, !is_output || roots->n == 0);
 		if (fd >= 0) {
 			rc = check_rights(c, field, path, fd, is_output ? 2 : 4);
 			close(fd);

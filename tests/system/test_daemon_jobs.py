@@ -468,8 +468,6 @@ class Submitting(daemon_test.DaemonTest):
         self.assertIn("quotas.queued", self.refused("org.cwpd.Jobs.QueueFull")["reason"])
 
     def test_roots(self):
-        if "valgrind" in os.environ.get("CWP_WRAP", ""):
-            self.skipTest("valgrind has no openat2")
         self.daemon.configure("roots: {input: [%s], output: [%s]}\n" % (self.daemon.path("work"), self.daemon.path("work")))
         self.daemon.call("org.cwpd.Admin.Reload")
         with open(self.daemon.path("work", "model"), "w"):
