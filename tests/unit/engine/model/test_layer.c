@@ -80,11 +80,12 @@ static void check_gradient(struct synthetic *s, const char *parameter)
 	assert_true(most > 0 || strstr(parameter, ".experts.") != NULL);
 	for (uint64_t i = 0; i < n; i += n / 7 + 1) {
 		double want = 0;
-		size_t k = 0;
-		do {
+		int agrees = 0;
+		for (size_t k = 0; !agrees && k < steps; k++) {
 			want = difference(s, &w[i], step[k]);
-		} while (!(fabs(want - (double)gradient[i]) <= 2e-2 * most + 2e-6 / (double)step[k]) && ++k < steps);
-		if (k == steps) {
+			agrees = fabs(want - (double)gradient[i]) <= 2e-2 * most + 2e-6 / (double)step[k];
+		}
+		if (!agrees) {
 			fail_msg("%s, %s[%llu]: gradient %g, by differences %g", s->model.arch.family, parameter, (unsigned long long)i,
 				(double)gradient[i], want);
 		}
