@@ -87,6 +87,7 @@ static int try_path(const char *from, const char *rest, int links, const char *s
 	assert_int_equal(fstat(fd, &found), 0);
 	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
 	assert_int_equal(close(fd), 0);
+	assert_non_null(same);
 	snprintf(path, sizeof path, "%s/%s", top, same);
 	assert_int_equal(stat(path, &wanted), 0);
 	assert_int_equal(found.st_ino, wanted.st_ino);
