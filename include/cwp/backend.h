@@ -90,7 +90,9 @@ struct cwp_backend {
 
 	/* d_dst[i] = f32 of d_src[i] (enum cwp_dtype), i < n. Exact. */
 	int (*convert)(void *b, float *d_dst, const void *d_src, uint32_t dtype, uint64_t n);
-	/* C [m, n] = (accumulate ? C : 0) + op(A) op(B); op(A) is [m, k], A^T when trans_a; likewise B [k, n]. */
+	/* C [m, n] = (accumulate ? C : 0) + op(A) op(B); op(A) is [m, k], A^T when trans_a; likewise B [k, n].
+	 * With trans_b, without trans_a and for m of at most 16 a row of C should follow from its own row of A alone, to the
+	 * last bit: then text that several sequences generate together is what each gives alone. */
 	int (*matmul)(void *b, int trans_a, int trans_b, uint64_t m, uint64_t n, uint64_t k, const float *d_a,
 		uint64_t lda, const float *d_b, uint64_t ldb, int accumulate, float *d_c, uint64_t ldc);
 	/* d_y[i] += d_x[i] */

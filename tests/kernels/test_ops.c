@@ -65,6 +65,34 @@ static void test_matmul(void **state)
 	be->close(b);
 }
 
+/* Up to 16 rows: to the last bit what each gives alone. */
+static void test_few_rows(void **state)
+{
+	(void)state;
+	static const size_t shapes[][2] = {{1, 1}, {3, 17}, {67, 12}, {130, 577}, {200, 64}};
+	struct test_host h;
+	void *b = test_open(&h, 2);
+	for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++) {
+		size_t n = shapes[s][0], k = shapes[s][1];
+		uint64_t seed = 5;
+		float *a = test_normal(&seed, 16 * k, 1.0F), *w = test_normal(&seed, n * k, 1.0F);
+		float *alone = test_normal(&seed, 16 * n, 1.0F), *all = test_normal(&seed, 16 * n, 1.0F);
+		for (size_t r = 0; r < 16; r++) {
+			assert_int_equal(be->matmul(b, 0, 1, 1, n, k, a + r * k, k, w, k, 0,
+						 alone + r * n, n), 0);
+		}
+		for (size_t m = 1; m <= 16; m++) {
+			assert_int_equal(be->matmul(b, 0, 1, m, n, k, a, k, w, k, 0, all, n), 0);
+			assert_memory_equal(all, alone, m * n * sizeof(float));
+		}
+		free(a);
+		free(w);
+		free(alone);
+		free(all);
+	}
+	be->close(b);
+}
+
 /* want [3 * rows * cols]: sum, sum of absolute values, sum of squares. */
 static void stats_reference(const struct cwp_grad_stats *s, double *want)
 {
@@ -522,6 +550,7 @@ static int group(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_matmul),
+		cmocka_unit_test(test_few_rows),
 		cmocka_unit_test(test_grad_stats),
 		cmocka_unit_test(test_norm),
 		cmocka_unit_test(test_rope),

@@ -25,7 +25,10 @@ static void decode_head(void *arg, size_t head)
 	size_t ld = (size_t)a->kv_heads * a->head_dim,
 	       kv = head / (a->heads / a->kv_heads) * a->head_dim;
 	float *out = d->out + head * a->head_dim;
-	k->gemv((size_t)d->keys, a->head_dim, d->k + kv, ld, d->q + head * a->head_dim, 0, s);
+	const struct gemm scores = {.trans_b = 1, .m = 1, .n = (size_t)d->keys, .k = a->head_dim,
+		.a = d->q + head * a->head_dim, .lda = a->head_dim, .b = d->k + kv, .ldb = ld, .c = s,
+		.ldc = (size_t)d->keys};
+	k->few(&scores);
 	float max = k->scores(s, (size_t)d->keys, a->scale, a->softcap);
 	float sum = k->exp_sum(s, (size_t)d->keys, max);
 	memset(out, 0, a->head_dim * sizeof(float));

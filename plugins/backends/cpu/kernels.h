@@ -53,9 +53,10 @@ struct kernels {
 
 	/* Products. gemm returns 0 or a negative code. */
 	int (*gemm)(const struct gemm *g);
-	/* y[r] = (accumulate ? y[r] : 0) + sum over i of m[r * ld + i] * x[i], r < rows, i < k. */
-	void (*gemv)(size_t rows, size_t k, const float *m, size_t ld, const float *x,
-		int accumulate, float *y);
+	/* The same for a few rows of A, with trans_b and without trans_a: every sum runs in an
+	 * order that depends on k alone, so that a row of C is the same whatever rows are beside
+	 * it. */
+	void (*few)(const struct gemm *g);
 
 	/* The register tile of grad_stats is mr rows by nr columns; g = A^T B over k tokens in
 	 * rising order, where the panels are packed: a [k, mr], b [k, nr]. Tiles are stored as [mr,

@@ -8,7 +8,7 @@
 
 #include "plugins/backends/cpu/kernels.h"
 
-enum { W = 8, MR = 6, NR = 2 * W };
+enum { W = 8, MR = 6, NR = 2 * W, LINES = 2, ROWS = 4 };
 
 typedef __m256 V;
 typedef __m256d D; /* half as many f64 */

@@ -8,7 +8,7 @@
 
 #include "plugins/backends/cpu/kernels.h"
 
-enum { W = 16, MR = 12, NR = 2 * W };
+enum { W = 16, MR = 12, NR = 2 * W, LINES = 4, ROWS = 4 };
 
 typedef __m512 V;
 typedef __m512d D; /* half as many f64 */

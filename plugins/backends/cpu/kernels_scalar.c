@@ -35,12 +35,14 @@ static float dot(const float *a, const float *b, size_t n)
 	return sum;
 }
 
-static void gemv(
-	size_t rows, size_t k, const float *m, size_t ld, const float *x, int accumulate, float *y)
+static void few(const struct gemm *g)
 {
-	for (size_t r = 0; r < rows; r++) {
-		float v = dot(m + r * ld, x, k);
-		y[r] = accumulate ? y[r] + v : v;
+	for (size_t i = 0; i < g->m; i++) {
+		for (size_t j = 0; j < g->n; j++) {
+			float v = dot(g->a + i * g->lda, g->b + j * g->ldb, g->k);
+			float *c = g->c + i * g->ldc + j;
+			*c = g->accumulate ? *c + v : v;
+		}
 	}
 }
 
@@ -376,7 +378,7 @@ void kernels_scalar(struct kernels *k)
 	*k = (struct kernels){
 		.name = "scalar",
 		.gemm = gemm,
-		.gemv = gemv,
+		.few = few,
 		.mr = MR,
 		.nr = NR,
 		.pack = pack,

@@ -88,43 +88,70 @@ static float dot(const float *a, const float *b, size_t n)
 	return v_sum(v_add(v_add(s[0], s[1]), v_add(s[2], s[3])));
 }
 
-/* `rows` is a constant where this is inlined; a row's sum is the same in any company. */
-INLINE void gemv_rows(
-	size_t rows, size_t k, const float *m, size_t ld, const float *x, int accumulate, float *y)
+/* Rows [row, row + rows) of B with rows [line, line + lines) of A; both counts are constants where
+ * this is inlined. A sum is the same in any company. */
+INLINE void few_block(const struct gemm *g, size_t line, size_t lines, size_t row, size_t rows)
 {
-	V s[4][2];
-	size_t i = 0;
-	for (size_t r = 0; r < rows; r++) {
-		s[r][0] = s[r][1] = v_set(0.0F);
-	}
-	for (; k - i >= 2 * W; i += 2 * W) {
-		V x0 = v_load(x + i), x1 = v_load(x + i + W);
+	V s[LINES][8], x[LINES];
+	const float *a = g->a + line * g->lda, *b = g->b + row * g->ldb;
+#pragma GCC unroll 8
+	for (size_t l = 0; l < lines; l++) {
+#pragma GCC unroll 8
 		for (size_t r = 0; r < rows; r++) {
-			s[r][0] = v_fma(v_load(m + r * ld + i), x0, s[r][0]);
-			s[r][1] = v_fma(v_load(m + r * ld + i + W), x1, s[r][1]);
+			s[l][r] = v_set(0.0F);
 		}
 	}
-	for (; i < k; i += W) {
-		V x0 = load(x + i, k - i);
+	for (size_t i = 0; i < g->k; i += W) {
+#pragma GCC unroll 8
+		for (size_t l = 0; l < lines; l++) {
+			x[l] = load(a + l * g->lda + i, g->k - i);
+		}
+#pragma GCC unroll 8
 		for (size_t r = 0; r < rows; r++) {
-			s[r][0] = v_fma(load(m + r * ld + i, k - i), x0, s[r][0]);
+			V w = load(b + r * g->ldb + i, g->k - i);
+#pragma GCC unroll 8
+			for (size_t l = 0; l < lines; l++) {
+				s[l][r] = v_fma(w, x[l], s[l][r]);
+			}
 		}
 	}
-	for (size_t r = 0; r < rows; r++) {
-		float v = v_sum(v_add(s[r][0], s[r][1]));
-		y[r] = accumulate ? y[r] + v : v;
+#pragma GCC unroll 8
+	for (size_t l = 0; l < lines; l++) {
+		float *c = g->c + (line + l) * g->ldc + row;
+#pragma GCC unroll 8
+		for (size_t r = 0; r < rows; r++) {
+			float v = v_sum(s[l][r]);
+			c[r] = g->accumulate ? c[r] + v : v;
+		}
 	}
 }
 
-static void gemv(
-	size_t rows, size_t k, const float *m, size_t ld, const float *x, int accumulate, float *y)
+/* All of A with some rows of B, which are read once from memory and then from the caches. */
+INLINE void few_rows(const struct gemm *g, size_t row, size_t rows)
 {
-	size_t r = 0;
-	for (; rows - r >= 4; r += 4) {
-		gemv_rows(4, k, m + r * ld, ld, x, accumulate, y + r);
+	size_t line = 0;
+	for (; g->m - line >= LINES; line += LINES) {
+		few_block(g, line, LINES, row, rows);
 	}
-	for (; r < rows; r++) {
-		gemv_rows(1, k, m + r * ld, ld, x, accumulate, y + r);
+	for (; g->m - line >= 2; line += 2) {
+		few_block(g, line, 2, row, rows);
+	}
+	if (line < g->m) {
+		few_block(g, line, 1, row, rows);
+	}
+}
+
+static void few(const struct gemm *g)
+{
+	size_t row = 0;
+	for (; g->m == 1 && g->n - row >= 8; row += 8) {
+		few_block(g, 0, 1, row, 8);
+	}
+	for (; g->n - row >= ROWS; row += ROWS) {
+		few_rows(g, row, ROWS);
+	}
+	for (; row < g->n; row++) {
+		few_rows(g, row, 1);
 	}
 }
 

@@ -234,7 +234,7 @@ void TIER_FILL(struct kernels *k)
 	*k = (struct kernels){
 		.name = TIER_NAME,
 		.gemm = product,
-		.gemv = gemv,
+		.few = few,
 		.mr = MR,
 		.nr = NR,
 		.pack = pack,

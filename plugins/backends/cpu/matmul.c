@@ -11,7 +11,8 @@ enum {
 	TILE_N = 384,
 	STEP_M = 8, /* tiles are whole multiples of oneDNN's register tiles */
 	STEP_N = 48,
-	GEMV_ROWS = 256 /* rows of B^T of one piece of work */
+	FEW = 16,     /* rows of A that are multiplied in one go, with B read once */
+	FEW_COLS = 64 /* columns of C of one piece of work then */
 };
 
 struct matmul {
@@ -51,13 +52,15 @@ static void tile(void *arg, size_t i)
 	}
 }
 
-static void gemv_piece(void *arg, size_t i)
+static void few_piece(void *arg, size_t i)
 {
 	const struct matmul *p = arg;
-	const struct gemm *g = &p->g;
-	size_t first = i * GEMV_ROWS;
-	p->b->k.gemv(least(GEMV_ROWS, g->n - first), g->k, g->b + first * g->ldb, g->ldb, g->a,
-		g->accumulate, g->c + first);
+	struct gemm g = p->g;
+	size_t first = i * FEW_COLS;
+	g.n = least(FEW_COLS, g.n - first);
+	g.b += first * g.ldb;
+	g.c += first;
+	p->b->k.few(&g);
 }
 
 /* C = (accumulate ? C : 0) + 0 */
@@ -95,8 +98,8 @@ int cpu_matmul(void *vb, int trans_a, int trans_b, uint64_t m, uint64_t n, uint6
 		no_product(&p.g);
 		return 0;
 	}
-	if (m == 1 && trans_b && !trans_a) {
-		cpu_run(vb, (n + GEMV_ROWS - 1) / GEMV_ROWS, gemv_piece, &p);
+	if (m <= FEW && trans_b && !trans_a) {
+		cpu_run(vb, (n + FEW_COLS - 1) / FEW_COLS, few_piece, &p);
 		return 0;
 	}
 	p.tile_m = even(m, TILE_M, STEP_M);
