@@ -24,6 +24,7 @@ struct cwi_options {
 	size_t n_adapters;
 	char *adapters[CWI_ADAPTERS_MAX]; /* folders, merged in this order */
 	uint32_t threads;
+	uint32_t batch;       /* sequences that generate continues at once; 0: by their memory */
 	uint64_t memory;      /* bytes of weights that generation keeps */
 };
 
@@ -75,5 +76,6 @@ int cwi_texts_open(struct cwe_source *source, const char *chat, int needs_tokeni
 void cwi_texts_close(struct cwi_texts *texts);
 /* The ids of a line: "ids", "text" (with "add_special_tokens") or "messages" (with "add_generation_prompt"). */
 int cwi_line_ids(const json_t *line, size_t number, struct cwi_texts *texts, struct cwe_ids *ret, struct cwb_err *err);
+json_t *cwi_ids_json(const uint32_t *id, size_t count);
 /* Prints one object as a line and drops it. */
 void cwi_print(json_t *object);

@@ -67,6 +67,15 @@ int cwi_ids_read(const json_t *array, const char *field, size_t line, uint32_t *
 	return 0;
 }
 
+json_t *cwi_ids_json(const uint32_t *id, size_t count)
+{
+	json_t *a = json_array();
+	for (size_t i = 0; i < count; i++) {
+		(void)json_array_append_new(a, json_integer(id[i]));
+	}
+	return a;
+}
+
 int cwi_texts_open(struct cwe_source *source, const char *chat, int needs_tokenizer, struct cwi_texts *ret,
 	struct cwb_err *err)
 {

@@ -8,6 +8,7 @@
 
 #include "base/quantity.h"
 #include "config.h"
+#include "engine/model/generate.h"
 #include "inspect/inspect.h"
 
 #define USAGE 64
@@ -33,14 +34,15 @@ static const struct {
 	{"plan", cwi_plan, 0, "JOB.yaml", "what a job will do and need"},
 };
 
-enum { OPT_ADAPTER = 256, OPT_OUT, OPT_SAMPLES, OPT_DTYPE, OPT_THREADS, OPT_PLUGIN_DIR, OPT_SCRATCH, OPT_MEMORY, OPT_CHAT, OPT_BACKEND,
-	OPT_PRECISION, OPT_HELP, OPT_VERSION };
+enum { OPT_ADAPTER = 256, OPT_OUT, OPT_SAMPLES, OPT_DTYPE, OPT_THREADS, OPT_PLUGIN_DIR, OPT_SCRATCH, OPT_MEMORY, OPT_CHAT,
+	OPT_BATCH, OPT_BACKEND, OPT_PRECISION, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {{"adapter", required_argument, NULL, OPT_ADAPTER}, {"out", required_argument, NULL, OPT_OUT},
 	{"samples", required_argument, NULL, OPT_SAMPLES}, {"dtype", required_argument, NULL, OPT_DTYPE},
 	{"threads", required_argument, NULL, OPT_THREADS}, {"plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR},
 	{"scratch", required_argument, NULL, OPT_SCRATCH}, {"memory", required_argument, NULL, OPT_MEMORY},
-	{"chat", required_argument, NULL, OPT_CHAT}, {"backend", required_argument, NULL, OPT_BACKEND}, {"precision", required_argument, NULL, OPT_PRECISION},
+	{"chat", required_argument, NULL, OPT_CHAT}, {"batch", required_argument, NULL, OPT_BATCH},
+	{"backend", required_argument, NULL, OPT_BACKEND}, {"precision", required_argument, NULL, OPT_PRECISION},
 	{"help", no_argument, NULL, OPT_HELP}, {"version", no_argument, NULL, OPT_VERSION}, {NULL, 0, NULL, 0}};
 
 static void usage(FILE *f)
@@ -55,6 +57,7 @@ static void usage(FILE *f)
 		    "  --scratch DIR     folder for activations that should not stay in memory\n"
 		    "  --memory SIZE     weights that generate keeps in memory (default 4GiB)\n"
 		    "  --chat FORMAT     chat format of \"messages\": a name, or the path of a format file (default: the model's)\n"
+		    "  --batch N         sequences that generate continues at once, 1 to 16 (default: by the memory of their caches)\n"
 		    "  --backend B       auto or cpu\n"
 		    "  --precision P     auto or f32\n"
 		    "  --plugin-dir DIR  another folder of plugins\n"
@@ -101,6 +104,10 @@ static int take_option(struct cwi_options *o, int option)
 		n = strtoul(optarg, &end, 10);
 		o->threads = n <= 4096 ? (uint32_t)n : 0;
 		return *end != '\0' || o->threads < 1 ? refuse("no number of threads:", optarg) : 0;
+	case OPT_BATCH:
+		n = strtoul(optarg, &end, 10);
+		o->batch = n <= CWE_GENERATOR_SLOTS ? (uint32_t)n : 0;
+		return *end != '\0' || o->batch < 1 ? refuse("no number of sequences from 1 to 16:", optarg) : 0;
 	case OPT_MEMORY:
 		return cwb_size_parse(optarg, &o->memory) != 0 ? refuse("no size:", optarg) : 0;
 	case OPT_BACKEND:

@@ -1,268 +1,269 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Prompt in one pass, then a token at a time. */
+/* Steps of a generator. In each, every sequence at work gets a new token: one that has just begun, or has become a long
+ * one, fills its cache with all its tokens first, the others add their last one to theirs. All go through the layers
+ * together, so that a layer's weights are read once a step. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "engine/model/generate.h"
+#include "engine/model/generator.h"
 #include "engine/model/ops.h"
 
-#define SLICE 4096 /* vocabulary entries at a time */
-
-struct cwe_generator {
-	struct cwe_model *model;
-	uint64_t positions;
-	struct cwe_layer *layer; /* [resident ? layers : 1] */
-	uint32_t resident;       /* layers that stay; the one after them is loaded again each time */
-	struct cwe_workspace ws;
-	float **d_k, **d_v;      /* [layers] of [positions, kv_heads * head_dim] */
-	float *d_x, *d_y;        /* [positions, hidden] */
-	float *d_norm, *d_head, *d_logits;
-	int head_resident;
-	float *d_stats;          /* max, target logit, best, norm */
-	double *d_sum;
-	uint32_t *d_token;       /* target, best */
-	uint32_t *d_position;    /* [positions] 0, 1, 2 .. */
+/* The slots of a step, by what they do. */
+struct step {
+	struct cwe_slot *fill[CWE_GENERATOR_SLOTS], *add[CWE_GENERATOR_SLOTS];
+	uint64_t fills, adds;
 };
 
-static uint64_t cache_floats(const struct cwe_generator *g)
+int cwe_generation_check(const struct cwe_model *m, const struct cwe_generation *w, struct cwb_err *err)
 {
-	return g->positions * g->model->arch.kv_heads * g->model->arch.head_dim;
-}
-
-static uint64_t head_rows(const struct cwe_generator *g)
-{
-	uint64_t v = g->model->arch.vocabulary;
-	return g->head_resident || v < SLICE ? v : SLICE;
-}
-
-uint64_t cwe_generator_bytes(const struct cwe_model *m, uint64_t positions)
-{
-	uint64_t cache = positions * m->arch.kv_heads * m->arch.head_dim, d = m->arch.hidden;
-	return cwe_layer_bytes(&m->arch) + cwe_workspace_bytes(m, positions, positions, 0) +
-		sizeof(float) * (2 * m->arch.layers * cache + (2 * positions + SLICE + 1) * d + SLICE + positions + 16);
-}
-
-static int load_positions(struct cwe_generator *g, struct cwb_err *err)
-{
-	uint32_t *position = malloc(g->positions * sizeof *position);
-	if (position == NULL) {
-		return cwb_err_set(err, -ENOMEM, "no memory for %" PRIu64 " positions", g->positions);
+	if (w->count == 0 || w->count > m->arch.context) {
+		return cwb_err_set(err, CWP_ELIMIT, "a prompt of %" PRIu64 " tokens does not fit 1 to %" PRIu32 "; shorten it", w->count,
+			m->arch.context);
 	}
-	for (uint64_t i = 0; i < g->positions; i++) {
-		position[i] = (uint32_t)i;
+	for (uint64_t i = 0; i < w->count; i++) {
+		if (w->prompt[i] >= m->arch.vocabulary) {
+			return cwb_err_set(err, CWP_EVALUE, "token id %" PRIu32 " is not in the model's vocabulary of %" PRIu32,
+				w->prompt[i], m->arch.vocabulary);
+		}
 	}
-	int r = CWE_OP(g->model->device, upload, g->d_position, position, g->positions * sizeof *position);
-	free(position);
-	return r;
+	return 0;
 }
 
-/* Layers first, then the output projection, as far as the memory goes. */
-static int load_resident(struct cwe_generator *g, uint64_t memory, struct cwb_err *err)
+/* New tokens that a request has room for. */
+static uint64_t room_of(const struct cwe_generator *g, const struct cwe_generation *w)
 {
-	struct cwe_model *m = g->model;
-	uint64_t layer = cwe_layer_bytes(&m->arch), head = (uint64_t)m->arch.vocabulary * m->arch.hidden * sizeof(float);
-	uint64_t fit = memory / layer;
-	g->resident = fit < m->arch.layers ? (uint32_t)fit : m->arch.layers;
-	g->head_resident = fit >= m->arch.layers && memory - m->arch.layers * layer >= head;
-	uint32_t n = g->resident < m->arch.layers ? g->resident + 1 : g->resident;
-	g->layer = calloc(n, sizeof *g->layer);
-	if (g->layer == NULL) {
-		return cwb_err_set(err, -ENOMEM, "no memory for %u layers", n);
+	uint64_t left = g->model->arch.context - w->count;
+	return left < w->max_new ? left : w->max_new;
+}
+
+static int check_all(const struct cwe_generator *g, const struct cwe_generation *what, size_t n, struct cwb_err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		int r = cwe_generation_check(g->model, &what[i], err);
+		if (r != 0) {
+			return r;
+		}
+		uint64_t positions = what[i].count + room_of(g, &what[i]);
+		if (what[i].count > g->size.prompt || positions > g->size.positions) {
+			return cwb_err_set(err, CWP_ELIMIT, "a prompt of %" PRIu64 " tokens and a sequence of %" PRIu64
+				" do not fit a generator of %" PRIu64 " and %" PRIu64, what[i].count, positions, g->size.prompt,
+				g->size.positions);
+		}
 	}
+	return 0;
+}
+
+/* Gives free slots to the next requests. One without room for a token is done at once. */
+static int admit(struct cwe_generator *g, const struct cwe_generation *what, size_t n, size_t *next, struct cwb_err *err)
+{
 	int r = 0;
-	for (uint32_t l = 0; r == 0 && l < n; l++) {
-		r = cwe_layer_new(m, &g->layer[l], err);
-		if (r == 0 && l < g->resident) {
-			r = cwe_layer_load(m, l, &g->layer[l], err);
+	for (uint64_t s = 0; r == 0 && s < g->size.slots && *next < n;) {
+		const struct cwe_generation *w = &what[*next];
+		if (g->slot[s].what != NULL) {
+			s++;
+			continue;
+		}
+		uint64_t room = room_of(g, w);
+		r = room > 0 ? cwe_slot_open(g, &g->slot[s], w, room, err) : w->done(w->arg, w->prompt, 0, err);
+		(*next)++;
+	}
+	return r;
+}
+
+/* A sequence that has grown beyond the original context rotates all its tokens by other frequencies than before: its
+ * cache is filled anew. */
+static void plan(struct cwe_generator *g, struct step *ret)
+{
+	ret->fills = ret->adds = 0;
+	for (uint64_t s = 0; s < g->size.slots; s++) {
+		struct cwe_slot *slot = &g->slot[s];
+		if (slot->what == NULL) {
+			continue;
+		}
+		int extended = cwe_rope_extended(&g->model->arch, slot->count);
+		if (slot->cached == 0 || slot->extended != extended) {
+			slot->cached = 0;
+			slot->extended = extended;
+			ret->fill[ret->fills++] = slot;
+		} else {
+			ret->add[ret->adds++] = slot;
 		}
 	}
-	r = r == 0 ? cwe_device_floats(m->device, head_rows(g) * m->arch.hidden, &g->d_head, err) : r;
-	return r == 0 && g->head_resident ? cwe_model_head_rows(m, 0, m->arch.vocabulary, g->d_head, err) : r;
 }
 
-int cwe_generator_new(struct cwe_model *model, uint64_t memory, uint64_t positions, struct cwe_generator **ret,
-	struct cwb_err *err)
-{
-	struct cwe_generator *g = calloc(1, sizeof *g);
-	uint32_t layers = model->arch.layers;
-	if (g == NULL || (g->d_k = calloc(layers, sizeof *g->d_k)) == NULL ||
-		(g->d_v = calloc(layers, sizeof *g->d_v)) == NULL) {
-		free(g != NULL ? g->d_k : NULL);
-		free(g);
-		return cwb_err_set(err, -ENOMEM, "no memory for a generator");
-	}
-	g->model = model;
-	g->positions = positions;
-	struct cwe_device *dev = model->device;
-	uint64_t wide = positions * model->arch.hidden;
-	int r = load_resident(g, memory, err);
-	for (uint32_t l = 0; r == 0 && l < layers; l++) {
-		r = cwe_device_floats(dev, cache_floats(g), &g->d_k[l], err);
-		r = r == 0 ? cwe_device_floats(dev, cache_floats(g), &g->d_v[l], err) : r;
-	}
-	if (r == 0 && (r = cwe_workspace_new(model, positions, positions, 0, &g->ws, err)) == 0 &&
-		(r = cwe_device_floats(dev, wide, &g->d_x, err)) == 0 &&
-		(r = cwe_device_floats(dev, wide, &g->d_y, err)) == 0 &&
-		(r = cwe_device_floats(dev, model->arch.hidden, &g->d_norm, err)) == 0 &&
-		(r = cwe_device_floats(dev, head_rows(g), &g->d_logits, err)) == 0 &&
-		(r = cwe_device_floats(dev, 4, &g->d_stats, err)) == 0 &&
-		(r = cwe_device_bytes(dev, sizeof *g->d_sum, (void **)&g->d_sum, err)) == 0 &&
-		(r = cwe_device_bytes(dev, 2 * sizeof *g->d_token, (void **)&g->d_token, err)) == 0 &&
-		(r = cwe_device_bytes(dev, positions * sizeof *g->d_position, (void **)&g->d_position, err)) == 0 &&
-		(r = load_positions(g, err)) == 0) {
-		r = cwe_model_final_norm(model, g->d_norm, err);
-	}
-	if (r != 0) {
-		cwe_generator_free(g);
-		return r;
-	}
-	*ret = g;
-	return 0;
-}
-
-void cwe_generator_free(struct cwe_generator *g)
-{
-	if (g == NULL) {
-		return;
-	}
-	struct cwe_device *dev = g->model->device;
-	uint32_t layers = g->model->arch.layers;
-	uint64_t wide = g->positions * g->model->arch.hidden * sizeof(float);
-	for (uint32_t l = 0; g->layer != NULL && l < (g->resident < layers ? g->resident + 1 : g->resident); l++) {
-		cwe_layer_free(g->model, &g->layer[l]);
-	}
-	for (uint32_t l = 0; l < layers; l++) {
-		cwe_device_free(dev, g->d_k[l], cache_floats(g) * sizeof(float));
-		cwe_device_free(dev, g->d_v[l], cache_floats(g) * sizeof(float));
-	}
-	cwe_workspace_free(g->model, &g->ws);
-	cwe_device_free(dev, g->d_x, wide);
-	cwe_device_free(dev, g->d_y, wide);
-	cwe_device_free(dev, g->d_norm, g->model->arch.hidden * sizeof(float));
-	cwe_device_free(dev, g->d_head, head_rows(g) * g->model->arch.hidden * sizeof(float));
-	cwe_device_free(dev, g->d_logits, head_rows(g) * sizeof(float));
-	cwe_device_free(dev, g->d_stats, 4 * sizeof(float));
-	cwe_device_free(dev, g->d_sum, sizeof *g->d_sum);
-	cwe_device_free(dev, g->d_token, 2 * sizeof *g->d_token);
-	cwe_device_free(dev, g->d_position, g->positions * sizeof *g->d_position);
-	free(g->d_k);
-	free(g->d_v);
-	free(g->layer);
-	free(g);
-}
-
-static int layer_at(struct cwe_generator *g, uint32_t l, const struct cwe_layer **ret, struct cwb_err *err)
-{
-	*ret = &g->layer[l < g->resident ? l : g->resident];
-	return l < g->resident ? 0 : cwe_layer_load(g->model, l, &g->layer[g->resident], err);
-}
-
-/* The most likely token after hidden row d_x [hidden]. */
-static int best_token(struct cwe_generator *g, const float *d_x, uint32_t *ret, struct cwb_err *err)
+static int embed(struct cwe_generator *g, const struct step *p, struct cwb_err *err)
 {
 	struct cwe_model *m = g->model;
-	uint64_t v = m->arch.vocabulary, step = head_rows(g);
+	uint32_t id[CWE_GENERATOR_SLOTS], at[CWE_GENERATOR_SLOTS];
+	uint64_t first = 0;
+	int r = 0;
+	for (uint64_t i = 0; r == 0 && i < p->fills; i++) {
+		r = cwe_model_embed(m, p->fill[i]->id, p->fill[i]->count, g->d_x + first * m->arch.hidden, err);
+		first += p->fill[i]->count;
+	}
+	for (uint64_t i = 0; i < p->adds; i++) {
+		const struct cwe_slot *s = p->add[i];
+		id[i] = s->id[s->cached];
+		at[i] = (uint32_t)(s->cached + (s->extended ? g->ws.positions : 0));
+	}
+	if (r == 0 && p->adds > 0) {
+		r = cwe_model_embed(m, id, p->adds, g->d_t, err);
+		r = r == 0 ? CWE_OP(m->device, upload, g->d_at, at, p->adds * sizeof *at) : r;
+	}
+	return r;
+}
+
+/* All tokens of a sequence, d_x [count, hidden], through a layer. */
+static int fill(struct cwe_generator *g, const struct cwe_layer *layer, const struct cwe_slot *s, float *d_x,
+	struct cwb_err *err)
+{
+	struct cwe_model *m = g->model;
+	struct cwe_workspace *ws = &g->ws;
+	uint64_t start[2] = {0, s->count}, n = s->count * m->arch.kv_heads * m->arch.head_dim;
+	struct cwe_chunk chunk = {.tokens = s->count, .sequences = {1, start}, .samples = {1, start},
+		.d_position = g->d_position + (s->extended ? ws->positions : 0)};
+	float *d_k, *d_v;
+	cwe_slot_cache(g, s, layer->index, &d_k, &d_v);
+	/* The output may not be x; the normed input of attention is used up when it is written, as in cwe_layer_decode. */
+	int r = cwe_layer_forward(m, layer, &chunk, d_x, ws, ws->d_h1, NULL, err);
+	r = r == 0 ? cwe_device_copy(m->device, d_x, ws->d_h1, s->count * m->arch.hidden, err) : r;
+	r = r == 0 ? cwe_device_copy(m->device, d_k, ws->d_k, n, err) : r;
+	return r == 0 ? cwe_device_copy(m->device, d_v, ws->d_v, n, err) : r;
+}
+
+/* One token each of the other sequences through a layer. */
+static int add(struct cwe_generator *g, const struct cwe_layer *layer, const struct step *p, struct cwb_err *err)
+{
+	float *d_k[CWE_GENERATOR_SLOTS], *d_v[CWE_GENERATOR_SLOTS];
+	uint64_t length[CWE_GENERATOR_SLOTS];
+	for (uint64_t i = 0; i < p->adds; i++) {
+		length[i] = p->add[i]->cached;
+		cwe_slot_cache(g, p->add[i], layer->index, &d_k[i], &d_v[i]);
+	}
+	const struct cwe_decode decode = {.count = p->adds, .length = length, .d_position = g->d_at, .d_k = d_k, .d_v = d_v};
+	return p->adds > 0 ? cwe_layer_decode(g->model, layer, g->d_t, &decode, &g->ws, err) : 0;
+}
+
+static int through_layers(struct cwe_generator *g, const struct step *p, struct cwb_err *err)
+{
+	const struct cwe_layer *layer;
+	int r = 0;
+	for (uint32_t l = 0; r == 0 && l < g->model->arch.layers; l++) {
+		float *d_x = g->d_x;
+		r = cwe_generator_layer(g, l, &layer, err);
+		for (uint64_t i = 0; r == 0 && i < p->fills; i++) {
+			r = fill(g, layer, p->fill[i], d_x, err);
+			d_x += p->fill[i]->count * g->model->arch.hidden;
+		}
+		r = r == 0 ? add(g, layer, p, err) : r;
+	}
+	return r;
+}
+
+/* The last token's row of each sequence -> d_last: those that were filled, then the others. */
+static int gather(struct cwe_generator *g, const struct step *p, struct cwb_err *err)
+{
+	uint64_t d = g->model->arch.hidden;
+	const float *d_end = g->d_x;
+	int r = 0;
+	for (uint64_t i = 0; r == 0 && i < p->fills; i++) {
+		d_end += p->fill[i]->count * d;
+		r = cwe_device_copy(g->model->device, g->d_last + i * d, d_end - d, d, err);
+	}
+	return r == 0 ? cwe_device_copy(g->model->device, g->d_last + p->fills * d, g->d_t, p->adds * d, err) : r;
+}
+
+/* The most likely token after each of the rows in d_last. */
+static int best_tokens(struct cwe_generator *g, uint64_t rows, uint32_t *ret, struct cwb_err *err)
+{
+	struct cwe_model *m = g->model;
 	struct cwe_device *dev = m->device;
-	float *d_h = g->ws.d_h1, *d_max = g->d_stats, *d_target = g->d_stats + 1, *d_best = g->d_stats + 2, *d_rstd = g->d_stats + 3;
+	uint64_t v = m->arch.vocabulary, slots = g->size.slots;
+	float *d_h = g->ws.d_h1, *d_rstd = g->d_stats, *d_max = d_rstd + slots, *d_target = d_max + slots, *d_best = d_target + slots;
+	uint32_t *d_token = g->d_token + slots;
 	int r;
-	if ((r = cwe_model_norm(m, d_x, g->d_norm, 1, d_h, d_rstd, err)) != 0 ||
-		(r = CWE_OP(dev, zero, g->d_token, 2 * sizeof *g->d_token)) != 0 ||
-		(r = CWE_OP(dev, xent_begin, 1, d_max, g->d_sum, d_target, d_best, g->d_token + 1)) != 0) {
+	if ((r = cwe_model_norm(m, g->d_last, g->d_norm, rows, d_h, d_rstd, err)) != 0 ||
+		(r = CWE_OP(dev, zero, g->d_token, 2 * slots * sizeof *g->d_token)) != 0 ||
+		(r = CWE_OP(dev, xent_begin, rows, d_max, g->d_sum, d_target, d_best, d_token)) != 0) {
 		return r;
 	}
-	for (uint64_t first = 0; first < v; first += step) {
-		uint64_t n = v - first < step ? v - first : step;
-		if (!g->head_resident && (r = cwe_model_head_rows(m, first, n, g->d_head, err)) != 0) {
+	for (uint64_t first = 0; first < v; first += CWE_GENERATOR_SLICE) {
+		uint64_t n = v - first < CWE_GENERATOR_SLICE ? v - first : CWE_GENERATOR_SLICE;
+		const float *d_head;
+		if ((r = cwe_generator_head(g, first, n, &d_head, err)) != 0 ||
+			(r = cwe_model_logits(m, d_h, rows, d_head, n, g->d_logits, err)) != 0 ||
+			(r = CWE_OP(dev, xent_slice, g->d_logits, rows, n, n, (uint32_t)first, g->d_token, d_max, g->d_sum, d_target,
+				d_best, d_token)) != 0) {
 			return r;
 		}
-		if ((r = cwe_model_logits(m, d_h, 1, g->d_head, n, g->d_logits, err)) != 0 ||
-			(r = CWE_OP(dev, xent_slice, g->d_logits, 1, n, n, (uint32_t)first, g->d_token, d_max, g->d_sum, d_target,
-				d_best, g->d_token + 1)) != 0) {
-			return r;
-		}
 	}
-	return CWE_OP(dev, download, ret, g->d_token + 1, sizeof *ret);
+	return CWE_OP(dev, download, ret, d_token, rows * sizeof *ret);
 }
 
-static int prefill(struct cwe_generator *g, const struct cwe_generation *w, struct cwb_err *err)
+/* Whether a sequence ends with the token that it has just got. */
+static int ends(const struct cwe_slot *s, int *ret, struct cwb_err *err)
 {
-	struct cwe_model *m = g->model;
-	uint64_t start[2] = {0, w->count}, kv = w->count * m->arch.kv_heads * m->arch.head_dim;
-	struct cwe_chunk chunk = {.tokens = w->count, .sequences = {1, start}, .samples = {1, start},
-		.d_position = g->d_position};
-	const struct cwe_layer *layer;
-	int r = cwe_model_embed(m, w->prompt, w->count, g->d_x, err);
-	for (uint32_t l = 0; r == 0 && l < m->arch.layers; l++) {
-		if ((r = layer_at(g, l, &layer, err)) == 0 &&
-			(r = cwe_layer_forward(m, layer, &chunk, g->d_x, &g->ws, g->d_y, NULL, err)) == 0 &&
-			(r = cwe_device_copy(m->device, g->d_k[l], g->ws.d_k, kv, err)) == 0) {
-			r = cwe_device_copy(m->device, g->d_v[l], g->ws.d_v, kv, err);
-		}
-		float *swap = g->d_x;
-		g->d_x = g->d_y;
-		g->d_y = swap;
-	}
-	return r;
-}
-
-/* One token through all layers; d_x [0, hidden) holds its last hidden state afterwards. */
-static int step(struct cwe_generator *g, uint32_t token, uint64_t length, struct cwb_err *err)
-{
-	struct cwe_model *m = g->model;
-	const struct cwe_layer *layer;
-	int r = cwe_model_embed(m, &token, 1, g->d_x, err);
-	for (uint32_t l = 0; r == 0 && l < m->arch.layers; l++) {
-		r = layer_at(g, l, &layer, err);
-		const struct cwe_decode decode = {.count = 1, .length = &length, .d_position = g->d_position + length,
-			.d_k = &g->d_k[l], .d_v = &g->d_v[l]};
-		r = r == 0 ? cwe_layer_decode(m, layer, g->d_x, &decode, &g->ws, err) : r;
-	}
-	return r;
-}
-
-static int is_stop(const struct cwe_generation *w, uint32_t id)
-{
+	const struct cwe_generation *w = s->what;
+	uint64_t fresh = s->count - w->count;
+	int asked = 0;
+	*ret = fresh == s->room;
 	for (size_t i = 0; i < w->stops; i++) {
-		if (w->stop[i] == id) {
-			return 1;
+		if (w->stop[i] == s->id[s->count - 1]) {
+			*ret = 1;
+			return 0;
 		}
 	}
-	return 0;
+	int r = w->token != NULL ? w->token(w->arg, s->id + w->count, fresh, &asked, err) : 0;
+	*ret |= asked;
+	return r;
 }
 
-int cwe_generator_run(struct cwe_generator *g, const struct cwe_generation *w, uint32_t **ret_id, uint64_t *ret_count,
-	struct cwb_err *err)
+/* Appends the token; a sequence that ends leaves its slot. */
+static int take(struct cwe_generator *g, struct cwe_slot *s, uint32_t token, struct cwb_err *err)
 {
-	uint64_t limit = g->positions < g->model->arch.context ? g->positions : g->model->arch.context;
-	if (w->count == 0 || w->count > limit) {
-		return cwb_err_set(err, CWP_ELIMIT, "a prompt of %" PRIu64 " tokens does not fit 1 to %" PRIu64
-			"; shorten it", w->count, limit);
+	const struct cwe_generation *w = s->what;
+	int end = 0;
+	s->cached = s->count;
+	s->id[s->count++] = token;
+	int r = ends(s, &end, err);
+	if (r == 0 && end) {
+		r = w->done(w->arg, s->id + w->count, s->count - w->count, err);
+		cwe_slot_close(g, s);
 	}
-	uint64_t room = limit - w->count < w->max_new ? limit - w->count : w->max_new, n = 0;
-	uint32_t *id = malloc((room + 1) * sizeof *id);
-	if (id == NULL) {
-		return cwb_err_set(err, -ENOMEM, "no memory for %" PRIu64 " tokens", room);
+	return r;
+}
+
+static int step(struct cwe_generator *g, const struct step *p, struct cwb_err *err)
+{
+	uint32_t token[CWE_GENERATOR_SLOTS] = {0};
+	int r = embed(g, p, err);
+	r = r == 0 ? through_layers(g, p, err) : r;
+	r = r == 0 ? gather(g, p, err) : r;
+	r = r == 0 ? best_tokens(g, p->fills + p->adds, token, err) : r;
+	for (uint64_t i = 0; r == 0 && i < p->fills + p->adds; i++) {
+		r = take(g, i < p->fills ? p->fill[i] : p->add[i - p->fills], token[i], err);
 	}
-	int r = room > 0 ? prefill(g, w, err) : 0;
-	const float *d_last = g->d_x + (w->count - 1) * g->model->arch.hidden;
-	while (r == 0 && n < room && (r = best_token(g, d_last, &id[n], err)) == 0) {
-		n++;
-		if (is_stop(w, id[n - 1]) || n == room) {
+	return r;
+}
+
+int cwe_generator_run(struct cwe_generator *g, const struct cwe_generation *what, size_t n, struct cwb_err *err)
+{
+	const struct cwp_host *host = &g->model->device->host->table;
+	struct step p = {0};
+	size_t next = 0;
+	int r = check_all(g, what, n, err);
+	while (r == 0) {
+		r = host->cancelled(host->ctx) ? cwb_err_set(err, CWP_ECANCELLED, "cancelled") : admit(g, what, n, &next, err);
+		plan(g, &p);
+		if (r != 0 || p.fills + p.adds == 0) {
 			break;
 		}
-		const struct cwp_host *host = &g->model->device->host->table;
-		r = host->cancelled(host->ctx) ? cwb_err_set(err, CWP_ECANCELLED, "cancelled")
-					       : step(g, id[n - 1], w->count + n - 1, err);
-		d_last = g->d_x;
+		r = step(g, &p, err);
 	}
-	if (r != 0) {
-		free(id);
-		return r;
+	for (uint64_t s = 0; s < g->size.slots; s++) {
+		cwe_slot_close(g, &g->slot[s]);
 	}
-	*ret_id = id;
-	*ret_count = n;
-	return 0;
+	return r;
 }

@@ -1,29 +1,59 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Greedy continuation of one sequence with a cache of keys and values. */
+/* Greedy continuations, several sequences at a time, each with a cache of its keys and values.
+ *
+ * A sequence's tokens depend on its request alone: prompts go through the layers one by one, and the new tokens of all
+ * sequences go through together as a product of a few rows, where a backend gives each row the sums that it has alone
+ * (backend.h). So neither the other sequences nor the number of slots nor the memory of weights changes a token. */
 #pragma once
 
 #include "engine/model/layer.h"
 
+#define CWE_GENERATOR_SLOTS 16 /* sequences at a time, at most */
+
+/* A request. */
 struct cwe_generation {
 	const uint32_t *prompt; /* [count] at least one token */
 	uint64_t count;
 	uint64_t max_new;       /* new tokens at most; the model's context is a limit too */
-	const uint32_t *stop;   /* generation ends after one of these, which is kept */
+	const uint32_t *stop;   /* the sequence ends after one of these, which is kept */
 	size_t stops;
+	void *arg;
+	/* Asked after each new token but a stop: *ret_end = 1 ends the sequence with it. id [count]: all new tokens. NULL: not
+	 * asked. */
+	int (*token)(void *arg, const uint32_t *id, uint64_t count, int *ret_end, struct cwb_err *err);
+	/* Called once, when the sequence has ended: its new tokens, which live until it returns. */
+	int (*done)(void *arg, const uint32_t *id, uint64_t count, struct cwb_err *err);
+};
+
+/* What requests need: cwe_generator_fit. */
+struct cwe_generator_size {
+	uint64_t slots;     /* sequences at a time */
+	uint64_t prompt;    /* tokens of the longest prompt */
+	uint64_t positions; /* prompt and new tokens of the longest sequence */
 };
 
 struct cwe_generator;
 
-/* Bytes of device memory at least: no weights resident. */
-uint64_t cwe_generator_bytes(const struct cwe_model *model, uint64_t positions);
-/* Weights that fit into `memory` are loaded once and serve all sequences that follow. positions: longest prompt and
- * new tokens. */
-int cwe_generator_new(struct cwe_model *model, uint64_t memory, uint64_t positions, struct cwe_generator **ret,
-	struct cwb_err *err);
+/* CWP_ELIMIT: the prompt is empty or longer than the model's context; CWP_EVALUE: an id is not in its vocabulary. */
+int cwe_generation_check(const struct cwe_model *model, const struct cwe_generation *what, struct cwb_err *err);
+
+/* The size for n requests that have passed the check: as many slots, up to `most`, as keep cwe_generator_bytes within
+ * `memory`, but at least one. */
+void cwe_generator_fit(const struct cwe_model *model, const struct cwe_generation *what, size_t n, uint64_t most,
+	uint64_t memory, struct cwe_generator_size *ret);
+/* Bytes of memory at most, without weights that stay. The caches are most of it: slots * positions rows of keys and values
+ * in each layer, whole ones in layers with a window too. A sequence's cache has room for what it may need, and is there
+ * while the sequence is at work. */
+uint64_t cwe_generator_bytes(const struct cwe_model *model, const struct cwe_generator_size *size);
+
+/* Weights that fit into `memory` are loaded once; the others are loaded anew for every step, which serves all sequences at
+ * work. */
+int cwe_generator_new(struct cwe_model *model, const struct cwe_generator_size *size, uint64_t memory,
+	struct cwe_generator **ret, struct cwb_err *err);
 void cwe_generator_free(struct cwe_generator *g); /* NULL is allowed */
 
-/* *ret_id [*ret_count]: the new tokens only; freed with free(). CWP_ELIMIT when the prompt is longer than the context
- * or than what the generator was made for. CWP_ECANCELLED when the host says so, between tokens. */
-int cwe_generator_run(struct cwe_generator *g, const struct cwe_generation *what, uint32_t **ret_id, uint64_t *ret_count,
-	struct cwb_err *err);
+/* Runs n requests, in their order as slots become free. All are checked before the first one begins; CWP_ELIMIT also when
+ * one is larger than the generator's size. Ends with the first error of a callback. CWP_ECANCELLED when the host says so,
+ * between tokens. The generator can run again in any case. */
+int cwe_generator_run(struct cwe_generator *g, const struct cwe_generation *what, size_t n, struct cwb_err *err);

@@ -9,18 +9,14 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "engine/model/generate.h"
 #include "engine/pipeline/benchmark.h"
 #include "engine/plugin/settings.h"
 
 #define DATA_LIMIT (1u << 30)
 #define WINDOW 2048 /* tokens of a rolling window unless the evaluator says otherwise */
-#define GENERATION_POSITIONS 4096u /* prompt and new tokens at most */
-#define GENERATION_MEMORY (1ull << 30) /* for weights that stay, where no limit says otherwise */
 #define COUNT_LIMIT (1u << 28)    /* requests: more is a plugin's mistake */
 
-/* The i-th request, with what a plugin can get wrong checked; NULL strings of length 0 become empty ones. */
-static int get_request(struct cwe_run *run, const struct cwe_benchmark *b, uint64_t i, struct cwp_request *ret,
+int cwe_benchmark_request(struct cwe_run *run, const struct cwe_benchmark *b, uint64_t i, struct cwp_request *ret,
 	struct cwb_err *err)
 {
 	const struct cwp_evaluator *e = b->plugin->interface;
@@ -38,6 +34,12 @@ static int get_request(struct cwe_run *run, const struct cwe_benchmark *b, uint6
 		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': request %" PRIu64 " has the unknown kind %" PRIu32
 			"; report it to the plugin's vendor", b->job->benchmark, i, q.kind);
 	}
+	for (size_t k = 0; k < q.stops; k++) {
+		if (q.stops > CWE_STOP_STRINGS || q.stop == NULL || q.stop[k] == NULL) {
+			return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': request %" PRIu64 " has %zu stop strings, which are more than %d or "
+				"not all there; report it to the plugin's vendor", b->job->benchmark, i, q.stops, CWE_STOP_STRINGS);
+		}
+	}
 	q.context = q.context != NULL ? q.context : "";
 	q.continuation = q.continuation != NULL ? q.continuation : "";
 	*ret = q;
@@ -49,7 +51,7 @@ static int add_request(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i,
 {
 	struct cwp_request q;
 	uint32_t context = run->model.arch.context;
-	int r = get_request(run, b, i, &q, err);
+	int r = cwe_benchmark_request(run, b, i, &q, err);
 	if (r != 0) {
 		return r;
 	}
@@ -60,10 +62,10 @@ static int add_request(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i,
 		r = cwe_request_rolling(list, b->first + i, run->tokenizer, q.continuation, q.continuation_length,
 			q.window > 0 && q.window < context ? q.window : context < WINDOW ? context : WINDOW, err);
 	} else {
-		/* A text has at most a token a byte; one more for the beginning of an empty one. */
-		uint64_t n = q.context_length + q.max_new_tokens + 1;
-		n = n < GENERATION_POSITIONS ? n : GENERATION_POSITIONS;
-		b->positions = n > b->positions ? n : b->positions;
+		struct cwe_stop *stop = NULL;
+		r = cwe_benchmark_stop(run->tokenizer, &q, &stop, err); /* what is wrong there is found before any work */
+		cwe_stop_free(stop);
+		b->generations++;
 	}
 	return r != 0 ? cwb_err_prefix(err, "request %" PRIu64, i) : 0;
 }
@@ -150,85 +152,6 @@ void cwe_benchmark_clear(struct cwe_benchmark *b)
 		free((char *)(uintptr_t)b->answer[i].text);
 		b->answer[i] = (struct cwp_answer){.size = sizeof *b->answer, .greedy = 1};
 	}
-}
-
-/* The prompt's tokens, the oldest cut off where they and the new ones would be too many; empty: what stands for the
- * beginning of a text. */
-static int encode_prompt(struct cwe_run *run, const struct cwp_request *q, uint64_t positions, struct cwe_ids *ret,
-	struct cwb_err *err)
-{
-	uint32_t prefix;
-	int r = cwe_tokenizer_encode(run->tokenizer, q->context, q->context_length, 0, ret, err);
-	if (r == 0 && ret->count == 0) {
-		free(ret->id);
-		*ret = (struct cwe_ids){.id = malloc(sizeof *ret->id), .count = 1};
-		r = ret->id != NULL ? cwe_request_prefix(run->tokenizer, &prefix, err) : cwb_err_set(err, -ENOMEM, "no memory for a prompt");
-		if (r == 0) {
-			ret->id[0] = prefix;
-		}
-	}
-	uint64_t fresh = q->max_new_tokens < positions ? q->max_new_tokens : positions - 1, room = positions - fresh;
-	if (r == 0 && ret->count > room) {
-		memmove(ret->id, ret->id + (ret->count - room), room * sizeof *ret->id);
-		ret->count = room;
-	}
-	return r;
-}
-
-static int generate_one(struct cwe_run *run, struct cwe_generator *g, const struct cwp_request *q, uint64_t positions,
-	struct cwp_answer *a, struct cwb_err *err)
-{
-	int64_t eos = cwe_tokenizer_eos(run->tokenizer);
-	uint32_t stop = (uint32_t)eos, *id = NULL;
-	uint64_t count = 0;
-	struct cwe_ids prompt = {0};
-	char *text = NULL;
-	size_t length = 0;
-	int r = encode_prompt(run, q, positions, &prompt, err);
-	struct cwe_generation what = {.prompt = prompt.id, .count = prompt.count, .max_new = q->max_new_tokens, .stop = &stop,
-		.stops = eos >= 0};
-	r = r == 0 ? cwe_generator_run(g, &what, &id, &count, err) : r;
-	r = r == 0 ? cwe_tokenizer_decode(run->tokenizer, id, count, 1, &text, &length, err) : r;
-	if (r == 0) {
-		free((char *)(uintptr_t)a->text);
-		a->text = text;
-		a->text_length = length;
-		a->tokens = count;
-	}
-	free(prompt.id);
-	free(id);
-	return r;
-}
-
-/* Weights that may stay in memory while text is generated, and the bound that this makes: what no plan could know. */
-static int take_memory(struct cwe_run *run, const struct cwe_model *model, uint64_t positions, uint64_t *ret_resident,
-	struct cwb_err *err)
-{
-	uint64_t limit = run->job->limits.memory, least = cwe_run_base_memory(run) + cwe_generator_bytes(model, positions);
-	if (limit > 0 && least > limit) {
-		return cwb_err_set(err, CWP_ELIMIT, "limits.memory is %" PRIu64 " bytes, but generating text may need %" PRIu64
-			": raise it, or leave the benchmark out", limit, least);
-	}
-	*ret_resident = limit > 0 ? limit - least : GENERATION_MEMORY;
-	run->bounds.memory = least + *ret_resident > run->bounds.memory ? least + *ret_resident : run->bounds.memory;
-	return 0;
-}
-
-int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct cwe_model *model, struct cwb_err *err)
-{
-	struct cwe_generator *g = NULL;
-	uint64_t positions = b->positions < model->arch.context ? b->positions : model->arch.context, resident = 0;
-	int r = positions > 0 ? take_memory(run, model, positions, &resident, err) : 0;
-	r = r == 0 && positions > 0 ? cwe_generator_new(model, resident, positions, &g, err) : r;
-	for (uint64_t i = 0; r == 0 && g != NULL && i < b->count; i++) {
-		struct cwp_request q = {0};
-		if ((r = get_request(run, b, i, &q, err)) == 0 && q.kind == CWP_REQUEST_GENERATE) {
-			r = generate_one(run, g, &q, positions, &b->answer[i], err);
-			r = r == 0 ? cwe_run_cancelled(run, err) : r;
-		}
-	}
-	cwe_generator_free(g);
-	return r;
 }
 
 /* A metric's name becomes a field of reports and a word in gates. */

@@ -7,6 +7,7 @@
 
 #include "engine/pipeline/run.h"
 #include "engine/text/request.h"
+#include "engine/text/stop.h"
 
 enum cwe_compared { CWE_COMPARED_ORIGINAL, CWE_COMPARED_QUANTIZED, CWE_COMPARED_PROTECTED, CWE_COMPARED };
 
@@ -34,7 +35,7 @@ struct cwe_benchmark {
 	char *data;       /* the file's bytes */
 	uint64_t first;   /* number of its first request among all benchmarks' */
 	uint64_t count;
-	uint64_t positions; /* prompt and new tokens of the longest request that generates; 0: none does */
+	uint64_t generations; /* requests that generate text */
 	struct cwp_answer *answer; /* [count] */
 	struct cwe_metric_record *metric;
 	size_t metrics;
@@ -54,7 +55,12 @@ void cwe_benchmark_close(struct cwe_benchmark *b);
 struct cwp_answer *cwe_benchmark_answer(struct cwe_benchmark *b, size_t n, size_t owner);
 /* Answers empty, for the next model. */
 void cwe_benchmark_clear(struct cwe_benchmark *b);
-/* Runs the requests that generate text. */
+/* The i-th request, with what a plugin can get wrong checked; NULL strings of length 0 become empty ones. */
+int cwe_benchmark_request(struct cwe_run *run, const struct cwe_benchmark *b, uint64_t i, struct cwp_request *ret,
+	struct cwb_err *err);
+/* What ends the text of a request, freed with cwe_stop_free; benchmark_generate.c. */
+int cwe_benchmark_stop(const struct cwe_tokenizer *t, const struct cwp_request *q, struct cwe_stop **ret, struct cwb_err *err);
+/* Runs the requests that generate text; benchmark_generate.c. */
 int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct cwe_model *model, struct cwb_err *err);
 /* Hands all answers to the evaluator and takes its metrics. */
 int cwe_benchmark_finish(struct cwe_benchmark *b, struct cwe_run *run, enum cwe_compared which, struct cwb_err *err);

@@ -20,10 +20,12 @@ enum cwp_request_kind {
 	CWP_REQUEST_LOGLIK = 1,  /* log-likelihood of `continuation` after `context` (both UTF-8; context may be empty) */
 	CWP_REQUEST_ROLLING = 2, /* log-likelihood of the whole `continuation`, in windows of at most `window` tokens,
 				  * every token scored once, the first after the beginning-of-text token */
-	CWP_REQUEST_GENERATE = 3 /* greedy continuation of `context` of at most max_new_tokens */
+	CWP_REQUEST_GENERATE = 3 /* greedy continuation of `context` of at most max_new_tokens; it ends with one of the
+				  * model's end tokens, or when its text has one of the strings of `stop` */
 };
 
-/* Strings belong to the evaluator and live until close(). */
+/* Strings belong to the evaluator and live until close(). The host has set size, and all else to 0; an evaluator writes no
+ * member beyond that size. */
 struct cwp_request {
 	uint32_t size;
 	uint32_t kind; /* enum cwp_request_kind */
@@ -33,6 +35,9 @@ struct cwp_request {
 	size_t continuation_length; /* bytes */
 	uint32_t window;            /* ROLLING: tokens; 0: the model's own context length, at most 2048 */
 	uint32_t max_new_tokens;    /* GENERATE */
+	/* GENERATE: UTF-8, none of them empty, each with a NUL at its end. At most 64 of at most 1024 bytes. */
+	const char *const *stop; /* [stops] */
+	size_t stops;
 };
 
 /* The host owns it; it lives until answer() returns. */
@@ -40,8 +45,9 @@ struct cwp_answer {
 	uint32_t size;
 	uint32_t greedy; /* LOGLIK: 1 when every token of the continuation was the most likely one */
 	double loglik;   /* natural logarithm, summed over tokens */
-	uint64_t tokens; /* tokens scored */
-	const char *text; /* GENERATE */
+	uint64_t tokens; /* tokens scored; GENERATE: new ones, what ended the text included */
+	const char *text; /* GENERATE: without special tokens, cut before the first string of `stop`, then before the second
+			   * in what is left, and so on */
 	size_t text_length;
 };
 

@@ -21,7 +21,7 @@ output: {folder}/out
 quantize: {{plugin: static, options: {{bits: 8, granularity: channel}}}}
 write: {{format: dense}}
 evaluate:
-  - {{name: mock, benchmark: mock-evaluator, path: {folder}/data.txt, options: {{fault: {fault}}}}}
+  - {{name: mock, benchmark: mock-evaluator, path: {folder}/data.txt, options: {{fault: {fault}, stop: sss}}}}
 """
 
 FAULTS = [
@@ -36,6 +36,9 @@ FAULTS = [
     ("old-metric", "without a plain name"),
     ("silent-error", "request: invalid value"),
     ("positive-error", "returned 7, which is no error code"),
+    ("stop-missing", "request 3 has 2 stop strings, which are more than 64 or not all there"),
+    ("stop-many", "request 3 has 65 stop strings, which are more than 64 or not all there"),
+    ("stop-empty", "request 3: stop string 1 is empty"),
 ]
 
 
@@ -88,12 +91,17 @@ def check_answers(folder):
     with open(os.path.join(folder, "out", "report.json"), encoding="utf-8") as f:
         rows = {row["metric"]: row for row in json.load(f)["evaluation"]}
     generated = inspect(folder, "generate", {"text": TEXT, "max_new_tokens": 6})
+    stopped = inspect(folder, "generate", {"text": TEXT, "max_new_tokens": 6, "stop": ["what is not there", "sss"]})
     text = generated["text"].encode()
+    assert generated["text"].startswith("sssss"), generated
+    assert (len(stopped["ids"]), stopped["text"]) == (3, ""), stopped
     want = {
         "loglik": inspect(folder, "loglik", {"context": "", "continuation": TEXT})["loglik"],
         "tokens": len(generated["ids"]),
         "bytes": len(text),
         "sum": sum((i + 1) * b for i, b in enumerate(text)),
+        "stopped_tokens": 3,
+        "stopped_bytes": 0,
     }
     want["rolling"] = want["loglik"]  # one window holds it
     for metric, value in want.items():

@@ -11,18 +11,21 @@
 #include <cwp/plugin.h>
 
 enum fault { NONE, MANY, UNKNOWN_KIND, NULL_TEXT, NULL_NAME, CONTROL_NAME, SAME_NAME, EARLY_ITEM, NULL_ITEM, SILENT_ERROR,
-	POSITIVE_ERROR, LARGER_COUNT, OLD_METRIC };
+	POSITIVE_ERROR, LARGER_COUNT, OLD_METRIC, STOP_MISSING, STOP_EMPTY, STOP_MANY };
 
-static const struct cwp_option options[] = {{sizeof(struct cwp_option), CWP_OPTION_ENUM, "fault", "none",
-	"none|many|unknown-kind|null-text|null-name|control-name|same-name|early-item|null-item|silent-error|positive-error|"
-	"larger-count|old-metric", NULL, "what is wrong"}};
+static const struct cwp_option options[] = {
+	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "fault", "none",
+		"none|many|unknown-kind|null-text|null-name|control-name|same-name|early-item|null-item|silent-error|"
+		"positive-error|larger-count|old-metric|stop-missing|stop-empty|stop-many", NULL, "what is wrong"},
+	{sizeof(struct cwp_option), CWP_OPTION_STRING, "stop", "", NULL, NULL, "what ends the second generated text"}};
 
 struct mock {
 	enum fault fault;
 	char text[256];
 	size_t length;
 	unsigned counted;
-	double loglik, rolling, tokens, bytes, sum;
+	double loglik, rolling, tokens, bytes, sum, stopped_tokens, stopped_bytes;
+	const char *stop[2];
 };
 
 static int open_mock(const struct cwp_host *host, const struct cwp_setting *settings, const char *path, const char *data,
@@ -34,6 +37,8 @@ static int open_mock(const struct cwp_host *host, const struct cwp_setting *sett
 		return -12;
 	}
 	m->fault = (enum fault)settings[0].integer;
+	m->stop[0] = "what is not there";
+	m->stop[1] = m->fault == STOP_EMPTY ? "" : settings[1].string;
 	m->length = length < sizeof m->text ? length : sizeof m->text;
 	memcpy(m->text, data, m->length);
 	*ret_state = m;
@@ -46,10 +51,10 @@ static uint64_t count(void *state)
 	if (m->fault == MANY) {
 		return UINT64_MAX;
 	}
-	return m->fault == LARGER_COUNT ? 3 + 1000u * m->counted++ : 3;
+	return m->fault == LARGER_COUNT ? 4 + 1000u * m->counted++ : 4;
 }
 
-/* Request 0: log-likelihood, 1: rolling, 2: generation. */
+/* Request 0: log-likelihood, 1: rolling, 2: generation, 3: another that ends at a string. */
 static int request(void *state, uint64_t i, struct cwp_request *q)
 {
 	const struct mock *m = state;
@@ -62,13 +67,17 @@ static int request(void *state, uint64_t i, struct cwp_request *q)
 	q->kind = i == 0 ? CWP_REQUEST_LOGLIK : i == 1 ? CWP_REQUEST_ROLLING : CWP_REQUEST_GENERATE;
 	q->kind = m->fault == UNKNOWN_KIND ? 99 : q->kind;
 	/* Strings that are not needed stay NULL. */
-	if (i != 2) {
+	if (i < 2) {
 		q->continuation = m->fault == NULL_TEXT ? NULL : m->text;
 		q->continuation_length = m->length;
 	} else {
 		q->context = m->text;
 		q->context_length = m->length;
 		q->max_new_tokens = 6;
+	}
+	if (i == 3) {
+		q->stop = m->fault == STOP_MISSING ? NULL : m->stop;
+		q->stops = m->fault == STOP_MANY ? 65 : 2;
 	}
 	return 0;
 }
@@ -87,6 +96,9 @@ static int answer(void *state, uint64_t i, const struct cwp_answer *a)
 		for (size_t k = 0; k < a->text_length; k++) {
 			m->sum += (double)(k + 1) * (double)(unsigned char)a->text[k];
 		}
+	} else if (i == 3) {
+		m->stopped_tokens = (double)a->tokens;
+		m->stopped_bytes = (double)a->text_length;
 	} else {
 		return CWP_EPLUGIN;
 	}
@@ -116,6 +128,8 @@ static int finish(void *state, const struct cwp_metric_sink *sink)
 	give(sink, "tokens", m->tokens);
 	give(sink, "bytes", m->bytes);
 	give(sink, "sum", m->sum);
+	give(sink, "stopped_tokens", m->stopped_tokens);
+	give(sink, "stopped_bytes", m->stopped_bytes);
 	return 0;
 }
 

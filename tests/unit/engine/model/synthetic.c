@@ -16,6 +16,35 @@
 
 #define TENSORS 128
 
+const char *const synthetic_family[SYNTHETIC_FAMILIES] = {
+	/* norms of queries and keys by head, attention wider than the model */
+	"{\"model_type\": \"qwen3\", \"num_hidden_layers\": 2, \"hidden_size\": 12, \"num_attention_heads\": 4,"
+	" \"num_key_value_heads\": 2, \"head_dim\": 6, \"intermediate_size\": 17, \"vocab_size\": 31}",
+	/* norms on both sides, soft limits, windows, 1 + w, scaled and tied embeddings */
+	"{\"model_type\": \"gemma2\", \"num_hidden_layers\": 2, \"hidden_size\": 12, \"num_attention_heads\": 2,"
+	" \"num_key_value_heads\": 1, \"head_dim\": 6, \"intermediate_size\": 17, \"vocab_size\": 31, \"sliding_window\": 3,"
+	" \"attn_logit_softcapping\": 2.0, \"final_logit_softcapping\": 1.5, \"query_pre_attn_scalar\": 5}",
+	/* two rotary embeddings */
+	"{\"model_type\": \"gemma3_text\", \"num_hidden_layers\": 2, \"hidden_size\": 12, \"num_attention_heads\": 2,"
+	" \"num_key_value_heads\": 1, \"head_dim\": 6, \"intermediate_size\": 17, \"vocab_size\": 31, \"sliding_window\": 2,"
+	" \"sliding_window_pattern\": 2, \"rope_theta\": 1000, \"rope_local_base_freq\": 10}",
+	/* norms of outputs only, and over whole projections */
+	"{\"model_type\": \"olmo2\", \"num_hidden_layers\": 2, \"hidden_size\": 12, \"num_attention_heads\": 2,"
+	" \"intermediate_size\": 17, \"vocab_size\": 31}",
+	/* several roles in one matrix, part of a head rotated */
+	"{\"model_type\": \"phi3\", \"num_hidden_layers\": 2, \"hidden_size\": 24, \"num_attention_heads\": 3,"
+	" \"num_key_value_heads\": 1, \"intermediate_size\": 17, \"vocab_size\": 31, \"partial_rotary_factor\": 0.5,"
+	" \"pad_token_id\": 0}",
+	/* experts, each of them and none at times; layers without; a shared one */
+	"{\"model_type\": \"mixtral\", \"num_hidden_layers\": 1, \"hidden_size\": 12, \"num_attention_heads\": 2,"
+	" \"num_key_value_heads\": 1, \"intermediate_size\": 9, \"vocab_size\": 31, \"num_local_experts\": 4}",
+	"{\"model_type\": \"qwen2_moe\", \"num_hidden_layers\": 2, \"hidden_size\": 12, \"num_attention_heads\": 2,"
+	" \"num_key_value_heads\": 1, \"intermediate_size\": 9, \"vocab_size\": 31, \"num_experts\": 5, \"num_experts_per_tok\": 3,"
+	" \"moe_intermediate_size\": 7, \"shared_expert_intermediate_size\": 10, \"mlp_only_layers\": [1]}",
+	"{\"model_type\": \"qwen3_moe\", \"num_hidden_layers\": 2, \"hidden_size\": 12, \"num_attention_heads\": 2,"
+	" \"num_key_value_heads\": 1, \"head_dim\": 8, \"intermediate_size\": 9, \"vocab_size\": 31, \"num_experts\": 6,"
+	" \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 7, \"norm_topk_prob\": true}"};
+
 struct memory {
 	struct cwe_weights base;
 	struct cwe_tensor tensor[TENSORS];

@@ -11,6 +11,10 @@
 	" \"num_key_value_heads\": 1, \"head_dim\": 6, \"intermediate_size\": 20, \"vocab_size\": 37,"                \
 	" \"max_position_embeddings\": 4096, \"attention_bias\": true, \"mlp_bias\": true}"
 
+/* What families add to the plain layer: each of these is in one of them. */
+#define SYNTHETIC_FAMILIES 8
+extern const char *const synthetic_family[SYNTHETIC_FAMILIES];
+
 struct synthetic {
 	struct cwe_pool *pool;
 	struct cwe_host host;

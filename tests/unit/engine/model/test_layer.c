@@ -15,7 +15,6 @@
 
 #include "engine/calibrate/loglik.h"
 #include "engine/calibrate/parameters.h"
-#include "engine/model/generate.h"
 #include "tests/unit/engine/model/synthetic.h"
 
 /* One statistic of one parameter, kept from a run. */
@@ -93,36 +92,6 @@ static void check_gradient(struct synthetic *s, const char *parameter)
 	free(gradient);
 }
 
-/* What families add to the plain layer: each of these is in one of them. */
-static const char *const family[] = {
-	/* norms of queries and keys by head, attention wider than the model */
-	"{\"model_type\": \"qwen3\", \"num_hidden_layers\": 2, \"hidden_size\": 12, \"num_attention_heads\": 4,"
-	" \"num_key_value_heads\": 2, \"head_dim\": 6, \"intermediate_size\": 17, \"vocab_size\": 31}",
-	/* norms on both sides, soft limits, windows, 1 + w, scaled and tied embeddings */
-	"{\"model_type\": \"gemma2\", \"num_hidden_layers\": 2, \"hidden_size\": 12, \"num_attention_heads\": 2,"
-	" \"num_key_value_heads\": 1, \"head_dim\": 6, \"intermediate_size\": 17, \"vocab_size\": 31, \"sliding_window\": 3,"
-	" \"attn_logit_softcapping\": 2.0, \"final_logit_softcapping\": 1.5, \"query_pre_attn_scalar\": 5}",
-	/* two rotary embeddings */
-	"{\"model_type\": \"gemma3_text\", \"num_hidden_layers\": 2, \"hidden_size\": 12, \"num_attention_heads\": 2,"
-	" \"num_key_value_heads\": 1, \"head_dim\": 6, \"intermediate_size\": 17, \"vocab_size\": 31, \"sliding_window\": 2,"
-	" \"sliding_window_pattern\": 2, \"rope_theta\": 1000, \"rope_local_base_freq\": 10}",
-	/* norms of outputs only, and over whole projections */
-	"{\"model_type\": \"olmo2\", \"num_hidden_layers\": 2, \"hidden_size\": 12, \"num_attention_heads\": 2,"
-	" \"intermediate_size\": 17, \"vocab_size\": 31}",
-	/* several roles in one matrix, part of a head rotated */
-	"{\"model_type\": \"phi3\", \"num_hidden_layers\": 2, \"hidden_size\": 24, \"num_attention_heads\": 3,"
-	" \"num_key_value_heads\": 1, \"intermediate_size\": 17, \"vocab_size\": 31, \"partial_rotary_factor\": 0.5,"
-	" \"pad_token_id\": 0}",
-	/* experts, each of them and none at times; layers without; a shared one */
-	"{\"model_type\": \"mixtral\", \"num_hidden_layers\": 1, \"hidden_size\": 12, \"num_attention_heads\": 2,"
-	" \"num_key_value_heads\": 1, \"intermediate_size\": 9, \"vocab_size\": 31, \"num_local_experts\": 4}",
-	"{\"model_type\": \"qwen2_moe\", \"num_hidden_layers\": 2, \"hidden_size\": 12, \"num_attention_heads\": 2,"
-	" \"num_key_value_heads\": 1, \"intermediate_size\": 9, \"vocab_size\": 31, \"num_experts\": 5, \"num_experts_per_tok\": 3,"
-	" \"moe_intermediate_size\": 7, \"shared_expert_intermediate_size\": 10, \"mlp_only_layers\": [1]}",
-	"{\"model_type\": \"qwen3_moe\", \"num_hidden_layers\": 2, \"hidden_size\": 12, \"num_attention_heads\": 2,"
-	" \"num_key_value_heads\": 1, \"head_dim\": 8, \"intermediate_size\": 9, \"vocab_size\": 31, \"num_experts\": 6,"
-	" \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 7, \"norm_topk_prob\": true}"};
-
 /* Every parameter that the checkpoint has, by its first kind: one layer of each is enough. */
 static void check_family(const char *config)
 {
@@ -140,8 +109,8 @@ static void check_family(const char *config)
 static void gradients_of_families(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < sizeof family / sizeof *family; i++) {
-		check_family(family[i]);
+	for (size_t i = 0; i < SYNTHETIC_FAMILIES; i++) {
+		check_family(synthetic_family[i]);
 	}
 }
 
@@ -314,78 +283,11 @@ static void tokens_out_of_range(void **state)
 	synthetic_close(&s);
 }
 
-/* With all weights resident, none, or some: the same tokens; and those of a forward pass. */
-static void check_generation(const char *config)
-{
-	const uint32_t prompt[] = {3, 1, 4, 1, 5};
-	struct cwb_err err = {0};
-	struct synthetic s;
-	uint32_t *first = NULL;
-	uint64_t n = 0;
-	synthetic_open(&s, config);
-	uint64_t layer = cwe_layer_bytes(&s.model.arch), memory[] = {0, layer, 2 * layer, UINT64_MAX};
-	for (size_t i = 0; i < 4; i++) {
-		struct cwe_generator *g;
-		struct cwe_generation what = {.prompt = prompt, .count = 5, .max_new = 20};
-		uint32_t *id;
-		uint64_t count;
-		assert_int_equal(cwe_generator_new(&s.model, memory[i], 12, &g, &err), 0);
-		assert_int_equal(cwe_generator_run(g, &what, &id, &count, &err), 0);
-		assert_int_equal(count, 7); /* the room after the prompt */
-		if (first != NULL) {
-			assert_memory_equal(first, id, count * sizeof *id);
-			free(id);
-		} else {
-			first = id;
-			n = count;
-		}
-		/* A stop is kept, and ends it. */
-		what.stop = &first[1];
-		what.stops = 1;
-		assert_int_equal(cwe_generator_run(g, &what, &id, &count, &err), 0);
-		assert_int_equal(count, first[0] == first[1] ? 1 : 2);
-		free(id);
-		what.count = 13;
-		assert_int_equal(cwe_generator_run(g, &what, &id, &count, &err), CWP_ELIMIT);
-		cwb_err_clear(&err);
-		s.host.cancelled = 1;
-		what = (struct cwe_generation){.prompt = prompt, .count = 5, .max_new = 20};
-		assert_int_equal(cwe_generator_run(g, &what, &id, &count, &err), CWP_ECANCELLED);
-		cwb_err_clear(&err);
-		s.host.cancelled = 0;
-		cwe_generator_free(g);
-	}
-	/* Every new token is the most likely one of a forward pass over all of them. */
-	synthetic_sample(&s, 1, (const size_t[]){12, 0});
-	memcpy(s.set.sample[0].sequence[0].id, prompt, sizeof prompt);
-	memcpy(s.set.sample[0].sequence[0].id + 5, first, n * sizeof *first);
-	synthetic_corpus(&s);
-	float nll[12];
-	uint8_t greedy[12] = {0};
-	struct cwe_token_score score = {nll, greedy};
-	struct cwe_forward_options o = {.memory = UINT64_MAX};
-	assert_int_equal(cwe_loglik_run(&s.model, &s.corpus, &o, &score, &err), 0);
-	for (size_t i = 5; i < 12; i++) {
-		assert_int_equal(greedy[i], 1);
-	}
-	free(first);
-	synthetic_close(&s);
-}
-
-static void generation(void **state)
-{
-	(void)state;
-	check_generation(SYNTHETIC_CONFIG);
-	for (size_t i = 0; i < sizeof family / sizeof *family; i++) {
-		check_generation(family[i]);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_with_biases),
 		cmocka_unit_test(gradients_tied_as_many_kv_heads), cmocka_unit_test(gradients_of_families), cmocka_unit_test(biases_count), cmocka_unit_test(long_sample),
 		cmocka_unit_test(no_predictions), cmocka_unit_test(empty_set), cmocka_unit_test(weights_not_finite),
-		cmocka_unit_test(tokens_out_of_range), cmocka_unit_test(generation)};
+		cmocka_unit_test(tokens_out_of_range)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,17 +37,29 @@ static int run_loglik(struct synthetic *s, struct cwb_err *err)
 	return cwe_loglik_run(&s->model, &s->corpus, &o, &score, err);
 }
 
+static int count_token(void *arg, const uint32_t *id, uint64_t count, struct cwb_err *err)
+{
+	(void)id, (void)err;
+	*(uint64_t *)arg += count;
+	return 0;
+}
+
+/* Three sequences in two slots. */
 static int run_generation(struct synthetic *s, struct cwb_err *err)
 {
 	const uint32_t prompt[] = {1, 2, 3};
-	struct cwe_generation what = {.prompt = prompt, .count = 3, .max_new = 2};
+	uint64_t tokens = 0;
+	struct cwe_generation what[3];
+	for (uint64_t i = 0; i < 3; i++) {
+		what[i] = (struct cwe_generation){.prompt = prompt, .count = i + 1, .max_new = 3 - i, .arg = &tokens, .done = count_token};
+	}
+	struct cwe_generator_size size;
 	struct cwe_generator *g = NULL;
-	uint32_t *id = NULL;
-	uint64_t count;
-	int r = cwe_generator_new(&s->model, cwe_layer_bytes(&s->model.arch), 6, &g, err);
-	r = r == 0 ? cwe_generator_run(g, &what, &id, &count, err) : r;
-	free(id);
+	cwe_generator_fit(&s->model, what, 3, 2, UINT64_MAX, &size);
+	int r = cwe_generator_new(&s->model, &size, cwe_layer_bytes(&s->model.arch), &g, err);
+	r = r == 0 ? cwe_generator_run(g, what, 3, err) : r;
 	cwe_generator_free(g);
+	assert_true(r != 0 || tokens == 6);
 	return r;
 }
 

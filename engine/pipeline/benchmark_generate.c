@@ -1,0 +1,158 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Requests of evaluators that generate text: all of a benchmark's together. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/model/generate.h"
+#include "engine/pipeline/benchmark.h"
+#include "engine/text/ends.h"
+
+#define POSITIONS 4096u     /* prompt and new tokens at most */
+#define MEMORY (1ull << 30) /* for caches, and for weights that stay, where no limit says otherwise */
+
+/* One request. */
+struct text {
+	struct cwe_ids prompt;
+	struct cwe_stop *stop;
+	struct cwp_answer *answer;
+};
+
+struct texts {
+	struct text *text;            /* [count] */
+	struct cwe_generation *what;  /* [count] */
+	size_t count;
+	struct cwe_ids ends;
+};
+
+/* The prompt's tokens, the oldest cut off where they and the new ones would be too many; empty: what stands for the
+ * beginning of a text. */
+static int encode_prompt(struct cwe_run *run, const struct cwp_request *q, uint64_t positions, struct cwe_ids *ret,
+	struct cwb_err *err)
+{
+	uint32_t prefix;
+	int r = cwe_tokenizer_encode(run->tokenizer, q->context, q->context_length, 0, ret, err);
+	if (r == 0 && ret->count == 0) {
+		free(ret->id);
+		*ret = (struct cwe_ids){.id = malloc(sizeof *ret->id), .count = 1};
+		r = ret->id != NULL ? cwe_request_prefix(run->tokenizer, &prefix, err) : cwb_err_set(err, -ENOMEM, "no memory for a prompt");
+		if (r == 0) {
+			ret->id[0] = prefix;
+		}
+	}
+	uint64_t fresh = q->max_new_tokens < positions ? q->max_new_tokens : positions - 1, room = positions - fresh;
+	if (r == 0 && ret->count > room) {
+		memmove(ret->id, ret->id + (ret->count - room), room * sizeof *ret->id);
+		ret->count = room;
+	}
+	return r;
+}
+
+int cwe_benchmark_stop(const struct cwe_tokenizer *t, const struct cwp_request *q, struct cwe_stop **ret, struct cwb_err *err)
+{
+	struct cwe_stop_string string[CWE_STOP_STRINGS];
+	for (size_t i = 0; i < q->stops; i++) { /* not more than these: cwe_benchmark_request */
+		string[i] = (struct cwe_stop_string){q->stop[i], strlen(q->stop[i])};
+	}
+	return cwe_stop_new(t, string, q->stops, ret, err);
+}
+
+static int token(void *arg, const uint32_t *id, uint64_t count, int *ret_end, struct cwb_err *err)
+{
+	struct text *x = arg;
+	return cwe_stop_seen(x->stop, id, count, ret_end, err);
+}
+
+static int done(void *arg, const uint32_t *id, uint64_t count, struct cwb_err *err)
+{
+	struct text *x = arg;
+	char *text = NULL;
+	size_t length = 0;
+	int r = cwe_stop_text(x->stop, id, count, &text, &length, err);
+	if (r == 0) {
+		free((char *)(uintptr_t)x->answer->text);
+		x->answer->text = text;
+		x->answer->text_length = length;
+		x->answer->tokens = count;
+	}
+	return r;
+}
+
+static int add(struct cwe_run *run, const struct cwp_request *q, struct cwp_answer *answer, struct texts *list,
+	struct cwb_err *err)
+{
+	uint32_t context = run->model.arch.context, positions = context < POSITIONS ? context : POSITIONS;
+	struct text *x = &list->text[list->count];
+	x->answer = answer;
+	int r = encode_prompt(run, q, positions, &x->prompt, err);
+	r = r == 0 ? cwe_benchmark_stop(run->tokenizer, q, &x->stop, err) : r;
+	uint64_t room = positions - (r == 0 ? x->prompt.count : 0);
+	list->what[list->count++] = (struct cwe_generation){.prompt = x->prompt.id, .count = x->prompt.count,
+		.max_new = q->max_new_tokens < room ? q->max_new_tokens : room, .stop = list->ends.id, .stops = list->ends.count,
+		.arg = x, .token = token, .done = done};
+	return r;
+}
+
+static int add_all(struct cwe_run *run, struct cwe_benchmark *b, const struct cwe_model *model, struct texts *list,
+	struct cwb_err *err)
+{
+	list->text = calloc(b->generations, sizeof *list->text);
+	list->what = calloc(b->generations, sizeof *list->what);
+	if (list->text == NULL || list->what == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for %" PRIu64 " prompts", b->generations);
+	}
+	int r = cwe_end_tokens(model->source, run->tokenizer, &list->ends, err);
+	for (uint64_t i = 0; r == 0 && i < b->count; i++) {
+		struct cwp_request q = {0};
+		if ((r = cwe_benchmark_request(run, b, i, &q, err)) == 0 && q.kind == CWP_REQUEST_GENERATE) {
+			/* Requests stay what they were when they were counted. */
+			r = list->count < b->generations ? add(run, &q, &b->answer[i], list, err)
+				: cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': more requests generate text than before; report it to the "
+					"plugin's vendor", b->job->benchmark);
+		}
+	}
+	return r;
+}
+
+/* How many sequences at a time, which weights may stay in memory, and the bound that this makes: what no plan could know. */
+static int take_memory(struct cwe_run *run, const struct cwe_model *model, const struct texts *list,
+	struct cwe_generator_size *ret, uint64_t *ret_resident, struct cwb_err *err)
+{
+	uint64_t limit = run->job->limits.memory, base = cwe_run_base_memory(run);
+	uint64_t free_memory = limit == 0 ? MEMORY : limit > base ? limit - base : 0;
+	cwe_generator_fit(model, list->what, list->count, CWE_GENERATOR_SLOTS, free_memory, ret);
+	uint64_t least = base + cwe_generator_bytes(model, ret);
+	if (limit > 0 && least > limit) {
+		return cwb_err_set(err, CWP_ELIMIT, "limits.memory is %" PRIu64 " bytes, but generating text may need %" PRIu64
+			": raise it, or leave the benchmark out", limit, least);
+	}
+	*ret_resident = limit > 0 ? limit - least : MEMORY;
+	run->bounds.memory = least + *ret_resident > run->bounds.memory ? least + *ret_resident : run->bounds.memory;
+	return 0;
+}
+
+int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct cwe_model *model, struct cwb_err *err)
+{
+	struct texts list = {0};
+	struct cwe_generator_size size;
+	struct cwe_generator *g = NULL;
+	uint64_t resident = 0;
+	if (b->generations == 0) {
+		return 0;
+	}
+	int r = add_all(run, b, model, &list, err);
+	r = r == 0 ? take_memory(run, model, &list, &size, &resident, err) : r;
+	r = r == 0 ? cwe_generator_new(model, &size, resident, &g, err) : r;
+	r = r == 0 ? cwe_generator_run(g, list.what, list.count, err) : r;
+	cwe_generator_free(g);
+	for (size_t i = 0; i < list.count; i++) {
+		free(list.text[i].prompt.id);
+		cwe_stop_free(list.text[i].stop);
+	}
+	free(list.text);
+	free(list.what);
+	free(list.ends.id);
+	return r;
+}
