@@ -237,8 +237,7 @@ def main():
                 model = make(name, folder)
                 logits = check_logits(model, folder, sequences)
                 worst = check_statistics(model, folder, sequences[1:])
-                if "longrope" not in name:
-                    check_generation(model, folder, [sequences[1], sequences[0], sequences[3]])
+                check_generation(model, folder, [sequences[1], sequences[0], sequences[3]])
                 if name == "qwen3":
                     check_extra(folder)
                 print("%s: logits within %.2g, gradients within %.2g" % (name, logits, worst))

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Outputs of whole jobs in transformers with compressed-tensors, float32 on the CPU: the plain int4 form of the real
 model, every scheme of the small ones, and dense forms of protected outputs give the logits that cwp-inspect gives; and
-cwp-inspect's log-likelihoods and generations of the real model are the reference's. Exit 77 when something needed is
-absent."""
+cwp-inspect's log-likelihoods of the real model are the reference's. Exit 77 when something needed is absent."""
 import json
 import os
 import random
@@ -162,15 +161,6 @@ def evaluations(run):
     found = inspect("loglik", GGUF, lines=[{"context": "", "continuation": item[s]} for item in items for s, _ in keys])
     worst = max(abs(a["loglik"] - b) for a, b in zip(found, [item[ll] for item in items for _, ll in keys]))
     run.check("log-likelihoods of %d sentences" % len(found), len(found) == 120 and worst <= LIMIT, "differ by %.2g" % worst)
-    items = lines_of("generate.jsonl")
-    found = inspect("generate", GGUF, lines=[{"ids": i["ids_prompt"], "max_new_tokens": 40} for i in items])
-    same = 0
-    for item, mine in zip(items, found):
-        margins, expected = item["top1_minus_top2"], item["ids_new"]
-        # After a step without a clear winner another float32 implementation may go another way.
-        sure = next((k for k, m in enumerate(margins) if m <= 0.01), len(expected))
-        same += mine["ids"][:sure] == expected[:sure] and (sure < len(expected) or len(mine["ids"]) == len(expected))
-    run.check("generations", same == len(items) == len(found), "%d of %d equal" % (same, len(items)))
 
 
 def main():
