@@ -338,6 +338,15 @@ static int check_stages(
 		return cwj_fail_missing(r, cwj_yaml_get(node, "score"), "calibrate.critical",
 			"utility sets alone give a score only with utility: add");
 	}
+	if (job->has_protect && job->scope == CWJ_SCOPE_ROW && job->unit != CWJ_UNIT_WEIGHT) {
+		size_t mark = cwj_enter(r, "protect");
+		(void)cwj_enter(r, "unit");
+		int rc = cwj_fail(r, cwj_yaml_get(cwj_yaml_get(node, "protect"), "unit"), CWP_EVALUE,
+			"with scope: row every row has a threshold of its own, which divides single weights only: use unit: weight, or "
+			"scope: global or layer");
+		cwj_leave(r, mark);
+		return rc;
+	}
 	if (job->has_protect && job->fraction > 0 && !job->has_score) {
 		return cwj_fail_missing(r, cwj_yaml_get(node, "protect"), "score",
 			"what to protect is chosen by a score: score: {plugin: fisher}");

@@ -214,6 +214,20 @@ uint32_t cwe_linear_of(const struct cwe_arch *a, uint32_t layer, enum cwe_role r
 	return at + (uint32_t)(role - CWE_GATE);
 }
 
+uint32_t cwe_linear_group(const struct cwe_arch *a, uint32_t layer, uint32_t index)
+{
+	uint32_t attention = attention_count(a), experts = is_moe(a, layer) ? 3 * a->moe.experts : 0;
+	if (index < attention) {
+		return a->fused || index == CWE_O ? index : CWE_Q;
+	}
+	if (index < attention + experts) {
+		return attention;
+	}
+	/* gate, up, down of a dense MLP or a shared expert; then routers, each for itself. */
+	uint32_t first = attention + experts, triple = is_moe(a, layer) ? (a->moe.shared > 0 ? 3 : 0) : a->fused ? 0 : 3;
+	return index == first + 1 && triple > 0 ? first : index;
+}
+
 void cwe_linears_sum(const struct cwe_arch *a, uint32_t layer, uint64_t *ret_weights, uint64_t *ret_inputs)
 {
 	attention_sum(a, ret_weights, ret_inputs);

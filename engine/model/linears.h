@@ -51,6 +51,9 @@ void cwe_linears_sum_most(const struct cwe_arch *arch, uint64_t *ret_weights, ui
 void cwe_linear_at(const struct cwe_arch *arch, uint32_t layer, uint32_t index, struct cwe_linear *ret);
 /* The matrix that has a role, and its first row there. expert counts for gate, up and down only. */
 uint32_t cwe_linear_of(const struct cwe_arch *arch, uint32_t layer, enum cwe_role role, uint32_t expert, uint64_t *ret_row);
+/* The first of the matrices that engines fuse or load under one scheme with this one: q, k and v; gate and up; all experts
+ * of a layer. Matrices of a group lie one after another. */
+uint32_t cwe_linear_group(const struct cwe_arch *arch, uint32_t layer, uint32_t index);
 /* Rows [out] and columns [in] of a role. */
 void cwe_role_shape(const struct cwe_arch *arch, enum cwe_role role, uint32_t expert, uint64_t *ret_rows,
 	uint64_t *ret_cols);

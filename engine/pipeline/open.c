@@ -20,18 +20,14 @@ static int check_available(const struct cwj_job *job, struct cwb_err *err)
 {
 	static const struct {
 		const char *field, *value, *instead;
-	} text[] = {{"protect.unit", "another unit than weight", "use weight"},
-		{"protect.scope", "another scope than global", "use global"},
-		{"protect.carrier", "modules and adapter", "use overlay, dense or none"},
+	} text[] = {{"protect.carrier", "modules and adapter", "use overlay, dense or none"},
 		{"write.format", "this format", "use compressed-tensors or dense"},
 		{"score.combine", "rank", "use mean or reference"},
 		{"score.store", "bf16", "use f32"},
 		{"score.scale", "pilot", "use exact"},
 		{"backend", "another backend than cpu", "use auto or cpu"},
 		{"precision", "bf16", "use auto or f32"}};
-	const int asked[] = {job->has_protect && job->unit != CWJ_UNIT_WEIGHT,
-		job->has_protect && job->scope != CWJ_SCOPE_GLOBAL,
-		job->has_protect && job->carrier != CWJ_CARRIER_OVERLAY && job->carrier != CWJ_CARRIER_NONE &&
+	const int asked[] = {job->has_protect && job->carrier != CWJ_CARRIER_OVERLAY && job->carrier != CWJ_CARRIER_NONE &&
 			job->carrier != CWJ_CARRIER_DENSE,
 		job->format != CWJ_FORMAT_COMPRESSED_TENSORS && job->format != CWJ_FORMAT_DENSE,
 		job->has_score && job->combine == CWJ_COMBINE_RANK, job->store_bf16, job->scale_pilot,

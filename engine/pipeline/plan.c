@@ -74,7 +74,7 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 	uint64_t score_memory, score_scratch, eval_memory, eval_scratch, n = run->largest;
 	score_bounds(run, &score_memory, &score_scratch);
 	evaluation_bounds(run, &eval_memory, &eval_scratch);
-	uint64_t select = run->scorer != NULL ? n * sizeof(float) * (run->sets + 3) : 0;
+	uint64_t select = run->scorer != NULL ? n * sizeof(float) * (run->sets + 3) + run->widest * sizeof(double) : 0;
 	uint64_t quantize = n * (2 * sizeof(float) + 6);
 	struct cwe_bounds b = {.memory = cwe_run_base_memory(run) +
 			max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)),

@@ -55,6 +55,16 @@ int cwe_run_quantize_error(struct cwe_run *run, const struct cwe_run_module *m, 
 	return r;
 }
 
+static int fill_mask(const struct quantizing *q, uint64_t rows, const float *score, uint8_t *mask, uint64_t *ret_set)
+{
+	const struct cwe_run *run = q->run;
+	if (run->threshold == NULL) {
+		return cwe_mask_fill_rows(score, rows, q->m->cols, run->job->fraction, mask, q->stride, ret_set);
+	}
+	*ret_set = cwe_mask_fill(score, rows, q->m->cols, run->threshold[q->m->layer], mask, q->stride);
+	return 0;
+}
+
 static void quantize_tile(void *arg, size_t i)
 {
 	struct quantizing *q = arg;
@@ -62,7 +72,11 @@ static void quantize_tile(void *arg, size_t i)
 	uint64_t row = i * CWE_ROW_TILE, at = row * m->cols, scale = row * cwe_grid_scales(&m->grid, m->cols);
 	uint64_t rows = m->rows - row < CWE_ROW_TILE ? m->rows - row : CWE_ROW_TILE;
 	uint8_t *mask = q->masked ? q->mask + row * q->stride : NULL;
-	q->count[i] = q->masked ? cwe_mask_fill(q->score + at, rows, m->cols, q->run->threshold, mask, q->stride) : 0;
+	q->count[i] = 0;
+	q->code[i] = q->masked ? fill_mask(q, rows, q->score + at, mask, &q->count[i]) : 0;
+	if (q->code[i] != 0) {
+		return;
+	}
 	q->code[i] = cwe_run_quantize_rows(q->run, m, row, rows, q->weight + at, mask, q->stride, q->codes + at,
 		q->scales + scale, q->zeros + scale);
 }

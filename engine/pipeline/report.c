@@ -44,6 +44,22 @@ static json_t *sets_json(const struct cwe_run *run)
 	return a;
 }
 
+/* The one threshold of scope global; those of scope layer come as a list, and rows have too many to be told. */
+static json_t *threshold_json(const struct cwe_run *run)
+{
+	return run->protecting && run->job->scope == CWJ_SCOPE_GLOBAL ? json_real((double)run->threshold[0]) : json_null();
+}
+
+static json_t *thresholds_json(const struct cwe_run *run)
+{
+	json_t *a = json_array();
+	for (uint32_t l = 0; run->protecting && run->job->scope == CWJ_SCOPE_LAYER && l < run->model.arch.layers; l++) {
+		/* Infinite where the share of a layer is less than one weight. */
+		(void)json_array_append_new(a, isfinite(run->threshold[l]) ? json_real((double)run->threshold[l]) : json_null());
+	}
+	return a;
+}
+
 static json_t *protection_json(const struct cwe_run *run)
 {
 	json_t *modules = json_object(), *fallback = json_array();
@@ -58,9 +74,8 @@ static json_t *protection_json(const struct cwe_run *run)
 			(void)json_array_append_new(fallback, json_pack("{s:s,s:i}", "module", m->name, "group", (int)m->grid.group));
 		}
 	}
-	return json_pack("{s:I,s:I,s:o,s:I,s:o,s:o,s:o}", "weights", (json_int_t)run->weights, "protected", (json_int_t)total,
-		"threshold", run->protecting ? json_real((double)run->threshold) : json_null(), "nonpositive",
-		(json_int_t)run->nonpositive, "sets", sets_json(run), "other_groups", fallback, "per_module", modules);
+	return json_pack("{s:I,s:I,s:o,s:o,s:I,s:o,s:o,s:o}", "weights", (json_int_t)run->weights, "protected", (json_int_t)total,
+		"threshold", threshold_json(run), "thresholds", thresholds_json(run), "nonpositive", (json_int_t)run->nonpositive, "sets", sets_json(run), "other_groups", fallback, "per_module", modules);
 }
 
 static json_t *size_json(const struct cwe_run *run, struct cwb_err *err)

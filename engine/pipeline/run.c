@@ -128,6 +128,7 @@ static void close_run(struct cwe_run *run)
 	free(run->set_factor);
 	free(run->module);
 	free(run->layer_at);
+	free(run->threshold);
 	cwe_device_close(&run->device);
 	cwe_chat_free(run->chat);
 	cwe_tokenizer_free(run->tokenizer);

@@ -61,9 +61,8 @@ struct cwe_run {
 	double *set_loss;       /* [sets] mean loss of the samples; NaN where no gradients were asked for */
 	double *set_sum;        /* [sets] total importance */
 	double *set_factor;     /* [sets] signed, as combined */
-	int protecting;         /* the mask is not empty */
-	float threshold;
-	uint64_t protected_weights;
+	int protecting;         /* some weights are to be protected */
+	float *threshold;       /* [layers] of the combined score; all alike with scope global, NULL with scope row */
 	uint64_t nonpositive;   /* weights with a score <= 0 */
 
 	/* Identity and results. */

@@ -1,7 +1,9 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Stage select: importances of all sets -> combined score on scratch -> exact threshold. */
+/* Stage select: importances of all sets -> combined score on scratch, by unit -> exact thresholds: one of the whole model
+ * or one of each layer; rows find theirs when they are quantized. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +21,8 @@ struct selection {
 	float *weight;          /* [largest module] when the scorer asks for the quantizer's error, else NULL */
 	const struct cwe_run_module *m; /* at hand */
 	int *code;              /* [row tiles] */
+	double *column;         /* [widest module] */
+	double *module;         /* [modules of the largest layer] sums, with unit module */
 };
 
 /* One tile of rows: combination, and what the scorer adds that belongs to no set. */
@@ -57,6 +61,15 @@ static int read_weights(struct selection *s, struct cwb_err *err)
 	return cwe_weights_read_f32(s->run->source->weights, t, 0, s->m->rows, s->weight, err);
 }
 
+/* The finished scores of a module: counted, and written for the later passes and for the mask. */
+static int keep(struct selection *s, uint64_t n, struct cwe_tile *out, struct cwb_err *err)
+{
+	if (s->threshold.histogram != NULL) {
+		cwe_threshold_feed(&s->threshold, s->score, n);
+	}
+	return cwe_tile_write(out, s->score, n, err);
+}
+
 static int combine_module(struct selection *s, struct cwe_tile *out, struct cwb_err *err)
 {
 	uint64_t n = s->m->rows * s->m->cols;
@@ -81,9 +94,36 @@ static int combine_module(struct selection *s, struct cwe_tile *out, struct cwb_
 		r = cwb_err_set(err, CWP_ENUMBER, "%s: a combined score is not a finite number; leave out the set whose importances are "
 			"largest, or use score.combine: mean", s->m->name);
 	}
+	if (r == 0 && s->run->job->unit == CWJ_UNIT_MODULE) {
+		s->module[s->m - &s->run->module[s->run->layer_at[s->m->layer]]] = cwe_unit_sum(s->score, n);
+		return 0;
+	}
 	if (r == 0) {
-		cwe_threshold_feed(&s->threshold, s->score, n);
-		r = cwe_tile_write(out, s->score, n, err);
+		cwe_unit_spread(s->run->job->unit, s->m->rows, s->m->cols, s->column, s->score);
+		r = keep(s, n, out, err);
+	}
+	return r;
+}
+
+/* Modules that engines take together are one unit: each of their weights gets the mean over all of them. */
+static int write_modules(struct selection *s, uint32_t layer, struct cwe_tile *out, struct cwb_err *err)
+{
+	const struct cwe_run_module *m = &s->run->module[s->run->layer_at[layer]];
+	size_t n = s->run->layer_at[layer + 1] - s->run->layer_at[layer];
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		uint32_t group = cwe_linear_group(&s->run->model.arch, layer, (uint32_t)i);
+		uint64_t weights = 0, own = m[i].rows * m[i].cols;
+		double sum = 0;
+		for (size_t k = group; k < n && cwe_linear_group(&s->run->model.arch, layer, (uint32_t)k) == group; k++) {
+			sum += m[k].quantized ? s->module[k] : 0;
+			weights += m[k].quantized ? m[k].rows * m[k].cols : 0;
+		}
+		float mean = weights > 0 ? (float)(sum / (double)weights) : 0;
+		for (uint64_t k = 0; m[i].quantized && k < own; k++) {
+			s->score[k] = mean;
+		}
+		r = m[i].quantized ? keep(s, own, out, err) : 0;
 	}
 	return r;
 }
@@ -125,6 +165,7 @@ static int combine_layer(struct selection *s, uint32_t layer, struct cwb_err *er
 		s->m = &s->run->module[i];
 		r = s->m->quantized ? combine_module(s, &out, err) : 0;
 	}
+	r = r == 0 && s->run->job->unit == CWJ_UNIT_MODULE ? write_modules(s, layer, &out, err) : r;
 	if (r == 0) {
 		r = cwe_tile_finish(&out, 0, NULL, err);
 	} else {
@@ -133,11 +174,11 @@ static int combine_layer(struct selection *s, uint32_t layer, struct cwb_err *er
 	return close_tiles(s, layer, r, err);
 }
 
-/* Feeds the combined scores again, for the later passes of the threshold. */
-static int feed_again(struct selection *s, struct cwb_err *err)
+/* Feeds the combined scores of the layers [from, to) again, for the later passes of the threshold. */
+static int feed_again(struct selection *s, uint32_t from, uint32_t to, struct cwb_err *err)
 {
 	int r = 0;
-	for (uint32_t layer = 0; r == 0 && layer < s->run->model.arch.layers; layer++) {
+	for (uint32_t layer = from; r == 0 && layer < to; layer++) {
 		struct cwe_tile in = {.fd = -1};
 		r = cwe_tile_open(&s->tiles, layer, CWE_TILE_COMBINED, &in, err);
 		for (size_t i = s->run->layer_at[layer]; r == 0 && i < s->run->layer_at[layer + 1]; i++) {
@@ -151,25 +192,53 @@ static int feed_again(struct selection *s, struct cwb_err *err)
 	return r;
 }
 
-static int find_threshold(struct selection *s, struct cwb_err *err)
+/* The threshold of the layers [from, to), whose scores were fed once. */
+static int finish_threshold(struct selection *s, uint32_t from, uint32_t to, struct cwb_err *err)
+{
+	float value = INFINITY;
+	int r = 0;
+	while (s->threshold.histogram != NULL && (r = cwe_threshold_next(&s->threshold, err)) == 1) {
+		if ((r = feed_again(s, from, to, err)) != 0) {
+			break;
+		}
+	}
+	if (r == 0 && s->threshold.histogram != NULL) {
+		value = cwe_threshold_value(&s->threshold, NULL, NULL);
+	}
+	for (uint32_t l = from; r == 0 && l < to; l++) {
+		s->run->threshold[l] = value;
+	}
+	cwe_threshold_end(&s->threshold);
+	return r;
+}
+
+static uint64_t layer_weights(const struct cwe_run *run, uint32_t layer)
+{
+	uint64_t n = 0;
+	for (size_t i = run->layer_at[layer]; i < run->layer_at[layer + 1]; i++) {
+		n += run->module[i].quantized ? run->module[i].rows * run->module[i].cols : 0;
+	}
+	return n;
+}
+
+static int all_layers(struct selection *s, struct cwb_err *err)
 {
 	struct cwe_run *run = s->run;
+	uint32_t layers = run->model.arch.layers;
+	enum cwj_scope scope = run->job->scope;
 	int r = 0;
-	for (uint32_t layer = 0; r == 0 && layer < run->model.arch.layers; layer++) {
-		r = combine_layer(s, layer, err);
-		cwe_run_progress(run, CWE_STAGE_SELECT, layer + 1, run->model.arch.layers, "layers");
+	if (scope == CWJ_SCOPE_GLOBAL) {
+		r = cwe_threshold_begin(&s->threshold, cwe_fraction_count(run->job->fraction, run->weights), err);
+	}
+	for (uint32_t layer = 0; r == 0 && layer < layers; layer++) {
+		uint64_t k = scope == CWJ_SCOPE_LAYER ? cwe_fraction_count(run->job->fraction, layer_weights(run, layer)) : 0;
+		r = k > 0 ? cwe_threshold_begin(&s->threshold, k, err) : 0;
+		r = r == 0 ? combine_layer(s, layer, err) : r;
+		r = r == 0 && scope == CWJ_SCOPE_LAYER ? finish_threshold(s, layer, layer + 1, err) : r;
+		cwe_run_progress(run, CWE_STAGE_SELECT, layer + 1, layers, "layers");
 		r = r == 0 ? cwe_run_cancelled(run, err) : r;
 	}
-	while (r == 0 && (r = cwe_threshold_next(&s->threshold, err)) == 1) {
-		r = feed_again(s, err);
-	}
-	if (r == 0) {
-		uint64_t above, ties;
-		run->threshold = cwe_threshold_value(&s->threshold, &above, &ties);
-		run->protected_weights = above + ties;
-		run->protecting = 1;
-	}
-	return r;
+	return r == 0 && scope == CWJ_SCOPE_GLOBAL ? finish_threshold(s, 0, layers, err) : r;
 }
 
 static int allocate(struct selection *s, struct cwb_err *err)
@@ -181,7 +250,9 @@ static int allocate(struct selection *s, struct cwb_err *err)
 	s->score = malloc(run->largest * sizeof *s->score);
 	s->weight = wants_error ? malloc(run->largest * sizeof *s->weight) : NULL;
 	s->code = calloc(run->tallest / CWE_ROW_TILE + 1, sizeof *s->code);
-	int ok = s->tile != NULL && s->importance != NULL && s->score != NULL && s->code != NULL &&
+	s->column = malloc(run->widest * sizeof *s->column);
+	s->module = calloc(cwe_linears_most(&run->model.arch), sizeof *s->module);
+	int ok = s->column != NULL && s->module != NULL && s->tile != NULL && s->importance != NULL && s->score != NULL && s->code != NULL &&
 		(!wants_error || s->weight != NULL);
 	for (size_t k = 0; ok && k < run->sets; k++) {
 		ok = (s->importance[k] = malloc(run->largest * sizeof(float))) != NULL;
@@ -192,20 +263,25 @@ static int allocate(struct selection *s, struct cwb_err *err)
 int cwe_run_select(struct cwe_run *run, struct cwb_err *err)
 {
 	struct selection s = {.run = run, .tiles.journal = -1};
-	uint64_t k = run->scorer != NULL ? cwe_fraction_count(run->job->fraction, run->weights) : 0;
 	cwe_run_stage(run, CWE_STAGE_SELECT);
-	if (k == 0) {
+	if (run->scorer == NULL || cwe_fraction_count(run->job->fraction, run->weights) == 0) {
 		return 0; /* nothing is protected */
 	}
+	if (run->job->scope != CWJ_SCOPE_ROW) {
+		run->threshold = calloc(run->model.arch.layers, sizeof *run->threshold);
+		if (run->threshold == NULL) {
+			return cwb_err_set(err, -ENOMEM, "no memory for thresholds");
+		}
+	}
 	int r = cwe_combine_make(run->job, run->set_sum, run->weights, &s.combine, err);
-	r = r == 0 ? cwe_threshold_begin(&s.threshold, k, err) : r;
 	r = r == 0 ? allocate(&s, err) : r;
 	r = r == 0 ? cwe_tiles_open(run->p->scratch, run->identity, (uint32_t)run->sets, run->model.arch.layers, &s.tiles, err)
 		   : r;
 	if (r == 0) {
 		memcpy(run->set_factor, s.combine.factor, run->sets * sizeof *run->set_factor);
 		run->nonpositive = 0;
-		r = find_threshold(&s, err);
+		r = all_layers(&s, err);
+		run->protecting = r == 0;
 	}
 	cwe_tiles_close(&s.tiles);
 	for (size_t i = 0; s.importance != NULL && i < run->sets; i++) {
@@ -215,6 +291,8 @@ int cwe_run_select(struct cwe_run *run, struct cwb_err *err)
 	free(s.score);
 	free(s.weight);
 	free(s.code);
+	free(s.column);
+	free(s.module);
 	free(s.tile);
 	cwe_threshold_end(&s.threshold);
 	cwe_combine_free(&s.combine);

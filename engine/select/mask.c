@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Scores -> one bit each. */
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "engine/select/select.h"
@@ -22,4 +23,37 @@ uint64_t cwe_mask_fill(const float *score, uint64_t rows, uint64_t cols, float t
 		}
 	}
 	return set;
+}
+
+static int row_threshold(const float *score, uint64_t cols, uint64_t k, float *ret)
+{
+	struct cwe_threshold t;
+	int r = cwe_threshold_begin(&t, k, NULL);
+	if (r != 0) {
+		return r;
+	}
+	do {
+		cwe_threshold_feed(&t, score, cols);
+	} while ((r = cwe_threshold_next(&t, NULL)) == 1);
+	if (r == 0) {
+		*ret = cwe_threshold_value(&t, NULL, NULL);
+	}
+	cwe_threshold_end(&t);
+	return r;
+}
+
+int cwe_mask_fill_rows(const float *score, uint64_t rows, uint64_t cols, double fraction, uint8_t *mask, uint64_t stride,
+	uint64_t *ret_set)
+{
+	uint64_t k = cwe_fraction_count(fraction, cols);
+	*ret_set = 0;
+	for (uint64_t i = 0; i < rows; i++) {
+		float threshold = INFINITY;
+		int r = k > 0 ? row_threshold(score + i * cols, cols, k, &threshold) : 0;
+		if (r != 0) {
+			return r;
+		}
+		*ret_set += cwe_mask_fill(score + i * cols, 1, cols, threshold, mask + i * stride, stride);
+	}
+	return 0;
 }

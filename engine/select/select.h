@@ -24,6 +24,13 @@ void cwe_combine_free(struct cwe_combine *c);
 /* score[i] = sum over sets of factor[s] * importance[s][i], in f64, rounded once. [any-thread] */
 void cwe_combine_apply(const struct cwe_combine *c, const float *const *importance, uint64_t n, float *score);
 
+/* What is protected together (doc/method.md section 6). Replaces each score [rows, cols] by the mean over its column or row;
+ * leaves single weights alone, and modules, whose mean spans several matrices. sum [cols] is scratch. Sums in f64, in the
+ * order of the rows. [any-thread] */
+void cwe_unit_spread(enum cwj_unit unit, uint64_t rows, uint64_t cols, double *sum, float *score);
+/* Sum in f64, in order. [any-thread] */
+double cwe_unit_sum(const float *score, uint64_t n);
+
 /* An exact k-th largest of a stream of f32 in passes of a radix histogram: 3 passes of 11, 11 and 10 bits over the
  * order-preserving integer of each value. Usage: cwe_threshold_begin; for each pass until cwe_threshold_next
  * returns 0: feed every value again in any order. NaN is refused; -0 and 0 are the same. */
@@ -64,3 +71,7 @@ uint64_t cwe_fraction_count(double fraction, uint64_t count);
 /* Mask bits of rows: bit c of row r is score >= threshold (all ties are taken, as the method has it). stride:
  * bytes a row, at least (cols + 7) / 8. Returns the number of bits set. [any-thread] */
 uint64_t cwe_mask_fill(const float *score, uint64_t rows, uint64_t cols, float threshold, uint8_t *mask, uint64_t stride);
+/* The same with a threshold of each row's own: its cwe_fraction_count(fraction, cols)-th largest score. -ENOMEM, or 0 with
+ * *ret_set. [any-thread] */
+int cwe_mask_fill_rows(const float *score, uint64_t rows, uint64_t cols, double fraction, uint8_t *mask, uint64_t stride,
+	uint64_t *ret_set);

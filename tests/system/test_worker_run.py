@@ -156,6 +156,73 @@ class Run(worker_test.WorkerTest):
                 if abs(value - limit) > 1e-4 * limit:
                     self.assertEqual((module, row, col) in mine, value > limit, (scorer, module, row, col))
 
+    def test_units_and_scopes(self):
+        """Whole columns, rows and modules by the mean of their importances, and thresholds of single layers and rows, as
+        they follow from the engine's own statistics."""
+        samples = self.samples("critical.jsonl", signed=True)
+        statistics = self.path("statistics.safetensors")
+        self.inspect("statistics", golden("smollm2"), "--samples", samples, "--out", statistics)
+        found, matrix = read_safetensors(statistics), {}
+        for name, tensor in read_folder(golden("smollm2")).items():
+            if any(name.endswith(m + ".weight") for m in MODULES):
+                values, cols = floats(found["grad_sq/" + name]), tensor[1][1]
+                matrix[name[:-len(".weight")]] = [values[i:i + cols] for i in range(0, len(values), cols)]
+        fused = {"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "gate_proj": "gate_up", "up_proj": "gate_up"}
+
+        def block(module):
+            return module.rsplit(".", 1)[0] + "." + fused.get(module.rsplit(".", 1)[1], module.rsplit(".", 1)[1])
+
+        totals = {}
+        for module, rows in matrix.items():
+            sums = totals.setdefault(block(module), [0.0, 0])
+            sums[0] += sum(map(sum, rows))
+            sums[1] += len(rows) * len(rows[0])
+
+        def scores(unit, module, rows):
+            """The matrix with every weight's score."""
+            if unit == "column":
+                means = [sum(column) / len(rows) for column in zip(*rows)]
+                return [means] * len(rows)
+            if unit == "row":
+                return [[sum(row) / len(row)] * len(row) for row in rows]
+            if unit == "module":
+                total, count = totals[block(module)]
+                return [[total / count] * len(rows[0])] * len(rows)
+            return rows
+
+        for unit, scope in (("column", "global"), ("row", "global"), ("module", "global"), ("weight", "layer"),
+                            ("module", "layer"), ("weight", "row")):
+            score = {m: scores(unit, m, rows) for m, rows in matrix.items()}
+            groups = {}
+            for m, rows in score.items():
+                for r, row in enumerate(rows):
+                    group = {"global": "", "layer": m.split(".")[2], "row": (m, r)}[scope]
+                    groups.setdefault(group, []).append((m, r, row))
+            job, output = self.job("smollm2", calibrate={"critical": [{"name": "s", "data": "samples", "path": samples}]},
+                score={"plugin": "fisher", "combine": "mean", "options": {"error-aware": False}},
+                protect={"fraction": 0.1, "unit": unit, "scope": scope})
+            self.run_job(job)
+            mine, count = {}, 0
+            for m, positions in protected_positions(output).items():
+                for r, c, _ in positions:
+                    mine.setdefault((m, r), set()).add(c)
+                    count += 1
+            for members in groups.values():
+                values = sorted((v for _, _, row in members for v in row), reverse=True)
+                limit = values[int(0.1 * len(values)) - 1]
+                for m, r, row in members:
+                    inside = mine.get((m, r), set())
+                    wrong = [c for c, v in enumerate(row) if abs(v - limit) > 1e-4 * limit and (c in inside) != (v > limit)]
+                    self.assertFalse(wrong, (unit, scope, m, r))
+                    # A unit is taken whole or not at all.
+                    self.assertTrue(unit not in ("row", "module") or len(inside) in (0, len(row)), (unit, scope, m, r))
+                taken = sum(len(mine.get((m, r), ())) for m, r, _ in members)
+                self.assertGreaterEqual(taken, int(0.1 * len(values)) * 0.99, (unit, scope))
+            protection = self.load(output, "report.json")["protection"]
+            self.assertEqual(protection["protected"], count)
+            self.assertEqual(protection["threshold"] is None, scope != "global")
+            self.assertEqual(len(protection["thresholds"]), len(groups) if scope == "layer" else 0)
+
     def test_carriers_and_formats(self):
         for carrier, form in (("overlay", "compressed-tensors"), ("none", "compressed-tensors"), ("dense", "compressed-tensors"),
                 ("overlay", "dense"), ("dense", "dense"), ("none", "dense")):

@@ -212,7 +212,7 @@ static void knows_every_choice(void **state)
 		"9223372036854775807\n"
 		"calibrate: {critical: [{name: a, data: samples, path: p}]}\n"
 		"score: {plugin: wanda, utility: ignore, store: bf16, scale: pilot, beta: 1e-2}\n"
-		"protect: {fraction: 1, scope: row, unit: module, carrier: adapter}\n"
+		"protect: {fraction: 1, scope: layer, unit: module, carrier: adapter}\n"
 		"quantize: {plugin: fp8, skip: []}\n"
 		"write: {format: gguf, shard: 1MB}\n"
 		"evaluate: [{name: e, benchmark: b, path: p, options: {k: v}}]\n"
@@ -228,7 +228,7 @@ static void knows_every_choice(void **state)
 	assert_int_equal(j->scale_pilot, 1);
 	assert_true(j->beta == 0.01);
 	assert_true(j->fraction == 1);
-	assert_int_equal(j->scope, CWJ_SCOPE_ROW);
+	assert_int_equal(j->scope, CWJ_SCOPE_LAYER);
 	assert_int_equal(j->unit, CWJ_UNIT_MODULE);
 	assert_int_equal(j->carrier, CWJ_CARRIER_ADAPTER);
 	assert_int_equal(j->n_skip, 0);

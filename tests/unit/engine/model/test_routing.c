@@ -182,6 +182,11 @@ static void matrices(void **state)
 	check_role(&a, 0, CWE_DOWN, CWE_DENSE, "mlp.down_proj", 0);
 	check_role(&a, 1, CWE_UP, 2, "mlp.experts.2.up_proj", 0);
 	check_role(&a, 1, CWE_ROUTER, CWE_DENSE, "mlp.gate", 0);
+	static const uint32_t dense[] = {0, 0, 0, 3, 4, 4, 6}, moe[] = {0, 0, 0, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 13};
+	for (uint32_t i = 0; i < 14; i++) {
+		assert_true(i >= 7 || cwe_linear_group(&a, 0, i) == dense[i]);
+		assert_int_equal(cwe_linear_group(&a, 1, i), moe[i]);
+	}
 	a.moe.shared = 9;
 	a.moe.shared_prefix = "mlp.shared_expert";
 	a.moe.shared_gate = "mlp.shared_expert_gate";
@@ -189,7 +194,14 @@ static void matrices(void **state)
 	check_role(&a, 1, CWE_GATE, CWE_SHARED, "mlp.shared_expert.gate_proj", 0);
 	check_role(&a, 1, CWE_ROUTER, CWE_DENSE, "mlp.gate", 0);
 	check_role(&a, 1, CWE_SHARED_GATE, CWE_DENSE, "mlp.shared_expert_gate", 0);
+	static const uint32_t shared[] = {13, 13, 15, 16, 17};
+	for (uint32_t i = 0; i < 5; i++) {
+		assert_int_equal(cwe_linear_group(&a, 1, 13 + i), shared[i]);
+	}
 	a.fused = 1;
+	for (uint32_t i = 0; i < 4; i++) {
+		assert_int_equal(cwe_linear_group(&a, 0, i), i);
+	}
 	check_layer(&a, 0, 4, 4);
 	check_role(&a, 0, CWE_Q, CWE_DENSE, "self_attn.qkv_proj", 0);
 	check_role(&a, 0, CWE_K, CWE_DENSE, "self_attn.qkv_proj", 20);
