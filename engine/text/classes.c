@@ -5,14 +5,20 @@
 
 #include <string.h>
 
-const struct cwe_class *cwe_class_find(const char *name, size_t length)
+static const struct cwe_class *find(
+	const struct cwe_class *table, size_t count, const char *name, size_t length)
 {
-	for (size_t i = 0; i < cwe_class_count; i++) {
-		const struct cwe_class *c = &cwe_class_table[i];
-		if (strlen(c->name) == length && memcmp(c->name, name, length) == 0)
-			return c;
+	for (size_t i = 0; i < count; i++) {
+		if (strlen(table[i].name) == length && memcmp(table[i].name, name, length) == 0)
+			return &table[i];
 	}
 	return NULL;
+}
+
+const struct cwe_class *cwe_class_find(const char *name, size_t length)
+{
+	const struct cwe_class *c = find(cwe_class_table, cwe_class_count, name, length);
+	return c ? c : find(cwe_class_measured, cwe_class_measured_count, name, length);
 }
 
 int cwe_class_has(const struct cwe_class *c, uint32_t point)

@@ -12,13 +12,17 @@ struct cwe_range {
 };
 
 struct cwe_class {
-	const char *name; /* L, N, M, Lu, Ll, Lt, Lm, Lo, s (White_Space), w, is_numeric */
+	const char *name; /* L, N, M, Lu, Ll, Lt, Lm, Lo, s (White_Space), w (of single_word), is_numeric */
 	const struct cwe_range *range;
 	size_t count;
 };
 
+/* From the reference's list of classes, and measured (general categories, scripts, and word: \w of
+ * patterns, word_set: the same inside brackets; punctuation: of the pre-tokenizer; accent: what StripAccents takes away). */
 extern const struct cwe_class cwe_class_table[];
 extern const size_t cwe_class_count;
+extern const struct cwe_class cwe_class_measured[];
+extern const size_t cwe_class_measured_count;
 
 /* The class of a name, or NULL. The result is static. */
 const struct cwe_class *cwe_class_find(const char *name, size_t length);

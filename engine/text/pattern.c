@@ -220,8 +220,13 @@ static int compile(struct cwe_pattern *p, const char *pattern, struct cwb_err *e
 {
 	int code;
 	PCRE2_SIZE offset;
+	uint32_t options = PCRE2_NEVER_UTF;
+	/* PCRE2 up to 10.42 takes what is looked ahead at for the start of the match, and then misses
+	 * matches: (?=b)a*b in "b". */
+	if (strstr(pattern, "(?="))
+		options |= PCRE2_NO_START_OPTIMIZE;
 	p->code = pcre2_compile(
-		(PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_NEVER_UTF, &code, &offset, NULL);
+		(PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &code, &offset, NULL);
 	if (!p->code) {
 		PCRE2_UCHAR message[160] = "";
 		pcre2_get_error_message(code, message, sizeof(message));
@@ -267,6 +272,12 @@ void cwe_pattern_free(struct cwe_pattern *p)
 	free(p->first);
 	free(p->value);
 	free(p);
+}
+
+int cwe_pattern_may_be_empty(const struct cwe_pattern *p)
+{
+	uint32_t empty = 1;
+	return pcre2_pattern_info(p->code, PCRE2_INFO_MATCHEMPTY, &empty) != 0 || empty != 0;
 }
 
 static int prepare(struct cwe_matcher *m)

@@ -19,6 +19,9 @@ int cwe_pattern_new(const char *pattern, size_t length, const char *place, struc
 	struct cwb_err *err);
 void cwe_pattern_free(struct cwe_pattern *p); /* NULL is allowed */
 
+/* Whether a match may be empty; also when none in fact is. */
+int cwe_pattern_may_be_empty(const struct cwe_pattern *p);
+
 /* Memory for matching p, for one thread at a time; a pattern may be used by many matchers. */
 int cwe_matcher_new(const struct cwe_pattern *p, struct cwe_matcher **ret, struct cwb_err *err);
 /* Begins with another text: valid UTF-8, kept by the caller. Its matches come one after another as

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Reading of a pattern. Nothing is left to the matcher's own idea of a class or of letter case:
  * those differ between engines and between versions of Unicode. */
-#include "engine/text/regex.h"
+#include "engine/text/regex_p.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,43 +12,30 @@
 #include "engine/text/utf8.h"
 
 #define LENGTH_LIMIT 16384 /* of a pattern in bytes; the longest seen has about 600 */
-#define DEPTH_LIMIT 32     /* of groups in each other */
 
-struct reader {
-	const char *text;
-	size_t length, at;
-	const char *place;
-	struct cwe_regex *out;
-	size_t room_sets, room_parts;
-	int depth;
-	unsigned char caseless[DEPTH_LIMIT + 1];
-	char previous; /* the letter before, in lower case, inside a group without case; else 0 */
-	struct cwb_err *err;
-};
-
-static int refuse(struct reader *r, const char *what)
+int cwe_regex_refuse(struct cwe_regex_reader *r, const char *what)
 {
 	return cwb_err_set(r->err, CWP_EUNKNOWN, "%s: at byte %zu: %s", r->place, r->at, what);
 }
 
-static int out_of_memory(struct reader *r)
+int cwe_regex_no_memory(struct cwe_regex_reader *r)
 {
 	return cwb_err_set(r->err, -ENOMEM, "%s: out of memory", r->place);
 }
 
-static int peek(const struct reader *r, size_t ahead)
+int cwe_regex_peek(const struct cwe_regex_reader *r, size_t ahead)
 {
 	return r->length - r->at > ahead ? (unsigned char)r->text[r->at + ahead] : -1;
 }
 
-static int put_part(struct reader *r, int set, const char *text)
+static int put_part(struct cwe_regex_reader *r, int set, const char *text)
 {
 	struct cwe_regex *out = r->out;
 	if (out->n_parts == r->room_parts) {
 		size_t room = r->room_parts ? 2 * r->room_parts : 64;
 		struct cwe_regex_part *part = realloc(out->part, room * sizeof(*part));
 		if (!part)
-			return out_of_memory(r);
+			return cwe_regex_no_memory(r);
 		out->part = part;
 		r->room_parts = room;
 	}
@@ -58,14 +45,18 @@ static int put_part(struct reader *r, int set, const char *text)
 	return 0;
 }
 
-/* Takes the set over, also on error. */
-static int put_set(struct reader *r, struct cwe_charset *set)
+int cwe_regex_put(struct cwe_regex_reader *r, const char *text)
+{
+	return put_part(r, -1, text);
+}
+
+int cwe_regex_put_class(struct cwe_regex_reader *r, struct cwe_charset *set)
 {
 	struct cwe_regex *out = r->out;
 	cwe_charset_sort(set);
 	if (set->count == 0) {
 		cwe_charset_free(set);
-		return refuse(r, "a class that no character is in");
+		return cwe_regex_put(r, "[^\\x00-\\xff]");
 	}
 	for (size_t i = 0; i < out->n_sets; i++) {
 		if (cwe_charset_equal(&out->set[i], set)) {
@@ -78,7 +69,7 @@ static int put_set(struct reader *r, struct cwe_charset *set)
 		struct cwe_charset *sets = realloc(out->set, room * sizeof(*sets));
 		if (!sets) {
 			cwe_charset_free(set);
-			return out_of_memory(r);
+			return cwe_regex_no_memory(r);
 		}
 		out->set = sets;
 		r->room_sets = room;
@@ -88,284 +79,202 @@ static int put_set(struct reader *r, struct cwe_charset *set)
 	return put_part(r, (int)(out->n_sets - 1), "");
 }
 
-static int hexadecimal(struct reader *r, size_t digits, uint32_t *ret_point)
+int cwe_regex_put_set(struct cwe_regex_reader *r, struct cwe_charset *set)
 {
-	uint32_t value = 0;
-	for (size_t i = 0; i < digits; i++, r->at++) {
-		int c = peek(r, 0);
-		if (c >= '0' && c <= '9')
-			value = value << 4 | (uint32_t)(c - '0');
-		else if ((c | 32) >= 'a' && (c | 32) <= 'f')
-			value = value << 4 | (uint32_t)((c | 32) - 'a' + 10);
-		else
-			return refuse(r, "hexadecimal digits missing");
-	}
-	*ret_point = value;
-	return 0;
-}
-
-/* \xHH, \x{H..}, \uHHHH; at is behind the letter. */
-static int read_code(struct reader *r, int letter, uint32_t *ret_point)
-{
-	int rc;
-	if (letter == 'x' && peek(r, 0) == '{') {
-		size_t digits = 0;
-		r->at++;
-		while (peek(r, digits) >= 0 && peek(r, digits) != '}')
-			digits++;
-		if (digits == 0 || digits > 6 || peek(r, digits) != '}')
-			return refuse(r, "\\x{..} needs one to six hexadecimal digits");
-		rc = hexadecimal(r, digits, ret_point);
-		r->at += rc == 0;
-	} else {
-		rc = hexadecimal(r, letter == 'x' ? 2 : 4, ret_point);
-		/* Oniguruma takes \x80 and above as a byte, not as a character. */
-		if (rc == 0 && letter == 'x' && *ret_point > 0x7F)
-			return refuse(r, "\\xHH above 7F is not supported; \\x{..} is");
-	}
-	if (rc == 0 &&
-		(*ret_point > CWE_POINT_LAST || (*ret_point >= 0xD800 && *ret_point < 0xE000)))
-		return refuse(r, "not a character");
-	return rc;
-}
-
-/* \p{Name}, \P{Name}, \p{^Name}, \pL; at is behind the letter. */
-static int read_property(
-	struct reader *r, int negated, const struct cwe_class **ret_class, int *ret_negated)
-{
-	const char *name = r->text + r->at;
-	size_t length = 1;
-	if (peek(r, 0) == '{') {
-		r->at++;
-		if (peek(r, 0) == '^') {
-			negated = !negated;
-			r->at++;
-		}
-		name = r->text + r->at;
-		length = 0;
-		while (peek(r, length) >= 0 && peek(r, length) != '}')
-			length++;
-		if (peek(r, length) != '}')
-			return refuse(r, "\\p{ has no end");
-	} else if (peek(r, 0) < 0) {
-		return refuse(r, "\\p needs a name");
-	}
-	/* The names that are not properties (s, w, is_numeric) begin with a small letter. */
-	*ret_class = name[0] >= 'A' && name[0] <= 'Z' ? cwe_class_find(name, length) : NULL;
-	if (!*ret_class)
-		return cwb_err_set(r->err, CWP_EUNKNOWN, "%s: property \"%.*s\" is not supported",
-			r->place, length > 40 ? 40 : (int)length, name);
-	r->at += length + (name[-1] == '{' || name[-1] == '^');
-	*ret_negated = negated;
-	return 0;
-}
-
-/* What follows a backslash: a class (*ret_class set) or a character. at is on the letter. */
-static int read_escape(
-	struct reader *r, const struct cwe_class **ret_class, int *ret_negated, uint32_t *ret_point)
-{
-	static const char plain[] = "rntfvae";
-	static const char value[] = "\r\n\t\f\v\a\033";
-	int c = peek(r, 0);
-	*ret_class = NULL;
-	*ret_negated = 0;
-	if (c < 0)
-		return refuse(r, "a backslash at the end");
-	r->at++;
-	if (c == 'p' || c == 'P')
-		return read_property(r, c == 'P', ret_class, ret_negated);
-	if (c == 's' || c == 'S') {
-		*ret_class = cwe_class_find("s", 1);
-		*ret_negated = c == 'S';
-		return 0;
-	}
-	if (c == 'x' || c == 'u')
-		return read_code(r, c, ret_point);
-	const char *known = strchr(plain, c);
-	if (known && c != 0) {
-		*ret_point = (unsigned char)value[known - plain];
-		return 0;
-	}
-	if (c >= 0x80 || c < 0x20 || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z'))
-		return cwb_err_set(r->err, CWP_EUNKNOWN,
-			"%s: at byte %zu: escape \\%c is not supported", r->place, r->at - 1,
-			c >= 0x20 && c < 0x7F ? c : '?');
-	*ret_point = (uint32_t)c;
-	return 0;
-}
-
-static int next_point(struct reader *r, uint32_t *ret_point)
-{
-	size_t n = cwe_utf8_next(r->text + r->at, r->length - r->at, ret_point);
-	if (n == 0)
-		return refuse(r, "not UTF-8");
-	r->at += n;
-	return 0;
-}
-
-/* One character of a class, or one class in it (then *ret_class). */
-static int class_item(
-	struct reader *r, const struct cwe_class **ret_class, int *ret_negated, uint32_t *ret_point)
-{
-	*ret_class = NULL;
-	if (peek(r, 0) == '\\') {
-		r->at++;
-		return read_escape(r, ret_class, ret_negated, ret_point);
-	}
-	if (peek(r, 0) == '[')
-		return refuse(r, "a class inside a class is not supported");
-	if (peek(r, 0) == '&' && peek(r, 1) == '&')
-		return refuse(r, "an intersection of classes is not supported");
-	return next_point(r, ret_point);
-}
-
-static int class_items(struct reader *r, struct cwe_charset *set)
-{
-	while (peek(r, 0) != ']') {
-		const struct cwe_class *class = NULL;
-		int negated = 0;
-		uint32_t first = 0;
-		if (peek(r, 0) < 0)
-			return refuse(r, "a class has no end");
-		int rc = class_item(r, &class, &negated, &first);
-		if (rc < 0)
-			return rc;
-		if (class) {
-			if (cwe_charset_add_class(set, class, negated) < 0)
-				return out_of_memory(r);
-			continue;
-		}
-		uint32_t last = first;
-		if (peek(r, 0) == '-' && peek(r, 1) != ']' && peek(r, 1) >= 0) {
-			r->at++;
-			rc = class_item(r, &class, &negated, &last);
-			if (rc < 0)
-				return rc;
-			if (class || last < first)
-				return refuse(r, "a range of a class has no proper end");
-		}
-		if (cwe_charset_add(set, first, last) < 0)
-			return out_of_memory(r);
-	}
-	return 0;
-}
-
-/* at is behind the bracket. */
-static int read_class(struct reader *r)
-{
-	struct cwe_charset set = {0};
-	int negated = peek(r, 0) == '^';
-	r->at += (size_t)negated;
-	if (peek(r, 0) == ']')
-		return refuse(r, "a class begins with ]");
-	int rc = class_items(r, &set);
-	if (rc == 0) {
-		r->at++;
-		cwe_charset_sort(&set);
-		if (negated && cwe_charset_complement(&set) < 0)
-			rc = out_of_memory(r);
-	}
-	if (rc == 0)
-		return put_set(r, &set);
-	cwe_charset_free(&set);
-	return rc;
+	r->previous = 0;
+	r->repeatable = 1;
+	r->atom = r->out->n_parts;
+	return cwe_regex_put_class(r, set);
 }
 
 /* A letter where case does not count. Only U+017F and U+212A fold to a single ASCII letter; some
  * pairs are folds of one character (U+00DF is ss), which a set cannot say. */
-static int read_caseless(struct reader *r, uint32_t point)
+static int read_caseless(struct cwe_regex_reader *r, uint32_t point)
 {
 	static const char *const pairs[] = {"ss", "ff", "fi", "fl", "st"};
 	struct cwe_charset set = {0};
 	if (point >= 0x80)
-		return refuse(r, "outside ASCII, a group without case is not supported");
+		return cwe_regex_refuse(r, "outside ASCII, a group without case is not supported");
 	char lower = (char)(point >= 'A' && point <= 'Z' ? point + 32 : point);
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
 		if (pairs[i][0] == r->previous && pairs[i][1] == lower)
-			return refuse(r, "letters that fold to one character, in a group without "
-					 "case, are not supported");
+			return cwe_regex_refuse(r,
+				"letters that fold to one character, in a group without "
+				"case, are not supported");
 	}
-	r->previous = lower;
-	int rc = cwe_charset_add(&set, (uint32_t)lower, (uint32_t)lower);
-	if (rc == 0 && lower >= 'a' && lower <= 'z')
-		rc = cwe_charset_add(&set, (uint32_t)lower - 32, (uint32_t)lower - 32);
-	if (rc == 0 && lower == 's')
-		rc = cwe_charset_add(&set, 0x17F, 0x17F);
-	if (rc == 0 && lower == 'k')
-		rc = cwe_charset_add(&set, 0x212A, 0x212A);
+	int rc = cwe_charset_add(&set, (uint32_t)lower, (uint32_t)lower) < 0
+			 ? cwe_regex_no_memory(r)
+			 : cwe_regex_add_case(r, &set);
 	if (rc == 0)
-		return put_set(r, &set);
-	cwe_charset_free(&set);
-	return out_of_memory(r);
+		rc = cwe_regex_put_set(r, &set);
+	else
+		cwe_charset_free(&set);
+	r->previous = lower;
+	return rc;
 }
 
-static int read_literal(struct reader *r, uint32_t point)
+static int read_literal(struct cwe_regex_reader *r, uint32_t point)
 {
 	struct cwe_charset set = {0};
 	if (r->caseless[r->depth])
 		return read_caseless(r, point);
-	r->previous = 0;
 	if (cwe_charset_add(&set, point, point) < 0)
-		return out_of_memory(r);
-	return put_set(r, &set);
+		return cwe_regex_no_memory(r);
+	return cwe_regex_put_set(r, &set);
 }
 
 /* at is behind the parenthesis. */
-static int open_group(struct reader *r)
+static int open_group(struct cwe_regex_reader *r)
 {
 	static const char *const kinds[] = {"?:", "?>", "?=", "?!", "?<=", "?<!", "?i:"};
 	const char *kind = "";
-	if (peek(r, 0) == '*')
-		return refuse(r, "a verb is not supported");
-	if (peek(r, 0) == '?') {
+	if (cwe_regex_peek(r, 0) == '*')
+		return cwe_regex_refuse(r, "a verb is not supported");
+	if (cwe_regex_peek(r, 0) == '?') {
 		for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds) && !*kind; i++) {
 			size_t n = strlen(kinds[i]);
 			if (r->length - r->at >= n && memcmp(r->text + r->at, kinds[i], n) == 0)
 				kind = kinds[i];
 		}
 		if (!*kind)
-			return refuse(r, "this kind of group is not supported");
+			return cwe_regex_refuse(r, "this kind of group is not supported");
 	}
-	if (r->depth == DEPTH_LIMIT)
-		return refuse(r, "groups are nested too deeply");
+	if (r->depth == CWE_REGEX_DEPTH)
+		return cwe_regex_refuse(r, "groups are nested too deeply");
 	r->at += strlen(kind);
 	int caseless = r->caseless[r->depth] || strcmp(kind, "?i:") == 0;
 	r->caseless[++r->depth] = (unsigned char)caseless;
+	r->opened[r->depth] = r->out->n_parts;
+	r->assertion[r->depth] = *kind && strchr("=!<", kind[1]) != NULL;
+	r->previous = 0;
+	r->repeatable = 0;
 	char text[8];
 	snprintf(text, sizeof(text), "(%s", strcmp(kind, "?i:") == 0 || !*kind ? "?:" : kind);
-	return put_part(r, -1, text);
+	return cwe_regex_put(r, text);
 }
 
-/* {n}, {n,} or {n,m}; at is behind the brace. */
-static int read_count(struct reader *r)
+/* Oniguruma reads {n,m}+ and {n}? as a quantifier of a quantifier: a group is put around what the
+ * first repeats. */
+static int put_second(struct cwe_regex_reader *r, int c)
+{
+	char text[4] = {')', (char)c, '\0'};
+	int rc = cwe_regex_put(r, "(?:");
+	if (rc < 0)
+		return rc;
+	struct cwe_regex_part *part = r->out->part;
+	struct cwe_regex_part group = part[r->out->n_parts - 1];
+	memmove(part + r->atom + 1, part + r->atom,
+		(r->out->n_parts - 1 - r->atom) * sizeof(*part));
+	part[r->atom] = group;
+	r->at++;
+	return cwe_regex_put(r, text);
+}
+
+/* {n}, {n,}, {n,m} or {,m}; at is behind the brace. */
+static int read_count(struct cwe_regex_reader *r)
 {
 	char text[24] = "{";
 	size_t n = 1;
 	int commas = 0;
-	int digits = 0; /* in front of the comma */
-	for (;;) {
-		int c = peek(r, 0);
+	int digits = 0;
+	if (cwe_regex_peek(r, 0) == ',')
+		text[n++] = '0';
+	for (;; r->at++) {
+		int c = cwe_regex_peek(r, 0);
 		if (c == '}')
 			break;
-		if (!((c >= '0' && c <= '9') || (c == ',' && commas == 0 && digits > 0)) || n > 12)
-			return refuse(r, "a count such as {1,3} was expected; a literal brace is "
-					 "written \\{");
+		if (!((c >= '0' && c <= '9') || (c == ',' && commas == 0)) || n > 12)
+			return cwe_regex_refuse(r,
+				"a count such as {1,3} was expected; a literal brace is "
+				"written \\{");
 		commas += c == ',';
-		digits += c != ',' && commas == 0;
+		digits += c != ',';
 		text[n++] = (char)c;
-		r->at++;
 	}
 	r->at++;
 	if (digits == 0)
-		return refuse(r, "a count without a number");
-	/* {n}? and {n}+ mean other things in the two engines. */
-	if (peek(r, 0) == '?' || peek(r, 0) == '+')
-		return refuse(r, "a lazy or possessive count is not supported");
+		return cwe_regex_refuse(r, "a count without a number");
 	text[n] = '}';
-	return put_part(r, -1, text);
+	int rc = cwe_regex_put(r, text);
+	int more = cwe_regex_peek(r, 0);
+	if (rc < 0 || (more != '+' && more != '?'))
+		return rc;
+	if (more == '+' || commas == 0)
+		return put_second(r, more);
+	r->at++;
+	return cwe_regex_put(r, "?");
 }
 
-static int read_operator(struct reader *r, int c)
+/* * + ? and counts, with what makes them lazy or possessive. */
+static int read_quantifier(struct cwe_regex_reader *r, int c)
+{
+	char text[2] = {(char)c, '\0'};
+	if (!r->repeatable)
+		return cwe_regex_refuse(r, "a quantifier without anything to repeat");
+	r->previous = 0;
+	r->repeatable = 0; /* a quantifier of a quantifier is read differently by the two engines */
+	if (c == '{')
+		return read_count(r);
+	int rc = cwe_regex_put(r, text);
+	int more = cwe_regex_peek(r, 0);
+	if (rc < 0 || (more != '?' && more != '+'))
+		return rc;
+	text[0] = (char)more;
+	r->at++;
+	return cwe_regex_put(r, text);
+}
+
+/* Parts with one set in the places of \n, or of \w. */
+static int put_around(
+	struct cwe_regex_reader *r, const char *const *part, const struct cwe_charset *set)
+{
+	int rc = 0;
+	for (; *part && rc == 0; part++) {
+		struct cwe_charset copy = {0};
+		if (strcmp(*part, "") != 0) {
+			rc = cwe_regex_put(r, *part);
+			continue;
+		}
+		for (size_t i = 0; i < set->count && rc == 0; i++)
+			rc = cwe_charset_add(&copy, set->range[i].first, set->range[i].last);
+		rc = rc < 0 ? cwe_regex_no_memory(r) : cwe_regex_put_class(r, &copy);
+	}
+	r->previous = 0;
+	r->repeatable = 0;
+	return rc;
+}
+
+/* ^ $ \A \z \Z \b \B; c is the character, or the letter behind the backslash; 0 when it is none of
+ * them, else 1. */
+static int read_anchor(struct cwe_regex_reader *r, int c)
+{
+	static const struct {
+		char letter;
+		const char *part[10]; /* "": the set of \n, or for \b and \B that of \w */
+	} known[] = {
+		{'^', {"(?:\\A|(?<=", "", ")(?!\\z))"}}, /* not behind the last line's end */
+		{'$', {"(?:(?=", "", ")|\\z)"}},
+		{'A', {"\\A"}},
+		{'z', {"\\z"}},
+		{'Z', {"(?=", "", "?\\z)"}},
+		{'b', {"(?:(?<=", "", ")(?!", "", ")|(?<!", "", ")(?=", "", "))"}},
+		{'B', {"(?:(?<=", "", ")(?=", "", ")|(?<!", "", ")(?!", "", "))"}},
+	};
+	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+		if (known[i].letter != c)
+			continue;
+		const struct cwe_class *word = cwe_class_find("word", strlen("word"));
+		struct cwe_range newline = {'\n', '\n'};
+		struct cwe_charset set = {&newline, 1, 1};
+		struct cwe_charset words = {
+			(struct cwe_range *)word->range, word->count, word->count};
+		int rc = put_around(r, known[i].part, (c | 32) == 'b' ? &words : &set);
+		return rc < 0 ? rc : 1;
+	}
+	return 0;
+}
+
+static int read_operator(struct cwe_regex_reader *r, int c)
 {
 	char text[2] = {(char)c, '\0'};
 	r->at++;
@@ -374,69 +283,76 @@ static int read_operator(struct reader *r, int c)
 		return open_group(r);
 	case ')':
 		if (r->depth == 0)
-			return refuse(r, "a parenthesis too many");
-		r->depth--;
-		return put_part(r, -1, text);
+			return cwe_regex_refuse(r, "a parenthesis too many");
+		r->repeatable = !r->assertion[r->depth];
+		r->atom = r->opened[r->depth--];
+		r->previous = 0;
+		return cwe_regex_put(r, text);
 	case '|':
 		r->previous = 0;
-		return put_part(r, -1, text);
-	default:
-		break;
-	}
-	if (r->caseless[r->depth])
-		return refuse(r, "in a group without case only letters and | are supported");
-	if (c == '[')
-		return read_class(r);
-	if (c == '{')
-		return read_count(r);
-	if (c == '.') {
+		r->repeatable = 0;
+		return cwe_regex_put(r, text);
+	case '[':
+		return cwe_regex_class(r);
+	case '.': {
 		struct cwe_charset set = {0};
 		int rc = cwe_charset_add(&set, 0, '\n' - 1);
 		if (rc == 0)
 			rc = cwe_charset_add(&set, '\n' + 1, CWE_POINT_LAST);
 		if (rc == 0)
-			return put_set(r, &set);
+			return cwe_regex_put_set(r, &set);
 		cwe_charset_free(&set);
-		return out_of_memory(r);
+		return cwe_regex_no_memory(r);
 	}
-	if (c == '^' || c == '$')
-		return refuse(r, "an anchor is not supported");
-	return put_part(r, -1, text); /* * + ? and their lazy and possessive forms */
+	case '^':
+	case '$': {
+		int rc = read_anchor(r, c);
+		return rc < 0 ? rc : 0;
+	}
+	default:
+		return read_quantifier(r, c);
+	}
 }
 
-static int read_one(struct reader *r)
+static int read_one(struct cwe_regex_reader *r)
 {
-	int c = peek(r, 0);
+	int c = cwe_regex_peek(r, 0);
 	uint32_t point = 0;
 	if (c > 0 && strchr("()|[{.^$*+?", c))
 		return read_operator(r, c);
 	if (c != '\\') {
-		int rc = next_point(r, &point);
+		int rc = cwe_regex_point(r, &point);
 		return rc < 0 ? rc : read_literal(r, point);
 	}
 	const struct cwe_class *class = NULL;
 	int negated = 0;
+	int letter = cwe_regex_peek(r, 1);
 	r->at++;
-	int rc = read_escape(r, &class, &negated, &point);
+	int rc = letter == '^' || letter == '$' ? 0 : read_anchor(r, letter);
+	if (rc != 0) {
+		r->at++;
+		return rc < 0 ? rc : 0;
+	}
+	rc = cwe_regex_escape(r, 0, &class, &negated, &point);
 	if (rc < 0)
 		return rc;
 	if (!class)
 		return read_literal(r, point);
-	if (r->caseless[r->depth])
-		return refuse(r, "a class in a group without case is not supported");
+	if (r->caseless[r->depth] && strchr("sSdD", letter) == NULL)
+		return cwe_regex_refuse(r, "a class in a group without case is not supported");
 	struct cwe_charset set = {0};
 	if (cwe_charset_add_class(&set, class, negated) < 0) {
 		cwe_charset_free(&set);
-		return out_of_memory(r);
+		return cwe_regex_no_memory(r);
 	}
-	return put_set(r, &set);
+	return cwe_regex_put_set(r, &set);
 }
 
 int cwe_regex_read(const char *pattern, size_t length, const char *place, struct cwe_regex *ret,
 	struct cwb_err *err)
 {
 	*ret = (struct cwe_regex){0};
-	struct reader r = {
+	struct cwe_regex_reader r = {
 		.text = pattern, .length = length, .place = place, .out = ret, .err = err};
 	if (length > LENGTH_LIMIT)
 		return cwb_err_set(err, CWP_ELIMIT, "%s: a pattern of %zu bytes is longer than %d",
@@ -447,7 +363,7 @@ int cwe_regex_read(const char *pattern, size_t length, const char *place, struct
 			return rc;
 	}
 	if (r.depth > 0)
-		return refuse(&r, "a parenthesis has no end");
+		return cwe_regex_refuse(&r, "a parenthesis has no end");
 	return 0;
 }
 

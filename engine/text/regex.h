@@ -21,10 +21,11 @@ struct cwe_regex {
 	size_t n_parts;
 };
 
-/* Groups (plain, ?: ?> ?= ?! ?<= ?<! and ?i:), alternatives, quantifiers, classes, \p{..} \P{..} \s
- * \S of the classes known to classes.h, and escaped characters. All else is refused (CWP_EUNKNOWN),
- * as is what the two engines read differently. place names the pattern's field in messages. Freed
- * with cwe_regex_free, after an error too. */
+/* Groups (plain, ?: ?> ?= ?! ?<= ?<! and ?i:), alternatives, quantifiers, anchors (^ $ \A \z \Z \b
+ * \B), classes with classes in them and &&, \p{..} \P{..} of the classes known to classes.h, \s \d
+ * \w and their opposites, and escaped characters; in groups without case, ASCII. All else is
+ * refused (CWP_EUNKNOWN), as is what the two engines read differently. place names the pattern's
+ * field in messages. Freed with cwe_regex_free, after an error too. */
 int cwe_regex_read(const char *pattern, size_t length, const char *place, struct cwe_regex *ret,
 	struct cwb_err *err);
 void cwe_regex_free(struct cwe_regex *r);

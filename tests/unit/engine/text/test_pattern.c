@@ -74,8 +74,47 @@ static void test_operators(void **state)
 	assert_string_equal(matches("\\P{L}", "a1"), "1");
 	assert_string_equal(matches("\\p{^L}", "a1"), "1");
 	assert_string_equal(matches("(?i:k)", "kK\xE2\x84\xAA"), "k|K|\xE2\x84\xAA");
+	assert_string_equal(matches("(?i:[r-t]+x)", "SrX\xC5\xBFx"), "SrX|\xC5\xBFx");
+	assert_string_equal(matches("(?i:a\\s?[^b])", "A \xC3\xA9" "aBac"), "A \xC3\xA9|ac");
+	assert_string_equal(matches("a{,2}b", "aaab"), "aab");
+	assert_string_equal(matches("\\d+|\\D", "1\xD9\xA3x"), "1\xD9\xA3|x");
+	/* Oniguruma's counts of counts: (?:a{2})+ and (?:a{2})?. */
+	assert_string_equal(matches("a{2}+", "aaaaa"), "aaaa");
+	assert_string_equal(matches("(b|a){2}?c", "abcc"), "abc|c");
+	assert_string_equal(matches("a{1,3}?", "aa"), "a|a");
 	/* Empty matches count where the one before does not end. */
 	assert_string_equal(matches("a*", "ba"), "|a");
+}
+
+static void test_classes_of_patterns(void **state)
+{
+	(void)state;
+	assert_string_equal(matches("[a-z&&[^aeiou]]+", "abcde"), "bcd");
+	assert_string_equal(matches("[^a-c&&b-z]", "abcd"), "a|d");
+	assert_string_equal(matches("[\\p{L}&&\\p{Lu}&&[^B]]", "aABC"), "A|C");
+	assert_string_equal(matches("[a[^\\S ]]", "a b\n"), "a|\n");
+	assert_string_equal(matches("[^\\s\\S]|x", "ax"), "x");
+	assert_string_equal(matches("[\\p{Han}\\p{Hiragana}]+", "a\xE4\xB8\xAD\xE3\x81\x82" "b"),
+		"\xE4\xB8\xAD\xE3\x81\x82");
+	/* U+00B2 is a word character outside brackets only. */
+	assert_string_equal(matches("\\w", "a\xC2\xB2_-"), "a|\xC2\xB2|_");
+	assert_string_equal(matches("[\\w]", "a\xC2\xB2_-"), "a|_");
+	assert_string_equal(matches("\\W", "a\xC2\xB2_-"), "-");
+}
+
+static void test_anchors(void **state)
+{
+	(void)state;
+	assert_string_equal(matches("^a", "a\na\nba\n"), "a|a");
+	assert_string_equal(matches("^", "a\n"), "");
+	assert_string_equal(matches("a$", "a\nab a"), "a|a");
+	assert_string_equal(matches("\\Aa|a\\z", "aba\na"), "a|a");
+	assert_string_equal(matches("a\\Z", "aa\n"), "a");
+	assert_string_equal(matches("\\bb|b\\b", "bab b-xbx"), "b|b|b");
+	assert_string_equal(matches("\\Bb\\B", "bab abc"), "b");
+	/* What is looked ahead at is not taken for the beginning of the match. */
+	assert_string_equal(matches("(?=b)a*b", "xb"), "b");
+	assert_string_equal(matches("(?=[bc])[a]*?[b]", "xb"), "b");
 }
 
 struct refusal {
@@ -86,30 +125,37 @@ static void test_refusals(void **state)
 {
 	(void)state;
 	static const struct refusal refusals[] = {
-		{"\\d", "place: at byte 1: escape \\d is not supported"},
-		{"\\bx", "escape \\b"},
+		{"\\R", "place: at byte 1: escape \\R is not supported"},
+		{"\\Gx", "escape \\G"},
 		{"\\1", "escape \\1"},
-		{"\\p{Greek}", "property \"Greek\" is not supported"},
+		{"\\p{Gothic}", "property \"Gothic\" is not supported"},
 		{"\\p{s}", "property \"s\" is not supported"},
 		{"\\p{L", "\\p{ has no end"},
-		{"^a", "an anchor is not supported"},
-		{"a$", "an anchor is not supported"},
 		{"[a", "a class has no end"},
-		{"[[:alpha:]]", "a class inside a class"},
-		{"[a&&b]", "an intersection"},
+		{"[[:alpha:]]", "a POSIX bracket is not supported"},
+		{"[a[b[c[d[e[f[g[h[i[j]]]]]]]]]]", "classes are nested too deeply"},
+		{"[a&&", "a class has no end"},
+		{"[[a]", "a class has no end"},
+		{"[a-[b]]", "a range of a class has no proper end"},
 		{"[]a]", "a class begins with ]"},
 		{"[z-a]", "a range of a class has no proper end"},
-		{"[^\\s\\S]", "a class that no character is in"},
 		{"(?x:a)", "this kind of group"},
 		{"(?<name>a)", "this kind of group"},
 		{"(*UTF)a", "a verb is not supported"},
 		{"(a", "a parenthesis has no end"},
 		{"a)", "a parenthesis too many"},
-		{"a{2}?", "a lazy or possessive count"},
+		{"a**", "a quantifier without anything to repeat"},
+		{"a+?+", "a quantifier without anything to repeat"},
+		{"^*", "a quantifier without anything to repeat"},
+		{"(?=a)+", "a quantifier without anything to repeat"},
+		{"(?<=a*)b", "not a regular expression"},
+		{"a{,}", "a count without a number"},
 		{"a{x}", "a literal brace is written"},
 		{"a{99999}", "not a regular expression"},
-		{"*a", "not a regular expression"},
-		{"(?i:[a-z])", "in a group without case"},
+		{"*a", "a quantifier without anything to repeat"},
+		{"(?i:[a-\xC3\xA9])", "outside ASCII, a class in a group without case"},
+		{"(?i:[a[b]])", "a class in a group without case"},
+		{"(?i:[\\w])", "a class in a group without case"},
 		{"(?i:\\p{L})", "a class in a group without case"},
 		{"(?i:ss)", "letters that fold to one character"},
 		{"(?i:\xC3\xA9)", "outside ASCII"},
@@ -289,6 +335,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_known_patterns),
 		cmocka_unit_test(test_operators),
+		cmocka_unit_test(test_classes_of_patterns),
+		cmocka_unit_test(test_anchors),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_long_runs),
