@@ -27,6 +27,8 @@ struct cwe_added {
 	struct cwe_vocabulary *vocabulary;
 	unsigned char *flags; /* by id */
 	size_t ids;
+	uint32_t *form; /* by id: where in forms the normalized text begins, plus 1; 0: it is the content */
+	struct cwe_buffer forms;
 	struct cwe_trie *trie[2]; /* of the tokens not normalized, and normalized */
 	const struct cwe_class *space, *word;
 };
@@ -59,6 +61,11 @@ static int keep_flags(struct cwe_added *a, uint32_t id, unsigned flags)
 			return -ENOMEM;
 		memset(grown + a->ids, 0, ids - a->ids);
 		a->flags = grown;
+		uint32_t *form = realloc(a->form, ids * sizeof(*form));
+		if (!form)
+			return -ENOMEM;
+		memset(form + a->ids, 0, (ids - a->ids) * sizeof(*form));
+		a->form = form;
 		a->ids = ids;
 	}
 	a->flags[id] = (unsigned char)flags;
@@ -69,14 +76,22 @@ static int put_in_trie(struct cwe_added *a, const struct cwe_normalizer *normali
 	const char *content, size_t length, uint32_t id, struct cwb_err *err)
 {
 	int normalized = (a->flags[id] & FLAG_NORMALIZED) != 0;
-	char *text = NULL;
+	struct cwe_buffer text = {0};
+	int rc = 0;
 	if (normalized) {
-		int rc = cwe_normalizer_apply(normalizer, content, length, &text, &length, err);
+		rc = cwe_normalizer_apply(normalizer, content, length, 0, &text, err);
 		if (rc < 0)
 			return rc;
+		if (text.length != length || memcmp(text.text, content, length) != 0) {
+			a->form[id] = (uint32_t)a->forms.length + 1;
+			rc = cwe_buffer_put(&a->forms, text.text, text.length + 1, 0);
+		}
+		content = text.text;
+		length = text.length;
 	}
-	int rc = cwe_trie_add(a->trie[normalized], text ? text : content, length, id);
-	free(text);
+	if (rc == 0)
+		rc = cwe_trie_add(a->trie[normalized], content, length, id);
+	cwe_buffer_free(&text);
 	return rc < 0 ? cwb_err_set(err, rc, "out of memory") : 0;
 }
 
@@ -166,6 +181,8 @@ void cwe_added_free(struct cwe_added *a)
 		return;
 	cwe_vocabulary_free(a->vocabulary);
 	free(a->flags);
+	free(a->form);
+	cwe_buffer_free(&a->forms);
 	cwe_trie_free(a->trie[0]);
 	cwe_trie_free(a->trie[1]);
 	free(a);
@@ -176,9 +193,19 @@ const struct cwe_vocabulary *cwe_added_vocabulary(const struct cwe_added *a)
 	return a->vocabulary;
 }
 
-int cwe_added_special(const struct cwe_added *a, uint32_t id)
+const char *cwe_added_text(const struct cwe_added *a, uint32_t id, size_t *ret_length)
 {
-	return id < a->ids && (a->flags[id] & FLAG_SPECIAL) != 0;
+	if (id >= a->ids || a->form[id] == 0)
+		return cwe_vocabulary_text(a->vocabulary, id, ret_length);
+	const char *text = a->forms.text + a->form[id] - 1;
+	*ret_length = strlen(text);
+	return text;
+}
+
+int cwe_added_special(const struct cwe_added *a, const char *text, size_t length)
+{
+	int64_t id = cwe_vocabulary_id(a->vocabulary, text, length);
+	return id >= 0 && (a->flags[id] & FLAG_SPECIAL) != 0;
 }
 
 static int add_cut(struct cwe_cuts *c, size_t start, size_t end, int64_t id)

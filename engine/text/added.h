@@ -19,7 +19,10 @@ void cwe_added_free(struct cwe_added *a); /* NULL is allowed */
 
 /* The tokens as texts and ids. */
 const struct cwe_vocabulary *cwe_added_vocabulary(const struct cwe_added *a);
-int cwe_added_special(const struct cwe_added *a, uint32_t id);
+/* What a token is decoded to: the reference gives the normalized form of one marked normalized. NULL: no such token. */
+const char *cwe_added_text(const struct cwe_added *a, uint32_t id, size_t *ret_length);
+/* Whether a text is that of a token marked special: as in the reference it is looked up by what it was decoded to. */
+int cwe_added_special(const struct cwe_added *a, const char *text, size_t length);
 
 struct cwe_cut {
 	size_t start, end;

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer.json's decoder: ByteLevel, Fuse and Sequence; without one, tokens are joined by spaces.
- */
+/* tokenizer.json's decoder: ByteLevel, ByteFallback, Fuse, Metaspace, Replace, Strip and Sequence;
+ * without one, tokens are joined by spaces. */
 #pragma once
 
 #include <jansson.h>

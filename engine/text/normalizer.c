@@ -8,19 +8,29 @@
 #include <string.h>
 
 #include "engine/text/component.h"
+#include "engine/text/normal.h"
+#include "engine/text/replace.h"
+#include "engine/text/rewrite.h"
 
 #define STEPS 32
 #define DEPTH 4 /* of sequences in each other */
-#define LENGTH_LIMIT ((size_t)1 << 30)
 
-struct string {
-	char *text;
-	size_t length;
+enum kind {
+	KIND_PREPEND,
+	KIND_REPLACE,
+	KIND_FORM,
+	KIND_LOWER,
+	KIND_STRIP,
+	KIND_ACCENTS,
+	KIND_BYTES
 };
 
 struct step {
-	struct string pattern; /* what is replaced; text NULL: content goes in front of the text */
-	struct string content;
+	enum kind kind;
+	enum cwe_form form;
+	struct cwe_string front; /* of KIND_PREPEND */
+	struct cwe_replace replace;
+	int left, right;
 };
 
 struct cwe_normalizer {
@@ -28,41 +38,62 @@ struct cwe_normalizer {
 	size_t count;
 };
 
-static int copy(
-	struct string *s, const char *text, size_t length, const char *place, struct cwb_err *err)
-{
-	s->text = malloc(length + 1);
-	if (!s->text)
-		return cwe_component_refuse(err, -ENOMEM, place, "out of memory");
-	memcpy(s->text, text, length);
-	s->text[length] = '\0';
-	s->length = length;
-	return 0;
-}
-
-static int read_string(
-	struct string *s, const json_t *c, const char *place, const char *key, struct cwb_err *err)
-{
-	const char *text;
-	size_t length;
-	int rc = cwe_component_string(c, place, key, &text, &length, err);
-	return rc < 0 ? rc : copy(s, text, length, place, err);
-}
-
+/* Where an empty match is replaced, later steps of the reference repeat characters, or end it. */
 static int read_replace(struct step *s, const json_t *c, const char *place, struct cwb_err *err)
 {
-	char inner[CWE_PLACE_SIZE];
-	const json_t *pattern = json_object_get(c, "pattern");
-	cwe_place(inner, place, "pattern");
-	if (!pattern)
-		return cwe_component_refuse(err, CWP_EMISSING, place, "has no \"pattern\"");
-	if (json_object_get(pattern, "Regex"))
-		return cwe_component_refuse(
-			err, CWP_EUNKNOWN, inner, "a Regex is not supported here");
-	int rc = read_string(&s->pattern, pattern, inner, "String", err);
-	if (rc == 0 && s->pattern.length == 0)
-		rc = cwe_component_refuse(err, CWP_EVALUE, inner, "the string is empty");
-	return rc < 0 ? rc : read_string(&s->content, c, place, "content", err);
+	int rc = cwe_replace_read(c, place, &s->replace, err);
+	if (rc == 0 && s->replace.pattern && cwe_pattern_may_be_empty(s->replace.pattern)) {
+		char inner[CWE_PLACE_SIZE];
+		cwe_place(inner, place, "pattern");
+		rc = cwe_component_refuse(err, CWP_EUNKNOWN, inner,
+			"a pattern that may match the empty string is not supported here");
+	}
+	return rc;
+}
+
+static int read_strip(struct step *s, const json_t *c, const char *place, struct cwb_err *err)
+{
+	int rc = cwe_component_flag(c, place, "strip_left", -1, &s->left, err);
+	return rc < 0 ? rc : cwe_component_flag(c, place, "strip_right", -1, &s->right, err);
+}
+
+/* A component that is one step. */
+static int read_step(struct cwe_normalizer *n, const json_t *c, const char *type, const char *place,
+	struct cwb_err *err)
+{
+	static const struct {
+		const char *type;
+		enum kind kind;
+		enum cwe_form form;
+	} types[] = {{"Prepend", KIND_PREPEND, 0}, {"Replace", KIND_REPLACE, 0},
+		{"NFC", KIND_FORM, CWE_FORM_NFC}, {"NFD", KIND_FORM, CWE_FORM_NFD},
+		{"NFKC", KIND_FORM, CWE_FORM_NFKC}, {"NFKD", KIND_FORM, CWE_FORM_NFKD},
+		{"Lowercase", KIND_LOWER, 0}, {"Strip", KIND_STRIP, 0},
+		{"StripAccents", KIND_ACCENTS, 0}, {"ByteLevel", KIND_BYTES, 0}};
+	size_t i = 0;
+	while (i < sizeof(types) / sizeof(*types) && strcmp(types[i].type, type) != 0)
+		i++;
+	if (i == sizeof(types) / sizeof(*types))
+		return cwe_component_unknown(place, type, err);
+	if (n->count == STEPS)
+		return cwe_component_refuse(err, CWP_ELIMIT, place, "more than %d steps", STEPS);
+	struct step *s = &n->step[n->count++];
+	s->kind = types[i].kind;
+	s->form = types[i].form;
+	switch (s->kind) {
+	case KIND_PREPEND:
+		return cwe_string_read(c, place, "prepend", &s->front, err);
+	case KIND_REPLACE:
+		return read_replace(s, c, place, err);
+	case KIND_STRIP:
+		return read_strip(s, c, place, err);
+	case KIND_FORM:
+	case KIND_LOWER:
+	case KIND_ACCENTS:
+	case KIND_BYTES:
+		break;
+	}
+	return 0;
 }
 
 static int read_component(struct cwe_normalizer *n, const json_t *c, const char *place, int depth,
@@ -72,17 +103,8 @@ static int read_component(struct cwe_normalizer *n, const json_t *c, const char 
 	int rc = cwe_component_type(c, place, &type, err);
 	if (rc < 0)
 		return rc;
-	int prepend = strcmp(type, "Prepend") == 0;
-	if (prepend || strcmp(type, "Replace") == 0) {
-		if (n->count == STEPS)
-			return cwe_component_refuse(
-				err, CWP_ELIMIT, place, "more than %d steps", STEPS);
-		struct step *s = &n->step[n->count++];
-		return prepend ? read_string(&s->content, c, place, "prepend", err)
-			       : read_replace(s, c, place, err);
-	}
 	if (strcmp(type, "Sequence") != 0)
-		return cwe_component_unknown(place, type, err);
+		return read_step(n, c, type, place, err);
 	const json_t *list;
 	rc = cwe_component_array(c, place, "normalizers", 1, &list, err);
 	if (rc == 0 && depth == DEPTH)
@@ -117,76 +139,69 @@ void cwe_normalizer_free(struct cwe_normalizer *n)
 	if (!n)
 		return;
 	for (size_t i = 0; i < n->count; i++) {
-		free(n->step[i].pattern.text);
-		free(n->step[i].content.text);
+		free(n->step[i].front.text);
+		cwe_replace_free(&n->step[i].replace);
 	}
 	free(n);
 }
 
-static size_t occurrences(const struct string *s, const struct string *of)
+static int apply_step(const struct step *s, const struct cwe_buffer *in, struct cwe_buffer *out,
+	struct cwb_err *err)
 {
-	size_t n = 0;
-	const char *at = s->text;
-	const char *end = s->text + s->length;
-	while ((at = memmem(at, (size_t)(end - at), of->text, of->length)) != NULL) {
-		n++;
-		at += of->length;
+	switch (s->kind) {
+	case KIND_PREPEND:
+		return cwe_rewrite_prepend(&s->front, in, out);
+	case KIND_REPLACE:
+		return cwe_replace_apply(&s->replace, in, out, err);
+	case KIND_FORM:
+		return cwe_normal_form(s->form, in, out);
+	case KIND_LOWER:
+		return cwe_normal_lower_case(in, out);
+	case KIND_STRIP:
+		return cwe_rewrite_strip(s->left, s->right, in, out);
+	case KIND_ACCENTS:
+		return cwe_rewrite_accents(in, out);
+	case KIND_BYTES:
+		return cwe_rewrite_bytes(in, out);
 	}
-	return n;
-}
-
-static void put(struct string *out, const char *text, size_t length)
-{
-	if (length > 0)
-		memcpy(out->text + out->length, text, length);
-	out->length += length;
-}
-
-/* *s becomes its new value; the old one is freed. */
-static int apply_step(const struct step *step, struct string *s, struct cwb_err *err)
-{
-	size_t n = step->pattern.text ? occurrences(s, &step->pattern) : s->length > 0;
-	size_t growth;
-	if (n == 0)
-		return 0;
-	if (__builtin_mul_overflow(n, step->content.length, &growth) || growth > LENGTH_LIMIT ||
-		growth + s->length > LENGTH_LIMIT)
-		return cwb_err_set(
-			err, CWP_ELIMIT, "normalized text longer than %zu bytes", LENGTH_LIMIT);
-	struct string out = {malloc(s->length + growth + 1), 0};
-	if (!out.text)
-		return cwb_err_set(
-			err, -ENOMEM, "out of memory for a text of %zu bytes", s->length);
-	const char *at = s->text;
-	const char *end = s->text + s->length;
-	if (!step->pattern.text)
-		put(&out, step->content.text, step->content.length);
-	for (const char *found; step->pattern.text; at = found + step->pattern.length) {
-		found = memmem(at, (size_t)(end - at), step->pattern.text, step->pattern.length);
-		if (!found)
-			break;
-		put(&out, at, (size_t)(found - at));
-		put(&out, step->content.text, step->content.length);
-	}
-	put(&out, at, (size_t)(end - at));
-	out.text[out.length] = '\0';
-	free(s->text);
-	*s = out;
 	return 0;
 }
 
-int cwe_normalizer_apply(const struct cwe_normalizer *n, const char *text, size_t length,
-	char **ret_text, size_t *ret_length, struct cwb_err *err)
+/* Whether a step leaves the text as it is; only what is quickly seen. */
+static int changes_nothing(const struct step *s, const struct cwe_buffer *b)
 {
-	struct string s = {0};
-	int rc = copy(&s, text, length, "", err);
-	for (size_t i = 0; i < n->count && rc == 0; i++)
-		rc = apply_step(&n->step[i], &s, err);
-	if (rc < 0) {
-		free(s.text);
-		return rc;
+	const struct cwe_string *what = &s->replace.what;
+	if (s->kind == KIND_REPLACE && !s->replace.pattern)
+		return memmem(b->text, b->length, what->text, what->length) == NULL;
+	return s->kind == KIND_FORM && s->form == CWE_FORM_NFC &&
+	       cwe_normal_stable(b->text, b->length) == b->length;
+}
+
+int cwe_normalizer_apply(const struct cwe_normalizer *n, const char *text, size_t length,
+	size_t origin, struct cwe_buffer *ret, struct cwb_err *err)
+{
+	struct cwe_buffer b = {0};
+	size_t own = origin < length ? origin : length;
+	int rc = cwe_buffer_put(&b, text, own, 1);
+	if (rc == 0)
+		rc = cwe_buffer_put(&b, text + own, length - own, 0);
+	for (size_t i = 0; i < n->count && rc == 0; i++) {
+		struct cwe_buffer out = {0};
+		if (changes_nothing(&n->step[i], &b))
+			continue;
+		rc = apply_step(&n->step[i], &b, &out, err);
+		if (rc == 0 && !out.text)
+			rc = cwe_buffer_put(&out, "", 0, 0);
+		cwe_buffer_free(&b);
+		b = out;
 	}
-	*ret_text = s.text;
-	*ret_length = s.length;
+	if (rc < 0) {
+		cwe_buffer_free(&b);
+		if (rc == CWP_ELIMIT)
+			return cwb_err_set(
+				err, rc, "normalized text longer than %zu bytes", CWE_BUFFER_LIMIT);
+		return cwb_err_set(err, rc, "out of memory for a text of %zu bytes", length);
+	}
+	*ret = b;
 	return 0;
 }

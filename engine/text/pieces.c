@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int cwe_pieces_set(struct cwe_pieces *p, const char *text, size_t length)
+int cwe_pieces_set(struct cwe_pieces *p, const char *text, size_t length, size_t origin)
 {
 	char *copy = malloc(length + 1);
 	if (!copy)
@@ -18,6 +18,7 @@ int cwe_pieces_set(struct cwe_pieces *p, const char *text, size_t length)
 	free(p->text);
 	p->text = copy;
 	p->length = length;
+	p->origin = origin;
 	p->count = 0;
 	return cwe_pieces_add(p, 0, length);
 }

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer.json's pre_tokenizer: Sequence, Split, Digits, ByteLevel. */
+/* tokenizer.json's pre_tokenizer: Sequence, Split, Digits, ByteLevel, Metaspace, Punctuation, Whitespace,
+ * WhitespaceSplit. */
 #pragma once
 
 #include <jansson.h>

@@ -11,9 +11,9 @@
 
 #include "base/json.h"
 #include "engine/text/added.h"
-#include "engine/text/bpe.h"
 #include "engine/text/component.h"
 #include "engine/text/decoder.h"
+#include "engine/text/model.h"
 #include "engine/text/normalizer.h"
 #include "engine/text/postprocessor.h"
 #include "engine/text/pretokenizer.h"
@@ -26,30 +26,11 @@ struct cwe_tokenizer {
 	struct cwe_normalizer *normalizer;
 	struct cwe_added *added;
 	struct cwe_pretokenizer *pretokenizer;
-	struct cwe_bpe *bpe;
+	struct cwe_text_model model;
 	struct cwe_postprocessor postprocessor;
 	struct cwe_decoder *decoder;
 	int64_t bos, eos;
 };
-
-static int read_model(struct cwe_tokenizer *t, const json_t *json, struct cwb_err *err)
-{
-	const char *type = "BPE"; /* files of old versions leave it out */
-	const json_t *model = json_object_get(json, "model");
-	if (!model)
-		return cwe_component_refuse(
-			err, CWP_EMISSING, "", "tokenizer.json has no \"model\"");
-	if (!json_is_object(model))
-		return cwe_component_refuse(err, CWP_EVALUE, "model", "not an object");
-	if (json_object_get(model, "type") || !json_object_get(model, "merges")) {
-		int rc = cwe_component_type(model, "model", &type, err);
-		if (rc < 0)
-			return rc;
-	}
-	if (strcmp(type, "BPE") != 0)
-		return cwe_component_unknown("model", type, err);
-	return cwe_bpe_new(model, &t->bpe, err);
-}
 
 static int check_template(const struct cwe_tokenizer *t, struct cwb_err *err)
 {
@@ -68,12 +49,12 @@ static int read_stages(struct cwe_tokenizer *t, const json_t *json, struct cwb_e
 {
 	if (!json_is_object(json))
 		return cwb_err_set(err, CWP_EVALUE, "tokenizer.json is not an object");
-	int rc = read_model(t, json, err);
+	int rc = cwe_text_model_read(json, &t->model, err);
 	if (rc == 0)
 		rc = cwe_normalizer_new(json_object_get(json, "normalizer"), &t->normalizer, err);
 	if (rc == 0)
 		rc = cwe_added_new(json_object_get(json, "added_tokens"),
-			cwe_bpe_vocabulary(t->bpe), t->normalizer, &t->added, err);
+			cwe_text_model_vocabulary(&t->model), t->normalizer, &t->added, err);
 	if (rc == 0)
 		rc = cwe_pretokenizer_new(
 			json_object_get(json, "pre_tokenizer"), &t->pretokenizer, err);
@@ -144,7 +125,7 @@ void cwe_tokenizer_free(struct cwe_tokenizer *t)
 	cwe_normalizer_free(t->normalizer);
 	cwe_added_free(t->added);
 	cwe_pretokenizer_free(t->pretokenizer);
-	cwe_bpe_free(t->bpe);
+	cwe_text_model_free(&t->model);
 	cwe_postprocessor_free(&t->postprocessor);
 	cwe_decoder_free(t->decoder);
 	free(t);
@@ -153,7 +134,7 @@ void cwe_tokenizer_free(struct cwe_tokenizer *t)
 /* What one call of encode works with. */
 struct encoder {
 	const struct cwe_tokenizer *t;
-	struct cwe_bpe_work work;
+	struct cwe_text_work work;
 	struct cwe_pieces pieces;
 	struct cwe_idlist list;
 };
@@ -167,49 +148,53 @@ static int add_ids(struct cwe_idlist *list, const struct cwe_idlist *more, struc
 	return 0;
 }
 
-/* Text that holds no added token any more. */
-static int encode_plain(struct encoder *e, const char *text, size_t length, struct cwb_err *err)
+/* Text that holds no added token any more. origin: see struct cwe_buffer. */
+static int encode_plain(
+	struct encoder *e, const char *text, size_t length, size_t origin, struct cwb_err *err)
 {
-	if (cwe_pieces_set(&e->pieces, text, length) < 0)
+	if (cwe_pieces_set(&e->pieces, text, length, origin) < 0)
 		return cwb_err_set(err, -ENOMEM, "out of memory for a text of %zu bytes", length);
 	int rc = cwe_pretokenizer_apply(e->t->pretokenizer, &e->pieces, err);
 	for (size_t i = 0; i < e->pieces.count && rc == 0; i++) {
 		const struct cwe_piece *p = &e->pieces.piece[i];
-		rc = cwe_bpe_encode(e->t->bpe, e->pieces.text + p->start, p->end - p->start,
-			&e->work, &e->list, err);
+		rc = cwe_text_model_encode(&e->t->model, e->pieces.text + p->start,
+			p->end - p->start, &e->work, &e->list, err);
 	}
 	return rc;
 }
 
 /* Text between the added tokens that are not normalized. */
 static int encode_normalized(
-	struct encoder *e, const char *text, size_t length, struct cwb_err *err)
+	struct encoder *e, const char *text, size_t length, size_t origin, struct cwb_err *err)
 {
 	struct cwe_cuts cuts = {0};
-	char *normal = NULL;
-	int rc = cwe_normalizer_apply(e->t->normalizer, text, length, &normal, &length, err);
+	struct cwe_buffer normal = {0};
+	int rc = cwe_normalizer_apply(e->t->normalizer, text, length, origin, &normal, err);
 	if (rc == 0)
-		rc = cwe_added_cut(e->t->added, 1, normal, length, &cuts, err);
+		rc = cwe_added_cut(e->t->added, 1, normal.text, normal.length, &cuts, err);
 	for (size_t i = 0; i < cuts.count && rc == 0; i++) {
 		const struct cwe_cut *c = &cuts.cut[i];
 		if (c->id < 0)
-			rc = encode_plain(e, normal + c->start, c->end - c->start, err);
+			rc = encode_plain(e, normal.text + c->start, c->end - c->start,
+				c->start < normal.origin ? normal.origin - c->start : 0, err);
 		else if (cwe_idlist_add(&e->list, (uint32_t)c->id) < 0)
 			rc = cwb_err_set(err, -ENOMEM, "out of memory");
 	}
 	free(cuts.cut);
-	free(normal);
+	cwe_buffer_free(&normal);
 	return rc;
 }
 
 static int encode_text(struct encoder *e, const char *text, size_t length, struct cwb_err *err)
 {
 	struct cwe_cuts cuts = {0};
+	size_t first = cwe_utf8_next(text, length, NULL);
 	int rc = cwe_added_cut(e->t->added, 0, text, length, &cuts, err);
 	for (size_t i = 0; i < cuts.count && rc == 0; i++) {
 		const struct cwe_cut *c = &cuts.cut[i];
 		if (c->id < 0)
-			rc = encode_normalized(e, text + c->start, c->end - c->start, err);
+			rc = encode_normalized(e, text + c->start, c->end - c->start,
+				c->start == 0 ? first : 0, err);
 		else if (cwe_idlist_add(&e->list, (uint32_t)c->id) < 0)
 			rc = cwb_err_set(err, -ENOMEM, "out of memory");
 	}
@@ -233,7 +218,7 @@ int cwe_tokenizer_encode(const struct cwe_tokenizer *t, const char *text, size_t
 		rc = encode_text(&e, text, length, err);
 	if (rc == 0 && special)
 		rc = add_ids(&e.list, &t->postprocessor.after, err);
-	cwe_bpe_work_free(&e.work);
+	cwe_text_work_free(&e.work);
 	cwe_pieces_free(&e.pieces);
 	if (rc < 0) {
 		free(e.list.id);
@@ -245,8 +230,8 @@ int cwe_tokenizer_encode(const struct cwe_tokenizer *t, const char *text, size_t
 
 static const char *token_text(const struct cwe_tokenizer *t, uint32_t id, size_t *ret_length)
 {
-	const char *text = cwe_vocabulary_text(cwe_added_vocabulary(t->added), id, ret_length);
-	return text ? text : cwe_vocabulary_text(cwe_bpe_vocabulary(t->bpe), id, ret_length);
+	const char *text = cwe_added_text(t->added, id, ret_length);
+	return text ? text : cwe_vocabulary_text(cwe_text_model_vocabulary(&t->model), id, ret_length);
 }
 
 int cwe_tokenizer_decode(const struct cwe_tokenizer *t, const uint32_t *id, size_t count,
@@ -257,11 +242,10 @@ int cwe_tokenizer_decode(const struct cwe_tokenizer *t, const uint32_t *id, size
 	if (!token)
 		return cwb_err_set(err, -ENOMEM, "out of memory for %zu tokens", count);
 	for (size_t i = 0; i < count; i++) {
-		if (skip_special && cwe_added_special(t->added, id[i]))
-			continue;
 		/* Ids without a text, which pad a model's vocabulary, give none. */
 		token[n].text = token_text(t, id[i], &token[n].length);
-		n += token[n].text != NULL;
+		if (token[n].text && !(skip_special && cwe_added_special(t->added, token[n].text, token[n].length)))
+			n++;
 	}
 	int rc = cwe_decoder_apply(t->decoder, token, n, ret_text, ret_length, err);
 	free(token);
@@ -271,7 +255,7 @@ int cwe_tokenizer_decode(const struct cwe_tokenizer *t, const uint32_t *id, size
 int64_t cwe_tokenizer_id(const struct cwe_tokenizer *t, const char *token)
 {
 	int64_t id = cwe_vocabulary_id(cwe_added_vocabulary(t->added), token, strlen(token));
-	return id >= 0 ? id : cwe_vocabulary_id(cwe_bpe_vocabulary(t->bpe), token, strlen(token));
+	return id >= 0 ? id : cwe_vocabulary_id(cwe_text_model_vocabulary(&t->model), token, strlen(token));
 }
 
 int64_t cwe_tokenizer_bos(const struct cwe_tokenizer *t)
@@ -286,7 +270,7 @@ int64_t cwe_tokenizer_eos(const struct cwe_tokenizer *t)
 
 size_t cwe_tokenizer_size(const struct cwe_tokenizer *t)
 {
-	size_t model = cwe_vocabulary_size(cwe_bpe_vocabulary(t->bpe));
+	size_t model = cwe_vocabulary_size(cwe_text_model_vocabulary(&t->model));
 	size_t added = cwe_vocabulary_size(cwe_added_vocabulary(t->added));
 	return model > added ? model : added;
 }

@@ -142,3 +142,10 @@ size_t cwe_trie_match(
 	}
 	return longest;
 }
+
+uint32_t cwe_trie_step(const struct cwe_trie *t, uint32_t node, unsigned char byte, uint32_t *ret_value)
+{
+	uint32_t to = node == 0 ? t->root[byte] : t->edge[find(t, node, byte)].to;
+	*ret_value = to == 0 ? NONE : t->value[to];
+	return to;
+}

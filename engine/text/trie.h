@@ -15,3 +15,5 @@ int cwe_trie_add(struct cwe_trie *t, const char *word, size_t length, uint32_t v
 /* Length of the longest word that text starts with, or 0. */
 size_t cwe_trie_match(
 	const struct cwe_trie *t, const char *text, size_t length, uint32_t *ret_value);
+/* From node 0 over one byte: the next node, or 0. *ret_value is that of the word that ends there, or UINT32_MAX. */
+uint32_t cwe_trie_step(const struct cwe_trie *t, uint32_t node, unsigned char byte, uint32_t *ret_value);

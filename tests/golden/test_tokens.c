@@ -1,7 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Token ids of the reference tokenizers: every line of $CWP_SHARED/golden/tokens for those that are
- * supported, and the way back. */
+/* Token ids of the reference tokenizers: every line of $CWP_SHARED/golden/tokens, and the way back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,8 +11,7 @@
 #include "tests/golden/tokens_file.h"
 
 /* Decoding without leaving special tokens out gives the text again, as the byte alphabet loses
- * nothing; but a character that the vocabulary has no bytes for is lost, and the template adds its
- * own. */
+ * nothing; but the template adds its own. */
 static void check_back(const struct cwe_tokenizer *t, const char *name, size_t line,
 	const json_t *text, const struct cwe_ids *ids)
 {
@@ -60,23 +58,22 @@ static void check_tokenizer(const char *name, int round_trip)
 	cwe_tokenizer_free(t);
 }
 
-static void test_smollm2(void **state)
-{
-	(void)state;
-	check_tokenizer("smollm2", 0);
-}
+/* name, and whether decoding gives the text again: SmolLM2's vocabulary lacks bytes, NFC changes the text, and the
+ * decoders of the others take spaces for U+2581. */
+#define TOKENIZER(name, round_trip)                                                                \
+	static void test_##name(void **state)                                                      \
+	{                                                                                          \
+		(void)state;                                                                       \
+		check_tokenizer(#name, round_trip);                                                \
+	}
 
-static void test_llama3_1(void **state)
-{
-	(void)state;
-	check_tokenizer("llama3_1", 1);
-}
-
-static void test_mistral_nemo(void **state)
-{
-	(void)state;
-	check_tokenizer("mistral_nemo", 1);
-}
+TOKENIZER(gemma, 0)
+TOKENIZER(gemma3, 0)
+TOKENIZER(llama2, 0)
+TOKENIZER(llama3_1, 1)
+TOKENIZER(mistral_nemo, 1)
+TOKENIZER(qwen2_5, 0)
+TOKENIZER(smollm2, 0)
 
 /* What the vocabularies say of themselves. */
 static void test_names(void **state)
@@ -103,9 +100,13 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_smollm2),
+		cmocka_unit_test(test_gemma),
+		cmocka_unit_test(test_gemma3),
+		cmocka_unit_test(test_llama2),
 		cmocka_unit_test(test_llama3_1),
 		cmocka_unit_test(test_mistral_nemo),
+		cmocka_unit_test(test_qwen2_5),
+		cmocka_unit_test(test_smollm2),
 		cmocka_unit_test(test_names),
 	};
 	need_file(shared_path("golden/tokens/smollm2.jsonl"));

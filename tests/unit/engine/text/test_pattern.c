@@ -248,7 +248,7 @@ static const char *pieces(const char *text, enum cwe_behavior behavior, int inve
 	struct cwe_splitter s = {
 		.text = strdup("-"), .length = 1, .behavior = behavior, .invert = invert};
 	size_t at = 0;
-	assert_int_equal(cwe_pieces_set(&p, text, strlen(text)), 0);
+	assert_int_equal(cwe_pieces_set(&p, text, strlen(text), 0), 0);
 	assert_int_equal(cwe_splitter_apply(&s, &p, &err), 0);
 	out[0] = '\0';
 	for (size_t i = 0; i < p.count; i++)

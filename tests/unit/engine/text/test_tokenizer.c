@@ -151,6 +151,71 @@ static void test_pretokenizers(void **state)
 	check(json, "1\xC2\xB2", "32 49 32 194 178");
 }
 
+#define META "{\"type\": \"Metaspace\", \"replacement\": \"_\""
+
+static void check_meta(const char *meta, const char *text, const char *ids)
+{
+	json_t *json = with_token("xx", NULL);
+	mini_set(json, "pre_tokenizer", meta);
+	mini_set(json, "model.vocab._a", "301");
+	mini_set(json, "model.vocab.a_", "302");
+	mini_set(json, "model.ignore_merges", "true");
+	check(json, text, ids);
+}
+
+static void test_metaspace(void **state)
+{
+	(void)state;
+	check_meta(META "}", "a a", "301 301");
+	check_meta(META "}", "_a a", "301 301");
+	check_meta(META ", \"add_prefix_space\": true, \"str_rep\": \"_\"}", "axxa", "301 300 301");
+	check_meta(META ", \"prepend_scheme\": \"first\"}", "axxa", "301 300 97");
+	check_meta(META ", \"prepend_scheme\": \"first\"}", "xxa a", "300 97 301");
+	check_meta(META ", \"prepend_scheme\": \"never\"}", "a a", "97 301");
+	check_meta(META ", \"add_prefix_space\": false, \"prepend_scheme\": \"never\"}", "a", "97");
+	check_meta(META ", \"prepend_scheme\": \"never\", \"split\": false}", "a ", "302");
+}
+
+/* Where a text begins: what the normalizer took from the start is gone, what it put there belongs
+ * to the first character. */
+static void test_first(void **state)
+{
+	(void)state;
+	json_t *json = mini_json();
+	mini_set(json, "model.vocab._a", "301");
+	mini_set(json, "model.ignore_merges", "true");
+	mini_set(json, "pre_tokenizer", META ", \"prepend_scheme\": \"first\"}");
+	mini_set(json, "normalizer",
+		"{\"type\": \"Strip\", \"strip_left\": true, \"strip_right\": true}");
+	check(json_deep_copy(json), "a ", "301");
+	check(json_deep_copy(json), " a", "97");
+	mini_set(json, "normalizer", "{\"type\": \"Lowercase\"}");
+	check(json_deep_copy(json), "A", "301");
+	mini_set(json, "normalizer", "{\"type\": \"Prepend\", \"prepend\": \"-\"}");
+	mini_set(json, "pre_tokenizer",
+		"{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": "
+		"{\"String\": \"-\"}, \"behavior\": \"Isolated\", \"invert\": false}," META
+		", \"prepend_scheme\": \"first\"}]}");
+	check(json_deep_copy(json), "ab", "95 45 95 256");
+	mini_set(json, "normalizer",
+		"{\"type\": \"Replace\", \"pattern\": {\"Regex\": \"b+\"}, \"content\": \"a\"}");
+	check(json_deep_copy(json), "b", "301");
+	check(json, "bb", "97");
+}
+
+static void test_words(void **state)
+{
+	(void)state;
+	check(with("pre_tokenizer", "{\"type\": \"WhitespaceSplit\"}"), "ab\xC2\xA0" "c, a", "256 99 44 97");
+	check(with("pre_tokenizer", "{\"type\": \"Whitespace\"}"), " abc,,ab ", "257 44 44 256");
+	json_t *json = with("pre_tokenizer", "{\"type\": \"Punctuation\"}");
+	mini_set(json, "model.vocab.,,", "301");
+	mini_set(json, "model.ignore_merges", "true");
+	check(json_deep_copy(json), "a,,b", "97 44 44 98");
+	mini_set(json, "pre_tokenizer", "{\"type\": \"Punctuation\", \"behavior\": \"Contiguous\"}");
+	check(json, "a,,b", "97 301 98");
+}
+
 static void test_template(void **state)
 {
 	(void)state;
@@ -279,7 +344,8 @@ struct refusal {
 static const struct refusal refusals[] = {
 	{"model", NULL, CWP_EMISSING, "has no \"model\""},
 	{"model", "[]", CWP_EVALUE, "model: not an object"},
-	{"model.type", "\"Unigram\"", CWP_EUNKNOWN, "model.type \"Unigram\" is not supported"},
+	{"model.type", "\"WordPiece\"", CWP_EUNKNOWN, "model.type \"WordPiece\" is not supported"},
+	{"model.type", "\"Unigram\"", CWP_EVALUE, "model: \"vocab\" is not an array"},
 	{"model.type", "7", CWP_EMISSING, "model: has no \"type\""},
 	{"model.vocab", NULL, CWP_EMISSING, "model: has no \"vocab\""},
 	{"model.vocab", "[]", CWP_EVALUE, "model.vocab: not an object"},
@@ -308,20 +374,44 @@ static const struct refusal refusals[] = {
 	{"model.unk_token", "3", CWP_EVALUE, "model.unk_token: not a string"},
 	{"model.byte_fallback", "1", CWP_EVALUE,
 		"model: \"byte_fallback\" is neither true nor false"},
-	{"normalizer", "{\"type\": \"NFC\"}", CWP_EUNKNOWN,
-		"normalizer.type \"NFC\" is not supported"},
+	{"normalizer", "{\"type\": \"Nmt\"}", CWP_EUNKNOWN,
+		"normalizer.type \"Nmt\" is not supported"},
 	{"normalizer",
 		"{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Prepend\", \"prepend\": "
 		"\"x\"},"
-		"{\"type\": \"Lowercase\"}]}",
-		CWP_EUNKNOWN, "normalizer.normalizers[1].type \"Lowercase\" is not supported"},
+		"{\"type\": \"Precompiled\"}]}",
+		CWP_EUNKNOWN, "normalizer.normalizers[1].type \"Precompiled\" is not supported"},
 	{"normalizer",
-		"{\"type\": \"Replace\", \"pattern\": {\"Regex\": \"x\"}, \"content\": \"\"}",
-		CWP_EUNKNOWN, "normalizer.pattern: a Regex is not supported"},
+		"{\"type\": \"Replace\", \"pattern\": {\"Regex\": \"x*\"}, \"content\": \"\"}",
+		CWP_EUNKNOWN, "normalizer.pattern: a pattern that may match the empty string"},
+	{"normalizer",
+		"{\"type\": \"Replace\", \"pattern\": {\"Regex\": \"(\"}, \"content\": \"\"}",
+		CWP_EUNKNOWN, "normalizer.pattern.Regex: at byte 1: a parenthesis has no end"},
+	{"normalizer",
+		"{\"type\": \"Replace\", \"pattern\": {\"String\": \"\"}, \"content\": \"\"}",
+		CWP_EVALUE, "normalizer.pattern: the string is empty"},
+	{"normalizer", "{\"type\": \"Replace\", \"pattern\": {}, \"content\": \"\"}", CWP_EVALUE,
+		"normalizer.pattern: neither {\"Regex\"} nor {\"String\"}"},
+	{"normalizer", "{\"type\": \"Replace\", \"content\": \"\"}", CWP_EMISSING,
+		"normalizer: has no \"pattern\""},
+	{"normalizer", "{\"type\": \"Strip\", \"strip_left\": true}", CWP_EMISSING,
+		"normalizer: has no \"strip_right\""},
 	{"normalizer", "3", CWP_EVALUE, "normalizer: not an object"},
 	{"normalizer", "{}", CWP_EMISSING, "normalizer: has no \"type\""},
-	{"pre_tokenizer", "{\"type\": \"Metaspace\"}", CWP_EUNKNOWN,
-		"pre_tokenizer.type \"Metaspace\" is not supported"},
+	{"pre_tokenizer", "{\"type\": \"BertPreTokenizer\"}", CWP_EUNKNOWN,
+		"pre_tokenizer.type \"BertPreTokenizer\" is not supported"},
+	{"pre_tokenizer", "{\"type\": \"Metaspace\"}", CWP_EMISSING,
+		"pre_tokenizer: has no \"replacement\""},
+	{"pre_tokenizer", "{\"type\": \"Metaspace\", \"replacement\": \"ab\"}", CWP_EVALUE,
+		"pre_tokenizer: \"replacement\" is not one character"},
+	{"pre_tokenizer",
+		"{\"type\": \"Metaspace\", \"replacement\": \"_\", \"prepend_scheme\": \"last\"}",
+		CWP_EUNKNOWN, "pre_tokenizer: prepend_scheme \"last\" is not supported"},
+	{"pre_tokenizer",
+		"{\"type\": \"Metaspace\", \"replacement\": \"_\", \"add_prefix_space\": false}",
+		CWP_EVALUE, "so that \"prepend_scheme\" must be \"never\", not \"always\""},
+	{"pre_tokenizer", "{\"type\": \"Punctuation\", \"behavior\": \"Odd\"}", CWP_EUNKNOWN,
+		"pre_tokenizer: behavior \"Odd\" is not supported"},
 	{"pre_tokenizer", "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Foo\"}]}",
 		CWP_EUNKNOWN, "pre_tokenizer.pretokenizers[0].type \"Foo\" is not supported"},
 	{"pre_tokenizer", "{\"type\": \"Sequence\"}", CWP_EMISSING,
@@ -338,10 +428,10 @@ static const struct refusal refusals[] = {
 		"\"Isolated\"}",
 		CWP_EVALUE, "pre_tokenizer.pattern: the string is empty"},
 	{"pre_tokenizer",
-		"{\"type\": \"Split\", \"pattern\": {\"Regex\": \"\\\\w+\"}, \"behavior\": "
+		"{\"type\": \"Split\", \"pattern\": {\"Regex\": \"\\\\X+\"}, \"behavior\": "
 		"\"Isolated\"}",
 		CWP_EUNKNOWN,
-		"pre_tokenizer.pattern.Regex: at byte 1: escape \\w is not supported"},
+		"pre_tokenizer.pattern.Regex: at byte 1: escape \\X is not supported"},
 	{"post_processor", "{\"type\": \"BertProcessing\"}", CWP_EUNKNOWN,
 		"post_processor.type \"BertProcessing\" is not supported"},
 	{"post_processor", "{\"type\": \"Sequence\", \"processors\": [{\"type\": \"Foo\"}]}",
@@ -366,6 +456,16 @@ static const struct refusal refusals[] = {
 		"{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Fuse\"}, {\"type\": "
 		"\"Foo\"}]}",
 		CWP_EUNKNOWN, "decoder.decoders[1].type \"Foo\" is not supported"},
+	{"decoder", "{\"type\": \"Strip\", \"content\": \"ab\", \"start\": 1, \"stop\": 0}",
+		CWP_EVALUE, "decoder: \"content\" is not one character"},
+	{"decoder", "{\"type\": \"Strip\", \"content\": \"a\", \"start\": -1, \"stop\": 0}",
+		CWP_EVALUE, "decoder: \"start\" is not a whole number from 0 on"},
+	{"decoder", "{\"type\": \"Strip\", \"content\": \"a\", \"start\": 1}", CWP_EVALUE,
+		"decoder: \"stop\" is not a whole number from 0 on"},
+	{"decoder", "{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}}", CWP_EMISSING,
+		"decoder: has no \"content\""},
+	{"decoder", "{\"type\": \"Metaspace\", \"replacement\": \"\"}", CWP_EVALUE,
+		"decoder: \"replacement\" is not one character"},
 	{"added_tokens", "{}", CWP_EVALUE, "added_tokens: not an array"},
 	{"added_tokens", "[3]", CWP_EVALUE, "added_tokens[0]: not an object"},
 	{"added_tokens", "[{\"id\": 300}]", CWP_EMISSING, "added_tokens[0]: has no \"content\""},
@@ -427,6 +527,9 @@ int main(void)
 		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_added),
 		cmocka_unit_test(test_pretokenizers),
+		cmocka_unit_test(test_metaspace),
+		cmocka_unit_test(test_first),
+		cmocka_unit_test(test_words),
 		cmocka_unit_test(test_template),
 		cmocka_unit_test(test_decode),
 		cmocka_unit_test(test_bytes),
