@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/json_stream.h"
 
 /* The deepest nesting, found without parsing; brackets within strings do not count. On text that is
  * no JSON the answer does not matter: the parser refuses it. */
@@ -38,37 +39,59 @@ static unsigned measure_depth(const char *text, size_t length)
 	return deepest;
 }
 
-int cwb_json_load(const char *text, size_t length, size_t limit, unsigned depth, json_t **ret,
-	struct cwb_err *err)
+/* jansson's reason, with the place in the whole text of which it read the part from start on. */
+static int refuse_syntax(
+	const json_error_t *reason, const char *text, size_t start, struct cwb_err *err)
+{
+	int line = 1, column = 1;
+	int is_first = err != NULL && err->code == 0;
+
+	cwb_json_stream_place(text, start, &line, &column);
+	if (reason->line > 1) {
+		column = 1;
+	}
+	line += reason->line > 0 ? reason->line - 1 : 0;
+	column += reason->column > 0 ? reason->column - 1 : 0;
+	int rc = cwb_err_set(err, CWP_EFORMAT, "not valid JSON, line %d column %d: %s", line,
+		column, reason->text);
+	if (is_first) {
+		err->line = line;
+		err->column = column;
+	}
+	return rc;
+}
+
+int cwb_json_load_part(const char *text, size_t start, size_t end, size_t limit, unsigned depth,
+	json_t **ret, struct cwb_err *err)
 {
 	json_error_t reason;
+	size_t length = end - start;
 
 	if (length > limit) {
 		return cwb_err_set(err, CWP_ELIMIT,
 			"JSON text of %zu bytes, at most %zu are allowed", length, limit);
 	}
-	unsigned deepest = measure_depth(text, length);
+	unsigned deepest = measure_depth(text + start, length);
 	if (deepest > depth) {
 		return cwb_err_set(err, CWP_ELIMIT,
 			"JSON text nests %u levels, at most %u are allowed", deepest, depth);
 	}
-	json_t *json = json_loadb(text, length, JSON_REJECT_DUPLICATES, &reason);
+	json_t *json = json_loadb(text + start, length, JSON_REJECT_DUPLICATES, &reason);
 	if (json == NULL) {
 		if (json_error_code(&reason) == json_error_out_of_memory) {
 			return cwb_err_set(
 				err, -ENOMEM, "no memory for a JSON text of %zu bytes", length);
 		}
-		int is_first = err != NULL && err->code == 0;
-		int rc = cwb_err_set(err, CWP_EFORMAT, "not valid JSON, line %d column %d: %s",
-			reason.line, reason.column, reason.text);
-		if (is_first) {
-			err->line = reason.line > 0 ? reason.line : 1;
-			err->column = reason.column > 0 ? reason.column : 1;
-		}
-		return rc;
+		return refuse_syntax(&reason, text, start, err);
 	}
 	*ret = json;
 	return 0;
+}
+
+int cwb_json_load(const char *text, size_t length, size_t limit, unsigned depth, json_t **ret,
+	struct cwb_err *err)
+{
+	return cwb_json_load_part(text, 0, length, limit, depth, ret, err);
 }
 
 int cwb_json_load_file(

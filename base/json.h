@@ -17,6 +17,9 @@
  * CWP_EFORMAT with line and column. The result is a new reference. [any-thread] */
 int cwb_json_load(const char *text, size_t length, size_t limit, unsigned depth, json_t **ret,
 	struct cwb_err *err);
+/* The same of text[start..end); line and column are those of the whole text. */
+int cwb_json_load_part(const char *text, size_t start, size_t end, size_t limit, unsigned depth,
+	json_t **ret, struct cwb_err *err);
 /* The same from a file; errors begin with its path. */
 int cwb_json_load_file(
 	const char *path, size_t limit, unsigned depth, json_t **ret, struct cwb_err *err);

@@ -57,6 +57,32 @@ static void says_where(void **state)
 	assert_non_null(strstr(err.message, "line 3"));
 }
 
+/* Places within a part are those of the whole text. */
+static void reads_a_part(void **state)
+{
+	static const char text[] = "[1,\n \xC3\xA9{\"a\":[2]}{\"a\":x}\n{\"b\":1,\n\"b\":2}]";
+	struct cwb_err err = {0};
+	json_t *json = NULL;
+
+	(void)state;
+	assert_int_equal(cwb_json_load_part(text, 7, 16, 9, 2, &json, &err), 0);
+	assert_int_equal(json_integer_value(json_array_get(json_object_get(json, "a"), 0)), 2);
+	json_decref(json);
+	json = NULL;
+	assert_int_equal(cwb_json_load_part(text, 7, 16, 8, 2, &json, &err), CWP_ELIMIT);
+	cwb_err_clear(&err);
+	assert_int_equal(cwb_json_load_part(text, 7, 16, 9, 1, &json, &err), CWP_ELIMIT);
+	cwb_err_clear(&err);
+	assert_int_equal(cwb_json_load_part(text, 16, 23, 100, 4, &json, &err), CWP_EFORMAT);
+	assert_int_equal(err.line, 2);
+	assert_int_equal(err.column, 17);
+	cwb_err_clear(&err);
+	assert_int_equal(cwb_json_load_part(text, 24, 38, 100, 4, &json, &err), CWP_EFORMAT);
+	assert_int_equal(err.line, 4);
+	assert_int_equal(err.column, 3);
+	assert_null(json);
+}
+
 static void refuses_size_and_depth_beforehand(void **state)
 {
 	struct cwb_err err = {0};
@@ -205,6 +231,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refuses_what_is_no_json),
 		cmocka_unit_test(says_where),
+		cmocka_unit_test(reads_a_part),
 		cmocka_unit_test(refuses_size_and_depth_beforehand),
 		cmocka_unit_test(reads_typed_fields),
 		cmocka_unit_test(names_the_field_that_does_not_fit),
