@@ -25,6 +25,13 @@ int cwe_class_has(const struct cwe_class *c, uint32_t point)
 {
 	size_t low = 0;
 	size_t high = c->count;
+	/* Few ranges begin below U+0080, and most characters are there. */
+	for (; point < 0x80; low++) {
+		if (low == high || c->range[low].first > point)
+			return 0;
+		if (point <= c->range[low].last)
+			return 1;
+	}
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 		if (point > c->range[middle].last)

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pcre2.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +23,16 @@
 #define PADDING 64 /* bytes behind a text, and its alignment */
 #define HEAP_LIMIT (64u << 10) /* KiB, of the interpreting matcher */
 
+#define KEEP ((size_t)1 << 16) /* characters for which an idle matcher keeps its memory */
+
 struct cwe_pattern {
 	pcre2_code *code;
+	int compiled; /* to machine code */
+	/* Matchers that nobody uses: making one asks the system for pages. Never more than were
+	 * used at the same time.
+	 */
+	pthread_mutex_t lock;
+	struct cwe_matcher *idle;
 	char *place;
 	uint8_t low[LOW];
 	/* From LOW on: characters from first[i] to first[i + 1] - 1 are of kind value[i]. */
@@ -33,7 +42,8 @@ struct cwe_pattern {
 };
 
 struct cwe_matcher {
-	const struct cwe_pattern *pattern;
+	struct cwe_matcher *next; /* while it is idle */
+	struct cwe_pattern *pattern;
 	const char *text;
 	size_t length;
 	unsigned char *kind; /* [points]: of each character */
@@ -137,6 +147,19 @@ static size_t sort_kinds(
 	return kinds;
 }
 
+/* Joins neighbours of one kind, but not across LOW; returns the new count. */
+static size_t join_intervals(uint32_t *first, uint8_t *value, size_t count)
+{
+	size_t n = 1;
+	for (size_t i = 1; i < count; i++) {
+		if (value[i] == value[n - 1] && first[i] != LOW)
+			continue;
+		first[n] = first[i];
+		value[n++] = value[i];
+	}
+	return n;
+}
+
 struct text {
 	char *data;
 	size_t length;
@@ -188,6 +211,7 @@ static int translate(
 			CODES);
 		goto out;
 	}
+	count = join_intervals(first, value, count);
 	for (size_t i = 0; i < r->n_parts; i++) {
 		if (r->part[i].set < 0)
 			append(&t, r->part[i].text);
@@ -234,7 +258,9 @@ static int compile(struct cwe_pattern *p, const char *pattern, struct cwb_err *e
 			(const char *)message);
 	}
 	/* Where it is not available the interpreter gives the same matches. */
-	(void)pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE);
+	size_t size = 0;
+	p->compiled = pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE) == 0 &&
+		      pcre2_pattern_info(p->code, PCRE2_INFO_JITSIZE, &size) == 0 && size > 0;
 	return 0;
 }
 
@@ -244,7 +270,9 @@ int cwe_pattern_new(const char *pattern, size_t length, const char *place, struc
 	struct cwe_regex regex;
 	char *text = NULL;
 	struct cwe_pattern *p = calloc(1, sizeof(*p));
-	if (!p || !(p->place = strdup(place))) {
+	if (!p || !(p->place = strdup(place)) || pthread_mutex_init(&p->lock, NULL) != 0) {
+		if (p)
+			free(p->place);
 		free(p);
 		return cwb_err_set(err, -ENOMEM, "%s: out of memory", place);
 	}
@@ -263,10 +291,24 @@ int cwe_pattern_new(const char *pattern, size_t length, const char *place, struc
 	return 0;
 }
 
+static void destroy(struct cwe_matcher *m)
+{
+	pcre2_match_data_free(m->data);
+	pcre2_match_context_free(m->context);
+	pcre2_jit_stack_free(m->stack);
+	free(m->kind);
+	free(m);
+}
+
 void cwe_pattern_free(struct cwe_pattern *p)
 {
 	if (!p)
 		return;
+	for (struct cwe_matcher *m = p->idle, *next; m; m = next) {
+		next = m->next;
+		destroy(m);
+	}
+	pthread_mutex_destroy(&p->lock);
 	pcre2_code_free(p->code);
 	free(p->place);
 	free(p->first);
@@ -288,8 +330,7 @@ static int prepare(struct cwe_matcher *m)
 		return -ENOMEM;
 	pcre2_set_match_limit(m->context, MATCH_LIMIT);
 	pcre2_set_heap_limit(m->context, HEAP_LIMIT);
-	size_t jit = 0;
-	if (pcre2_pattern_info(m->pattern->code, PCRE2_INFO_JITSIZE, &jit) == 0 && jit > 0) {
+	if (m->pattern->compiled) {
 		m->stack = pcre2_jit_stack_create(STACK_START, STACK_LIMIT, NULL);
 		if (!m->stack)
 			return -ENOMEM;
@@ -298,18 +339,41 @@ static int prepare(struct cwe_matcher *m)
 	return 0;
 }
 
-int cwe_matcher_new(const struct cwe_pattern *p, struct cwe_matcher **ret, struct cwb_err *err)
+int cwe_matcher_new(struct cwe_pattern *p, struct cwe_matcher **ret, struct cwb_err *err)
 {
-	struct cwe_matcher *m = calloc(1, sizeof(*m));
-	if (!m)
-		return cwb_err_set(err, -ENOMEM, "out of memory");
-	m->pattern = p;
-	if (prepare(m) < 0) {
-		cwe_matcher_free(m);
-		return cwb_err_set(err, -ENOMEM, "out of memory");
+	struct cwe_matcher *m;
+	pthread_mutex_lock(&p->lock);
+	m = p->idle;
+	if (m)
+		p->idle = m->next;
+	pthread_mutex_unlock(&p->lock);
+	if (!m) {
+		m = calloc(1, sizeof(*m));
+		if (!m)
+			return cwb_err_set(err, -ENOMEM, "out of memory");
+		m->pattern = p;
+		if (prepare(m) < 0) {
+			destroy(m);
+			return cwb_err_set(err, -ENOMEM, "out of memory");
+		}
 	}
 	*ret = m;
 	return 0;
+}
+
+void cwe_matcher_free(struct cwe_matcher *m)
+{
+	if (!m)
+		return;
+	if (m->room > KEEP) {
+		free(m->kind);
+		m->kind = NULL;
+		m->room = 0;
+	}
+	pthread_mutex_lock(&m->pattern->lock);
+	m->next = m->pattern->idle;
+	m->pattern->idle = m;
+	pthread_mutex_unlock(&m->pattern->lock);
 }
 
 int cwe_matcher_start(struct cwe_matcher *m, const char *text, size_t length, struct cwb_err *err)
@@ -330,7 +394,12 @@ int cwe_matcher_start(struct cwe_matcher *m, const char *text, size_t length, st
 	m->points = m->at = m->last_end = m->seen_point = m->seen_byte = 0;
 	m->matched = 0;
 	for (size_t i = 0; i < length;) {
-		uint32_t point = 0;
+		uint32_t point = (unsigned char)text[i];
+		if (point < 0x80) {
+			m->kind[m->points++] = m->pattern->low[point];
+			i++;
+			continue;
+		}
 		size_t n = cwe_utf8_next(text + i, length - i, &point);
 		i += n > 0 ? n : 1;
 		m->kind[m->points++] = kind_of(m->pattern, point);
@@ -342,6 +411,8 @@ int cwe_matcher_start(struct cwe_matcher *m, const char *text, size_t length, st
 /* The byte of a character at or behind the last one asked for. */
 static size_t byte_of(struct cwe_matcher *m, size_t point)
 {
+	if (m->points == m->length)
+		return point;
 	while (m->seen_point < point) {
 		do
 			m->seen_byte++;
@@ -355,8 +426,11 @@ static size_t byte_of(struct cwe_matcher *m, size_t point)
 int cwe_matcher_next(struct cwe_matcher *m, size_t *ret_start, size_t *ret_end, struct cwb_err *err)
 {
 	while (m->at <= m->points) {
-		int rc = pcre2_match(
-			m->pattern->code, m->kind, m->points, m->at, 0, m->data, m->context);
+		/* The first does not look at its arguments first: nothing of them can be wrong. */
+		int rc = m->pattern->compiled ? pcre2_jit_match(m->pattern->code, m->kind,
+							m->points, m->at, 0, m->data, m->context)
+					      : pcre2_match(m->pattern->code, m->kind, m->points,
+							m->at, 0, m->data, m->context);
 		if (rc == PCRE2_ERROR_NOMATCH)
 			break;
 		if (rc < 0) {
@@ -378,15 +452,4 @@ int cwe_matcher_next(struct cwe_matcher *m, size_t *ret_start, size_t *ret_end, 
 		return 1;
 	}
 	return 0;
-}
-
-void cwe_matcher_free(struct cwe_matcher *m)
-{
-	if (!m)
-		return;
-	pcre2_match_data_free(m->data);
-	pcre2_match_context_free(m->context);
-	pcre2_jit_stack_free(m->stack);
-	free(m->kind);
-	free(m);
 }

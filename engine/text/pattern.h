@@ -22,8 +22,9 @@ void cwe_pattern_free(struct cwe_pattern *p); /* NULL is allowed */
 /* Whether a match may be empty; also when none in fact is. */
 int cwe_pattern_may_be_empty(const struct cwe_pattern *p);
 
-/* Memory for matching p, for one thread at a time; a pattern may be used by many matchers. */
-int cwe_matcher_new(const struct cwe_pattern *p, struct cwe_matcher **ret, struct cwb_err *err);
+/* Memory for matching p, for one thread at a time, often one that was used before; a pattern may be
+ * used by many matchers at the same time, and outlives them. [any-thread] */
+int cwe_matcher_new(struct cwe_pattern *p, struct cwe_matcher **ret, struct cwb_err *err);
 /* Begins with another text: valid UTF-8, kept by the caller. Its matches come one after another as
  * Oniguruma finds them: leftmost, an empty one only where the one before does not end. */
 int cwe_matcher_start(struct cwe_matcher *m, const char *text, size_t length, struct cwb_err *err);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define NONE UINT32_MAX
 
@@ -16,6 +17,8 @@ struct edge {
 
 struct cwe_trie {
 	uint32_t root[256]; /* 0: none */
+	size_t begins;      /* how many of them are some */
+	unsigned char last; /* of these, the byte that came last */
 	struct edge *edge;
 	size_t slots, edges; /* slots is a power of two */
 	uint32_t *value;     /* of each node, or NONE */
@@ -93,8 +96,11 @@ static uint32_t add_node(struct cwe_trie *t)
 static int step(struct cwe_trie *t, uint32_t *node, unsigned char byte)
 {
 	if (*node == 0) {
-		if (t->root[byte] == 0)
+		if (t->root[byte] == 0) {
 			t->root[byte] = add_node(t);
+			t->begins += t->root[byte] != 0;
+			t->last = byte;
+		}
 		*node = t->root[byte];
 		return *node == 0 ? -ENOMEM : 0;
 	}
@@ -122,6 +128,19 @@ int cwe_trie_add(struct cwe_trie *t, const char *word, size_t length, uint32_t v
 	if (length > 0 && t->value[node] == NONE)
 		t->value[node] = value;
 	return 0;
+}
+
+size_t cwe_trie_begin(const struct cwe_trie *t, const char *text, size_t at, size_t length)
+{
+	if (t->begins == 0 || at >= length)
+		return length;
+	if (t->begins == 1) {
+		const char *found = memchr(text + at, t->last, length - at);
+		return found ? (size_t)(found - text) : length;
+	}
+	while (at < length && t->root[(unsigned char)text[at]] == 0)
+		at++;
+	return at;
 }
 
 size_t cwe_trie_match(

@@ -12,6 +12,8 @@ struct cwe_trie *cwe_trie_new(void); /* NULL when memory ran out */
 void cwe_trie_free(struct cwe_trie *t);
 /* 0 or -ENOMEM. The first value of a word stays. */
 int cwe_trie_add(struct cwe_trie *t, const char *word, size_t length, uint32_t value);
+/* The next place, at or behind at, where a word may begin; length when there is none. */
+size_t cwe_trie_begin(const struct cwe_trie *t, const char *text, size_t at, size_t length);
 /* Length of the longest word that text starts with, or 0. */
 size_t cwe_trie_match(
 	const struct cwe_trie *t, const char *text, size_t length, uint32_t *ret_value);
