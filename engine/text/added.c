@@ -7,13 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "engine/text/classes.h"
 #include "engine/text/component.h"
 #include "engine/text/pieces.h"
 #include "engine/text/trie.h"
 #include "engine/text/utf8.h"
 
-#define CONTENT_LIMIT 4096 /* bytes; the time of a search grows with it */
+#define CONTENT_LIMIT 4096            /* bytes; the time of a search grows with it */
+#define TOKEN_LIMIT ((size_t)1 << 16) /* bytes of JSON that say one token */
 
 enum {
 	FLAG_SPECIAL = 1,
@@ -109,8 +111,8 @@ static int check_model(const struct cwe_vocabulary *model, const char *content, 
 			(long long)known);
 	if (known < 0 && other)
 		return cwe_component_refuse(err, CWP_EVALUE, place,
-			"id %u of \"%.60s\" is that of \"%.60s\" in model.vocab", (unsigned)id,
-			content, other);
+			"id %u of \"%.60s\" is that of \"%.*s\" in model.vocab", (unsigned)id,
+			content, other_length > 60 ? 60 : (int)other_length, other);
 	return 0;
 }
 
@@ -145,7 +147,51 @@ static int read_token(struct cwe_added *a, const json_t *token, const struct cwe
 	return rc < 0 ? rc : put_in_trie(a, normalizer, content, length, id, err);
 }
 
-int cwe_added_new(const json_t *list, const struct cwe_vocabulary *model,
+/* One token as a value: lists may have thousands, but each is small. NULL after an error. */
+static json_t *next_token(struct cwb_json_stream *s, struct cwb_err *err)
+{
+	json_t *token = NULL;
+	struct cwb_json_item item;
+	int rc = cwb_json_stream_next(s, &item, err);
+	if (rc < 0)
+		return NULL;
+	if (rc != CWB_JSON_OBJECT) {
+		if (rc == CWB_JSON_ARRAY && cwb_json_stream_skip(s, NULL, NULL, err) < 0)
+			return NULL;
+		token = json_null(); /* refused by its type */
+	} else if (cwb_json_stream_skip(s, NULL, NULL, err) == 0) {
+		(void)cwb_json_load_part(
+			s->text, item.start, s->at, TOKEN_LIMIT, CWB_JSON_DEPTH, &token, err);
+	}
+	return token;
+}
+
+static int read_list(struct cwe_added *a, const struct cwe_section *list,
+	const struct cwe_vocabulary *model, const struct cwe_normalizer *normalizer,
+	struct cwb_err *err)
+{
+	struct cwb_json_stream s;
+	if (list->event == CWB_JSON_END || list->event == CWB_JSON_NULL)
+		return 0;
+	if (list->event != CWB_JSON_ARRAY)
+		return cwe_component_refuse(err, CWP_EVALUE, "added_tokens", "not an array");
+	int rc = cwe_section_open(list, &s, err);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; rc == 0 && i < list->count; i++) {
+		char place[CWE_PLACE_SIZE];
+		struct cwb_err inner = {0};
+		json_t *token = next_token(&s, &inner);
+		cwe_place_item(place, "", "added_tokens", i);
+		rc = token ? read_token(a, token, model, normalizer, place, err)
+			   : cwe_component_refuse(err, inner.code, place, "%s", inner.message);
+		json_decref(token);
+	}
+	cwb_json_stream_close(&s);
+	return rc;
+}
+
+int cwe_added_new(const struct cwe_section *list, const struct cwe_vocabulary *model,
 	const struct cwe_normalizer *normalizer, struct cwe_added **ret, struct cwb_err *err)
 {
 	int rc = 0;
@@ -160,13 +206,8 @@ int cwe_added_new(const json_t *list, const struct cwe_vocabulary *model,
 		rc = cwb_err_set(err, -ENOMEM, "out of memory");
 	else
 		rc = cwe_vocabulary_new(&a->vocabulary, err);
-	if (rc == 0 && list && !json_is_null(list) && !json_is_array(list))
-		rc = cwe_component_refuse(err, CWP_EVALUE, "added_tokens", "not an array");
-	for (size_t i = 0; rc == 0 && i < json_array_size(list); i++) {
-		char place[CWE_PLACE_SIZE];
-		cwe_place_item(place, "", "added_tokens", i);
-		rc = read_token(a, json_array_get(list, i), model, normalizer, place, err);
-	}
+	if (rc == 0)
+		rc = read_list(a, list, model, normalizer, err);
 	if (rc < 0) {
 		cwe_added_free(a);
 		return rc;
@@ -272,8 +313,11 @@ int cwe_added_cut(const struct cwe_added *a, int normalized, const char *text, s
 		0, 0}; /* white space that was walked over last: not to be walked again */
 	int rc = 0;
 	ret->count = 0;
-	for (size_t at = 0; at < length && rc == 0;) {
+	for (size_t at = 0; rc == 0;) {
 		uint32_t id = 0;
+		at = cwe_trie_begin(a->trie[normalized], text, at, length);
+		if (at == length)
+			break;
 		size_t n = cwe_trie_match(a->trie[normalized], text + at, length - at, &id);
 		if (n == 0) {
 			at++;

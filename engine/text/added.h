@@ -3,17 +3,16 @@
 /* tokenizer.json's added_tokens: texts that are cut out whole before the model sees the rest. */
 #pragma once
 
-#include <jansson.h>
-
 #include "base/err.h"
+#include "engine/text/document.h"
 #include "engine/text/normalizer.h"
 #include "engine/text/vocabulary.h"
 
 struct cwe_added;
 
-/* list may be NULL or null. An added token that the model's vocabulary has too must have the same
+/* list may be absent or null. An added token that the model's vocabulary has too must have the same
  * id there. normalizer: tokens marked normalized are looked for in their normalized form. */
-int cwe_added_new(const json_t *list, const struct cwe_vocabulary *model,
+int cwe_added_new(const struct cwe_section *list, const struct cwe_vocabulary *model,
 	const struct cwe_normalizer *normalizer, struct cwe_added **ret, struct cwb_err *err);
 void cwe_added_free(struct cwe_added *a); /* NULL is allowed */
 

@@ -21,7 +21,7 @@ int cwe_tokenizer_beside(struct cwe_source *source, struct cwe_tokenizer **ret, 
 	size_t length = 0, config_length = 0;
 	int r = cwe_source_text(source, "tokenizer.json", &json, &length, err);
 	r = r == 0 ? optional_text(source, "tokenizer_config.json", &config, &config_length, err) : r;
-	r = r == 0 ? cwe_tokenizer_new(json, length, config, config_length, ret, err) : r;
+	r = r == 0 ? cwe_tokenizer_take(&json, length, config, config_length, ret, err) : r;
 	free(json);
 	free(config);
 	if (r != 0) {

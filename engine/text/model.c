@@ -7,25 +7,26 @@
 
 #include "engine/text/component.h"
 
-int cwe_text_model_read(const json_t *json, struct cwe_text_model *ret, struct cwb_err *err)
+int cwe_text_model_read(
+	const struct cwe_document *d, struct cwe_text_model *ret, struct cwb_err *err)
 {
 	const char *type = "BPE"; /* files of old versions leave it out */
-	const json_t *model = json_object_get(json, "model");
+	const json_t *model = json_object_get(d->root, "model");
 	*ret = (struct cwe_text_model){NULL, NULL};
 	if (!model)
 		return cwe_component_refuse(
 			err, CWP_EMISSING, "", "tokenizer.json has no \"model\"");
 	if (!json_is_object(model))
 		return cwe_component_refuse(err, CWP_EVALUE, "model", "not an object");
-	if (json_object_get(model, "type") || !json_object_get(model, "merges")) {
+	if (json_object_get(model, "type") || d->merges.event == CWB_JSON_END) {
 		int rc = cwe_component_type(model, "model", &type, err);
 		if (rc < 0)
 			return rc;
 	}
 	if (strcmp(type, "BPE") == 0)
-		return cwe_bpe_new(model, &ret->bpe, err);
+		return cwe_bpe_new(d, &ret->bpe, err);
 	if (strcmp(type, "Unigram") == 0)
-		return cwe_unigram_new(model, &ret->unigram, err);
+		return cwe_unigram_new(d, &ret->unigram, err);
 	return cwe_component_unknown("model", type, err);
 }
 
@@ -42,9 +43,9 @@ const struct cwe_vocabulary *cwe_text_model_vocabulary(const struct cwe_text_mod
 }
 
 int cwe_text_model_encode(const struct cwe_text_model *m, const char *text, size_t length,
-	struct cwe_text_work *work, struct cwe_idlist *list, struct cwb_err *err)
+	int bytes, struct cwe_text_work *work, struct cwe_idlist *list, struct cwb_err *err)
 {
-	return m->bpe ? cwe_bpe_encode(m->bpe, text, length, &work->bpe, list, err)
+	return m->bpe ? cwe_bpe_encode(m->bpe, text, length, bytes, &work->bpe, list, err)
 		      : cwe_unigram_encode(m->unigram, text, length, &work->unigram, list, err);
 }
 
@@ -52,4 +53,10 @@ void cwe_text_work_free(struct cwe_text_work *w)
 {
 	cwe_bpe_work_free(&w->bpe);
 	cwe_unigram_work_free(&w->unigram);
+}
+
+void cwe_text_work_trim(struct cwe_text_work *w)
+{
+	cwe_bpe_work_trim(&w->bpe);
+	cwe_unigram_work_trim(&w->unigram);
 }

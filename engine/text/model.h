@@ -3,8 +3,6 @@
 /* tokenizer.json's model, of whichever type: BPE or Unigram. */
 #pragma once
 
-#include <jansson.h>
-
 #include "engine/text/bpe.h"
 #include "engine/text/unigram.h"
 
@@ -18,13 +16,16 @@ struct cwe_text_work {
 	struct cwe_unigram_work unigram;
 };
 
-/* json: the whole of tokenizer.json, an object. Freed with cwe_text_model_free, after an error too.
- */
-int cwe_text_model_read(const json_t *json, struct cwe_text_model *ret, struct cwb_err *err);
+/* The model of a file. Freed with cwe_text_model_free, after an error too. */
+int cwe_text_model_read(
+	const struct cwe_document *d, struct cwe_text_model *ret, struct cwb_err *err);
 void cwe_text_model_free(struct cwe_text_model *m); /* its parts, not *m */
 
 const struct cwe_vocabulary *cwe_text_model_vocabulary(const struct cwe_text_model *m);
-/* Appends the tokens of one piece of text: cwe_bpe_encode or cwe_unigram_encode. [any-thread] */
+/* Appends the tokens of one piece of text: cwe_bpe_encode, which alone knows bytes, or
+ * cwe_unigram_encode. [any-thread] */
 int cwe_text_model_encode(const struct cwe_text_model *m, const char *text, size_t length,
-	struct cwe_text_work *work, struct cwe_idlist *list, struct cwb_err *err);
+	int bytes, struct cwe_text_work *work, struct cwe_idlist *list, struct cwb_err *err);
 void cwe_text_work_free(struct cwe_text_work *w);
+/* Frees what a long text has made large. */
+void cwe_text_work_trim(struct cwe_text_work *w);

@@ -20,6 +20,7 @@ int cwe_pieces_set(struct cwe_pieces *p, const char *text, size_t length, size_t
 	p->length = length;
 	p->origin = origin;
 	p->count = 0;
+	p->bytes = 0;
 	return cwe_pieces_add(p, 0, length);
 }
 

@@ -16,6 +16,7 @@ struct cwe_pieces {
 	size_t origin; /* bytes at the start that are of the whole text's first character */
 	struct cwe_piece *piece; /* ascending, without overlap */
 	size_t count, room;
+	int bytes; /* each byte of the pieces stands for its character of the byte alphabet */
 };
 
 /* A copy of text, as one piece (none when it is empty); origin as in struct cwe_buffer. 0 or -ENOMEM. */

@@ -333,7 +333,7 @@ static int mark_spaces(
 }
 
 int cwe_pretokenizer_apply(
-	const struct cwe_pretokenizer *t, struct cwe_pieces *p, struct cwb_err *err)
+	const struct cwe_pretokenizer *t, int bytes, struct cwe_pieces *p, struct cwb_err *err)
 {
 	for (size_t i = 0; i < t->count; i++) {
 		const struct step *s = &t->step[i];
@@ -342,6 +342,10 @@ int cwe_pretokenizer_apply(
 			if (rc < 0)
 				return rc;
 			continue;
+		}
+		if (bytes && s->kind == KIND_BYTES && i + 1 == t->count) {
+			p->bytes = 1;
+			break;
 		}
 		struct cwe_pieces out = {0};
 		int rc = s->kind == KIND_METASPACE ? mark_spaces(&s->meta, p, &out) : rewrite(p, s->kind, &out);

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer.json's pre_tokenizer: Sequence, Split, Digits, ByteLevel, Metaspace, Punctuation, Whitespace,
- * WhitespaceSplit. */
+/* tokenizer.json's pre_tokenizer: Sequence, Split, Digits, ByteLevel, Metaspace, Punctuation,
+ * Whitespace, WhitespaceSplit. */
 #pragma once
 
 #include <jansson.h>
@@ -15,6 +15,7 @@ struct cwe_pretokenizer;
 int cwe_pretokenizer_new(
 	const json_t *component, struct cwe_pretokenizer **ret, struct cwb_err *err);
 void cwe_pretokenizer_free(struct cwe_pretokenizer *p); /* NULL is allowed */
-/* Cuts and rewrites p. [any-thread] */
+/* Cuts and rewrites p. bytes: where the last step writes each byte as a character, that is left to
+ * the model, and p->bytes is set. [any-thread] */
 int cwe_pretokenizer_apply(
-	const struct cwe_pretokenizer *t, struct cwe_pieces *p, struct cwb_err *err);
+	const struct cwe_pretokenizer *t, int bytes, struct cwe_pieces *p, struct cwb_err *err);

@@ -6,23 +6,40 @@
 #include "engine/text/tokenizer.h"
 
 #include <jansson.h>
+#include <malloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "engine/text/added.h"
 #include "engine/text/component.h"
 #include "engine/text/decoder.h"
+#include "engine/text/document.h"
 #include "engine/text/model.h"
 #include "engine/text/normalizer.h"
 #include "engine/text/postprocessor.h"
 #include "engine/text/pretokenizer.h"
 #include "engine/text/utf8.h"
 
-#define FILE_LIMIT ((size_t)256 << 20)
 #define TEXT_LIMIT ((size_t)1 << 29) /* bytes of one text; the byte alphabet may double them */
 
+/* What one call of encode works with. The words that it remembers serve the next call. */
+struct encoder {
+	struct encoder *next;
+	const struct cwe_tokenizer *t;
+	struct cwe_text_work work;
+	struct cwe_pieces pieces;
+	struct cwe_idlist list;
+};
+
+/* Encoders that no call uses: never more than calls ran at the same time. */
+struct idle {
+	pthread_mutex_t lock;
+	struct encoder *first;
+};
+
 struct cwe_tokenizer {
+	struct idle *idle;
 	struct cwe_normalizer *normalizer;
 	struct cwe_added *added;
 	struct cwe_pretokenizer *pretokenizer;
@@ -45,19 +62,23 @@ static int check_template(const struct cwe_tokenizer *t, struct cwb_err *err)
 	return 0;
 }
 
+/* The parts that need the file's long lists. */
+static int read_lists(struct cwe_tokenizer *t, const struct cwe_document *d, struct cwb_err *err)
+{
+	int rc = cwe_text_model_read(d, &t->model, err);
+	if (rc == 0)
+		rc = cwe_normalizer_new(
+			json_object_get(d->root, "normalizer"), &t->normalizer, err);
+	if (rc == 0)
+		rc = cwe_added_new(&d->added_tokens, cwe_text_model_vocabulary(&t->model),
+			t->normalizer, &t->added, err);
+	return rc;
+}
+
 static int read_stages(struct cwe_tokenizer *t, const json_t *json, struct cwb_err *err)
 {
-	if (!json_is_object(json))
-		return cwb_err_set(err, CWP_EVALUE, "tokenizer.json is not an object");
-	int rc = cwe_text_model_read(json, &t->model, err);
-	if (rc == 0)
-		rc = cwe_normalizer_new(json_object_get(json, "normalizer"), &t->normalizer, err);
-	if (rc == 0)
-		rc = cwe_added_new(json_object_get(json, "added_tokens"),
-			cwe_text_model_vocabulary(&t->model), t->normalizer, &t->added, err);
-	if (rc == 0)
-		rc = cwe_pretokenizer_new(
-			json_object_get(json, "pre_tokenizer"), &t->pretokenizer, err);
+	int rc =
+		cwe_pretokenizer_new(json_object_get(json, "pre_tokenizer"), &t->pretokenizer, err);
 	if (rc == 0)
 		rc = cwe_postprocessor_read(
 			json_object_get(json, "post_processor"), &t->postprocessor, err);
@@ -94,28 +115,66 @@ static int read_config(
 	return 0;
 }
 
-int cwe_tokenizer_new(const char *json, size_t length, const char *config, size_t config_length,
-	struct cwe_tokenizer **ret, struct cwb_err *err)
+static struct cwe_tokenizer *new_tokenizer(void)
 {
-	json_t *root;
 	struct cwe_tokenizer *t = calloc(1, sizeof(*t));
+	if (t)
+		t->idle = calloc(1, sizeof(*t->idle));
+	if (t && t->idle && pthread_mutex_init(&t->idle->lock, NULL) == 0)
+		return t;
+	if (t)
+		free(t->idle);
+	free(t);
+	return NULL;
+}
+
+/* taken: NULL, or where the text stands that is freed on the way. */
+static int read_text(const char *json, size_t length, char **taken, const char *config,
+	size_t config_length, struct cwe_tokenizer **ret, struct cwb_err *err)
+{
+	struct cwe_document d = {0};
+	struct cwe_tokenizer *t = new_tokenizer();
 	if (!t)
 		return cwb_err_set(err, -ENOMEM, "out of memory");
-	int rc = cwb_json_load(json, length, FILE_LIMIT, CWB_JSON_DEPTH, &root, err);
-	if (rc == 0) {
-		rc = read_stages(t, root, err);
-		json_decref(root);
+	int rc = cwe_document_read(json, length, &d, err);
+	if (rc == 0)
+		rc = read_lists(t, &d, err);
+	if (taken) {
+		free(*taken);
+		*taken = NULL;
 	}
+	if (rc == 0)
+		rc = read_stages(t, d.root, err);
+	cwe_document_free(&d);
 	if (rc < 0)
 		cwb_err_prefix(err, "tokenizer.json");
 	else
 		rc = read_config(t, config, config_length, err);
+#ifdef __GLIBC__
+	/* Once it has freed a large block, this libc keeps what is freed afterwards. */
+	(void)malloc_trim(0);
+#endif
 	if (rc < 0) {
 		cwe_tokenizer_free(t);
 		return rc;
 	}
 	*ret = t;
 	return 0;
+}
+
+int cwe_tokenizer_new(const char *json, size_t length, const char *config, size_t config_length,
+	struct cwe_tokenizer **ret, struct cwb_err *err)
+{
+	return read_text(json, length, NULL, config, config_length, ret, err);
+}
+
+int cwe_tokenizer_take(char **json, size_t length, const char *config, size_t config_length,
+	struct cwe_tokenizer **ret, struct cwb_err *err)
+{
+	int rc = read_text(*json, length, json, config, config_length, ret, err);
+	free(*json); /* there still where memory ran out at once */
+	*json = NULL;
+	return rc;
 }
 
 void cwe_tokenizer_free(struct cwe_tokenizer *t)
@@ -128,16 +187,41 @@ void cwe_tokenizer_free(struct cwe_tokenizer *t)
 	cwe_text_model_free(&t->model);
 	cwe_postprocessor_free(&t->postprocessor);
 	cwe_decoder_free(t->decoder);
+	for (struct encoder *e = t->idle->first, *next; e; e = next) {
+		next = e->next;
+		cwe_text_work_free(&e->work);
+		free(e);
+	}
+	pthread_mutex_destroy(&t->idle->lock);
+	free(t->idle);
 	free(t);
 }
 
-/* What one call of encode works with. */
-struct encoder {
-	const struct cwe_tokenizer *t;
-	struct cwe_text_work work;
-	struct cwe_pieces pieces;
-	struct cwe_idlist list;
-};
+static struct encoder *take_encoder(const struct cwe_tokenizer *t)
+{
+	struct encoder *e;
+	pthread_mutex_lock(&t->idle->lock);
+	e = t->idle->first;
+	if (e)
+		t->idle->first = e->next;
+	pthread_mutex_unlock(&t->idle->lock);
+	if (!e)
+		e = calloc(1, sizeof(*e));
+	if (e)
+		e->t = t;
+	return e;
+}
+
+static void give_encoder(struct encoder *e)
+{
+	cwe_text_work_trim(&e->work);
+	cwe_pieces_free(&e->pieces);
+	e->list = (struct cwe_idlist){0};
+	pthread_mutex_lock(&e->t->idle->lock);
+	e->next = e->t->idle->first;
+	e->t->idle->first = e;
+	pthread_mutex_unlock(&e->t->idle->lock);
+}
 
 static int add_ids(struct cwe_idlist *list, const struct cwe_idlist *more, struct cwb_err *err)
 {
@@ -154,11 +238,12 @@ static int encode_plain(
 {
 	if (cwe_pieces_set(&e->pieces, text, length, origin) < 0)
 		return cwb_err_set(err, -ENOMEM, "out of memory for a text of %zu bytes", length);
-	int rc = cwe_pretokenizer_apply(e->t->pretokenizer, &e->pieces, err);
+	int rc = cwe_pretokenizer_apply(
+		e->t->pretokenizer, e->t->model.bpe != NULL, &e->pieces, err);
 	for (size_t i = 0; i < e->pieces.count && rc == 0; i++) {
 		const struct cwe_piece *p = &e->pieces.piece[i];
 		rc = cwe_text_model_encode(&e->t->model, e->pieces.text + p->start,
-			p->end - p->start, &e->work, &e->list, err);
+			p->end - p->start, e->pieces.bytes, &e->work, &e->list, err);
 	}
 	return rc;
 }
@@ -205,7 +290,6 @@ static int encode_text(struct encoder *e, const char *text, size_t length, struc
 int cwe_tokenizer_encode(const struct cwe_tokenizer *t, const char *text, size_t length,
 	int special, struct cwe_ids *ret, struct cwb_err *err)
 {
-	struct encoder e = {.t = t};
 	if (length > TEXT_LIMIT)
 		return cwb_err_set(err, CWP_ELIMIT,
 			"a text of %zu bytes is longer than %zu: split it", length, TEXT_LIMIT);
@@ -213,25 +297,27 @@ int cwe_tokenizer_encode(const struct cwe_tokenizer *t, const char *text, size_t
 	if (good < length)
 		return cwb_err_set(err, CWP_EFORMAT, "the text is not UTF-8 at byte %zu (0x%02X)",
 			good, (unsigned char)text[good]);
-	int rc = special ? add_ids(&e.list, &t->postprocessor.before, err) : 0;
+	struct encoder *e = take_encoder(t);
+	if (!e)
+		return cwb_err_set(err, -ENOMEM, "out of memory");
+	int rc = special ? add_ids(&e->list, &t->postprocessor.before, err) : 0;
 	if (rc == 0)
-		rc = encode_text(&e, text, length, err);
+		rc = encode_text(e, text, length, err);
 	if (rc == 0 && special)
-		rc = add_ids(&e.list, &t->postprocessor.after, err);
-	cwe_text_work_free(&e.work);
-	cwe_pieces_free(&e.pieces);
-	if (rc < 0) {
-		free(e.list.id);
-		return rc;
-	}
-	*ret = (struct cwe_ids){e.list.id, e.list.count};
-	return 0;
+		rc = add_ids(&e->list, &t->postprocessor.after, err);
+	if (rc < 0)
+		free(e->list.id);
+	else
+		*ret = (struct cwe_ids){e->list.id, e->list.count};
+	give_encoder(e);
+	return rc;
 }
 
 static const char *token_text(const struct cwe_tokenizer *t, uint32_t id, size_t *ret_length)
 {
 	const char *text = cwe_added_text(t->added, id, ret_length);
-	return text ? text : cwe_vocabulary_text(cwe_text_model_vocabulary(&t->model), id, ret_length);
+	return text ? text
+		    : cwe_vocabulary_text(cwe_text_model_vocabulary(&t->model), id, ret_length);
 }
 
 int cwe_tokenizer_decode(const struct cwe_tokenizer *t, const uint32_t *id, size_t count,
@@ -244,7 +330,8 @@ int cwe_tokenizer_decode(const struct cwe_tokenizer *t, const uint32_t *id, size
 	for (size_t i = 0; i < count; i++) {
 		/* Ids without a text, which pad a model's vocabulary, give none. */
 		token[n].text = token_text(t, id[i], &token[n].length);
-		if (token[n].text && !(skip_special && cwe_added_special(t->added, token[n].text, token[n].length)))
+		if (token[n].text && !(skip_special && cwe_added_special(t->added, token[n].text,
+							       token[n].length)))
 			n++;
 	}
 	int rc = cwe_decoder_apply(t->decoder, token, n, ret_text, ret_length, err);
@@ -255,7 +342,9 @@ int cwe_tokenizer_decode(const struct cwe_tokenizer *t, const uint32_t *id, size
 int64_t cwe_tokenizer_id(const struct cwe_tokenizer *t, const char *token)
 {
 	int64_t id = cwe_vocabulary_id(cwe_added_vocabulary(t->added), token, strlen(token));
-	return id >= 0 ? id : cwe_vocabulary_id(cwe_text_model_vocabulary(&t->model), token, strlen(token));
+	return id >= 0 ? id
+		       : cwe_vocabulary_id(
+				 cwe_text_model_vocabulary(&t->model), token, strlen(token));
 }
 
 int64_t cwe_tokenizer_bos(const struct cwe_tokenizer *t)

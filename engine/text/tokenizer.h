@@ -16,6 +16,10 @@ struct cwe_tokenizer;
  * needs. */
 int cwe_tokenizer_new(const char *json, size_t length, const char *config, size_t config_length,
 	struct cwe_tokenizer **ret, struct cwb_err *err);
+/* The same, but frees *json and sets it to NULL once the long lists of the file are read, or on an
+ * error: text and tokenizer then need memory together for as short as possible. */
+int cwe_tokenizer_take(char **json, size_t length, const char *config, size_t config_length,
+	struct cwe_tokenizer **ret, struct cwb_err *err);
 void cwe_tokenizer_free(struct cwe_tokenizer *t); /* NULL is allowed */
 
 struct cwe_ids {

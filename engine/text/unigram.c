@@ -15,7 +15,8 @@
 #include "engine/text/utf8.h"
 
 #define NONE UINT32_MAX
-#define PENALTY 10.0 /* of an unknown character, below the least score */
+#define PENALTY 10.0           /* of an unknown character, below the least score */
+#define KEEP ((size_t)1 << 16) /* places that outlive a call */
 
 struct cwe_unigram {
 	struct cwe_vocabulary *vocabulary;
@@ -102,50 +103,71 @@ void cwe_unigram_score(const char *number, size_t length, double *ret)
 	*ret = negative ? -f : f;
 }
 
-/* The score of one entry of the vocabulary. Digits that the file has and that make no difference to
- * the nearest number are not seen here. */
-static int read_score(const json_t *value, const char *place, double *ret, struct cwb_err *err)
+static int refuse_piece(size_t id, const char *what, struct cwb_err *err)
 {
-	char text[40];
-	if (!json_is_number(value))
-		return cwe_component_refuse(err, CWP_EVALUE, place, "the score is not a number");
-	double nearest = json_number_value(value);
-	for (int digits = 15; digits <= 17; digits++) {
-		snprintf(text, sizeof(text), "%.*g", digits, nearest);
-		if (strtod(text, NULL) == nearest)
-			break;
+	char place[CWE_PLACE_SIZE];
+	cwe_place_item(place, "model", "vocab", id);
+	return cwe_component_refuse(err, CWP_EVALUE, place, "%s", what);
+}
+
+/* One entry ["piece", score]. *ret_text is valid until the next string. */
+static int read_piece(struct cwb_json_stream *s, size_t id, struct cwb_json_item *ret_text,
+	double *ret_score, struct cwb_err *err)
+{
+	static const char pair[] = "not a pair of a string and a score";
+	struct cwb_json_item item;
+	int rc = cwb_json_stream_next(s, &item, err);
+	if (rc >= 0 && rc != CWB_JSON_ARRAY)
+		return refuse_piece(id, pair, err);
+	if (rc >= 0)
+		rc = cwb_json_stream_next(s, ret_text, err);
+	if (rc >= 0 && rc != CWB_JSON_STRING)
+		return refuse_piece(id, pair, err);
+	if (rc >= 0)
+		rc = cwb_json_stream_next(s, &item, err);
+	if (rc == CWB_JSON_ARRAY_END)
+		return refuse_piece(id, pair, err);
+	if (rc >= 0 && rc != CWB_JSON_INTEGER && rc != CWB_JSON_REAL)
+		return refuse_piece(id, "the score is not a number", err);
+	if (rc < 0)
+		return rc;
+	cwe_unigram_score(s->text + item.start, item.end - item.start, ret_score);
+	rc = cwb_json_stream_next(s, &item, err);
+	if (rc >= 0 && rc != CWB_JSON_ARRAY_END)
+		return refuse_piece(id, pair, err);
+	return rc < 0 ? rc : 0;
+}
+
+static int add_piece(
+	struct cwe_unigram *u, struct cwb_json_stream *s, size_t id, struct cwb_err *err)
+{
+	char place[CWE_PLACE_SIZE];
+	struct cwb_json_item text;
+	int rc = read_piece(s, id, &text, &u->score[id], err);
+	if (rc < 0)
+		return rc;
+	/* The place is made for the message only: it takes longer than the rest. */
+	if (cwe_vocabulary_add(u->vocabulary, text.text, text.length, (uint32_t)id, "", NULL) < 0) {
+		cwe_place_item(place, "model", "vocab", id);
+		return cwe_vocabulary_add(
+			u->vocabulary, text.text, text.length, (uint32_t)id, place, err);
 	}
-	cwe_unigram_score(text, strlen(text), ret);
+	if (cwe_trie_add(u->trie, text.text, text.length, (uint32_t)id) < 0)
+		return cwb_err_set(err, -ENOMEM, "model.vocab: out of memory");
+	if (u->score[id] < u->unknown_score)
+		u->unknown_score = u->score[id];
 	return 0;
 }
 
-static int add_piece(struct cwe_unigram *u, const json_t *item, size_t id, struct cwb_err *err)
+static int read_vocabulary(
+	struct cwe_unigram *u, const struct cwe_section *vocab, struct cwb_err *err)
 {
-	char place[CWE_PLACE_SIZE];
-	const json_t *piece = json_array_get(item, 0);
-	cwe_place_item(place, "model", "vocab", id);
-	if (json_array_size(item) != 2 || !json_is_string(piece))
-		return cwe_component_refuse(
-			err, CWP_EVALUE, place, "not a pair of a string and a score");
-	const char *text = json_string_value(piece);
-	size_t length = json_string_length(piece);
-	int rc = read_score(json_array_get(item, 1), place, &u->score[id], err);
-	if (rc == 0)
-		rc = cwe_vocabulary_add(u->vocabulary, text, length, (uint32_t)id, place, err);
-	if (rc == 0 && cwe_trie_add(u->trie, text, length, (uint32_t)id) < 0)
-		rc = cwe_component_refuse(err, -ENOMEM, place, "out of memory");
-	if (rc == 0 && u->score[id] < u->unknown_score)
-		u->unknown_score = u->score[id];
-	return rc;
-}
-
-static int read_vocabulary(struct cwe_unigram *u, const json_t *model, struct cwb_err *err)
-{
-	const json_t *vocab;
-	int rc = cwe_component_array(model, "model", "vocab", 1, &vocab, err);
-	if (rc < 0)
-		return rc;
-	u->count = json_array_size(vocab);
+	struct cwb_json_stream s;
+	if (vocab->event == CWB_JSON_END)
+		return cwe_component_refuse(err, CWP_EMISSING, "model", "has no \"vocab\"");
+	if (vocab->event != CWB_JSON_ARRAY)
+		return cwe_component_refuse(err, CWP_EVALUE, "model", "\"vocab\" is not an array");
+	u->count = vocab->count;
 	if (u->count >= CWE_ID_LIMIT)
 		return cwe_component_refuse(
 			err, CWP_ELIMIT, "model.vocab", "more than %u", CWE_ID_LIMIT - 1);
@@ -153,10 +175,18 @@ static int read_vocabulary(struct cwe_unigram *u, const json_t *model, struct cw
 	u->trie = cwe_trie_new();
 	if (!u->score || !u->trie)
 		return cwb_err_set(err, -ENOMEM, "model.vocab: out of memory");
-	rc = cwe_vocabulary_new(&u->vocabulary, err);
+	int rc = cwe_vocabulary_new(&u->vocabulary, err);
+	if (rc == 0)
+		rc = cwe_vocabulary_reserve(
+			u->vocabulary, u->count, 8 * u->count, "model.vocab", err);
+	if (rc == 0)
+		rc = cwe_section_open(vocab, &s, err);
+	if (rc < 0)
+		return rc;
 	u->unknown_score = INFINITY;
 	for (size_t i = 0; i < u->count && rc == 0; i++)
-		rc = add_piece(u, json_array_get(vocab, i), i, err);
+		rc = add_piece(u, &s, i, err);
+	cwb_json_stream_close(&s);
 	u->unknown_score -= PENALTY;
 	return rc;
 }
@@ -181,14 +211,14 @@ static int read_options(struct cwe_unigram *u, const json_t *model, struct cwb_e
 	return rc;
 }
 
-int cwe_unigram_new(const json_t *model, struct cwe_unigram **ret, struct cwb_err *err)
+int cwe_unigram_new(const struct cwe_document *d, struct cwe_unigram **ret, struct cwb_err *err)
 {
 	struct cwe_unigram *u = calloc(1, sizeof(*u));
 	if (!u)
 		return cwb_err_set(err, -ENOMEM, "out of memory");
-	int rc = read_vocabulary(u, model, err);
+	int rc = read_vocabulary(u, &d->vocab, err);
 	if (rc == 0)
-		rc = read_options(u, model, err);
+		rc = read_options(u, json_object_get(d->root, "model"), err);
 	if (rc < 0) {
 		cwe_unigram_free(u);
 		return rc;
@@ -216,6 +246,12 @@ void cwe_unigram_work_free(struct cwe_unigram_work *w)
 {
 	free(w->place);
 	*w = (struct cwe_unigram_work){0};
+}
+
+void cwe_unigram_work_trim(struct cwe_unigram_work *w)
+{
+	if (w->places > KEEP)
+		cwe_unigram_work_free(w);
 }
 
 static int reserve(struct cwe_unigram_work *w, size_t n)

@@ -4,16 +4,15 @@
  * scores add up to most. */
 #pragma once
 
-#include <jansson.h>
-
 #include "base/err.h"
+#include "engine/text/document.h"
 #include "engine/text/idlist.h"
 #include "engine/text/vocabulary.h"
 
 struct cwe_unigram;
 
-/* model: the object of that name in tokenizer.json. */
-int cwe_unigram_new(const json_t *model, struct cwe_unigram **ret, struct cwb_err *err);
+/* Reads d's model, which is an object, with its vocabulary. */
+int cwe_unigram_new(const struct cwe_document *d, struct cwe_unigram **ret, struct cwb_err *err);
 void cwe_unigram_free(struct cwe_unigram *u); /* NULL is allowed */
 
 const struct cwe_vocabulary *cwe_unigram_vocabulary(const struct cwe_unigram *u);
@@ -24,6 +23,7 @@ struct cwe_unigram_work {
 	size_t places;
 };
 void cwe_unigram_work_free(struct cwe_unigram_work *w);
+void cwe_unigram_work_trim(struct cwe_unigram_work *w); /* frees what a long text has made large */
 
 /* Appends the tokens of one piece of text, valid UTF-8, at most 2^30 bytes. Time: its length times
  * that of the longest token it holds. CWP_EVALUE: a character is unknown and the model has no

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Tokens and their ids: texts in one block, a hash table with open addressing over them, and a
- * table by id. */
+/* Tokens and their ids: texts in one block, a table of their places by id, and a hash table of ids
+ * with open addressing. About 12 bytes a token beside its text. */
 #include "engine/text/vocabulary.h"
 
 #include <errno.h>
@@ -9,110 +9,98 @@
 #include <string.h>
 
 #include "engine/text/component.h"
+#include "engine/text/hash.h"
 
-struct entry {
-	uint32_t offset; /* into texts */
-	uint32_t length;
-	uint32_t id;
-};
+#define EMPTY UINT32_MAX
+#define LENGTH_BYTES 5 /* that a length takes at most */
 
 struct cwe_vocabulary {
+	/* Of each text its length, seven bits a byte and the lowest first, and the text. */
 	char *texts;
 	size_t texts_length, texts_room;
-	struct entry *entry;
-	size_t count, room;
-	uint32_t *slot; /* index of an entry + 1, or 0; a power of two many, at least twice the
-			   entries */
-	size_t slots;
-	uint32_t *by_id; /* index of an entry + 1, or 0 */
+	uint32_t *by_id; /* place in texts + 1, or 0 */
 	size_t ids;      /* length of by_id in use: largest id + 1 */
 	size_t ids_room;
+	/* The id of a text, which has 24 bits, and in the highest byte some bits of its hash, below
+	 * 255. Lookups of texts that are not there then hardly ever have to look at another one. */
+	uint32_t *slot;
+	size_t slots; /* at least four thirds of the texts */
+	size_t count;
 };
 
-static uint64_t hash(const char *text, size_t length)
+static const char *text_at(const struct cwe_vocabulary *v, uint32_t place, size_t *ret_length)
 {
-	uint64_t h = 0x9E3779B97F4A7C15u ^ length;
-	while (length > 0) {
-		uint64_t word = 0;
-		size_t n = length < 8 ? length : 8;
-		memcpy(&word, text, n);
-		h = (h ^ word) * 0xD6E8FEB86659FD93u;
-		h ^= h >> 32;
-		text += n;
-		length -= n;
-	}
-	h *= 0xD6E8FEB86659FD93u;
-	return h ^ h >> 29;
+	const unsigned char *p = (const unsigned char *)v->texts + place - 1;
+	size_t length = *p & 0x7F;
+	for (unsigned shift = 7; *p++ & 0x80; shift += 7)
+		length |= (size_t)(*p & 0x7F) << shift;
+	*ret_length = length;
+	return (const char *)p;
 }
 
 /* The slot of a text: where it is, or the empty one where it would go. */
-static size_t find(const struct cwe_vocabulary *v, const char *text, size_t length)
+static size_t find(const struct cwe_vocabulary *v, const char *text, size_t length, uint64_t h)
 {
-	size_t i = (size_t)hash(text, length) & (v->slots - 1);
-	while (v->slot[i] > 0) {
-		const struct entry *e = &v->entry[v->slot[i] - 1];
-		if (e->length == length && memcmp(v->texts + e->offset, text, length) == 0)
+	size_t i = cwe_hash_place(h, v->slots);
+	uint32_t bits = cwe_hash_tag(h);
+	for (; v->slot[i] != EMPTY; i = i + 1 < v->slots ? i + 1 : 0) {
+		size_t n;
+		if ((v->slot[i] & 0xFF000000u) != bits)
+			continue;
+		const char *other = text_at(v, v->by_id[v->slot[i] & 0xFFFFFFu], &n);
+		if (n == length && memcmp(other, text, length) == 0)
 			break;
-		i = (i + 1) & (v->slots - 1);
 	}
 	return i;
 }
 
-static int grow_slots(struct cwe_vocabulary *v)
+static int set_slots(struct cwe_vocabulary *v, size_t slots)
 {
-	size_t slots = 2 * v->slots;
-	uint32_t *slot = calloc(slots, sizeof(*slot));
+	uint32_t *slot = malloc(slots * sizeof(*slot));
 	if (!slot)
 		return -ENOMEM;
+	memset(slot, 0xFF, slots * sizeof(*slot));
 	free(v->slot);
 	v->slot = slot;
 	v->slots = slots;
-	for (size_t i = 0; i < v->count; i++)
-		v->slot[find(v, v->texts + v->entry[i].offset, v->entry[i].length)] =
-			(uint32_t)i + 1;
+	for (size_t id = 0; id < v->ids; id++) {
+		size_t length;
+		if (v->by_id[id] == 0)
+			continue;
+		const char *text = text_at(v, v->by_id[id], &length);
+		uint64_t h = cwe_hash_text(text, length);
+		v->slot[find(v, text, length, h)] = cwe_hash_tag(h) | (uint32_t)id;
+	}
 	return 0;
 }
 
-static int grow(struct cwe_vocabulary *v, size_t length, uint32_t id)
+static int set_ids(struct cwe_vocabulary *v, size_t room)
 {
-	if (v->count == v->room) {
-		size_t room = v->room ? 2 * v->room : 256;
-		struct entry *entry = realloc(v->entry, room * sizeof(*entry));
-		if (!entry)
-			return -ENOMEM;
-		v->entry = entry;
-		v->room = room;
-	}
-	if (!v->texts || v->texts_room - v->texts_length < length + 1) {
-		size_t room = 2 * v->texts_room + length + 4096;
-		if (room > UINT32_MAX)
-			return -ENOMEM;
-		char *texts = realloc(v->texts, room);
-		if (!texts)
-			return -ENOMEM;
-		v->texts = texts;
-		v->texts_room = room;
-	}
-	if (id >= v->ids_room) {
-		size_t room = 2 * v->ids_room > id ? 2 * v->ids_room : (size_t)id + 256;
-		uint32_t *by_id = realloc(v->by_id, room * sizeof(*by_id));
-		if (!by_id)
-			return -ENOMEM;
-		memset(by_id + v->ids_room, 0, (room - v->ids_room) * sizeof(*by_id));
-		v->by_id = by_id;
-		v->ids_room = room;
-	}
-	return 2 * (v->count + 1) > v->slots ? grow_slots(v) : 0;
+	uint32_t *by_id = realloc(v->by_id, room * sizeof(*by_id));
+	if (!by_id)
+		return -ENOMEM;
+	memset(by_id + v->ids_room, 0, (room - v->ids_room) * sizeof(*by_id));
+	v->by_id = by_id;
+	v->ids_room = room;
+	return 0;
+}
+
+static int set_texts(struct cwe_vocabulary *v, size_t room)
+{
+	if (room > UINT32_MAX)
+		return -ENOMEM;
+	char *texts = realloc(v->texts, room);
+	if (!texts)
+		return -ENOMEM;
+	v->texts = texts;
+	v->texts_room = room;
+	return 0;
 }
 
 int cwe_vocabulary_new(struct cwe_vocabulary **ret, struct cwb_err *err)
 {
 	struct cwe_vocabulary *v = calloc(1, sizeof(*v));
-	if (v) {
-		v->slots = 1024;
-		v->slot = calloc(v->slots, sizeof(*v->slot));
-	}
-	if (!v || !v->slot) {
+	if (!v || set_slots(v, 32) < 0) {
 		free(v);
 		return cwb_err_set(err, -ENOMEM, "out of memory");
 	}
@@ -125,10 +113,41 @@ void cwe_vocabulary_free(struct cwe_vocabulary *v)
 	if (!v)
 		return;
 	free(v->texts);
-	free(v->entry);
 	free(v->slot);
 	free(v->by_id);
 	free(v);
+}
+
+int cwe_vocabulary_reserve(struct cwe_vocabulary *v, size_t count, size_t bytes, const char *place,
+	struct cwb_err *err)
+{
+	if (count > CWE_ID_LIMIT)
+		return cwe_component_refuse(
+			err, CWP_ELIMIT, place, "more than %u tokens", CWE_ID_LIMIT);
+	/* A length takes one byte of most texts, since few have more than 127 bytes. */
+	size_t texts = bytes + bytes / 128 * LENGTH_BYTES + count + LENGTH_BYTES;
+	if (set_texts(v, texts) < 0 || set_ids(v, count + 1) < 0 ||
+		set_slots(v, count + count / 3 + 16) < 0)
+		return cwe_component_refuse(err, -ENOMEM, place, "out of memory");
+	return 0;
+}
+
+static int grow(struct cwe_vocabulary *v, size_t length, uint32_t id)
+{
+	if (length > UINT32_MAX)
+		return -ENOMEM;
+	if (v->texts_room - v->texts_length < length + LENGTH_BYTES &&
+		set_texts(v, 2 * v->texts_room + length + 4096) < 0)
+		return -ENOMEM;
+	if (id >= v->ids_room &&
+		set_ids(v, 2 * v->ids_room > id ? 2 * v->ids_room : (size_t)id + 256) < 0)
+		return -ENOMEM;
+	return 4 * (v->count + 1) > 3 * v->slots ? set_slots(v, 2 * v->slots) : 0;
+}
+
+static int shown(size_t length)
+{
+	return length > 60 ? 60 : (int)length;
 }
 
 int cwe_vocabulary_add(struct cwe_vocabulary *v, const char *text, size_t length, uint32_t id,
@@ -138,21 +157,25 @@ int cwe_vocabulary_add(struct cwe_vocabulary *v, const char *text, size_t length
 	const char *other = cwe_vocabulary_text(v, id, &other_length);
 	if (other)
 		return cwe_component_refuse(err, CWP_EVALUE, place,
-			"id %u of token \"%.60s\" is also that of \"%.60s\"", (unsigned)id, text,
-			other);
-	if (v->slot[find(v, text, length)] > 0)
-		return cwe_component_refuse(
-			err, CWP_EVALUE, place, "token \"%.60s\" is there twice", text);
+			"id %u of token \"%.*s\" is also that of \"%.*s\"", (unsigned)id,
+			shown(length), text, shown(other_length), other);
 	if (grow(v, length, id) < 0)
 		return cwe_component_refuse(err, -ENOMEM, place, "out of memory");
-	size_t slot = find(v, text, length);
-	v->entry[v->count] = (struct entry){(uint32_t)v->texts_length, (uint32_t)length, id};
+	uint64_t h = cwe_hash_text(text, length);
+	size_t slot = find(v, text, length, h);
+	if (v->slot[slot] != EMPTY)
+		return cwe_component_refuse(err, CWP_EVALUE, place, "token \"%.*s\" is there twice",
+			shown(length), text);
+	v->slot[slot] = cwe_hash_tag(h) | id;
+	v->by_id[id] = (uint32_t)v->texts_length + 1;
+	size_t rest = length;
+	for (; rest > 0x7F; rest >>= 7)
+		v->texts[v->texts_length++] = (char)(0x80 | (rest & 0x7F));
+	v->texts[v->texts_length++] = (char)rest;
 	if (length > 0)
 		memcpy(v->texts + v->texts_length, text, length);
-	v->texts[v->texts_length + length] = '\0';
-	v->texts_length += length + 1;
-	v->slot[slot] = (uint32_t)++v->count;
-	v->by_id[id] = (uint32_t)v->count;
+	v->texts_length += length;
+	v->count++;
 	if (id >= v->ids)
 		v->ids = (size_t)id + 1;
 	return 0;
@@ -160,17 +183,13 @@ int cwe_vocabulary_add(struct cwe_vocabulary *v, const char *text, size_t length
 
 int64_t cwe_vocabulary_id(const struct cwe_vocabulary *v, const char *text, size_t length)
 {
-	uint32_t found = v->slot[find(v, text, length)];
-	return found > 0 ? (int64_t)v->entry[found - 1].id : -1;
+	uint32_t found = v->slot[find(v, text, length, cwe_hash_text(text, length))];
+	return found != EMPTY ? (int64_t)(found & 0xFFFFFFu) : -1;
 }
 
 const char *cwe_vocabulary_text(const struct cwe_vocabulary *v, uint32_t id, size_t *ret_length)
 {
-	if (id >= v->ids || v->by_id[id] == 0)
-		return NULL;
-	const struct entry *e = &v->entry[v->by_id[id] - 1];
-	*ret_length = e->length;
-	return v->texts + e->offset;
+	return id < v->ids && v->by_id[id] != 0 ? text_at(v, v->by_id[id], ret_length) : NULL;
 }
 
 size_t cwe_vocabulary_count(const struct cwe_vocabulary *v)
