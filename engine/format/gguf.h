@@ -125,6 +125,7 @@ int cwe_gguf_weights_new(struct cwe_gguf *g, int own, struct cwe_weights **ret, 
  * (rope_theta, rope_scaling). */
 int cwe_gguf_config(const struct cwe_gguf *g, json_t **ret, struct cwb_err *err);
 int cwe_gguf_generation_config(const struct cwe_gguf *g, json_t **ret, struct cwb_err *err);
-/* Byte-level BPE ("gpt2") with the pre-tokenizers smollm and llama-bpe; others are refused by name. */
+/* Byte-level BPE ("gpt2") with the pre-tokenizers of the families, and SentencePiece's BPE ("llama"), whose merges are made of its
+ * scores; others are refused by name. */
 int cwe_gguf_tokenizer(const struct cwe_gguf *g, json_t **ret, struct cwb_err *err);
 int cwe_gguf_tokenizer_config(const struct cwe_gguf *g, json_t **ret, struct cwb_err *err);

@@ -3,28 +3,24 @@
 /* tokenizer.json and tokenizer_config.json of a GGUF file, from its metadata. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "engine/format/gguf.h"
+#include "engine/format/gguf_family.h"
+#include "engine/format/gguf_vocabulary.h"
 
 enum token_type { TOKEN_NORMAL = 1, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER, TOKEN_UNUSED, TOKEN_BYTE };
 
-/* Llama 3's split, as its tokenizer.json has it. */
-#define LLAMA3_SPLIT                                                                               \
-	"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"                  \
-	" ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
-struct kind {
-	const char *pre;     /* tokenizer.ggml.pre */
-	int is_llama3;       /* else smollm */
-	int adds_bos;        /* what llama.cpp does when add_bos_token is absent */
-};
-
-static const struct kind kinds[] = {
-	{"smollm", 0, 0},
-	{"llama-bpe", 1, 1},
-	{"llama3", 1, 1},
-	{"llama-v3", 1, 1},
+/* The vocabulary of a file, and what is done around it. */
+struct vocabulary {
+	const struct cwe_gguf *g;
+	const struct cwe_gguf_value *tokens;
+	const struct cwe_gguf_value *types;  /* NULL: all are normal */
+	const struct cwe_gguf_value *merges; /* of "gpt2" */
+	const struct cwe_gguf_value *scores; /* of "llama" */
+	const struct cwe_gguf_pre *pre;      /* of "gpt2", else NULL */
+	int space_prefix;                    /* of "llama": a space in front of each text */
+	int strips;                          /* special tokens swallow the white space behind them */
 };
 
 static int no_memory(const struct cwe_gguf *g, struct cwb_err *err)
@@ -32,33 +28,79 @@ static int no_memory(const struct cwe_gguf *g, struct cwb_err *err)
 	return cwb_err_set(err, -ENOMEM, "%s: out of memory for its tokenizer", g->input.path);
 }
 
-static int find_kind(const struct cwe_gguf *g, const struct kind **ret, struct cwb_err *err)
+static int unknown_model(const struct cwe_gguf *g, const char *key, const char *value, const char *known, struct cwb_err *err)
 {
-	const char *model = NULL, *pre = NULL;
-	int space = 0, rc = cwe_gguf_get_string(g, "tokenizer.ggml.model", &model, err);
+	return cwb_err_set(err, CWP_EUNKNOWN, "%s: %s: \"%.100s\" is not read from GGUF files, only %s; take the model's safetensors and "
+		"tokenizer.json", g->input.path, key, value, known);
+}
+
+/* Byte-level BPE. */
+static int open_gpt2(struct vocabulary *v, struct cwb_err *err)
+{
+	const char *pre = NULL;
+	int space = 0, rc = cwe_gguf_get_string(v->g, "tokenizer.ggml.pre", &pre, err);
 
 	if (rc >= 0)
-		rc = cwe_gguf_get_string(g, "tokenizer.ggml.pre", &pre, err);
+		rc = cwe_gguf_get_bool(v->g, "tokenizer.ggml.add_space_prefix", &space, err);
 	if (rc >= 0)
-		rc = cwe_gguf_get_bool(g, "tokenizer.ggml.add_space_prefix", &space, err);
+		rc = cwe_gguf_get_array(v->g, "tokenizer.ggml.merges", CWE_GGUF_STRING, &v->merges, err);
 	if (rc < 0)
 		return rc;
-	if (!model || !pre)
-		return cwb_err_set(err, CWP_EMISSING, "%s: key %s is absent", g->input.path,
-			model ? "tokenizer.ggml.pre" : "tokenizer.ggml.model");
-	if (strcmp(model, "gpt2") != 0)
-		return cwb_err_set(err, CWP_EUNKNOWN, "%s: tokenizer.ggml.model: \"%.100s\" is not read from GGUF files, only "
-			"\"gpt2\" (byte-level BPE); take the model's safetensors and tokenizer.json", g->input.path, model);
+	if (!pre || !v->merges)
+		return cwb_err_set(err, CWP_EMISSING, "%s: key tokenizer.ggml.%s is absent", v->g->input.path, pre ? "merges" : "pre");
 	if (space)
 		return cwb_err_set(err, CWP_EUNKNOWN, "%s: tokenizer.ggml.add_space_prefix: true is not read for \"gpt2\"",
-			g->input.path);
-	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-		if (!strcmp(pre, kinds[i].pre)) {
-			*ret = &kinds[i];
-			return 0;
-		}
-	return cwb_err_set(err, CWP_EUNKNOWN, "%s: tokenizer.ggml.pre: \"%.100s\" is not read from GGUF files, only \"smollm\" "
-		"and \"llama-bpe\"; take the model's safetensors and tokenizer.json", g->input.path, pre);
+			v->g->input.path);
+	v->pre = cwe_gguf_pre_find(pre);
+	return v->pre ? 0 : unknown_model(v->g, "tokenizer.ggml.pre", pre, "smollm, llama-bpe, llama3, qwen2, tekken, dbrx, gpt-4o, gpt-2, phi-2 and default", err);
+}
+
+/* SentencePiece's BPE. */
+static int open_llama(struct vocabulary *v, struct cwb_err *err)
+{
+	const char *architecture = NULL;
+	int rc = cwe_gguf_get_bool(v->g, "tokenizer.ggml.add_space_prefix", &v->space_prefix, err);
+
+	if (rc == 0)
+		v->space_prefix = 1;
+	if (rc >= 0)
+		rc = cwe_gguf_get_string(v->g, "general.architecture", &architecture, err);
+	if (rc >= 0)
+		rc = cwe_gguf_get_array(v->g, "tokenizer.ggml.scores", CWE_GGUF_F32, &v->scores, err);
+	if (rc < 0)
+		return rc;
+	if (!v->scores)
+		return cwb_err_set(err, CWP_EMISSING, "%s: key tokenizer.ggml.scores is absent", v->g->input.path);
+	if (v->scores->count != v->tokens->count)
+		return cwb_err_set(err, CWP_EFORMAT, "%s: tokenizer.ggml.scores has %" PRIu64 " entries for %" PRIu64 " tokens",
+			v->g->input.path, v->scores->count, v->tokens->count);
+	/* Phi-3's special tokens do, which GGUF has no key for; llama.cpp goes by the model's name. */
+	v->strips = architecture && !strcmp(architecture, "phi3");
+	return 0;
+}
+
+static int open_vocabulary(const struct cwe_gguf *g, struct vocabulary *v, struct cwb_err *err)
+{
+	const char *model = NULL;
+	int rc = cwe_gguf_get_string(g, "tokenizer.ggml.model", &model, err);
+
+	*v = (struct vocabulary){.g = g};
+	if (rc >= 0)
+		rc = cwe_gguf_get_array(g, "tokenizer.ggml.tokens", CWE_GGUF_STRING, &v->tokens, err);
+	if (rc >= 0)
+		rc = cwe_gguf_get_array(g, "tokenizer.ggml.token_type", CWE_GGUF_I32, &v->types, err);
+	if (rc < 0)
+		return rc;
+	if (!model || !v->tokens)
+		return cwb_err_set(err, CWP_EMISSING, "%s: key tokenizer.ggml.%s is absent", g->input.path, model ? "tokens" : "model");
+	if (v->types && v->types->count != v->tokens->count)
+		return cwb_err_set(err, CWP_EFORMAT, "%s: tokenizer.ggml.token_type has %" PRIu64 " entries for %" PRIu64 " tokens",
+			g->input.path, v->types->count, v->tokens->count);
+	if (!strcmp(model, "gpt2"))
+		return open_gpt2(v, err);
+	if (!strcmp(model, "llama"))
+		return open_llama(v, err);
+	return unknown_model(g, "tokenizer.ggml.model", model, "\"gpt2\" (byte-level BPE) and \"llama\" (SentencePiece's)", err);
 }
 
 /* The i-th string of an array as JSON; NULL after an error. */
@@ -92,53 +134,85 @@ static json_t *byte_level(int add_prefix_space, int trim_offsets, int use_regex)
 		trim_offsets, "use_regex", use_regex);
 }
 
-/* Fills vocabulary (text -> id) and the list of added tokens. */
-static int add_tokens(const struct cwe_gguf *g, const struct cwe_gguf_value *tokens, const struct cwe_gguf_value *types,
-	json_t *vocabulary, json_t *added, struct cwb_err *err)
+/* llama.cpp's converter writes spaces for U+2581 into tokens of users, which the reference has as U+2581: those of white space alone
+ * are made by merges there. A new reference. */
+static json_t *with_marks(json_t *text, const json_t *vocabulary)
 {
-	for (uint64_t i = 0; i < tokens->count; i++) {
-		int32_t type = type_at(types, i);
-		json_t *text, *entry;
-		const char *key;
+	size_t n = json_string_length(text);
+	char *marks = n > 0 && strspn(json_string_value(text), " ") == n ? malloc(3 * n + 1) : NULL;
+	json_t *marked = NULL;
 
-		if (type == TOKEN_UNUSED) /* fills the embeddings up; no text ever becomes it */
-			continue;
-		text = text_at(g, tokens, i, err);
-		if (!text)
-			return CWP_EFORMAT;
-		key = json_string_value(text);
-		if (json_object_get(vocabulary, key)) {
-			cwb_err_set(err, CWP_EFORMAT, "%s: %s: \"%.100s\" comes twice", g->input.path, tokens->key, key);
-			json_decref(text);
-			return CWP_EFORMAT;
-		}
-		entry = json_integer((json_int_t)i);
-		if (json_object_set_new(vocabulary, key, entry)) {
-			json_decref(text);
-			return no_memory(g, err);
-		}
-		if (type == TOKEN_CONTROL || type == TOKEN_USER) {
-			entry = json_pack("{s:I, s:O, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)i, "content", text,
-				"single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", type == TOKEN_CONTROL);
-			if (json_array_append_new(added, entry)) {
-				json_decref(text);
-				return no_memory(g, err);
-			}
-		}
-		json_decref(text);
+	if (marks) {
+		for (size_t i = 0; i < n; i++)
+			memcpy(marks + 3 * i, "\xE2\x96\x81", 3);
+		marks[3 * n] = '\0';
+		if (!json_object_get(vocabulary, marks))
+			marked = json_stringn(marks, 3 * n);
+		free(marks);
 	}
+	return marked ? marked : json_incref(text);
+}
+
+/* The entry of added_tokens for a token that is cut out of texts whole. */
+static json_t *added_token(const struct vocabulary *v, uint64_t id, json_t *text, int32_t type)
+{
+	static const char *const plain[] = {"<unk>", "<s>", "<|endoftext|>"};
+	int special = type != TOKEN_USER, strips = v->strips && special;
+
+	for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+		strips &= strcmp(json_string_value(text), plain[i]) != 0;
+	return json_pack("{s:I, s:O, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)id, "content", text, "single_word", 0, "lstrip", 0,
+		"rstrip", strips, "normalized", 0, "special", special);
+}
+
+static int add_token(const struct vocabulary *v, uint64_t id, json_t *text, int32_t type, json_t *vocabulary, json_t *added,
+	struct cwb_err *err)
+{
+	const char *key = json_string_value(text);
+
+	if (json_object_get(vocabulary, key))
+		return cwb_err_set(err, CWP_EFORMAT, "%s: %s: \"%.100s\" comes twice", v->g->input.path, v->tokens->key, key);
+	if (json_object_set_new(vocabulary, key, json_integer((json_int_t)id)))
+		return no_memory(v->g, err);
+	if ((type == TOKEN_CONTROL || type == TOKEN_USER || (type == TOKEN_UNKNOWN && !v->pre)) &&
+		json_array_append_new(added, added_token(v, id, text, type)))
+		return no_memory(v->g, err);
 	return 0;
 }
 
-static int add_merges(const struct cwe_gguf *g, const struct cwe_gguf_value *merges, json_t *to, struct cwb_err *err)
+/* Fills vocabulary (text -> id) and the list of added tokens. */
+static int add_tokens(const struct vocabulary *v, json_t *vocabulary, json_t *added, struct cwb_err *err)
 {
-	for (uint64_t i = 0; i < merges->count; i++) {
-		json_t *text = text_at(g, merges, i, err);
+	int rc = 0;
+
+	for (uint64_t i = 0; i < v->tokens->count && !rc; i++) {
+		int32_t type = type_at(v->types, i);
+		json_t *text, *marked;
+
+		if (type == TOKEN_UNUSED) /* fills the embeddings up; no text ever becomes it */
+			continue;
+		text = text_at(v->g, v->tokens, i, err);
+		if (!text)
+			return CWP_EFORMAT;
+		marked = !v->pre && type == TOKEN_USER ? with_marks(text, vocabulary) : json_incref(text);
+		rc = add_token(v, i, marked, type, vocabulary, added, err);
+		json_decref(marked);
+		json_decref(text);
+	}
+	return rc;
+}
+
+static int add_merges(const struct vocabulary *v, const json_t *vocabulary, json_t *to, struct cwb_err *err)
+{
+	if (!v->pre)
+		return cwe_gguf_merges(v->g, vocabulary, v->scores, to, err);
+	for (uint64_t i = 0; i < v->merges->count; i++) {
+		json_t *text = text_at(v->g, v->merges, i, err);
 
 		if (!text)
 			return CWP_EFORMAT;
 		if (json_array_append_new(to, text))
-			return no_memory(g, err);
+			return no_memory(v->g, err);
 	}
 	return 0;
 }
@@ -158,107 +232,133 @@ static int special_token(const struct cwe_gguf *g, const struct cwe_gguf_value *
 	return *ret_text ? 1 : CWP_EFORMAT;
 }
 
-/* The template that puts the first token in front, as Llama 3's tokenizer.json has it. */
-static int bos_template(const struct cwe_gguf *g, const struct cwe_gguf_value *tokens, json_t **ret, struct cwb_err *err)
+/* Adds a special token to a template; 1 when it is there. */
+static int add_special(const struct vocabulary *v, const char *key, json_t *single, json_t *special, struct cwb_err *err)
 {
-	static const char *const key = "tokenizer.ggml.bos_token_id";
 	json_t *text = NULL;
-	const char *bos;
+	const char *name;
 	uint64_t id = 0;
-	int rc = special_token(g, tokens, key, &id, &text, err);
+	int rc = special_token(v->g, v->tokens, key, &id, &text, err);
 
 	if (rc == 0)
-		return cwb_err_set(err, CWP_EMISSING, "%s: a first token is to be added, but key %s is absent", g->input.path, key);
+		return cwb_err_set(err, CWP_EMISSING, "%s: this token is to be added, but key %s is absent", v->g->input.path, key);
 	if (rc < 0)
 		return rc;
-	bos = json_string_value(text);
-	*ret = json_pack("{s:s, s:[o, {s:s, s:[{s:{s:s,s:i}}, {s:{s:s,s:i}}],"
-			 " s:[{s:{s:s,s:i}}, {s:{s:s,s:i}}, {s:{s:s,s:i}}, {s:{s:s,s:i}}], s:{s:{s:s, s:[I], s:[s]}}}]}",
-		"type", "Sequence", "processors", byte_level(1, 0, 1), "type", "TemplateProcessing", /* */
-		"single", "SpecialToken", "id", bos, "type_id", 0, "Sequence", "id", "A", "type_id", 0, /* */
-		"pair", "SpecialToken", "id", bos, "type_id", 0, "Sequence", "id", "A", "type_id", 0, /* */
-		"SpecialToken", "id", bos, "type_id", 1, "Sequence", "id", "B", "type_id", 1, /* */
-		"special_tokens", bos, "id", bos, "ids", (json_int_t)id, "tokens", bos);
+	name = json_string_value(text);
+	rc = json_array_append_new(single, json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", name, "type_id", 0)) ||
+			json_object_set_new(special, name,
+				json_pack("{s:s, s:[I], s:[s]}", "id", name, "ids", (json_int_t)id, "tokens", name))
+		? no_memory(v->g, err)
+		: 0;
 	json_decref(text);
-	return *ret ? 0 : no_memory(g, err);
+	return rc;
 }
 
-static int post_processor(const struct cwe_gguf *g, const struct kind *kind, const struct cwe_gguf_value *tokens,
-	json_t **ret, struct cwb_err *err)
+/* The template that puts the first token in front, and the last one behind; of byte-level tokenizers with the step that theirs have. */
+static int make_template(const struct vocabulary *v, int bos, int eos, json_t **ret, struct cwb_err *err)
 {
-	int bos = kind->adds_bos, eos = 0, rc = cwe_gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &bos, err);
+	json_t *single = json_array(), *special = json_object(), *pair = NULL;
+	int rc = bos ? add_special(v, "tokenizer.ggml.bos_token_id", single, special, err) : 0;
+
+	if (!rc && json_array_append_new(single, json_pack("{s:{s:s, s:i}}", "Sequence", "id", "A", "type_id", 0)))
+		rc = no_memory(v->g, err);
+	if (!rc && eos)
+		rc = add_special(v, "tokenizer.ggml.eos_token_id", single, special, err);
+	if (!rc) {
+		pair = json_pack("[{s:{s:s, s:i}}, {s:{s:s, s:i}}]", "Sequence", "id", "A", "type_id", 0, "Sequence", "id", "B", "type_id", 1);
+		*ret = json_pack("{s:s, s:O, s:o, s:O}", "type", "TemplateProcessing", "single", single, "pair", pair, "special_tokens",
+			special);
+		if (*ret && v->pre)
+			*ret = json_pack("{s:s, s:[o, o]}", "type", "Sequence", "processors", byte_level(1, 0, 1), *ret);
+		rc = *ret ? 0 : no_memory(v->g, err);
+	}
+	json_decref(single);
+	json_decref(special);
+	return rc;
+}
+
+static int post_processor(const struct vocabulary *v, json_t **ret, struct cwb_err *err)
+{
+	int bos = v->pre ? v->pre->adds_bos : 1, eos = 0, rc = cwe_gguf_get_bool(v->g, "tokenizer.ggml.add_bos_token", &bos, err);
 
 	if (rc >= 0)
-		rc = cwe_gguf_get_bool(g, "tokenizer.ggml.add_eos_token", &eos, err);
+		rc = cwe_gguf_get_bool(v->g, "tokenizer.ggml.add_eos_token", &eos, err);
 	if (rc < 0)
 		return rc;
-	if (eos)
-		return cwb_err_set(err, CWP_EUNKNOWN, "%s: tokenizer.ggml.add_eos_token: true is not read", g->input.path);
-	if (bos)
-		return bos_template(g, tokens, ret, err);
+	if (bos || eos)
+		return make_template(v, bos, eos, ret, err);
 	*ret = json_null();
 	return 0;
 }
 
-static json_t *pre_tokenizer(const struct kind *kind)
+/* Spaces are U+2581 to the model, and one is in front of each text where the file says so. */
+static json_t *normalizer(const struct vocabulary *v)
 {
-	json_t *first = kind->is_llama3 ? json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex",
-						  LLAMA3_SPLIT, "behavior", "Isolated", "invert", 0)
-					: json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", 1);
+	json_t *replace;
 
-	return json_pack("{s:s, s:[o, o]}", "type", "Sequence", "pretokenizers", first,
-		byte_level(0, 1, !kind->is_llama3));
+	if (v->pre)
+		return v->pre->normalizer ? json_pack("{s:s}", "type", v->pre->normalizer) : json_null();
+	replace = json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ", "content", "\xE2\x96\x81");
+	return v->space_prefix ? json_pack("{s:s, s:[{s:s, s:s}, o]}", "type", "Sequence", "normalizers", "type", "Prepend", "prepend",
+					 "\xE2\x96\x81", replace)
+			       : replace;
 }
 
-/* The arrays of the vocabulary. *ret_types NULL when all tokens are normal. */
-static int token_arrays(const struct cwe_gguf *g, const struct cwe_gguf_value **ret_tokens,
-	const struct cwe_gguf_value **ret_types, const struct cwe_gguf_value **ret_merges, struct cwb_err *err)
+static json_t *decoder(const struct vocabulary *v)
 {
-	int rc = cwe_gguf_get_array(g, "tokenizer.ggml.tokens", CWE_GGUF_STRING, ret_tokens, err);
+	json_t *steps;
 
-	if (rc >= 0)
-		rc = cwe_gguf_get_array(g, "tokenizer.ggml.merges", CWE_GGUF_STRING, ret_merges, err);
-	if (rc >= 0)
-		rc = cwe_gguf_get_array(g, "tokenizer.ggml.token_type", CWE_GGUF_I32, ret_types, err);
-	if (rc < 0)
-		return rc;
-	if (!*ret_tokens || !*ret_merges)
-		return cwb_err_set(err, CWP_EMISSING, "%s: key tokenizer.ggml.%s is absent", g->input.path,
-			*ret_tokens ? "merges" : "tokens");
-	if (*ret_types && (*ret_types)->count != (*ret_tokens)->count)
-		return cwb_err_set(err, CWP_EFORMAT, "%s: tokenizer.ggml.token_type has %" PRIu64 " entries for %" PRIu64 " tokens",
-			g->input.path, (*ret_types)->count, (*ret_tokens)->count);
-	return 0;
+	if (v->pre)
+		return byte_level(1, 1, 1);
+	steps = json_pack("[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}]", "type", "Replace", "pattern", "String", "\xE2\x96\x81", "content", " ",
+		"type", "ByteFallback", "type", "Fuse");
+	if (v->space_prefix && json_array_append_new(steps, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1,
+				       "stop", 0))) {
+		json_decref(steps);
+		return NULL;
+	}
+	return json_pack("{s:s, s:o}", "type", "Sequence", "decoders", steps);
+}
+
+/* The token of characters that no token is, of "llama": text or null; new. */
+static int unknown_token(const struct vocabulary *v, json_t **ret, struct cwb_err *err)
+{
+	uint64_t id = 0;
+	int rc = v->pre ? 0 : special_token(v->g, v->tokens, "tokenizer.ggml.unknown_token_id", &id, ret, err);
+
+	if (rc == 0)
+		*ret = v->pre || v->tokens->count == 0 ? json_null() : text_at(v->g, v->tokens, 0, err);
+	return rc < 0 ? rc : *ret ? 0 : CWP_EFORMAT;
 }
 
 int cwe_gguf_tokenizer(const struct cwe_gguf *g, json_t **ret, struct cwb_err *err)
 {
-	const struct cwe_gguf_value *tokens = NULL, *types = NULL, *merges = NULL;
-	json_t *vocabulary = json_object(), *added = json_array(), *list = json_array(), *post = NULL;
-	const struct kind *kind = NULL;
-	int rc = vocabulary && added && list ? find_kind(g, &kind, err) : no_memory(g, err);
+	json_t *vocabulary = json_object(), *added = json_array(), *list = json_array(), *post = NULL, *unknown = NULL;
+	struct vocabulary v;
+	int rc = vocabulary && added && list ? open_vocabulary(g, &v, err) : no_memory(g, err);
 
 	if (!rc)
-		rc = token_arrays(g, &tokens, &types, &merges, err);
+		rc = add_tokens(&v, vocabulary, added, err);
 	if (!rc)
-		rc = add_tokens(g, tokens, types, vocabulary, added, err);
+		rc = add_merges(&v, vocabulary, list, err);
 	if (!rc)
-		rc = add_merges(g, merges, list, err);
+		rc = unknown_token(&v, &unknown, err);
 	if (!rc)
-		rc = post_processor(g, kind, tokens, &post, err);
+		rc = post_processor(&v, &post, err);
 	if (rc)
 		goto out;
-	*ret = json_pack("{s:s, s:n, s:n, s:O, s:n, s:o, s:o, s:o, s:{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:O, s:O}}",
-		"version", "1.0", "truncation", "padding", "added_tokens", added, "normalizer", "pre_tokenizer",
-		pre_tokenizer(kind), "post_processor", post, "decoder", byte_level(1, 1, 1), /* */
-		"model", "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
-		"byte_fallback", 0, "ignore_merges", kind->is_llama3, "vocab", vocabulary, "merges", list);
+	*ret = json_pack("{s:s, s:n, s:n, s:O, s:o, s:o, s:o, s:o, s:{s:s, s:n, s:O, s:n, s:n, s:b, s:b, s:b, s:O, s:O}}",
+		"version", "1.0", "truncation", "padding", "added_tokens", added, "normalizer", normalizer(&v), "pre_tokenizer",
+		v.pre ? cwe_gguf_pre_json(v.pre) : json_null(), "post_processor", post, "decoder", decoder(&v), /* */
+		"model", "type", "BPE", "dropout", "unk_token", unknown, "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", !v.pre,
+		"byte_fallback", !v.pre, "ignore_merges", v.pre && v.pre->ignore_merges, "vocab", vocabulary, "merges", list);
 	if (!*ret)
 		rc = no_memory(g, err);
 out:
 	json_decref(vocabulary);
 	json_decref(added);
 	json_decref(list);
+	json_decref(unknown);
 	return rc;
 }
 
@@ -272,19 +372,22 @@ int cwe_gguf_tokenizer_config(const struct cwe_gguf *g, json_t **ret, struct cwb
 		{"tokenizer.ggml.unknown_token_id", "unk_token"},
 		{"tokenizer.ggml.padding_token_id", "pad_token"},
 	};
-	const struct cwe_gguf_value *tokens = NULL, *types = NULL, *merges = NULL;
+	const struct cwe_gguf_family *family = NULL;
+	struct vocabulary v;
 	json_t *config = json_object(), *text = NULL;
 	const char *chat = NULL;
 	uint64_t context = 0, id;
-	int rc = config ? token_arrays(g, &tokens, &types, &merges, err) : no_memory(g, err);
+	int rc = config ? open_vocabulary(g, &v, err) : no_memory(g, err);
 
 	for (size_t i = 0; rc >= 0 && i < sizeof special / sizeof *special; i++) {
-		rc = special_token(g, tokens, special[i].gguf, &id, &text, err);
+		rc = special_token(g, v.tokens, special[i].gguf, &id, &text, err);
 		if (rc > 0)
 			json_object_set_new(config, special[i].hugging_face, text);
 	}
 	if (rc >= 0)
-		rc = cwe_gguf_need_u64(g, "llama.context_length", UINT32_MAX, &context, err);
+		rc = cwe_gguf_family_of(g, &family, err);
+	if (rc >= 0)
+		rc = cwe_gguf_need_u64(g, cwe_gguf_key(family, "context_length").text, UINT32_MAX, &context, err);
 	if (rc >= 0)
 		rc = cwe_gguf_get_string(g, "tokenizer.chat_template", &chat, err);
 	if (rc < 0) {

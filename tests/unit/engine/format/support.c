@@ -154,6 +154,14 @@ void gguf_i32s(struct gguf_build *g, const char *key, const int32_t *x, uint64_t
 	blob_add(&g->values, x, count * sizeof *x);
 }
 
+void gguf_f32s(struct gguf_build *g, const char *key, const float *x, uint64_t count)
+{
+	gguf_key(g, key, 9);
+	blob_u32(&g->values, 6);
+	blob_u64(&g->values, count);
+	blob_add(&g->values, x, count * sizeof *x);
+}
+
 void gguf_info(struct gguf_build *g, const char *name, uint32_t rank, const uint64_t *dims, uint32_t type, uint64_t offset)
 {
 	blob_string(&g->infos, name);

@@ -50,6 +50,7 @@ void gguf_bool(struct gguf_build *g, const char *key, int x);
 void gguf_text(struct gguf_build *g, const char *key, const char *text);
 void gguf_strings(struct gguf_build *g, const char *key, const char *const *text, uint64_t count);
 void gguf_i32s(struct gguf_build *g, const char *key, const int32_t *x, uint64_t count);
+void gguf_f32s(struct gguf_build *g, const char *key, const float *x, uint64_t count);
 /* Only the entry of a tensor. dims: the innermost first. */
 void gguf_info(struct gguf_build *g, const char *name, uint32_t rank, const uint64_t *dims, uint32_t type, uint64_t offset);
 /* The entry and its data behind what is there, aligned. rows 0: one dimension. */

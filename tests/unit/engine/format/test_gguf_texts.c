@@ -245,18 +245,24 @@ static void refuse(void (*spoil)(struct gguf_build *g), int code, const char *pa
 
 static void unknown_pre(struct gguf_build *g)
 {
-	vocabulary(g, "qwen2");
+	vocabulary(g, "bloom");
 }
 
-static void sentencepiece(struct gguf_build *g)
+static void word_piece(struct gguf_build *g)
 {
-	gguf_text(g, "tokenizer.ggml.model", "llama");
-	gguf_text(g, "tokenizer.ggml.pre", "default");
+	gguf_text(g, "tokenizer.ggml.model", "bert");
+	gguf_strings(g, "tokenizer.ggml.tokens", words, 7);
+}
+
+static void no_tokens(struct gguf_build *g)
+{
+	gguf_text(g, "tokenizer.ggml.model", "gpt2");
 }
 
 static void no_pre(struct gguf_build *g)
 {
 	gguf_text(g, "tokenizer.ggml.model", "gpt2");
+	gguf_strings(g, "tokenizer.ggml.tokens", words, 7);
 }
 
 static void space_prefix(struct gguf_build *g)
@@ -265,7 +271,7 @@ static void space_prefix(struct gguf_build *g)
 	gguf_bool(g, "tokenizer.ggml.add_space_prefix", 1);
 }
 
-static void adds_eos(struct gguf_build *g)
+static void no_eos_id(struct gguf_build *g)
 {
 	vocabulary(g, "smollm");
 	gguf_bool(g, "tokenizer.ggml.add_eos_token", 1);
@@ -329,11 +335,12 @@ static void merge_not_utf8(struct gguf_build *g)
 static void test_tokenizer_refused(void **state)
 {
 	(void)state;
-	refuse(unknown_pre, CWP_EUNKNOWN, "tokenizer.ggml.pre: \"qwen2\"");
-	refuse(sentencepiece, CWP_EUNKNOWN, "tokenizer.ggml.model: \"llama\"");
+	refuse(unknown_pre, CWP_EUNKNOWN, "tokenizer.ggml.pre: \"bloom\"");
+	refuse(word_piece, CWP_EUNKNOWN, "tokenizer.ggml.model: \"bert\"");
+	refuse(no_tokens, CWP_EMISSING, "tokenizer.ggml.tokens is absent");
 	refuse(no_pre, CWP_EMISSING, "tokenizer.ggml.pre is absent");
 	refuse(space_prefix, CWP_EUNKNOWN, "add_space_prefix");
-	refuse(adds_eos, CWP_EUNKNOWN, "add_eos_token");
+	refuse(no_eos_id, CWP_EMISSING, "tokenizer.ggml.eos_token_id is absent");
 	refuse(no_bos_id, CWP_EMISSING, "tokenizer.ggml.bos_token_id is absent");
 	refuse(large_bos_id, CWP_EVALUE, "there are only 7 tokens");
 	refuse(no_merges, CWP_EMISSING, "tokenizer.ggml.merges is absent");
