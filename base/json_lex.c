@@ -232,13 +232,13 @@ static int passes(struct cwb_json_stream *s, const char *one_of)
 static int read_real(struct cwb_json_stream *s, struct cwb_json_item *ret, struct cwb_err *err)
 {
 	size_t length = s->at - ret->start;
-	int rc = reserve(&s->value, length + 1, err);
+	int rc = reserve(&s->number, length + 1, err);
 
 	if (rc < 0) {
 		return rc;
 	}
-	memcpy(s->value.text, s->text + ret->start, length);
-	s->value.text[length] = '\0';
+	memcpy(s->number.text, s->text + ret->start, length);
+	s->number.text[length] = '\0';
 	/* strtod reads the point of the user's locale. */
 	if (s->locale == (locale_t)0) {
 		s->locale = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
@@ -247,7 +247,7 @@ static int read_real(struct cwb_json_stream *s, struct cwb_json_item *ret, struc
 		return cwb_err_set(err, -ENOMEM, "no memory for the locale C");
 	}
 	ret->event = CWB_JSON_REAL;
-	ret->real = strtod_l(s->value.text, NULL, s->locale);
+	ret->real = strtod_l(s->number.text, NULL, s->locale);
 	return isfinite(ret->real) ? 0 : fail(s, ret->start, err, "a number that is too large");
 }
 

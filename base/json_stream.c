@@ -29,6 +29,7 @@ void cwb_json_stream_close(struct cwb_json_stream *s)
 {
 	free(s->key.text);
 	free(s->value.text);
+	free(s->number.text);
 	if (s->locale != (locale_t)0) {
 		freelocale(s->locale);
 	}

@@ -47,7 +47,7 @@ struct cwb_json_stream {
 	struct cwb_json_scratch {
 		char *text;
 		size_t room;
-	} key, value;
+	} key, value, number;
 	locale_t locale;
 };
 

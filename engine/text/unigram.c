@@ -15,6 +15,7 @@
 #include "engine/text/utf8.h"
 
 #define NONE UINT32_MAX
+#define PIECE_LIMIT 1024       /* bytes; the time of a search grows with it */
 #define PENALTY 10.0           /* of an unknown character, below the least score */
 #define KEEP ((size_t)1 << 16) /* places that outlive a call */
 
@@ -146,6 +147,11 @@ static int add_piece(
 	int rc = read_piece(s, id, &text, &u->score[id], err);
 	if (rc < 0)
 		return rc;
+	if (text.length > PIECE_LIMIT) {
+		cwe_place_item(place, "model", "vocab", id);
+		return cwe_component_refuse(
+			err, CWP_ELIMIT, place, "longer than %d bytes", PIECE_LIMIT);
+	}
 	/* The place is made for the message only: it takes longer than the rest. */
 	if (cwe_vocabulary_add(u->vocabulary, text.text, text.length, (uint32_t)id, "", NULL) < 0) {
 		cwe_place_item(place, "model", "vocab", id);

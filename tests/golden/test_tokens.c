@@ -32,6 +32,31 @@ static void check_back(const struct cwe_tokenizer *t, const char *name, size_t l
 	free(back);
 }
 
+/* A megabyte without a space: nothing that is done to it takes the square of its length. */
+static void check_long(const struct cwe_tokenizer *t, const char *name)
+{
+	enum { PART = 250000 };
+	static const char *const units[] = {"a", "\xE4\xB8\xAD", "\xCC\x81\xCC\xA3", "7'"};
+	struct cwb_err err = {0};
+	struct cwe_ids ids;
+	size_t length = 0;
+	uint32_t random = 1;
+	char *text = malloc(5 * PART);
+	assert_non_null(text);
+	for (size_t i = 0; i < 4; i++) {
+		size_t n = strlen(units[i]);
+		for (size_t end = length + PART - n; length < end; length += n)
+			memcpy(text + length, units[i], n);
+	}
+	for (size_t end = length + PART; length < end; random = random * 1664525 + 1013904223)
+		text[length++] = (char)('a' + (random >> 16) % 26);
+	if (cwe_tokenizer_encode(t, text, length, 0, &ids, &err) < 0)
+		fail_msg("%s: %s", name, err.message);
+	assert_true(ids.count > 50000 && ids.count <= length);
+	free(ids.id);
+	free(text);
+}
+
 static void check_tokenizer(const char *name, int round_trip)
 {
 	size_t length;
@@ -54,6 +79,7 @@ static void check_tokenizer(const char *name, int round_trip)
 		free(ids.id);
 	}
 	assert_true(line > 300);
+	check_long(t, name);
 	free(lines);
 	cwe_tokenizer_free(t);
 }

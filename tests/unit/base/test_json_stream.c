@@ -207,6 +207,24 @@ static const struct {
 	{"[\"\xF5\x80\x80\x80\"]", 1, 3, "a string is not UTF-8"},
 };
 
+/* A string with escapes lies beside the text; numbers behind it leave it alone. */
+static void keeps_a_string_over_numbers(void **state)
+{
+	static const char text[] = "[\"a\\u00e9\", -1.25, 3, 0.000000000000000000000000000000000000001]";
+	struct cwb_json_stream s;
+	struct cwb_json_item string, item;
+	struct cwb_err err = {0};
+	(void)state;
+	cwb_json_stream_open(&s, text, 0, strlen(text), 4);
+	assert_int_equal(cwb_json_stream_next(&s, &item, &err), CWB_JSON_ARRAY);
+	assert_int_equal(cwb_json_stream_next(&s, &string, &err), CWB_JSON_STRING);
+	while (cwb_json_stream_next(&s, &item, &err) > 0) {
+	}
+	assert_int_equal(string.length, 3);
+	assert_memory_equal(string.text, "a\303\251", 3);
+	cwb_json_stream_close(&s);
+}
+
 static void refuses_with_the_place(void **state)
 {
 	(void)state;
@@ -357,6 +375,7 @@ int main(void)
 		cmocka_unit_test(gives_events),
 		cmocka_unit_test(reads_strings),
 		cmocka_unit_test(keeps_the_key),
+		cmocka_unit_test(keeps_a_string_over_numbers),
 		cmocka_unit_test(refuses_with_the_place),
 		cmocka_unit_test(refuses_nul),
 		cmocka_unit_test(bounds_the_depth),

@@ -110,7 +110,7 @@ static void test_scores(void **state)
 static void test_long(void **state)
 {
 	(void)state;
-	enum { LENGTH = 1000000 };
+	enum { LENGTH = 300000 };
 	struct cwe_tokenizer *t = NULL;
 	struct cwe_ids ids;
 	char *text = malloc(LENGTH);
@@ -128,6 +128,12 @@ static void test_long(void **state)
 	free(text);
 	cwe_tokenizer_free(t);
 }
+
+#define TEN "aaaaaaaaaa"
+#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+#define LONG                                                                                       \
+	HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED HUNDRED TEN TEN    \
+		"aaaaa"
 
 static void test_refusals(void **state)
 {
@@ -147,6 +153,8 @@ static void test_refusals(void **state)
 			"model.vocab[0]: the score is not a number"},
 		{MODEL("0", "false", "[\"a\", 0], [\"a\", 1]"), CWP_EVALUE,
 			"model.vocab[1]: token \"a\" is there twice"},
+		{MODEL("0", "false", "[\"" LONG "\", 0]"), CWP_ELIMIT,
+			"model.vocab[0]: longer than 1024 bytes"},
 		{MODEL("1", "false", "[\"a\", 0]"), CWP_EVALUE,
 			"model.unk_id: 1, but there are 1 tokens"},
 		{MODEL("-1", "false", "[\"a\", 0]"), CWP_EVALUE,
