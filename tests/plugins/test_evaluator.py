@@ -22,6 +22,7 @@ quantize: {{plugin: static, options: {{bits: 8, granularity: channel}}}}
 write: {{format: dense}}
 evaluate:
   - {{name: mock, benchmark: mock-evaluator, path: {folder}/data.txt, options: {{fault: {fault}, stop: sss}}}}
+{more}
 """
 
 FAULTS = [
@@ -72,13 +73,22 @@ def make_model(folder):
         json.dump({"eos_token": "<end>"}, f)
 
 
-def run_job(folder, plugins, fault):
+def run_job(folder, plugins, fault, more=""):
     path = os.path.join(folder, "job.yaml")
     with open(path, "w", encoding="utf-8") as f:
-        f.write(JOB.format(folder=folder, fault=fault))
+        f.write(JOB.format(folder=folder, fault=fault, more=more))
     done = subprocess.run([os.path.join(BUILD, "cwp-worker"), "run", path, "--plugin-dir", plugins, "--threads", "2"],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+def planned_memory(folder, plugins):
+    path = os.path.join(folder, "job.yaml")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(JOB.format(folder=folder, fault="none", more=""))
+    done = subprocess.run([os.path.join(BUILD, "cwp-inspect"), "plan", path, "--plugin-dir", plugins, "--threads", "2"],
+                          stdout=subprocess.PIPE, check=True)
+    return -(-json.loads(done.stdout)["bounds"]["memory"] // 1024)  # KiB
 
 
 def inspect(folder, verb, line):
@@ -126,10 +136,15 @@ def main():
         make_model(os.path.join(folder, "model"))
         with open(os.path.join(folder, "data.txt"), "w", encoding="utf-8") as f:
             f.write(TEXT)
-        for fault in ("none", "larger-count"):
-            status, said = run_job(folder, plugins, fault)
+        memory = planned_memory(folder, plugins)
+        for fault, more in (("none", ""), ("none", "limits: {{memory: {memory}KiB}}"), ("larger-count", "")):
+            # The second time with no more memory than the plan says: generating text has to do with it.
+            status, said = run_job(folder, plugins, fault, more.format(memory=memory))
             assert status == 0, said
             check_answers(folder)
+            with open(os.path.join(folder, "out", "report.json"), encoding="utf-8") as f:
+                bound = json.load(f)["bounds"]["memory"]
+            assert bound == 1024 * memory if more else bound > 1024 * memory, (bound, memory)
             shutil.rmtree(os.path.join(folder, "out"))
         for fault, text in FAULTS:
             status, said = run_job(folder, plugins, fault)

@@ -112,12 +112,11 @@ class Generate(worker_test.WorkerTest):
         prompt, full = max(zip(prompts, answers), key=lambda pair: len(set(pair[1]["text"]) - {"\ufffd"}))
         text = full["text"]
         self.assertGreater(len(set(text)), 2, "the model says nothing that a test could stop")
-        for at in range(1, len(text)):
-            for length in (1, 2, 3):
-                stop = text[at:at + length]
-                got = self.one(ids=prompt, max_new_tokens=24, stop=["\x01\x02", stop])
-                self.assertEqual(got["text"], text.split(stop)[0], (text, stop))
-                self.assertEqual(got["ids"], full["ids"][:len(got["ids"])])
+        stops = [text[at:at + length] for at in range(1, len(text)) for length in (1, 2, 3)]
+        for stop, got in zip(stops, self.generate([{"ids": prompt, "max_new_tokens": 24, "stop": ["\x01\x02", stop]}
+                for stop in stops])):
+            self.assertEqual(got["text"], text.split(stop)[0], (text, stop))
+            self.assertEqual(got["ids"], full["ids"][:len(got["ids"])])
         # The one that is complete first ends it; all are cut, in their order.
         for stops in ([text[5:7], text[2:4]], [text[3:5], text[4:6]], [text[4:6], text[3:5]], [text[6], text[3:9]]):
             end = min(text.index(s) + len(s) for s in stops)
