@@ -18,6 +18,8 @@ enum cwj_carrier { CWJ_CARRIER_OVERLAY, CWJ_CARRIER_NONE, CWJ_CARRIER_DENSE, CWJ
 enum cwj_format { CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_FORMAT_BITSANDBYTES, CWJ_FORMAT_GPTQ, CWJ_FORMAT_FP8, CWJ_FORMAT_GGUF, CWJ_FORMAT_DENSE };
 enum cwj_precision { CWJ_PRECISION_AUTO, CWJ_PRECISION_F32, CWJ_PRECISION_BF16 };
 enum cwj_role { CWJ_ROLE_CRITICAL, CWJ_ROLE_UTILITY };
+enum cwj_as { CWJ_AS_AUTO, CWJ_AS_TEXT, CWJ_AS_ANSWERS, CWJ_AS_PAIRS, CWJ_AS_REFUSALS };
+enum cwj_charset { CWJ_CHARSET_AUTO, CWJ_CHARSET_UTF8, CWJ_CHARSET_MAC_ROMAN, CWJ_CHARSET_LATIN1 };
 enum cwj_gate_kind { CWJ_GATE_AT_MOST, CWJ_GATE_AT_LEAST, CWJ_GATE_AT_MOST_TIMES, CWJ_GATE_WORSE_BY_AT_MOST };
 enum cwj_than { CWJ_THAN_ORIGINAL, CWJ_THAN_QUANTIZED };
 
@@ -38,10 +40,16 @@ struct cwj_plugin_use {
 struct cwj_set {
 	enum cwj_role role;
 	char *name;
-	char *data; /* kind of data: samples, text, pairs, answers, and the data sets of later versions */
+	char *data; /* kind of data: samples, text, pairs, answers, csv, json, jsonl, or a published set */
 	char *path; /* absolute after cwj_job_parse */
-	uint64_t samples; /* at most this many; 0: all */
+	uint64_t samples; /* this many; 0: all */
 	uint64_t length;  /* tokens a sample at most; 0: the kind's default */
+	enum cwj_as as;   /* what is made of each record; auto: what the data is for */
+	enum cwj_charset charset;
+	char *language;   /* column of sets that have one for each; NULL: the default */
+	char *refusal;    /* the answer of refusals; NULL: the default */
+	size_t n_columns;
+	struct cwj_option *columns; /* of data csv, json, jsonl: role to column */
 	int line, column;
 };
 

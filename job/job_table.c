@@ -21,11 +21,13 @@ static const char *const units[] = {"weight", "column", "row", "module", NULL};
 static const char *const carriers[] = {"overlay", "none", "dense", "modules", "adapter", NULL};
 static const char *const formats[] = {
 	"compressed-tensors", "bitsandbytes", "gptq", "fp8", "gguf", "dense", NULL};
+static const char *const as_kinds[] = {"auto", "text", "answers", "pairs", "refusals", NULL};
+static const char *const charsets[] = {"auto", "utf-8", "mac-roman", "latin-1", NULL};
 static const char *const thans[] = {"original", "quantized", NULL};
 
-/* General shapes first, then the data sets that have a reader of their own, now or later: the
- * reader's room refuses by name what this version cannot read. */
-static const char *const data_kinds[] = {"samples", "text", "pairs", "answers", "instructions",
+/* General shapes first, then the published sets that have a reader of their own. */
+static const char *const data_kinds[] = {"samples", "text", "pairs", "answers", "csv", "json",
+	"jsonl", "instructions",
 	"advbench", "bbh", "bbq", "crows-pairs", "harmbench", "harmless-instructions", "mbbq",
 	"mmlu", "multijail", "refusal-pairs", "stereoset", "strongreject", "ud-text", "wikitext2",
 	"xsafety", "xstest", NULL};
@@ -61,6 +63,27 @@ static const struct cwj_key set_keys[] = {
 		.kind = CWJ_COUNT,
 		.offset = offsetof(struct cwj_set, length),
 		.high = MOST_ITEMS},
+	{.name = "as",
+		.kind = CWJ_CHOICE,
+		.offset = offsetof(struct cwj_set, as),
+		.names = as_kinds},
+	{.name = "charset",
+		.kind = CWJ_CHOICE,
+		.offset = offsetof(struct cwj_set, charset),
+		.names = charsets},
+	{.name = "language",
+		.kind = CWJ_LABEL,
+		.offset = offsetof(struct cwj_set, language)},
+	{.name = "refusal",
+		.kind = CWJ_TEXT,
+		.offset = offsetof(struct cwj_set, refusal),
+		.low = 1,
+		.high = 1000,
+		.remedy = "write the answer that a prompt should get"},
+	{.name = "columns",
+		.kind = CWJ_OPTIONS,
+		.offset = offsetof(struct cwj_set, columns),
+		.count = offsetof(struct cwj_set, n_columns)},
 	{0},
 };
 static const struct cwj_table set_table = {.keys = set_keys,

@@ -2,12 +2,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* The items of a calibration file. A first pass over the file keeps of each item its place and
  * digests only, so that memory does not grow with the texts; those that are chosen are read again.
- */
+ * A JSON document alone stays in memory. */
 #include "engine/text/items.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,101 +18,204 @@
 #include "engine/text/lines.h"
 #include "engine/text/utf8.h"
 
-static const struct {
-	const char *field[CWE_ITEM_PARTS];
-	size_t count;
-	size_t optional; /* how many of the first may be absent */
-} shapes[] = {
-	[CWE_ITEM_TEXT] = {{"text"}, 1, 0},
-	[CWE_ITEM_ANSWER] = {{"prompt", "answer"}, 2, 0},
-	[CWE_ITEM_PAIR] = {{"context", "more", "less"}, 3, 1},
-};
-
 void cwe_item_text_free(struct cwe_item_text *t)
 {
-	json_decref(t->json);
-	free(t->owned);
+	cwe_parts_free(&t->parts);
 	*t = (struct cwe_item_text){0};
 }
 
-static int is_blank(const char *text, size_t length)
+int cwe_items_refuse(const struct cwe_items *items, const struct cwe_item *place,
+	struct cwb_err *err, int code, const char *field, const char *format, ...)
 {
-	for (size_t i = 0; i < length; i++) {
-		if (!strchr(" \t\r\n\v\f", text[i]) || text[i] == '\0')
-			return 0;
+	char text[512];
+	char where[96] = "";
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (items->row.form == CWE_FORM_JSON)
+		snprintf(where, sizeof(where), " record %zu:", place->record);
+	else if (items->row.form == CWE_FORM_CSV)
+		snprintf(where, sizeof(where), "%zu: record %zu, byte %" PRIu64 ":", place->line,
+			place->record, place->offset);
+	else
+		snprintf(where, sizeof(where), "%zu:", place->line);
+	if (err && err->code == 0) {
+		err->line = (int)place->line;
+		snprintf(err->field, sizeof(err->field), "%s", field);
+	}
+	return cwb_err_set(err, code, "%s:%s %s%s%s", items->path, where, field,
+		*field ? ": " : "", text);
+}
+
+/* Plain text: CR LF becomes LF. Around the paragraphs of WikiText the form has spaces and line
+ * ends, of which those in front belong to the text. */
+static int make_text(const struct cwe_items *items, const struct cwe_item *place, const char *text,
+	size_t length, struct cwe_parts *parts, struct cwb_err *err)
+{
+	size_t good = cwe_utf8_check(text, length);
+	if (good < length)
+		return cwe_items_refuse(items, place, err, CWP_EFORMAT, "",
+			"not UTF-8 at byte %zu of the paragraph (0x%02X): convert the file", good,
+			(unsigned char)text[good]);
+	const char *ends = items->row.form == CWE_FORM_ARTICLES ? "\r\n \t" : "\r\n";
+	while (length > 0 && text[length - 1] != '\0' && strchr(ends, text[length - 1]))
+		length--;
+	for (size_t i = 0; i < length;) {
+		size_t n = i;
+		while (n < length && (text[n] != '\r' || n + 1 == length || text[n + 1] != '\n'))
+			n++;
+		cwe_parts_add(parts, text + i, n - i);
+		i = n + 1;
+	}
+	return 0;
+}
+
+/* Of CoNLL-U: the two comments, "# sent_id = x" and "# text = y". */
+static int make_sentence(const struct cwe_items *items, const struct cwe_item *place,
+	const char *text, size_t length, struct cwe_item_text *t, struct cwb_err *err)
+{
+	static const char id[] = "# sent_id = ";
+	static const char content[] = "# text = ";
+	for (size_t at = 0; at < length;) {
+		const char *line = text + at;
+		const char *end = memchr(line, '\n', length - at);
+		size_t n = end ? (size_t)(end - line) : length - at;
+		at += n + 1;
+		if (n > 0 && line[n - 1] == '\r')
+			n--;
+		if (n >= sizeof(id) && memcmp(line, id, sizeof(id) - 1) == 0 &&
+			cwe_dataset_identity_of(items->set->data, line + sizeof(id) - 1,
+				n - (sizeof(id) - 1), t->identity) < 0)
+			return -ENOMEM;
+		if (n >= sizeof(content) && memcmp(line, content, sizeof(content) - 1) == 0)
+			return make_text(items, place, line + sizeof(content) - 1,
+				n - (sizeof(content) - 1), &t->parts, err);
 	}
 	return 1;
 }
 
-static int parse_json(const struct cwe_items *items, size_t line, const char *text, size_t length,
-	struct cwe_item_text *t, struct cwb_err *err)
+static int make_record(struct cwe_items *items, const struct cwe_item *place,
+	struct cwe_source_item *from, struct cwe_item_text *t, struct cwb_err *err)
+{
+	const struct cwe_dataset *row = &items->row;
+	struct cwe_text value;
+	const char *type;
+	from->row = row;
+	from->set = items->set;
+	from->kind = items->kind;
+	from->record.header = items->header;
+	from->record.number = place->record;
+	if (row->where && items->kind == CWE_ITEM_REFUSAL) {
+		int rc = cwe_record_text(&from->record, row->where, &value, &type);
+		if (rc <= 0)
+			return cwe_items_refuse(
+				items, place, err, CWP_EMISSING, row->where, "absent");
+		if (strcmp(value.text, row->is) != 0)
+			return 1;
+	}
+	int rc = row->make(from, &t->parts);
+	if (rc < 0)
+		return cwe_items_refuse(items, place, err, rc, t->parts.field ? t->parts.field : "",
+			"%s", t->parts.wrong ? t->parts.wrong : "wrong");
+	return rc;
+}
+
+static int make_json(struct cwe_items *items, const struct cwe_item *place, const char *text,
+	size_t length, struct cwe_source_item *from, json_t **ret, struct cwb_err *err)
 {
 	struct cwb_err inner = {0};
-	int rc = cwb_json_load(text, length, CWE_LINE_LIMIT, CWB_JSON_DEPTH, &t->json, &inner);
+	int rc = 0;
+	if (!text) {
+		*ret = json_incref((json_t *)items->record[place->offset]);
+	} else {
+		rc = cwb_json_load(text, length, CWE_LINE_LIMIT, CWB_JSON_DEPTH, ret, &inner);
+		if (rc < 0)
+			return cwe_items_refuse(items, place, err, rc, "", "%s", inner.message);
+	}
+	from->record.json = *ret;
+	if (!json_is_object(*ret))
+		return cwe_items_refuse(items, place, err, CWP_EVALUE, "", "not a JSON object");
+	return 0;
+}
+
+static int digest_text(const struct cwe_item_text *t, uint8_t ret[CWB_DIGEST_SIZE])
+{
+	struct cwb_digest d = {0};
+	int rc = cwb_digest_begin(&d);
 	if (rc < 0)
-		return cwe_lines_refuse(err, rc, items->path, line, "", "%s", inner.message);
-	if (!json_is_object(t->json))
-		return cwe_lines_refuse(
-			err, CWP_EVALUE, items->path, line, "", "not a JSON object");
-	t->count = shapes[items->kind].count;
+		return rc;
+	size_t first = t->count == CWE_ITEM_PARTS && t->length[0] == 0; /* an absent context */
+	for (size_t i = first; i < t->count; i++) {
+		if (i > first)
+			cwb_digest_update(&d, "\n", 1);
+		cwb_digest_update(&d, t->part[i], t->length[i]);
+	}
+	return cwb_digest_end(&d, ret);
+}
+
+/* Parts, digest and identity of a whole item. */
+static int finish(struct cwe_items *items, const struct cwe_item *place,
+	const struct cwe_source_item *from, struct cwe_item_text *t, uint8_t digest[CWB_DIGEST_SIZE])
+{
+	char hex[CWB_DIGEST_HEX];
+	cwe_parts_end(&t->parts);
+	if (t->parts.failed)
+		return -ENOMEM;
+	t->count = t->parts.count;
+	t->separator = t->parts.separator;
 	for (size_t i = 0; i < t->count; i++) {
-		const char *field = shapes[items->kind].field[i];
-		const json_t *value = json_object_get(t->json, field);
-		if (i < shapes[items->kind].optional && (!value || json_is_null(value))) {
-			t->part[i] = "";
-			continue;
-		}
-		if (!value)
-			return cwe_lines_refuse(
-				err, CWP_EMISSING, items->path, line, field, "absent");
-		if (!json_is_string(value))
-			return cwe_lines_refuse(err, CWP_EVALUE, items->path, line, field,
-				"not a string but %s", cwb_json_type_name(value));
-		t->part[i] = json_string_value(value);
-		t->length[i] = json_string_length(value);
-		/* A text may be empty (data sets have such lines): it is left out where tokens are
-		 * counted. */
-		if (t->length[i] == 0 && items->kind != CWE_ITEM_TEXT &&
-			i >= shapes[items->kind].optional)
-			return cwe_lines_refuse(err, CWP_EVALUE, items->path, line, field, "empty");
+		t->part[i] = cwe_parts_text(&t->parts, i);
+		t->length[i] = t->parts.size[i];
 	}
-	return 0;
+	int rc = digest_text(t, digest);
+	if (rc < 0 || t->identity[0])
+		return rc;
+	cwb_digest_hex(digest, hex);
+	hex[32] = '\0';
+	if (place->article > 0) {
+		const char *title = items->article[place->article - 1];
+		return cwe_dataset_identity_of(
+			items->set->data, title, strlen(title), t->identity);
+	}
+	return from->record.csv || from->record.json
+		? cwe_dataset_identity(from, hex, t->identity)
+		: cwe_dataset_identity_of(items->set->data, hex, 32, t->identity);
 }
 
-static int parse_paragraph(const struct cwe_items *items, size_t line, const char *text,
-	size_t length, struct cwe_item_text *t, struct cwb_err *err)
+/* An item from its bytes. 1: the record is no item. */
+static int make(struct cwe_items *items, const struct cwe_item *place, const char *text,
+	size_t length, struct cwe_item_text *t, uint8_t digest[CWB_DIGEST_SIZE], struct cwb_err *err)
 {
-	size_t good = cwe_utf8_check(text, length);
-	if (good < length)
-		return cwe_lines_refuse(err, CWP_EFORMAT, items->path, line, "",
-			"not UTF-8 at byte %zu of the paragraph (0x%02X): convert the file", good,
-			(unsigned char)text[good]);
-	t->owned = malloc(length + 1);
-	if (!t->owned)
-		return cwe_lines_refuse(err, -ENOMEM, items->path, line, "", "out of memory");
-	size_t n = 0;
-	for (size_t i = 0; i < length; i++) {
-		if (text[i] != '\r' || i + 1 == length || text[i + 1] != '\n')
-			t->owned[n++] = text[i];
-	}
-	while (n > 0 && (t->owned[n - 1] == '\n' || t->owned[n - 1] == '\r'))
-		n--;
-	t->owned[n] = '\0';
-	t->part[0] = t->owned;
-	t->length[0] = n;
-	t->count = 1;
-	return 0;
-}
-
-static int parse(const struct cwe_items *items, size_t line, const char *text, size_t length,
-	struct cwe_item_text *t, struct cwb_err *err)
-{
+	struct cwe_source_item from = {0};
+	json_t *json = NULL;
+	int rc = 0;
 	*t = (struct cwe_item_text){0};
-	int rc = items->paragraphs ? parse_paragraph(items, line, text, length, t, err)
-				   : parse_json(items, line, text, length, t, err);
-	if (rc < 0)
+	switch (items->row.form) {
+	case CWE_FORM_PARAGRAPHS:
+	case CWE_FORM_ARTICLES:
+		rc = make_text(items, place, text, length, &t->parts, err);
+		break;
+	case CWE_FORM_SENTENCES:
+		rc = make_sentence(items, place, text, length, t, err);
+		break;
+	case CWE_FORM_CSV:
+		from.record.csv = &items->csv;
+		rc = make_record(items, place, &from, t, err);
+		break;
+	case CWE_FORM_JSON:
+	case CWE_FORM_JSONL:
+		rc = make_json(items, place, text, length, &from, &json, err);
+		if (rc == 0)
+			rc = make_record(items, place, &from, t, err);
+		break;
+	}
+	if (rc == 0)
+		rc = finish(items, place, &from, t, digest);
+	json_decref(json);
+	if (rc != 0)
 		cwe_item_text_free(t);
-	return rc;
+	return rc == -ENOMEM ? cwb_err_set(err, rc, "%s: out of memory", items->path) : rc;
 }
 
 int cwe_item_key(uint64_t seed, const char *set, const uint8_t digest[CWB_DIGEST_SIZE],
@@ -131,131 +234,35 @@ int cwe_item_key(uint64_t seed, const char *set, const uint8_t digest[CWB_DIGEST
 	return cwb_digest_end(&d, ret);
 }
 
-static int digest_text(const struct cwe_item_text *t, uint8_t ret[CWB_DIGEST_SIZE])
-{
-	struct cwb_digest d = {0};
-	int rc = cwb_digest_begin(&d);
-	if (rc < 0)
-		return rc;
-	size_t first = t->count == CWE_ITEM_PARTS && t->length[0] == 0; /* an absent context */
-	for (size_t i = first; i < t->count; i++) {
-		if (i > first)
-			cwb_digest_update(&d, "\n", 1);
-		cwb_digest_update(&d, t->part[i], t->length[i]);
-	}
-	return cwb_digest_end(&d, ret);
-}
-
-/* What is the same for every item of one call. */
-struct place {
-	uint64_t seed;
-	const char *set;
-};
-
-static int add_item(struct cwe_items *items, const struct place *p, uint64_t offset, size_t line,
-	const char *text, size_t length, struct cwb_err *err)
+int cwe_items_add(struct cwe_items *items, const struct cwe_item *place, const char *text,
+	size_t length, struct cwb_err *err)
 {
 	struct cwe_item_text t;
-	int rc = parse(items, line, text, length, &t, err);
+	struct cwe_item item = *place;
+	int rc = make(items, place, text, length, &t, item.digest, err);
+	items->records += items->row.form != CWE_FORM_JSON;
+	if (rc == 1) {
+		items->passed++;
+		return 0;
+	}
 	if (rc < 0)
 		return rc;
-	if (items->count == items->room) {
+	cwe_item_text_free(&t);
+	rc = cwe_item_key(items->seed, items->set->name, item.digest, item.key);
+	if (rc == 0 && items->count == items->room) {
 		size_t room = items->room ? 2 * items->room : 256;
-		struct cwe_item *item = realloc(items->item, room * sizeof(*item));
-		if (item) {
-			items->item = item;
+		struct cwe_item *grown = realloc(items->item, room * sizeof(*grown));
+		if (grown) {
+			items->item = grown;
 			items->room = room;
 		} else {
 			rc = -ENOMEM;
 		}
 	}
-	if (rc == 0) {
-		struct cwe_item *item = &items->item[items->count++];
-		*item = (struct cwe_item){.offset = offset, .length = length, .line = line};
-		rc = digest_text(&t, item->digest);
-		if (rc == 0)
-			rc = cwe_item_key(p->seed, p->set, item->digest, item->key);
-	}
-	cwe_item_text_free(&t);
-	return rc < 0 ? cwb_err_set(err, rc, "%s: out of memory", items->path) : 0;
-}
-
-static int find_lines(
-	struct cwe_items *items, const struct place *p, struct cwe_lines *l, struct cwb_err *err)
-{
-	const char *text;
-	size_t length;
-	int rc;
-	while ((rc = cwe_lines_next(l, &text, &length, err)) > 0) {
-		if (is_blank(text, length))
-			continue;
-		rc = add_item(items, p, l->offset, l->line, text, length, err);
-		if (rc < 0)
-			return rc;
-	}
-	return rc;
-}
-
-/* A paragraph in the making: its lines, as they are in the file. */
-struct paragraph {
-	char *text;
-	size_t length, room;
-	uint64_t offset;
-	size_t line;
-};
-
-static int add_line(struct cwe_items *items, struct paragraph *g, const struct cwe_lines *l,
-	const char *text, size_t length, struct cwb_err *err)
-{
-	if (g->length == 0) {
-		g->offset = l->offset;
-		g->line = l->line;
-	}
-	if (g->length + length > CWE_LINE_LIMIT)
-		return cwe_lines_refuse(err, CWP_ELIMIT, items->path, g->line, "",
-			"a paragraph longer than %zu bytes", CWE_LINE_LIMIT);
-	if (g->room - g->length < length + 1) {
-		size_t room = 2 * g->room + length + 1024;
-		char *grown = realloc(g->text, room);
-		if (!grown)
-			return cwb_err_set(err, -ENOMEM, "%s: out of memory", items->path);
-		g->text = grown;
-		g->room = room;
-	}
-	memcpy(g->text + g->length, text, length);
-	g->length += length;
-	g->text[g->length++] = '\n';
+	if (rc < 0)
+		return cwb_err_set(err, rc, "%s: out of memory", items->path);
+	items->item[items->count++] = item;
 	return 0;
-}
-
-static int end_paragraph(
-	struct cwe_items *items, const struct place *p, struct paragraph *g, struct cwb_err *err)
-{
-	if (g->length == 0)
-		return 0;
-	/* The last line end is not read again: the file's last line may have none. */
-	int rc = add_item(items, p, g->offset, g->line, g->text, g->length - 1, err);
-	g->length = 0;
-	return rc;
-}
-
-static int find_paragraphs(
-	struct cwe_items *items, const struct place *p, struct cwe_lines *l, struct cwb_err *err)
-{
-	struct paragraph g = {0};
-	const char *text;
-	size_t length;
-	int rc;
-	while ((rc = cwe_lines_next(l, &text, &length, err)) > 0) {
-		rc = is_blank(text, length) ? end_paragraph(items, p, &g, err)
-					    : add_line(items, &g, l, text, length, err);
-		if (rc < 0)
-			break;
-	}
-	if (rc == 0)
-		rc = end_paragraph(items, p, &g, err);
-	free(g.text);
-	return rc;
 }
 
 static int compare_keys(const void *a, const void *b)
@@ -266,27 +273,21 @@ static int compare_keys(const void *a, const void *b)
 	return order != 0 ? order : x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-int cwe_items_open(const char *path, enum cwe_item_kind kind, uint64_t seed, const char *set,
-	struct cwe_items *ret, struct cwb_err *err)
+int cwe_items_open(
+	const struct cwj_set *set, uint64_t seed, struct cwe_items *ret, struct cwb_err *err)
 {
-	size_t n = strlen(path);
-	int json = n >= 6 && strcmp(path + n - 6, ".jsonl") == 0;
-	struct cwe_lines l;
-	struct place p = {seed, set};
 	*ret = (struct cwe_items){
-		.path = path, .kind = kind, .paragraphs = kind == CWE_ITEM_TEXT && !json, .fd = -1};
-	int rc = cwe_lines_open(path, &l, err);
-	if (rc < 0)
-		return rc;
-	rc = ret->paragraphs ? find_paragraphs(ret, &p, &l, err) : find_lines(ret, &p, &l, err);
+		.set = set, .path = set->path, .seed = seed, .fd = -1, .csv = {.fd = -1}};
+	int rc = cwe_dataset_find(set, &ret->row, &ret->kind, err);
+	if (rc == 0)
+		rc = cwe_items_find(ret, err);
 	if (rc == 0 && ret->count == 0)
-		rc = cwb_err_set(err, CWP_EMISSING, "%s: no items", path);
-	if (rc == 0) {
+		rc = ret->passed > 0 ? cwb_err_set(err, CWP_EMISSING,
+					       "%s: no items: none of its %zu records is one",
+					       set->path, ret->records)
+				     : cwb_err_set(err, CWP_EMISSING, "%s: no items", set->path);
+	if (rc == 0)
 		qsort(ret->item, ret->count, sizeof(*ret->item), compare_keys);
-		ret->fd = l.fd; /* the same file, whatever the path names by then */
-		l.fd = -1;
-	}
-	cwe_lines_close(&l);
 	return rc;
 }
 
@@ -294,29 +295,55 @@ void cwe_items_close(struct cwe_items *items)
 {
 	if (items->fd >= 0)
 		close(items->fd);
+	for (size_t i = 0; items->header && i < items->csv.columns; i++)
+		free(items->header[i]);
+	free(items->header);
+	cwe_csv_close(&items->csv);
+	for (size_t i = 0; i < items->articles; i++)
+		free(items->article[i]);
+	free(items->article);
+	free(items->record);
+	json_decref(items->document);
 	free(items->item);
-	*items = (struct cwe_items){.fd = -1};
+	*items = (struct cwe_items){.fd = -1, .csv = {.fd = -1}};
+}
+
+/* The bytes of an item, read again. */
+static int read_again(struct cwe_items *items, const struct cwe_item *item, char **ret,
+	struct cwb_err *err)
+{
+	*ret = malloc(item->length + 1);
+	if (!*ret)
+		return cwb_err_set(err, -ENOMEM, "%s: out of memory", items->path);
+	int is_csv = items->row.form == CWE_FORM_CSV;
+	int rc = cwb_file_pread(is_csv ? items->csv.fd : items->fd, *ret, item->length,
+		item->offset, items->path, err);
+	if (rc == 0 && is_csv) {
+		items->csv.offset = item->offset;
+		items->csv.record = item->record;
+		items->csv.line = item->line;
+		rc = cwe_csv_parse(&items->csv, *ret, item->length, err);
+	}
+	return rc;
 }
 
 int cwe_items_text(
-	const struct cwe_items *items, size_t item, struct cwe_item_text *ret, struct cwb_err *err)
+	struct cwe_items *items, size_t item, struct cwe_item_text *ret, struct cwb_err *err)
 {
 	const struct cwe_item *it = &items->item[item];
 	uint8_t digest[CWB_DIGEST_SIZE];
-	char *text = malloc(it->length + 1);
-	if (!text)
-		return cwb_err_set(err, -ENOMEM, "%s: out of memory", items->path);
-	int rc = cwb_file_pread(items->fd, text, it->length, it->offset, items->path, err);
+	char *text = NULL;
+	int rc = 0;
+	if (items->row.form != CWE_FORM_JSON)
+		rc = read_again(items, it, &text, err);
 	if (rc == 0)
-		rc = parse(items, it->line, text, it->length, ret, err);
+		rc = make(items, it, text, it->length, ret, digest, err);
 	free(text);
 	if (rc < 0)
 		return rc;
-	rc = digest_text(ret, digest);
-	if (rc == 0 && memcmp(digest, it->digest, sizeof(digest)) != 0)
-		rc = cwe_lines_refuse(
-			err, CWP_EDIGEST, items->path, it->line, "", "changed while it was read");
-	if (rc < 0)
+	if (rc == 0 && memcmp(digest, it->digest, sizeof(digest)) == 0)
+		return 0;
+	if (rc == 0)
 		cwe_item_text_free(ret);
-	return rc;
+	return cwe_items_refuse(items, it, err, CWP_EDIGEST, "", "changed while it was read");
 }

@@ -167,6 +167,7 @@ static int read_line(struct reader *r, const char *text, size_t length, struct c
 static int digest_sample(struct cwe_sample *s)
 {
 	char hex[CWB_DIGEST_HEX];
+	char identity[48];
 	struct cwb_digest d = {0};
 	int rc = cwb_digest_begin(&d);
 	if (rc < 0)
@@ -181,9 +182,12 @@ static int digest_sample(struct cwe_sample *s)
 		}
 	}
 	rc = cwb_digest_end_hex(&d, hex);
-	if (rc == 0)
-		snprintf(s->digest, sizeof(s->digest), "%.32s", hex);
-	return rc;
+	if (rc < 0)
+		return rc;
+	snprintf(s->digest, sizeof(s->digest), "%.32s", hex);
+	snprintf(identity, sizeof(identity), "samples/%.32s", hex);
+	s->identity = strdup(identity);
+	return s->identity ? 0 : -ENOMEM;
 }
 
 static int is_blank(const char *text, size_t length)

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/nearest.h"
 #include "engine/text/items.h"
 #include "engine/text/lines.h"
 #include "engine/text/sampleset.h"
@@ -25,7 +24,8 @@ struct builder {
 	size_t vocabulary;
 	uint64_t seed;
 	struct cwe_sampleset set;
-	size_t line; /* of the item at hand */
+	size_t line;     /* of the item at hand */
+	int strict;      /* an item that does not fit is an error */
 };
 
 struct cwe_sample *cwe_sampleset_add(struct cwe_sampleset *s)
@@ -82,12 +82,17 @@ static int keep(struct builder *b, size_t sample, struct cwe_sequence *s, struct
 	return 0;
 }
 
+/* An item that does not fit is passed over. */
+#define PASS 1
+
 /* Cuts a sequence that is too long; its first token that counts must remain. */
 static int cut(struct builder *b, struct cwe_sequence *s, size_t first, const char *field,
 	struct cwb_err *err)
 {
 	if (s->count <= b->length)
 		return 0;
+	if (first >= b->length && !b->strict)
+		return PASS;
 	if (first >= b->length)
 		return cwe_lines_refuse(err, CWP_ELIMIT, b->job->path, b->line, field,
 			"%zu tokens leave none for the answer within %s of %zu: raise the set's "
@@ -98,7 +103,7 @@ static int cut(struct builder *b, struct cwe_sequence *s, size_t first, const ch
 	return 0;
 }
 
-/* Each build_* adds one sample's sequences; 1 when the item is too short to count. */
+/* Each build_* adds one sample's sequences; PASS when the item is too short to count. */
 static int build_text(
 	struct builder *b, const struct cwe_item_text *item, size_t sample, struct cwb_err *err)
 {
@@ -109,7 +114,7 @@ static int build_text(
 	struct cwe_sequence s = {ids.id, NULL, ids.count};
 	if (s.count < 2) {
 		cwe_sequence_free(&s);
-		return 1;
+		return PASS;
 	}
 	s.weight = calloc(s.count, sizeof(*s.weight));
 	if (!s.weight) {
@@ -117,7 +122,7 @@ static int build_text(
 		return cwb_err_set(err, -ENOMEM, "out of memory");
 	}
 	rc = cut(b, &s, 1, "", err);
-	if (rc < 0) {
+	if (rc != 0) {
 		cwe_sequence_free(&s);
 		return rc;
 	}
@@ -135,12 +140,17 @@ static int join_answer(const struct builder *b, const struct cwe_item_text *item
 	if (b->chat)
 		return cwe_chat_exchange(b->chat, exchange, ret_text, ret_length, ret_first, err);
 	size_t n = item->length[0];
-	char *text = malloc(n + 1 + item->length[1]);
+	size_t between = item->separator ? strlen(item->separator) : 1;
+	char *text = malloc(n + between + item->length[1]);
 	if (!text)
 		return cwb_err_set(err, -ENOMEM, "out of memory");
 	memcpy(text, item->part[0], n);
-	if (n > 0 && !strchr(" \t\r\n", text[n - 1]) && !strchr(" \t\r\n", item->part[1][0]))
+	if (item->separator) {
+		memcpy(text + n, item->separator, between);
+		n += between;
+	} else if (n > 0 && !strchr(" \t\r\n", text[n - 1]) && !strchr(" \t\r\n", item->part[1][0])) {
 		text[n++] = '\n';
+	}
 	memcpy(text + n, item->part[1], item->length[1]);
 	*ret_text = text;
 	*ret_length = n + item->length[1];
@@ -168,7 +178,7 @@ static int build_answer(
 		rc = refuse(b, err, CWP_EVALUE, "answer", "gives no tokens of its own");
 	if (rc == 0)
 		rc = cut(b, &s, first, "prompt", err);
-	if (rc < 0) {
+	if (rc != 0) {
 		cwe_sequence_free(&s);
 		return rc;
 	}
@@ -189,11 +199,13 @@ static int build_pair(
 		if (rc == 0 && first >= s.count)
 			rc = refuse(b, err, CWP_EVALUE, fields[i],
 				"gives no tokens that could be predicted");
-		if (rc == 0 && s.count > b->length)
+		if (rc == 0 && s.count > b->length && !b->strict)
+			rc = PASS;
+		else if (rc == 0 && s.count > b->length)
 			rc = cwe_lines_refuse(err, CWP_ELIMIT, b->job->path, b->line, fields[i],
 				"%zu tokens are more than %s of %zu, and a pair cannot be cut",
 				s.count, b->length_name, b->length);
-		if (rc < 0) {
+		if (rc != 0) {
 			cwe_sequence_free(&s);
 			return rc;
 		}
@@ -208,47 +220,24 @@ static int build_pair(
 typedef int build_item(
 	struct builder *b, const struct cwe_item_text *item, size_t sample, struct cwb_err *err);
 
-static const struct kind {
-	const char *name;
-	enum cwe_item_kind kind;
-	build_item *build; /* NULL: a sample file */
-} kinds[] = {
-	{"samples", CWE_ITEM_TEXT, NULL},
-	{"text", CWE_ITEM_TEXT, build_text},
-	{"answers", CWE_ITEM_ANSWER, build_answer},
-	{"pairs", CWE_ITEM_PAIR, build_pair},
+static build_item *const builders[] = {
+	[CWE_ITEM_TEXT] = build_text,
+	[CWE_ITEM_ANSWER] = build_answer,
+	[CWE_ITEM_PAIR] = build_pair,
+	[CWE_ITEM_REFUSAL] = build_answer,
 };
+
+static int is_sample_file(const struct cwj_set *set)
+{
+	return strcmp(set->data, "samples") == 0;
+}
 
 int cwe_samples_use_chat(const struct cwj_set *set)
 {
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
-		if (strcmp(set->data, kinds[i].name) == 0)
-			return kinds[i].kind == CWE_ITEM_ANSWER;
-	}
-	return 0;
-}
-
-static int find_kind(const struct cwj_set *set, const struct kind **ret, struct cwb_err *err)
-{
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
-		if (strcmp(set->data, kinds[i].name) == 0) {
-			*ret = &kinds[i];
-			return 0;
-		}
-	}
-	const char *near = cwb_nearest(
-		set->data, &kinds[0].name, sizeof(kinds) / sizeof(*kinds), sizeof(*kinds));
-	if (err && err->code == 0) {
-		err->line = set->line;
-		err->column = set->column;
-		snprintf(err->field, sizeof(err->field), "data");
-		snprintf(err->nearest, sizeof(err->nearest), "%s", near ? near : "");
-	}
-	return cwb_err_set(err, CWP_EUNKNOWN,
-		"calibration set \"%s\": data \"%s\" is not known%s%s%s; there are samples, "
-		"text, answers and pairs",
-		set->name, set->data, near ? ", did you mean \"" : "", near ? near : "",
-		near ? "\"?" : "");
+	if (is_sample_file(set))
+		return 0;
+	enum cwe_item_kind kind = cwe_dataset_kind(set);
+	return kind == CWE_ITEM_ANSWER || kind == CWE_ITEM_REFUSAL;
 }
 
 /* How many tokens a sequence may have. */
@@ -277,40 +266,84 @@ static int find_length(struct builder *b, size_t context, int is_file, struct cw
 	return 0;
 }
 
-static int build_items(struct builder *b, const struct kind *kind, struct cwb_err *err)
+static void free_sample(struct cwe_sample *s)
+{
+	for (size_t i = 0; i < s->count; i++)
+		cwe_sequence_free(&s->sequence[i]);
+	free(s->sequence);
+	free(s->identity);
+}
+
+static int add_sample(struct builder *b, const struct cwe_items *items, const struct cwe_item *item,
+	const struct cwe_item_text *text, struct cwb_err *err)
+{
+	char hex[CWB_DIGEST_HEX];
+	struct cwe_sample_set *set = b->set.set;
+	struct cwe_sample *sample = cwe_sampleset_add(&b->set);
+	if (!sample)
+		return cwb_err_set(err, -ENOMEM, "%s: out of memory", b->job->path);
+	uint64_t tokens = set->tokens;
+	cwb_digest_hex(item->digest, hex);
+	snprintf(sample->digest, sizeof(sample->digest), "%.32s", hex);
+	sample->identity = strdup(text->identity);
+	if (!sample->identity)
+		return cwb_err_set(err, -ENOMEM, "%s: out of memory", b->job->path);
+	int rc = builders[items->kind](b, text, set->count - 1, err);
+	if (rc == PASS) {
+		free_sample(&set->sample[--set->count]);
+		set->tokens = tokens;
+		set->passed++;
+		return 0;
+	}
+	if (rc < 0 && err && err->line == 0) {
+		err->line = (int)b->line;
+		cwb_err_prefix(err, "%s:%zu", b->job->path, b->line);
+	}
+	return rc;
+}
+
+/* Fewer samples than the job asks for. */
+static int too_few(const struct builder *b, uint64_t passed, struct cwb_err *err)
+{
+	const struct cwj_set *set = b->job;
+	char why[120] = "";
+	if (passed > 0)
+		snprintf(why, sizeof(why),
+			"; %llu more are no items of this kind, or too long or too short",
+			(unsigned long long)passed);
+	if (err && err->code == 0) {
+		err->line = set->line;
+		err->column = set->column;
+		snprintf(err->field, sizeof(err->field), "samples");
+	}
+	return cwb_err_set(err, CWP_EVALUE,
+		"calibration set \"%s\": samples: %llu are asked for, but %s has %zu%s", set->name,
+		(unsigned long long)set->samples, set->path, b->set.set->count, why);
+}
+
+static int build_items(struct builder *b, struct cwb_err *err)
 {
 	struct cwe_items items;
 	size_t wanted = b->job->samples > 0 && b->job->samples < SIZE_MAX ? (size_t)b->job->samples
 									  : SIZE_MAX;
-	int rc = cwe_items_open(b->job->path, kind->kind, b->seed, b->job->name, &items, err);
+	int rc = cwe_items_open(b->job, b->seed, &items, err);
+	b->strict = items.row.own;
+	b->set.set->passed = items.passed;
 	for (size_t i = 0; rc == 0 && i < items.count && b->set.set->count < wanted; i++) {
 		struct cwe_item_text text;
-		char hex[CWB_DIGEST_HEX];
 		b->line = items.item[i].line;
 		rc = cwe_items_text(&items, i, &text, err);
-		if (rc < 0)
-			break;
-		struct cwe_sample *sample = cwe_sampleset_add(&b->set);
-		if (!sample) {
-			rc = cwb_err_set(err, -ENOMEM, "%s: out of memory", b->job->path);
-		} else {
-			cwb_digest_hex(items.item[i].digest, hex);
-			snprintf(sample->digest, sizeof(sample->digest), "%.32s", hex);
-			rc = kind->build(b, &text, b->set.set->count - 1, err);
-			if (rc == 1) {
-				b->set.set->count--;
-				rc = 0;
-			} else if (rc < 0 && err && err->line == 0) {
-				err->line = (int)b->line;
-				cwb_err_prefix(err, "%s:%zu", b->job->path, b->line);
-			}
+		if (rc == 0) {
+			rc = add_sample(b, &items, &items.item[i], &text, err);
+			cwe_item_text_free(&text);
 		}
-		cwe_item_text_free(&text);
 	}
 	cwe_items_close(&items);
 	if (rc == 0 && b->set.set->count == 0)
 		rc = cwb_err_set(err, CWP_EMISSING,
 			"%s: no item has a token that could be predicted", b->job->path);
+	if (rc == 0 && b->job->samples > b->set.set->count)
+		rc = too_few(b, b->set.set->passed, err);
 	return rc;
 }
 
@@ -328,18 +361,13 @@ static int compare_choices(const void *a, const void *b)
 	return order != 0 ? order : x->number < y->number ? -1 : x->number > y->number;
 }
 
-static void free_sample(struct cwe_sample *s)
-{
-	for (size_t i = 0; i < s->count; i++)
-		cwe_sequence_free(&s->sequence[i]);
-	free(s->sequence);
-}
-
 /* Orders the samples of a file by key, and keeps as many as the set wants. */
 static int choose(struct builder *b, struct cwb_err *err)
 {
 	struct cwe_sample_set *set = b->set.set;
 	size_t n = set->count;
+	if (b->job->samples > n)
+		return too_few(b, 0, err);
 	struct choice *choice = calloc(n, sizeof(*choice));
 	if (!choice)
 		return cwb_err_set(err, -ENOMEM, "%s: out of memory", b->job->path);
@@ -374,17 +402,19 @@ int cwe_samples_read(const struct cwj_set *set, const struct cwe_tokenizer *t,
 	const struct cwe_chat *chat, uint64_t seed, size_t context, size_t vocabulary,
 	struct cwe_sample_set *ret, struct cwb_err *err)
 {
-	const struct kind *kind = NULL;
+	int is_file = is_sample_file(set);
 	struct cwe_sample_set made = {0};
 	struct builder b = {
 		.job = set, .t = t, .chat = chat, .vocabulary = vocabulary, .seed = seed};
-	int rc = find_kind(set, &kind, err);
+	struct cwe_dataset row;
+	enum cwe_item_kind kind;
+	int rc = is_file ? 0 : cwe_dataset_find(set, &row, &kind, err);
 	if (rc == 0)
-		rc = find_length(&b, context, !kind->build, err);
+		rc = find_length(&b, context, is_file, err);
 	if (rc < 0)
 		return rc;
 	b.set.set = &made;
-	if (!kind->build) {
+	if (is_file) {
 		rc = cwe_samplefile_read(
 			set->path, b.length, b.length_name, vocabulary, &made, err);
 		if (rc == 0)
@@ -395,7 +425,7 @@ int cwe_samples_read(const struct cwj_set *set, const struct cwe_tokenizer *t,
 			"is absent; data samples does not",
 			set->name, set->data);
 	} else {
-		rc = build_items(&b, kind, err);
+		rc = build_items(&b, err);
 	}
 	made.role = set->role;
 	if (rc == 0 && !(made.name = strdup(set->name)))

@@ -265,7 +265,7 @@ static const struct refusal refusals[] = {
 	{{.data = "sample", .content = ""}, CWP_EUNKNOWN, 7, "data",
 		"data \"sample\" is not known, did you mean \"samples\"?"},
 	{{.data = "qqqq", .content = ""}, CWP_EUNKNOWN, 7, "data",
-		"there are samples, text, answers and pairs"},
+		"there are samples, text, answers, pairs, csv, json, jsonl and the published"},
 	{{.data = "text", .content = "", .length = 9, .context = 8}, CWP_EVALUE, 7, "length",
 		"length 9 is more than"},
 	{{.data = "text", .content = ""}, CWP_EMISSING, 0, "", "set.jsonl: no items"},
