@@ -27,12 +27,11 @@ static void add_trimmed(struct cwe_parts *p, const char *text, size_t length)
 	cwe_parts_add(p, text, length);
 }
 
-/* Stereotype first, then anti-stereotype, behind the context: what is left of BLANK, or a whole
- * sentence and a space. 1 when one of them is missing. */
-static int add_pair(struct cwe_parts *p, const char *context, const char *const text[2],
-	const size_t length[2])
+/* Stereotype first, then anti-stereotype, behind the context: what it has in front of `at`, or
+ * (NULL) a whole sentence and a space. 1 when one of them is missing. */
+static int add_pair(struct cwe_parts *p, const char *context, const char *at,
+	const char *const text[2], const size_t length[2])
 {
-	const char *at = strstr(context, blank);
 	if (!text[0] || !text[1])
 		return 1;
 	cwe_parts_add(p, context, at ? (size_t)(at - context) : strlen(context));
@@ -80,7 +79,7 @@ int cwe_make_stereoset(const struct cwe_source_item *from, struct cwe_parts *ret
 							 : "c1_sentence, c2_sentence, c3_sentence");
 		length[side] = strlen(text[side]);
 	}
-	return add_pair(ret, context, text, length);
+	return add_pair(ret, context, strstr(context, blank), text, length);
 }
 
 /* What stands for BLANK in a sentence: 0 when the sentence is not the context with a word put in. */
@@ -107,14 +106,36 @@ static int find_filler(
 	return n > left;
 }
 
+/* Two sentences that were translated on their own: what they begin with together, up to a word, is
+ * their context, and what they end with together is left out. */
+static int split_pair(struct cwe_parts *p, const char *const text[2])
+{
+	size_t n[2] = {strlen(text[0]), strlen(text[1])};
+	size_t same = 0;
+	size_t begin = 0;
+	size_t end = 0;
+	for (; same < n[0] && same < n[1] && text[0][same] == text[1][same]; same++) {
+		if (text[0][same] == ' ')
+			begin = same + 1;
+	}
+	for (same = 1; same <= n[0] - begin && same <= n[1] - begin &&
+		text[0][n[0] - same] == text[1][n[1] - same];
+		same++) {
+		if (strchr(" .,!?", text[0][n[0] - same]))
+			end = same;
+	}
+	const char *const rest[2] = {text[0] + begin, text[1] + begin};
+	const size_t length[2] = {n[0] - begin - end, n[1] - begin - end};
+	return add_pair(p, text[0], text[0] + begin, rest, length);
+}
+
 /* The form of the original: an array of sentences, from which the word is taken out again. */
 int cwe_make_stereoset_nested(const struct cwe_source_item *from, struct cwe_parts *ret)
 {
 	const json_t *json = from->record.json;
 	const json_t *sentences = json_object_get(json, "sentences");
 	const char *context = json_string_value(json_object_get(json, "context"));
-	const char *text[2] = {NULL, NULL};
-	size_t length[2] = {0, 0};
+	const char *whole[2] = {NULL, NULL};
 	if (!context)
 		return missing(ret, "context");
 	if (!json_is_array(sentences)) {
@@ -130,13 +151,17 @@ int cwe_make_stereoset_nested(const struct cwe_source_item *from, struct cwe_par
 			continue;
 		if (!sentence)
 			return missing(ret, "sentence");
-		text[side] = sentence;
-		length[side] = strlen(sentence);
-		if (strstr(context, blank) &&
-			!find_filler(context, sentence, &text[side], &length[side]))
-			return 1;
+		whole[side] = sentence;
 	}
-	return add_pair(ret, context, text, length);
+	if (!whole[0] || !whole[1])
+		return 1;
+	const char *at = strstr(context, blank);
+	const char *text[2] = {whole[0], whole[1]};
+	size_t length[2] = {strlen(whole[0]), strlen(whole[1])};
+	if (at && (!find_filler(context, whole[0], &text[0], &length[0]) ||
+			  !find_filler(context, whole[1], &text[1], &length[1])))
+		return split_pair(ret, whole);
+	return add_pair(ret, context, at, text, length);
 }
 
 /* Words that BBQ's groups "F" and "M" go by in answers, in its languages. */

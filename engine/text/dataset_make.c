@@ -62,6 +62,9 @@ static int add_needed(const struct cwe_source_item *from, const char *column, st
 		return rc;
 	if (from->row->own ? t.length == 0 : is_blank(&t))
 		return from->row->own ? wrong(p, CWP_EVALUE, column, "empty") : 1;
+	/* In one sentence of a pair white space would count as what sets it apart. */
+	if (!from->row->own && from->kind == CWE_ITEM_PAIR)
+		trim(&t);
 	cwe_parts_add(p, t.text, t.length);
 	return 0;
 }

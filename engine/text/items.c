@@ -48,8 +48,7 @@ int cwe_items_refuse(const struct cwe_items *items, const struct cwe_item *place
 		*field ? ": " : "", text);
 }
 
-/* Plain text: CR LF becomes LF. Around the paragraphs of WikiText the form has spaces and line
- * ends, of which those in front belong to the text. */
+/* Plain text: CR LF becomes LF, and line ends at the end are left out. */
 static int make_text(const struct cwe_items *items, const struct cwe_item *place, const char *text,
 	size_t length, struct cwe_parts *parts, struct cwb_err *err)
 {
@@ -58,8 +57,7 @@ static int make_text(const struct cwe_items *items, const struct cwe_item *place
 		return cwe_items_refuse(items, place, err, CWP_EFORMAT, "",
 			"not UTF-8 at byte %zu of the paragraph (0x%02X): convert the file", good,
 			(unsigned char)text[good]);
-	const char *ends = items->row.form == CWE_FORM_ARTICLES ? "\r\n \t" : "\r\n";
-	while (length > 0 && text[length - 1] != '\0' && strchr(ends, text[length - 1]))
+	while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == '\r'))
 		length--;
 	for (size_t i = 0; i < length;) {
 		size_t n = i;

@@ -1,8 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Samples of the reference scores: their texts, read back from the ids of
- * $CWP_SHARED/golden/scores-smollm2/samples.json and written as answers, pairs and text, must give
- * the same ids and weights. */
+/* Samples of the reference scores ($CWP_SHARED/golden/scores-smollm2/samples.json). Their texts, read
+ * back from the ids and written as answers, pairs and text, must give the same ids and weights; and
+ * so must the data sets that they were taken from. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "engine/text/items.h"
 #include "engine/text/samples.h"
 #include "tests/golden/tokens_file.h"
 
@@ -156,6 +157,82 @@ static void check_set(const char *name, const char *data, json_t *(*make)(const 
 	}
 }
 
+static int is_same(const struct cwe_sequence *s, const json_t *expected)
+{
+	const json_t *ids = json_object_get(expected, "ids");
+	const json_t *weights = json_object_get(expected, "weights");
+	int same = s->count == json_array_size(ids);
+	for (size_t i = 0; same && i < s->count; i++)
+		same = s->id[i] == json_integer_value(json_array_get(ids, i)) &&
+			s->weight[i] == (float)json_number_value(json_array_get(weights, i));
+	return same;
+}
+
+/* How many samples of a set are the same as the golden one, and the identity of the last. */
+static size_t count_same(
+	const struct cwe_sample_set *set, const json_t *expected, char ret[CWE_ITEM_IDENTITY])
+{
+	const json_t *sequences = json_object_get(expected, "sequences");
+	size_t n = 0;
+	for (size_t i = 0; i < set->count; i++) {
+		const struct cwe_sample *s = &set->sample[i];
+		int same = s->count == json_array_size(sequences);
+		for (size_t j = 0; same && j < s->count; j++)
+			same = is_same(&s->sequence[j], json_array_get(sequences, j));
+		if (same)
+			snprintf(ret, CWE_ITEM_IDENTITY, "%s", s->identity);
+		n += (size_t)same;
+	}
+	return n;
+}
+
+/* The golden samples of a set whose id begins with `prefix` must be in the data set, each once. What
+ * was cut has the length of the golden sample. */
+static void check_data(const char *name, const char *prefix, const char *data, const char *file,
+	int has_identity)
+{
+	const json_t *samples = json_object_get(json_object_get(golden, "samples"), name);
+	char path[4096];
+	size_t checked = 0;
+	snprintf(path, sizeof(path), "%s", shared_path("data/%s", file));
+	for (size_t i = 0; i < json_array_size(samples); i++) {
+		const json_t *sample = json_array_get(samples, i);
+		const char *id = json_string_value(json_object_get(sample, "id"));
+		char identity[CWE_ITEM_IDENTITY] = "";
+		struct cwe_sample_set set;
+		struct cwb_err err = {0};
+		struct cwj_set job = {.name = (char *)name, .data = (char *)data, .path = path};
+		if (strncmp(id, prefix, strlen(prefix)) != 0)
+			continue;
+		if (strcmp(name, "pair") != 0)
+			job.length = json_array_size(json_object_get(sequence_of(sample, 0), "ids"));
+		if (cwe_samples_read(&job, tokenizer, chat, 0, 8192, 49152, &set, &err) < 0)
+			fail_msg("%s: %s", name, err.message);
+		size_t n = count_same(&set, sample, identity);
+		if (n != 1)
+			fail_msg("%s is in %s %zu times", id, file, n);
+		if (has_identity && !strstr(identity, id + strlen(prefix)))
+			fail_msg("%s is called %s", id, identity);
+		cwe_samples_free(&set);
+		checked++;
+	}
+	assert_true(checked > 0);
+}
+
+static void test_data(void **state)
+{
+	(void)state;
+	need_file(shared_path("data/advbench/harmful_behaviors.csv"));
+	check_data("safe", "advbench-", "advbench", "advbench/harmful_behaviors.csv", 0);
+	check_data("instr", "seed_task", "instructions", "instructions/seed_tasks.jsonl", 1);
+	check_data("pair", "stereoset-", "stereoset", "stereoset-multi/intrasentence_en.jsonl", 1);
+	check_data("text", "wikitext-", "wikitext2", "wikitext2/wikitext-test.txt", 0);
+	check_data("text", "ud-fr", "ud-text", "ud-text/fr_pud-ud-test.text.conllu", 0);
+	check_data("text", "ud-nl", "ud-text", "ud-text/nl_lassysmall-ud-test.text.conllu", 0);
+	check_data("text", "ud-es", "ud-text", "ud-text/es_pud-ud-test.text.conllu", 0);
+	check_data("text", "ud-tr", "ud-text", "ud-text/tr_pud-ud-test.text.conllu", 0);
+}
+
 static void test_safe(void **state)
 {
 	(void)state;
@@ -187,6 +264,7 @@ int main(void)
 		cmocka_unit_test(test_instructions),
 		cmocka_unit_test(test_pairs),
 		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_data),
 	};
 	need_file(shared_path("golden/scores-smollm2/samples.json"));
 	return cmocka_run_group_tests_name("samples", tests, setup, teardown);
