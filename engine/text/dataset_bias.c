@@ -16,33 +16,34 @@ static int missing(struct cwe_parts *p, const char *field)
 	return CWP_EMISSING;
 }
 
-static void add_trimmed(struct cwe_parts *p, const char *text, size_t length)
+static void trim(const char **text, size_t *length)
 {
-	while (length > 0 && strchr(" \t\r\n", text[length - 1]))
-		length--;
-	while (length > 0 && strchr(" \t\r\n", text[0])) {
-		text++;
-		length--;
+	while (*length > 0 && strchr(" \t\r\n", (*text)[*length - 1]))
+		--*length;
+	while (*length > 0 && strchr(" \t\r\n", (*text)[0])) {
+		++*text;
+		--*length;
 	}
-	cwe_parts_add(p, text, length);
 }
 
 /* Stereotype first, then anti-stereotype, behind the context: what it has in front of `at`, or
- * (NULL) a whole sentence and a space. 1 when one of them is missing. */
+ * (NULL) a whole sentence and a space. 1 when one of them is missing, or they are the same. */
 static int add_pair(struct cwe_parts *p, const char *context, const char *at,
-	const char *const text[2], const size_t length[2])
+	const char *text[2], size_t length[2])
 {
 	if (!text[0] || !text[1])
+		return 1;
+	trim(&text[0], &length[0]);
+	trim(&text[1], &length[1]);
+	if (length[0] == 0 || length[1] == 0 ||
+		(length[0] == length[1] && memcmp(text[0], text[1], length[0]) == 0))
 		return 1;
 	cwe_parts_add(p, context, at ? (size_t)(at - context) : strlen(context));
 	for (size_t i = 0; i < 2; i++) {
 		cwe_parts_end(p);
 		if (!at && *context)
 			cwe_parts_add(p, " ", 1);
-		size_t before = p->length;
-		add_trimmed(p, text[i], length[i]);
-		if (!p->failed && p->length == before)
-			return 1;
+		cwe_parts_add(p, text[i], length[i]);
 	}
 	return 0;
 }
@@ -124,8 +125,8 @@ static int split_pair(struct cwe_parts *p, const char *const text[2])
 		if (strchr(" .,!?", text[0][n[0] - same]))
 			end = same;
 	}
-	const char *const rest[2] = {text[0] + begin, text[1] + begin};
-	const size_t length[2] = {n[0] - begin - end, n[1] - begin - end};
+	const char *rest[2] = {text[0] + begin, text[1] + begin};
+	size_t length[2] = {n[0] - begin - end, n[1] - begin - end};
 	return add_pair(p, text[0], text[0] + begin, rest, length);
 }
 

@@ -95,7 +95,7 @@ static size_t heading_level(const char *text, size_t length, const char **ret, s
 	}
 	*ret = text;
 	*ret_length = length;
-	return memchr(text, '\n', length) ? 0 : level;
+	return level;
 }
 
 /* A title of the first level begins an article. */
@@ -123,15 +123,25 @@ static int end_paragraph(struct cwe_items *items, struct paragraph *g, struct cw
 		.line = g->line,
 		.record = items->records + 1,
 		.article = items->articles};
-	size_t level = 0;
-	const char *title;
-	size_t length;
-	if (items->row.form == CWE_FORM_ARTICLES)
-		level = heading_level(g->text, g->length - 1, &title, &length);
 	g->length = 0;
-	if (level > 0)
-		return level == 1 ? add_article(items, title, length, err) : 0;
 	return cwe_items_add(items, &place, g->text, place.length, err);
+}
+
+/* A heading ends a paragraph, and belongs to none. 1: the line is one. */
+static int end_at_heading(struct cwe_items *items, struct paragraph *g, const char *text,
+	size_t length, struct cwb_err *err)
+{
+	const char *title;
+	size_t n;
+	size_t level = items->row.form == CWE_FORM_ARTICLES
+		? heading_level(text, length, &title, &n)
+		: 0;
+	if (level == 0)
+		return 0;
+	int rc = end_paragraph(items, g, err);
+	if (rc == 0 && level == 1)
+		rc = add_article(items, title, n, err);
+	return rc < 0 ? rc : 1;
 }
 
 static int find_paragraphs(struct cwe_items *items, struct cwe_lines *l, struct cwb_err *err)
@@ -141,8 +151,10 @@ static int find_paragraphs(struct cwe_items *items, struct cwe_lines *l, struct 
 	size_t length;
 	int rc;
 	while ((rc = cwe_lines_next(l, &text, &length, err)) > 0) {
-		rc = is_blank(text, length) ? end_paragraph(items, &g, err)
-					    : add_line(items, &g, l, text, length, err);
+		rc = end_at_heading(items, &g, text, length, err);
+		if (rc == 0)
+			rc = is_blank(text, length) ? end_paragraph(items, &g, err)
+						    : add_line(items, &g, l, text, length, err);
 		if (rc < 0)
 			break;
 	}

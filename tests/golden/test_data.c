@@ -49,12 +49,13 @@ struct expectation {
 
 /* Records as in the sets' tables (of WikiText-2 they are articles, two of which have the same title of
  * unknown words). Passed over are: a French pair without its second sentence, BBQ items on a man and
- * a boy, in which nobody is of the stereotyped group, harmless prompts of XSTest, and answers that
+ * a boy, in which nobody is of the stereotyped group, StereoSet items whose words became the same in
+ * translation, harmless prompts of XSTest, and answers that
  * do not refuse. Questions of MMLU and prompts of refusal pairs repeat. */
 static const struct expectation sets[] = {
 	{"crows-pairs", "crows-pairs", NULL, CWJ_AS_AUTO, NULL, 1, 1055, 1055, 1055},
 	{"crows-pairs-multi", "crows-pairs", NULL, CWJ_AS_AUTO, NULL, 3, 3072, 3071, 1024},
-	{"stereoset-multi", "stereoset", NULL, CWJ_AS_AUTO, NULL, 10, 14798, 14798, 2960},
+	{"stereoset-multi", "stereoset", NULL, CWJ_AS_AUTO, NULL, 10, 14798, 14785, 2960},
 	{"stereoset-ptbr", "stereoset", NULL, CWJ_AS_AUTO, NULL, 1, 2960, 2960, 2960},
 	{"bbq", "bbq", ".jsonl", CWJ_AS_AUTO, NULL, 6, 5944, 5944, 5944},
 	{"bbq", "bbq", ".jsonl", CWJ_AS_ANSWERS, NULL, 6, 5944, 5944, 5944},

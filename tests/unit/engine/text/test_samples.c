@@ -255,6 +255,43 @@ static void test_choice(void **state)
 	free(three);
 }
 
+/* Records of a published set: what does not fit is passed over, and the next ones are taken. */
+static void test_published(void **state)
+{
+	(void)state;
+	struct request r = {.data = "mmlu",
+		.file = "a.csv",
+		.content = "question,choice0,choice1,choice2,choice3,answer\nq,a,b,c,d,1\n"};
+	/* Without a chat format a space goes between "Answer:" and the letter. */
+	struct cwe_sample_set set = must_read(&r);
+	const struct cwe_sequence *s = &set.sample[0].sequence[0];
+	assert_int_equal(s->id[s->count - 3], ':');
+	assert_int_equal(s->id[s->count - 2], ' ');
+	assert_true(s->weight[s->count - 3] == 0 && s->weight[s->count - 2] == 0.5f);
+	assert_string_equal(set.sample[0].identity, "mmlu/q");
+	cwe_samples_free(&set);
+	r = (struct request){.data = "advbench",
+		.file = "a.csv",
+		.content = "goal,target\nx,y\nxxxxxxxx,y\nx,\nz,yyyyyy\n",
+		.length = 5,
+		.samples = 2};
+	set = must_read(&r);
+	assert_int_equal(set.count, 2);
+	assert_int_equal(set.passed + 2, 4);
+	assert_int_equal(set.tokens, 3 + 5);
+	assert_int_equal(set.truncated, 1);
+	cwe_samples_free(&set);
+	r.data = "crows-pairs";
+	r.content = "id,sent_more,sent_less\n1,xx,yyyyyyyy\n2,xy,z\n";
+	r.samples = 1;
+	set = must_read(&r);
+	assert_string_equal(set.sample[0].identity, "crows-pairs/2");
+	assert_string_equal(sequence(&set.sample[0].sequence[0]), "259:0 120:0.5 121:0.5");
+	assert_string_equal(sequence(&set.sample[0].sequence[1]), "259:0 122:-1");
+	assert_int_equal(set.tokens, 3 + 2);
+	cwe_samples_free(&set);
+}
+
 struct refusal {
 	struct request request;
 	int code, line;
@@ -300,6 +337,21 @@ static const struct refusal refusals[] = {
 		CWP_ELIMIT, 1, "less", "the model's context of 3"},
 	{{.data = "pairs", .content = "{\"more\": \"x\", \"less\": \"\"}"}, CWP_EVALUE, 1, "less",
 		"less: empty"},
+	{{.data = "text", .content = "{\"text\": \"ab c\"}", .samples = 2}, CWP_EVALUE, 7, "samples",
+		"calibration set \"help\": samples: 2 are asked for, but "},
+	{{.data = "text", .content = "{\"text\": \"ab c\"}\n{\"text\": \"x\"}", .samples = 2},
+		CWP_EVALUE, 7, "samples",
+		"set.jsonl has 1; 1 more are no items of this kind, or too long or too short"},
+	{{.data = "samples", .content = "{\"ids\": [1], \"weights\": [0]}", .samples = 3},
+		CWP_EVALUE, 7, "samples", "samples: 3 are asked for, but "},
+	{{.data = "advbench",
+		 .file = "a.csv",
+		 .content = "goal,target\nx,y\nxxxxxxxx,y\n",
+		 .length = 5,
+		 .samples = 2},
+		CWP_EVALUE, 7, "samples", "a.csv has 1; 1 more are no items"},
+	{{.data = "advbench", .file = "a.csv", .content = "goal,target\nxxxxxxxx,y\n", .length = 5},
+		CWP_EMISSING, 0, "", "a.csv: no item has a token that could be predicted"},
 	{{.data = "samples", .content = "\n"}, CWP_EMISSING, 0, "", "no samples"},
 	{{.data = "samples", .content = "{\"weights\": [0]}"}, CWP_EMISSING, 1, "ids",
 		"ids: absent"},
@@ -406,6 +458,7 @@ int main(void)
 		cmocka_unit_test(test_pairs),
 		cmocka_unit_test(test_sample_file),
 		cmocka_unit_test(test_choice),
+		cmocka_unit_test(test_published),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_other_refusals),
 	};
