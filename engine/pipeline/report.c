@@ -35,9 +35,10 @@ static json_t *sets_json(const struct cwe_run *run)
 	}
 	for (size_t i = 0; i < run->sets; i++) {
 		double share = total > 0 ? fabs(run->set_factor[i]) * run->set_sum[i] / total : 0;
-		(void)json_array_append_new(a, json_pack("{s:s,s:s,s:I,s:I,s:I,s:o,s:f,s:f,s:f,s:f}", "name", run->set[i].name, "role",
+		(void)json_array_append_new(a, json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:o,s:f,s:f,s:f,s:f}", "name", run->set[i].name, "role",
 			run->set[i].role == CWJ_ROLE_CRITICAL ? "critical" : "utility", "samples", (json_int_t)run->set[i].count,
-			"tokens", (json_int_t)run->set[i].tokens, "truncated", (json_int_t)run->set[i].truncated, "loss",
+			"tokens", (json_int_t)run->set[i].tokens, "truncated", (json_int_t)run->set[i].truncated, "passed_over",
+			(json_int_t)run->set[i].passed, "loss",
 			isfinite(run->set_loss[i]) ? json_real(run->set_loss[i]) : json_null(), "total", run->set_sum[i],
 			"factor", run->set_factor[i], "share", share, "raw_share", raw > 0 ? run->set_sum[i] / raw : 0.0));
 	}

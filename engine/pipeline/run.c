@@ -228,9 +228,9 @@ static json_t *plan_json(const struct cwe_run *run)
 	}
 	json_t *sets = json_array();
 	for (size_t i = 0; i < run->sets; i++) {
-		(void)json_array_append_new(sets, json_pack("{s:s,s:I,s:I,s:I}", "name", run->set[i].name, "samples",
+		(void)json_array_append_new(sets, json_pack("{s:s,s:I,s:I,s:I,s:I}", "name", run->set[i].name, "samples",
 			(json_int_t)run->set[i].count, "tokens", (json_int_t)run->set[i].tokens, "truncated",
-			(json_int_t)run->set[i].truncated));
+			(json_int_t)run->set[i].truncated, "passed_over", (json_int_t)run->set[i].passed));
 	}
 	return json_pack("{s:o,s:{s:s,s:i,s:I,s:I,s:o,s:I},s:{s:I,s:I,s:I},s:s?,s:O}", "stages", stages, "sizes", "family",
 		run->model.arch.family, "layers", (int)run->model.arch.layers, "weights", (json_int_t)run->weights, "protected",

@@ -210,7 +210,9 @@ static void knows_every_choice(void **state)
 	struct cwj_job *j = parse(
 		"model: m\noutput: o\nprecision: bf16\nbackend: cuda:GPU-1a2b\nseed: "
 		"9223372036854775807\n"
-		"calibrate: {critical: [{name: a, data: samples, path: p}]}\n"
+		"calibrate: {critical: [{name: a, data: samples, path: p}, {name: b, data: csv, "
+		"path: q, as: refusals, charset: mac-roman, language: sw, refusal: No., columns: "
+		"{prompt: Frage, id: 'No'}}]}\n"
 		"score: {plugin: wanda, utility: ignore, store: bf16, scale: pilot, beta: 1e-2}\n"
 		"protect: {fraction: 1, scope: layer, unit: module, carrier: adapter}\n"
 		"quantize: {plugin: fp8, skip: []}\n"
@@ -224,6 +226,18 @@ static void knows_every_choice(void **state)
 	assert_string_equal(j->backend, "cuda:GPU-1a2b");
 	assert_int_equal(j->seed, INT64_MAX);
 	assert_int_equal(j->utility, CWJ_UTILITY_IGNORE);
+	assert_int_equal(j->sets[0].as, CWJ_AS_AUTO);
+	assert_int_equal(j->sets[0].charset, CWJ_CHARSET_AUTO);
+	assert_null(j->sets[0].language);
+	assert_int_equal(j->sets[0].n_columns, 0);
+	assert_int_equal(j->sets[1].as, CWJ_AS_REFUSALS);
+	assert_int_equal(j->sets[1].charset, CWJ_CHARSET_MAC_ROMAN);
+	assert_string_equal(j->sets[1].language, "sw");
+	assert_string_equal(j->sets[1].refusal, "No.");
+	assert_int_equal(j->sets[1].n_columns, 2);
+	assert_string_equal(j->sets[1].columns[0].name, "prompt");
+	assert_string_equal(j->sets[1].columns[0].value, "Frage");
+	assert_string_equal(j->sets[1].columns[1].value, "No");
 	assert_int_equal(j->store_bf16, 1);
 	assert_int_equal(j->scale_pilot, 1);
 	assert_true(j->beta == 0.01);
