@@ -80,11 +80,13 @@ static int open_data(struct cwe_run *run, struct cwe_benchmark *b, struct cwb_er
 		return cwe_run_place(err, r, job->line, job->column, "evaluate", "benchmark");
 	}
 	const struct cwp_evaluator *e = b->plugin->interface;
+	run->p->host->excluded = 0;
 	if ((r = cwe_settings_make(b->plugin->descriptor, "evaluate", job->options, job->n_options, &b->settings, err)) == 0 &&
 		(r = cwb_file_read(job->path, DATA_LIMIT, &b->data, &length, err)) == 0 &&
 		(r = e->open(&run->p->host->table, b->settings, job->path, b->data, length, job->limit, &b->state)) != 0) {
 		r = cwe_host_error(run->p->host, job->benchmark, job->path, r, err);
 	}
+	b->excluded = run->p->host->excluded;
 	b->count = r == 0 ? e->count(b->state) : 0; /* asked for once: it stays */
 	if (b->count > COUNT_LIMIT) {
 		r = cwb_err_set(err, CWP_EPLUGIN, "plugin '%s' says that it has %" PRIu64 " requests; at most %u are taken",
@@ -343,8 +345,8 @@ int cwe_benchmark_report(const struct cwe_benchmark *b, json_t *array, struct cw
 	static const char *const name[CWE_COMPARED] = {"original", "quantized", "protected"};
 	for (size_t i = 0; i < b->metrics; i++) {
 		const struct cwe_metric_record *m = &b->metric[i];
-		json_t *row = json_pack("{s:s,s:s,s:s,s:I,s:i,s:o}", "name", b->job->name, "benchmark", b->job->benchmark, "metric",
-			m->name, "n", (json_int_t)m->n[0], "direction", (int)m->direction, "ideal", number(m->ideal));
+		json_t *row = json_pack("{s:s,s:s,s:s,s:I,s:I,s:i,s:o}", "name", b->job->name, "benchmark", b->job->benchmark, "metric",
+			m->name, "n", (json_int_t)m->n[0], "excluded", (json_int_t)b->excluded, "direction", (int)m->direction, "ideal", number(m->ideal));
 		for (int k = 0; row != NULL && k < CWE_COMPARED; k++) {
 			double none = m->filled[k] ? 0 : NAN; /* a metric that this model did not get */
 			(void)json_object_set_new(row, name[k], json_pack("{s:o,s:o,s:o,s:o}", "value", number(m->value[k] + none), "low",

@@ -35,6 +35,7 @@ struct cwe_benchmark {
 	char *data;       /* the file's bytes */
 	uint64_t first;   /* number of its first request among all benchmarks' */
 	uint64_t count;
+	uint64_t excluded;    /* items that the job calibrates on */
 	uint64_t generations; /* requests that generate text */
 	struct cwp_answer *answer; /* [count] */
 	struct cwe_metric_record *metric;
@@ -66,5 +67,5 @@ int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct 
 int cwe_benchmark_finish(struct cwe_benchmark *b, struct cwe_run *run, enum cwe_compared which, struct cwb_err *err);
 /* The metrics of one model hold for another too. */
 int cwe_benchmark_same(struct cwe_benchmark *b, enum cwe_compared from, enum cwe_compared to, struct cwb_err *err);
-/* Appends {name, benchmark, metric, n, ideal, direction, original, quantized, protected, flips} for each metric. */
+/* Appends {name, benchmark, metric, n, excluded, ideal, direction, original, quantized, protected, flips} for each metric. */
 int cwe_benchmark_report(const struct cwe_benchmark *b, json_t *array, struct cwb_err *err);

@@ -123,6 +123,8 @@ static void close_run(struct cwe_run *run)
 		cwe_samples_free(&run->set[i]);
 	}
 	free(run->set);
+	free(run->item);
+	run->p->host->calibrated = NULL;
 	free(run->set_loss);
 	free(run->set_sum);
 	free(run->set_factor);
@@ -183,8 +185,9 @@ static int run_stages(struct cwe_run *run, struct cwb_err *err)
 {
 	int r;
 	cwe_run_stage(run, CWE_STAGE_OPEN);
-	if ((r = cwe_run_open(run, err)) != 0 || (r = check_evaluators(run, err)) != 0 ||
-		(r = cwe_run_samples(run, err)) != 0 || (r = cwe_run_output_check(run, err)) != 0 ||
+	if ((r = cwe_run_open(run, err)) != 0 || (r = cwe_run_samples(run, err)) != 0 ||
+		(r = cwe_run_overlap(run, err)) != 0 || (r = check_evaluators(run, err)) != 0 ||
+		(r = cwe_run_output_check(run, err)) != 0 ||
 		(r = cwe_run_inputs(run, err)) != 0 || (r = cwe_run_bounds(run, &run->bounds, err)) != 0 ||
 		(r = cwe_run_output_open(run, err)) != 0) {
 		return r;
@@ -265,7 +268,8 @@ int cwe_pipeline_plan(const struct cwe_pipeline *p, json_t **ret, struct cwb_err
 	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1, .scratch_fd = -1};
 	int r;
 	if ((r = cwe_run_output_check(&run, err)) == 0 && (r = cwe_run_open(&run, err)) == 0 &&
-		(r = check_evaluators(&run, err)) == 0 && (r = cwe_run_samples(&run, err)) == 0 &&
+		(r = cwe_run_samples(&run, err)) == 0 && (r = cwe_run_overlap(&run, err)) == 0 &&
+		(r = check_evaluators(&run, err)) == 0 &&
 		(r = input_sizes(&run, err)) == 0 && (r = cwe_run_bounds(&run, &run.bounds, err)) == 0) {
 		*ret = plan_json(&run);
 		r = *ret != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for the plan");

@@ -49,6 +49,8 @@ struct cwe_run {
 
 	struct cwe_sample_set *set; /* [sets] */
 	size_t sets;
+	const char **item; /* [items] identities of what all sets hold, sorted; the texts are the samples' */
+	size_t items;
 	struct cwe_corpus corpus;
 	struct cwe_run_module *module; /* [modules], layer by layer in the order of linears.h; routers are none */
 	size_t modules;
@@ -95,6 +97,8 @@ int cwe_run_place(struct cwb_err *err, int code, int line, int column, const cha
 /* Stages, in their files. */
 int cwe_run_open(struct cwe_run *run, struct cwb_err *err);  /* open.c */
 int cwe_run_samples(struct cwe_run *run, struct cwb_err *err);                 /* open.c */
+/* Refuses a utility set that is a critical one too, warns of a part, and lets plugins ask what is calibrated on. */
+int cwe_run_overlap(struct cwe_run *run, struct cwb_err *err);                 /* overlap.c */
 int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err);                  /* inputs.c */
 int cwe_run_output_open(struct cwe_run *run, struct cwb_err *err);             /* folder.c */
 int cwe_run_output_check(struct cwe_run *run, struct cwb_err *err);            /* folder.c */

@@ -44,6 +44,15 @@ static void host_log(void *ctx, int level, const char *text)
 	}
 }
 
+static int host_calibrated(void *ctx, const char *data, const char *key)
+{
+	struct cwe_host *host = ctx;
+	int known = host->calibrated != NULL && data != NULL && key != NULL && host->calibrated(host->calibrated_arg, data, key);
+
+	host->excluded += known != 0;
+	return known;
+}
+
 static int host_cancelled(void *ctx)
 {
 	struct cwe_host *host = ctx;
@@ -94,6 +103,7 @@ void cwe_host_init(struct cwe_host *host, struct cwe_pool *pool, uint64_t seed)
 		.parallel_for = host_parallel_for,
 		.random = host_random,
 		.fail = host_fail,
+		.calibrated = host_calibrated,
 	};
 	host->pool = pool;
 	host->seed = seed;

@@ -18,6 +18,10 @@ struct cwe_host {
 	/* Gets each log line; may be NULL. [any-thread] */
 	void (*log)(void *arg, int level, const char *text);
 	void *log_arg;
+	/* Whether an item is calibrated on; NULL: none is. It counts in `excluded`. */
+	int (*calibrated)(void *arg, const char *data, const char *key);
+	void *calibrated_arg;
+	uint64_t excluded;
 	char failure[512];     /* what a plugin said through fail(), of this thread of calls */
 };
 

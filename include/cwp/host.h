@@ -37,6 +37,10 @@ struct cwp_host {
 	/* Explains the failure that the plugin is about to return: text is copied, the last one before the
 	 * return wins. [any-thread] */
 	void (*fail)(void *ctx, const char *text);
+	/* Non-zero when the job calibrates on this item of a data set: an evaluator leaves such an item out. data is
+	 * the set's name in a job and key what names the item in it, as cwp-job(5) has them: "crows-pairs" and "12".
+	 * To be asked once for each item: the report says how many were left out. [worker] */
+	int (*calibrated)(void *ctx, const char *data, const char *key);
 };
 
 #ifdef __cplusplus

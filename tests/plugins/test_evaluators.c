@@ -143,6 +143,20 @@ static void test_choose(void **state)
 	free(a);
 	assert_int_equal(statistic_choose(&host.table, 0, 9, &a), 0);
 	free(a);
+	/* What is left out leaves the choice among the others as it is. */
+	static const unsigned char skip[5] = {0, 1, 0, 1, 1};
+	assert_int_equal(statistic_choose_except(&host.table, 5, skip, 0, &a), 2);
+	assert_true(a[0] == 0 && a[1] == 2);
+	free(a);
+	unsigned char all[100] = {0};
+	assert_int_equal(statistic_choose(&host.table, 100, 20, &a), 20);
+	all[a[3]] = 1;
+	assert_int_equal(statistic_choose_except(&host.table, 100, all, 19, &b), 19);
+	for (size_t i = 0; i < 19; i++) {
+		assert_int_equal(b[i], a[i < 3 ? i : i + 1]);
+	}
+	free(a);
+	free(b);
 }
 
 /* ---- the plugins ---- */
@@ -212,6 +226,40 @@ static void test_crows(void **state)
 	assert_true(out.outcome[3] == 3);
 	e->close(c);
 	e->close(NULL);
+	cwe_settings_free(p.descriptor, s);
+	free(p.path);
+}
+
+/* An item with an "x" in its key is calibrated on. */
+static int has_x(void *arg, const char *data, const char *key)
+{
+	assert_string_equal(data, arg);
+	return strchr(key, 'x') != NULL;
+}
+
+static void test_crows_calibrated(void **state)
+{
+	(void)state;
+	struct cwe_plugin p = open_plugin("crows-pairs");
+	const struct cwp_evaluator *e = p.interface;
+	struct cwp_setting *s = settings_of(&p, NULL);
+	struct cwe_host host;
+	void *c = NULL;
+	char name[] = "crows-pairs";
+	cwe_host_init(&host, NULL, 0);
+	host.calibrated = has_x;
+	host.calibrated_arg = name;
+	assert_int_equal(open_state(&p, &host, s, ",sent_more,sent_less\n1,a,b\n2x,c,d\n3,e,f\nx,g,h\n", &c), 0);
+	assert_int_equal(e->count(c), 4);
+	assert_int_equal(host.excluded, 2);
+	struct cwp_request q = {.size = sizeof q};
+	assert_int_equal(e->request(c, 2, &q), 0);
+	assert_memory_equal(q.continuation, "e", 1);
+	e->close(c);
+	c = NULL;
+	assert_int_equal(open_state(&p, &host, s, ",sent_more,sent_less\nx,a,b\n", &c), CWP_EVALUE);
+	assert_null(c);
+	assert_non_null(strstr(host.failure, "the job calibrates on every pair of this file"));
 	cwe_settings_free(p.descriptor, s);
 	free(p.path);
 }
@@ -299,6 +347,7 @@ int main(void)
 		cmocka_unit_test(test_mean),
 		cmocka_unit_test(test_choose),
 		cmocka_unit_test(test_crows),
+		cmocka_unit_test(test_crows_calibrated),
 		cmocka_unit_test(test_crows_refusals),
 		cmocka_unit_test(test_perplexity),
 	};

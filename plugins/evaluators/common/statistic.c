@@ -52,10 +52,11 @@ static int by_index(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-size_t statistic_choose(const struct cwp_host *host, size_t n, uint64_t limit, size_t **ret_index)
+size_t statistic_choose_except(const struct cwp_host *host, size_t n, const unsigned char *skip, uint64_t limit,
+	size_t **ret_index)
 {
 	const uint64_t stream = 0x6576616cu; /* "eval": one stream for all evaluators */
-	size_t count = limit > 0 && limit < n ? (size_t)limit : n;
+	size_t left = 0;
 	struct key *key = malloc((n + 1) * sizeof *key);
 	size_t *index = malloc((n + 1) * sizeof *index);
 	if (key == NULL || index == NULL) {
@@ -64,9 +65,12 @@ size_t statistic_choose(const struct cwp_host *host, size_t n, uint64_t limit, s
 		return SIZE_MAX;
 	}
 	for (size_t i = 0; i < n; i++) {
-		key[i] = (struct key){host->random(host->ctx, stream, i), i};
+		if (skip == NULL || !skip[i]) {
+			key[left++] = (struct key){host->random(host->ctx, stream, i), i};
+		}
 	}
-	qsort(key, n, sizeof *key, by_random);
+	size_t count = limit > 0 && limit < left ? (size_t)limit : left;
+	qsort(key, left, sizeof *key, by_random);
 	for (size_t i = 0; i < count; i++) {
 		index[i] = key[i].index;
 	}
@@ -74,4 +78,9 @@ size_t statistic_choose(const struct cwp_host *host, size_t n, uint64_t limit, s
 	free(key);
 	*ret_index = index;
 	return count;
+}
+
+size_t statistic_choose(const struct cwp_host *host, size_t n, uint64_t limit, size_t **ret_index)
+{
+	return statistic_choose_except(host, n, NULL, limit, ret_index);
 }

@@ -17,6 +17,9 @@ void statistic_wilson(double k, double n, double *ret_low, double *ret_high);
 void statistic_mean(const double *x, size_t n, struct cwp_metric *metric);
 /* The `limit` items of n (0 or more than n: all) that the host's random stream chooses, ascending; *ret_index is freed
  * with free(). Returns how many, or SIZE_MAX when memory ran out. */
+/* The same of those items whose skip[i] is 0. */
+size_t statistic_choose_except(const struct cwp_host *host, size_t n, const unsigned char *skip, uint64_t limit,
+	size_t **ret_index);
 size_t statistic_choose(const struct cwp_host *host, size_t n, uint64_t limit, size_t **ret_index);
 
 #endif

@@ -7,6 +7,7 @@
  * Data: CSV with a header that names the columns of the two sentences; the rest is ignored. */
 #include <errno.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,26 @@ static int check_sentences(const struct cwp_host *host, const char *path, const 
 	return 0;
 }
 
+/* The pairs to ask for: never one that the job calibrates on. The first column names it, as in the data set. */
+static int choose(const struct cwp_host *host, const char *path, struct crows *c, uint64_t limit)
+{
+	size_t n = c->csv.records - 1;
+	unsigned char *skip = calloc(n, 1);
+	if (skip == NULL) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < n && host->size > offsetof(struct cwp_host, calibrated); i++) {
+		skip[i] = host->calibrated(host->ctx, "crows-pairs", c->csv.field[(i + 1) * c->csv.columns].text) != 0;
+	}
+	c->pairs = statistic_choose_except(host, n, skip, limit, &c->row);
+	free(skip);
+	if (c->pairs == 0) {
+		return fail(host, CWP_EVALUE, path, 1, "the job calibrates on every pair of this file, so that none is left to evaluate; "
+			"give calibration fewer samples");
+	}
+	return c->pairs == SIZE_MAX ? -ENOMEM : 0;
+}
+
 static int open_crows(const struct cwp_host *host, const struct cwp_setting *settings, const char *path, const char *data,
 	size_t length, uint64_t limit, void **ret_state)
 {
@@ -101,10 +122,7 @@ static int open_crows(const struct cwp_host *host, const struct cwp_setting *set
 		r = fail(host, r, path, c->csv.line, "not CSV: a quote is not closed, or a record has not as many fields as the header");
 	}
 	r = r == 0 ? find_columns(host, settings, path, c) : r;
-	if (r == 0) {
-		c->pairs = statistic_choose(host, c->csv.records - 1, limit, &c->row);
-		r = c->pairs == SIZE_MAX ? -ENOMEM : 0;
-	}
+	r = r == 0 ? choose(host, path, c, limit) : r;
 	for (size_t i = 0; r == 0 && i < c->pairs; i++) {
 		c->row[i]++; /* behind the header */
 	}
