@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: cwpd developers
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets in jobs: a file by its set's name and one by its columns, what is calibrated on is not evaluated on, and every
+refusal of sets that do not fit together."""
+import json
+import os
+import shutil
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import worker_test
+from byte_tokenizer import write_tokenizer
+from worker_test import golden
+
+PAIRS = ",sent_more,sent_less,stereo_antistereo\r\n" + "".join(
+    '%d,"They, %s.",We %s.,stereo\r\n' % (10 + i, word, word) for i, word in enumerate(["sing", "eat", "run", "talk", "rest"]))
+
+
+class Data(worker_test.WorkerTest):
+    def setUp(self):
+        super().setUp()
+        self.model = self.path("model")
+        os.mkdir(self.model)
+        for name in ("config.json", "generation_config.json", "model.safetensors"):
+            shutil.copyfile(os.path.join(golden("smollm2"), name), os.path.join(self.model, name))
+        write_tokenizer(self.model, ["<s>"], bos="<s>", eos="<s>")
+        self.pairs = self.write("pairs.csv", PAIRS)
+
+    def pairs_job(self, samples=2, utility=(), evaluate=True, **more):
+        critical = [dict({"name": "fair", "data": "crows-pairs", "path": self.pairs, "samples": samples}, **more)]
+        return self.job(self.model, chat="none", calibrate={"critical": critical, "utility": list(utility)},
+            score={"plugin": "fisher"}, protect={"fraction": 0.05},
+            evaluate=[{"name": "bias", "benchmark": "crows-pairs", "path": self.pairs}] if evaluate else None)
+
+    def refused(self, job, *words):
+        """The plan and the run say the same, in one line."""
+        for verb in ("plan", "run"):
+            done = self.worker(verb, job[0])
+            self.assertEqual(done.returncode, 65, done.stderr)
+            last = done.stderr.splitlines()[-1]
+            for word in words:
+                self.assertIn(word, last)
+        self.assertFalse(os.path.exists(job[1]))
+
+    def test_not_evaluated_on(self):
+        job, output = self.pairs_job()
+        self.run_job(job)
+        report = self.load(output, "report.json")
+        self.assertEqual([(row["metric"], row["n"], row["excluded"]) for row in report["evaluation"]],
+            [("pct_stereotype", 3, 2), ("likelihood_diff", 3, 2)])
+        # All pairs: none is left.
+        self.refused(self.pairs_job(0), "pairs.csv", "none is left to evaluate")
+        # Where nothing is scored nothing is calibrated on.
+        job, output = self.job(self.model, evaluate=[{"name": "bias", "benchmark": "crows-pairs", "path": self.pairs}])
+        self.run_job(job)
+        self.assertEqual([row["n"] for row in self.load(output, "report.json")["evaluation"]], [5, 5])
+
+    def test_too_few(self):
+        self.refused(self.pairs_job(6), "fair", "samples: 6 are asked for", "pairs.csv has 5")
+
+    def test_shared(self):
+        same = {"name": "same", "data": "crows-pairs", "path": self.pairs}
+        self.refused(self.pairs_job(2, [same]), "\"fair\" (critical) and \"same\" (utility)", "the same 2 items",
+            "crows-pairs/1")
+        # A part is only said.
+        other = self.write("other.csv", PAIRS.replace("\r\n11,", "\r\n91,").replace("\r\n12,", "\r\n92,"))
+        job, _ = self.pairs_job(0, [dict(same, path=other)], evaluate=False)
+        plan = self.worker("plan", job)
+        self.assertEqual(plan.returncode, 0, plan.stderr)
+        self.assertEqual(len(json.loads(plan.stdout)["warnings"]), 1)
+        self.assertIn("share 3 of 5 items", json.loads(plan.stdout)["warnings"][0])
+
+    def test_own_columns(self):
+        rows = "Frage;\"Antwort\"\n".replace(";", ",") + "".join("\"Q, %d?\",\"A\n%d\"\n" % (i, i) for i in range(4))
+        own = self.write("own.csv", rows)
+        parts = {"score": {"plugin": "fisher"}, "protect": {"fraction": 0.05}, "chat": "none"}
+        columns = {"prompt": "Frage", "answer": "Antwort"}
+
+        def job(**more):
+            return self.job(self.model, calibrate={"critical": [dict({"name": "own", "data": "csv", "path": own}, **more)]}, **parts)
+
+        plan = self.inspect("plan", job(columns=columns, samples=3)[0])[0]
+        self.assertEqual(plan["sizes"]["sets"], [{"name": "own", "samples": 3, "tokens": 3 * 9, "truncated": 0, "passed_over": 0}])
+        plan = self.inspect("plan", job(columns={"prompt": "Frage"}, refusal="No.")[0])[0]
+        self.assertEqual(plan["sizes"]["sets"][0]["tokens"], 4 * (5 + 1 + 3))
+        self.refused(job(columns={"prompt": "frage"}), "own.csv:1", "no column is named frage; there are Frage, Antwort")
+        self.refused(job(), "columns", "data csv needs the columns")
+        self.refused(job(columns={"prompts": "Frage"}), "\"prompts\" is not known")
+        self.refused(job(columns=columns, **{"as": "pairs"}), "cannot be read as pairs")
+
+
+if __name__ == "__main__":
+    worker_test.main()
