@@ -138,8 +138,8 @@ static int find_end(const struct cwe_csv *csv, struct cwe_csv_scan *s, const cha
 				csv, csv->offset + s->at, CWP_EFORMAT, err, "%s", wrong);
 	}
 	if (length > CWE_CSV_RECORD_LIMIT)
-		return cwe_csv_refuse(csv, csv->offset, CWP_ELIMIT, err,
-			"longer than %zu bytes%s", CWE_CSV_RECORD_LIMIT,
+		return cwe_csv_refuse(csv, csv->offset, CWP_ELIMIT, err, "longer than %zu bytes%s",
+			CWE_CSV_RECORD_LIMIT,
 			s->state == CWE_CSV_QUOTED ? ": is a quote not closed?" : "");
 	if (at_end && s->state == CWE_CSV_QUOTED)
 		return cwe_csv_refuse(csv, csv->offset, CWP_EFORMAT, err,

@@ -50,8 +50,8 @@ struct cwe_csv {
 	size_t columns; /* of the first record; 0 before it */
 };
 
-int cwe_csv_open(const char *path, enum cwe_encoding encoding, struct cwe_csv *ret,
-	struct cwb_err *err);
+int cwe_csv_open(
+	const char *path, enum cwe_encoding encoding, struct cwe_csv *ret, struct cwb_err *err);
 /* 1 and the next record in csv->field, or 0 at the end. Fields live until the next call. A byte
  * order mark at the start of the file is left out. Errors name file, line, record and byte:
  * CWP_EFORMAT for what is not CSV, NUL, or not UTF-8; CWP_ELIMIT beyond the limits above. */

@@ -73,7 +73,8 @@ static int find_row(const struct cwj_set *set, struct cwe_dataset *ret, struct c
 	if (err && err->code == 0)
 		snprintf(err->nearest, sizeof(err->nearest), "%s", near ? near : "");
 	return refuse(set, err, CWP_EUNKNOWN, "data",
-		"data \"%s\" is not known%s%s%s; there are samples, text, answers, pairs, csv, json, "
+		"data \"%s\" is not known%s%s%s; there are samples, text, answers, pairs, csv, "
+		"json, "
 		"jsonl and the published sets of cwp-job(5)",
 		set->data, near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
@@ -90,7 +91,7 @@ static const char *column_of(const struct cwj_set *set, const char *role)
 static int is_number(const char *text)
 {
 	return *text >= '1' && *text <= '9' && strspn(text, "0123456789") == strlen(text) &&
-		strlen(text) < 6;
+	       strlen(text) < 6;
 }
 
 static int check_columns(const struct cwj_set *set, struct cwe_dataset *ret, struct cwb_err *err)
@@ -107,7 +108,8 @@ static int check_columns(const struct cwj_set *set, struct cwe_dataset *ret, str
 		if (k == sizeof(roles) / sizeof(*roles) ||
 			(strcmp(o->name, "records") == 0 && ret->form != CWE_FORM_JSON))
 			return refuse(set, err, CWP_EUNKNOWN, "columns",
-				"columns: \"%s\" is not known; there are text, prompt, input, answer, "
+				"columns: \"%s\" is not known; there are text, prompt, input, "
+				"answer, "
 				"context, more, less and id, and with data json records",
 				o->name);
 		columns++;
@@ -143,7 +145,7 @@ static int own_row(const struct cwj_set *set, struct cwe_dataset *ret, struct cw
 		ret->column[0] = text;
 	} else if (prompt && !text && !more && !less) {
 		ret->makes = CWE_MAKES(CWE_ITEM_TEXT) | CWE_MAKES(CWE_ITEM_REFUSAL) |
-			(answer ? CWE_MAKES(CWE_ITEM_ANSWER) : 0);
+			     (answer ? CWE_MAKES(CWE_ITEM_ANSWER) : 0);
 		ret->usual = answer ? CWE_ITEM_ANSWER : CWE_ITEM_REFUSAL;
 		ret->column[0] = prompt;
 		ret->column[2] = answer;
@@ -172,8 +174,8 @@ static int choose_kind(const struct cwj_set *set, const struct cwe_dataset *row,
 	char list[80] = "";
 	for (size_t i = 0, n = 0; i < sizeof(kind_names) / sizeof(*kind_names); i++) {
 		if (row->makes & CWE_MAKES(i))
-			n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", n ? ", " : "",
-				kind_names[i]);
+			n += (size_t)snprintf(
+				list + n, sizeof(list) - n, "%s%s", n ? ", " : "", kind_names[i]);
 	}
 	return refuse(set, err, CWP_EVALUE, "as", "data %s cannot be read as %s; it can as %s",
 		set->data, kind_names[*ret], list);
@@ -182,7 +184,7 @@ static int choose_kind(const struct cwj_set *set, const struct cwe_dataset *row,
 int cwe_dataset_find(const struct cwj_set *set, struct cwe_dataset *ret,
 	enum cwe_item_kind *ret_kind, struct cwb_err *err)
 {
-	struct cwe_dataset row;
+	struct cwe_dataset row = {0};
 	int rc = find_row(set, &row, err);
 	int own = rc == 0 && row.makes == 0;
 	if (rc < 0)
@@ -218,7 +220,7 @@ int cwe_dataset_find(const struct cwj_set *set, struct cwe_dataset *ret,
 
 enum cwe_item_kind cwe_dataset_kind(const struct cwj_set *set)
 {
-	struct cwe_dataset row;
+	struct cwe_dataset row = {0};
 	enum cwe_item_kind kind;
 	return cwe_dataset_find(set, &row, &kind, NULL) == 0 ? kind : CWE_ITEM_TEXT;
 }
@@ -274,8 +276,9 @@ int cwe_dataset_identity(
 	int rc = key.failed ? -ENOMEM : 0;
 	if (rc == 0)
 		rc = key.length > 0
-			? cwe_dataset_identity_of(from->set->data, key.text, key.length, ret)
-			: cwe_dataset_identity_of(from->set->data, digest, strlen(digest), ret);
+			     ? cwe_dataset_identity_of(from->set->data, key.text, key.length, ret)
+			     : cwe_dataset_identity_of(
+				       from->set->data, digest, strlen(digest), ret);
 	cwe_parts_free(&key);
 	return rc;
 }

@@ -39,20 +39,21 @@ struct cwe_dataset {
 	const char *name;   /* `data` of the job */
 	const char *ending; /* of the file's name in this form; "" any */
 	enum cwe_form form;
-	const char *records[2];  /* JSON: paths of the arrays that hold the records */
-	unsigned makes;          /* CWE_MAKES of each kind it can make */
+	const char *records[2];   /* JSON: paths of the arrays that hold the records */
+	unsigned makes;           /* CWE_MAKES of each kind it can make */
 	enum cwe_item_kind usual; /* of these, what it makes unless the job says `as` */
 	/* Columns that make an item known again: its identity. None: its texts. */
 	const char *key[CWE_DATASET_KEYS];
-	int key_file;      /* so does the file's name, without ending and _n or _en */
-	int key_number;    /* so does the record's number */
-	int no_header;     /* CSV without one */
-	int by_language;   /* the first column is named by the job's key language; en by default */
-	int own;           /* every record must be an item: the user's own file */
+	int key_file;    /* so does the file's name, without ending and _n or _en */
+	int key_number;  /* so does the record's number */
+	int no_header;   /* CSV without one */
+	int by_language; /* the first column is named by the job's key language; en by default */
+	int own;         /* every record must be an item: the user's own file */
 	const char *mac_roman;      /* files whose name has this are in Mac OS Roman; NULL: none */
 	enum cwe_encoding encoding; /* of the file; set by cwe_dataset_find */
 	/* What the parts of an item are made of, in order: TEXT, ANSWER and REFUSAL prompt, more of
-	 * the prompt (NULL: no more), answer (NULL: none); PAIR context (NULL: none), more, less. */
+	 * the prompt (NULL: no more), answer (NULL: none); PAIR context (NULL: none), more, less.
+	 */
 	const char *column[CWE_DATASET_COLUMNS];
 	cwe_dataset_make *make;
 	const char *where, *is; /* REFUSAL: only records whose column has this value */

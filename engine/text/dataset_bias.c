@@ -28,8 +28,8 @@ static void trim(const char **text, size_t *length)
 
 /* Stereotype first, then anti-stereotype, behind the context: what it has in front of `at`, or
  * (NULL) a whole sentence and a space. 1 when one of them is missing, or they are the same. */
-static int add_pair(struct cwe_parts *p, const char *context, const char *at,
-	const char *text[2], size_t length[2])
+static int add_pair(struct cwe_parts *p, const char *context, const char *at, const char *text[2],
+	size_t length[2])
 {
 	if (!text[0] || !text[1])
 		return 1;
@@ -50,10 +50,10 @@ static int add_pair(struct cwe_parts *p, const char *context, const char *at,
 
 static int side_of(const char *label)
 {
-	return !label ? -1
-		: strcmp(label, "stereotype") == 0 ? 0
-		: strcmp(label, "anti-stereotype") == 0 ? 1
-							: -1;
+	return !label                                  ? -1
+	       : strcmp(label, "stereotype") == 0      ? 0
+	       : strcmp(label, "anti-stereotype") == 0 ? 1
+						       : -1;
 }
 
 /* One object with c1_ to c3_: within a sentence the word that stands for BLANK, else a whole
@@ -83,7 +83,8 @@ int cwe_make_stereoset(const struct cwe_source_item *from, struct cwe_parts *ret
 	return add_pair(ret, context, strstr(context, blank), text, length);
 }
 
-/* What stands for BLANK in a sentence: 0 when the sentence is not the context with a word put in. */
+/* What stands for BLANK in a sentence: 0 when the sentence is not the context with a word put in.
+ */
 static int find_filler(
 	const char *context, const char *sentence, const char **ret, size_t *ret_length)
 {
@@ -120,7 +121,7 @@ static int split_pair(struct cwe_parts *p, const char *const text[2])
 			begin = same + 1;
 	}
 	for (same = 1; same <= n[0] - begin && same <= n[1] - begin &&
-		text[0][n[0] - same] == text[1][n[1] - same];
+		       text[0][n[0] - same] == text[1][n[1] - same];
 		same++) {
 		if (strchr(" .,!?", text[0][n[0] - same]))
 			end = same;
@@ -169,9 +170,20 @@ int cwe_make_stereoset_nested(const struct cwe_source_item *from, struct cwe_par
 static const struct {
 	const char *group, *word;
 } genders[] = {
-	{"F", "woman"}, {"F", "girl"}, {"F", "mujer"}, {"F", "chica"}, {"F", "vrouw"},
-	{"F", "meisje"}, {"F", "kad\xC4\xB1n"}, {"F", "k\xC4\xB1z"}, {"M", "man"}, {"M", "boy"},
-	{"M", "hombre"}, {"M", "chico"}, {"M", "jongen"}, {"M", "adam"},
+	{"F", "woman"},
+	{"F", "girl"},
+	{"F", "mujer"},
+	{"F", "chica"},
+	{"F", "vrouw"},
+	{"F", "meisje"},
+	{"F", "kad\xC4\xB1n"},
+	{"F", "k\xC4\xB1z"},
+	{"M", "man"},
+	{"M", "boy"},
+	{"M", "hombre"},
+	{"M", "chico"},
+	{"M", "jongen"},
+	{"M", "adam"},
 	{"M", "erkek \xC3\xA7ocuk"},
 };
 
@@ -243,8 +255,9 @@ static int add_answer(struct cwe_parts *p, const json_t *json, size_t number, co
 	return 0;
 }
 
-/* The question as it is usually put. PAIR: the answer that the stereotype suggests (the group's to a
- * negative question, the other's to one that is not), then the opposite. ANSWER: the right one. */
+/* The question as it is usually put. PAIR: the answer that the stereotype suggests (the group's to
+ * a negative question, the other's to one that is not), then the opposite. ANSWER: the right one.
+ */
 int cwe_make_bbq(const struct cwe_source_item *from, struct cwe_parts *ret)
 {
 	const json_t *json = from->record.json;
@@ -255,8 +268,9 @@ int cwe_make_bbq(const struct cwe_source_item *from, struct cwe_parts *ret)
 	size_t group = 0;
 	size_t other = 0;
 	if (!context || !question || !polarity)
-		return missing(ret, !context ? "context" : !question ? "question"
-								     : "question_polarity");
+		return missing(ret, !context    ? "context"
+				    : !question ? "question"
+						: "question_polarity");
 	cwe_parts_add(ret, context, strlen(context));
 	cwe_parts_add(ret, "\n\nQ: ", 5);
 	cwe_parts_add(ret, question, strlen(question));

@@ -26,10 +26,10 @@ static int read_text(const struct cwe_source_item *from, const char *column, int
 	if (rc > 0 && ret->text != ret->number)
 		return 0;
 	p->field = column;
-	p->wrong = strcmp(type, "array") == 0 ? "not a string but array"
-		: strcmp(type, "object") == 0 ? "not a string but object"
-		: strcmp(type, "integer") == 0 ? "not a string but integer"
-					       : "not a string";
+	p->wrong = strcmp(type, "array") == 0     ? "not a string but array"
+		   : strcmp(type, "object") == 0  ? "not a string but object"
+		   : strcmp(type, "integer") == 0 ? "not a string but integer"
+						  : "not a string";
 	return CWP_EVALUE;
 }
 

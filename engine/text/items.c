@@ -44,8 +44,8 @@ int cwe_items_refuse(const struct cwe_items *items, const struct cwe_item *place
 		err->line = (int)place->line;
 		snprintf(err->field, sizeof(err->field), "%s", field);
 	}
-	return cwb_err_set(err, code, "%s:%s %s%s%s", items->path, where, field,
-		*field ? ": " : "", text);
+	return cwb_err_set(
+		err, code, "%s:%s %s%s%s", items->path, where, field, *field ? ": " : "", text);
 }
 
 /* Plain text: CR LF becomes LF, and line ends at the end are left out. */
@@ -154,7 +154,8 @@ static int digest_text(const struct cwe_item_text *t, uint8_t ret[CWB_DIGEST_SIZ
 
 /* Parts, digest and identity of a whole item. */
 static int finish(struct cwe_items *items, const struct cwe_item *place,
-	const struct cwe_source_item *from, struct cwe_item_text *t, uint8_t digest[CWB_DIGEST_SIZE])
+	const struct cwe_source_item *from, struct cwe_item_text *t,
+	uint8_t digest[CWB_DIGEST_SIZE])
 {
 	char hex[CWB_DIGEST_HEX];
 	cwe_parts_end(&t->parts);
@@ -173,17 +174,17 @@ static int finish(struct cwe_items *items, const struct cwe_item *place,
 	hex[32] = '\0';
 	if (place->article > 0) {
 		const char *title = items->article[place->article - 1];
-		return cwe_dataset_identity_of(
-			items->set->data, title, strlen(title), t->identity);
+		return cwe_dataset_identity_of(items->set->data, title, strlen(title), t->identity);
 	}
 	return from->record.csv || from->record.json
-		? cwe_dataset_identity(from, hex, t->identity)
-		: cwe_dataset_identity_of(items->set->data, hex, 32, t->identity);
+		       ? cwe_dataset_identity(from, hex, t->identity)
+		       : cwe_dataset_identity_of(items->set->data, hex, 32, t->identity);
 }
 
 /* An item from its bytes. 1: the record is no item. */
 static int make(struct cwe_items *items, const struct cwe_item *place, const char *text,
-	size_t length, struct cwe_item_text *t, uint8_t digest[CWB_DIGEST_SIZE], struct cwb_err *err)
+	size_t length, struct cwe_item_text *t, uint8_t digest[CWB_DIGEST_SIZE],
+	struct cwb_err *err)
 {
 	struct cwe_source_item from = {0};
 	json_t *json = NULL;
@@ -307,8 +308,8 @@ void cwe_items_close(struct cwe_items *items)
 }
 
 /* The bytes of an item, read again. */
-static int read_again(struct cwe_items *items, const struct cwe_item *item, char **ret,
-	struct cwb_err *err)
+static int read_again(
+	struct cwe_items *items, const struct cwe_item *item, char **ret, struct cwb_err *err)
 {
 	*ret = malloc(item->length + 1);
 	if (!*ret)

@@ -133,9 +133,8 @@ static int end_at_heading(struct cwe_items *items, struct paragraph *g, const ch
 {
 	const char *title;
 	size_t n;
-	size_t level = items->row.form == CWE_FORM_ARTICLES
-		? heading_level(text, length, &title, &n)
-		: 0;
+	size_t level =
+		items->row.form == CWE_FORM_ARTICLES ? heading_level(text, length, &title, &n) : 0;
 	if (level == 0)
 		return 0;
 	int rc = end_paragraph(items, g, err);

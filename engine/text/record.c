@@ -63,8 +63,8 @@ static int csv_text(const struct cwe_record *r, const char *column, struct cwe_t
 	return 1;
 }
 
-int cwe_record_text(const struct cwe_record *r, const char *column, struct cwe_text *ret,
-	const char **ret_type)
+int cwe_record_text(
+	const struct cwe_record *r, const char *column, struct cwe_text *ret, const char **ret_type)
 {
 	if (r->csv)
 		return csv_text(r, column, ret);

@@ -21,10 +21,10 @@ struct cwe_text {
 	char number[24]; /* what text points at when the value is an integer */
 };
 
-/* A column: of CSV its name, or its number where there is no header or with # in front; of JSON members and array
- * indices with dots between, such as instances.0.output. 1 and the text (of an integer its digits),
- * 0 when it is absent or null, or CWP_EVALUE when it is neither text nor integer: *ret_type is what
- * it is then. ret belongs to the record, and must not be copied. */
+/* A column: of CSV its name, or its number where there is no header or with # in front; of JSON
+ * members and array indices with dots between, such as instances.0.output. 1 and the text (of an
+ * integer its digits), 0 when it is absent or null, or CWP_EVALUE when it is neither text nor
+ * integer: *ret_type is what it is then. ret belongs to the record, and must not be copied. */
 int cwe_record_text(const struct cwe_record *r, const char *column, struct cwe_text *ret,
 	const char **ret_type);
 /* The JSON value of such a path, or NULL. */

@@ -24,8 +24,8 @@ struct builder {
 	size_t vocabulary;
 	uint64_t seed;
 	struct cwe_sampleset set;
-	size_t line;     /* of the item at hand */
-	int strict;      /* an item that does not fit is an error */
+	size_t line; /* of the item at hand */
+	int strict;  /* an item that does not fit is an error */
 };
 
 struct cwe_sample *cwe_sampleset_add(struct cwe_sampleset *s)
@@ -148,7 +148,8 @@ static int join_answer(const struct builder *b, const struct cwe_item_text *item
 	if (item->separator) {
 		memcpy(text + n, item->separator, between);
 		n += between;
-	} else if (n > 0 && !strchr(" \t\r\n", text[n - 1]) && !strchr(" \t\r\n", item->part[1][0])) {
+	} else if (n > 0 && !strchr(" \t\r\n", text[n - 1]) &&
+		   !strchr(" \t\r\n", item->part[1][0])) {
 		text[n++] = '\n';
 	}
 	memcpy(text + n, item->part[1], item->length[1]);
@@ -406,7 +407,7 @@ int cwe_samples_read(const struct cwj_set *set, const struct cwe_tokenizer *t,
 	struct cwe_sample_set made = {0};
 	struct builder b = {
 		.job = set, .t = t, .chat = chat, .vocabulary = vocabulary, .seed = seed};
-	struct cwe_dataset row;
+	struct cwe_dataset row = {0};
 	enum cwe_item_kind kind;
 	int rc = is_file ? 0 : cwe_dataset_find(set, &row, &kind, err);
 	if (rc == 0)

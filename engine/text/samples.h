@@ -42,22 +42,20 @@ struct cwe_sample_set {
 /* Reads a set as the job describes it. What its items are made of, cwe_datasets says (or, for data
  * csv, json and jsonl, the job's columns); by kind a sample is
  *   text      1/(n-1) on all but the first token; what has fewer than two tokens is passed over
- *   answers   1/n on the answer's tokens. With a chat the prompt is a user's message behind which the
- *             answer stands; without one a line end goes between where neither text has white space
- *             there (a space for questions that end in "Answer:")
- *   refusals  the same with one answer for all prompts
+ *   answers   1/n on the answer's tokens. With a chat the prompt is a user's message behind which
+ * the answer stands; without one a line end goes between where neither text has white space there
+ * (a space for questions that end in "Answer:") refusals  the same with one answer for all prompts
  *   pairs     +1/n on the stereotype's own tokens, -1/n on the other's; white space at the end of
  *             the context belongs to the continuation
- * In front of text, pairs, and answers without a chat: what the tokenizer's template puts there; for
- * an empty context at least BOS, if there is one. Data samples holds JSON lines {"ids", "weights",
- * "group"}, and needs no tokenizer: t and chat may be NULL.
- * set->samples items are taken (0: all): those with the smallest SHA-256 of (seed, set name, item),
- * in that order, whatever their order in the file; fewer are an error. context: the model's context
- * length, 0: not limited. A sequence longer than set->length (default 512, or context when that is
- * less; data samples: context) is cut (text, and answers in the answer). Where nothing would be left,
- * and for pairs, the item of a published set is passed over; in other files it is an error that
- * names file and line. Errors have line and field; where the job is at fault, its line, column and
- * field. */
+ * In front of text, pairs, and answers without a chat: what the tokenizer's template puts there;
+ * for an empty context at least BOS, if there is one. Data samples holds JSON lines {"ids",
+ * "weights", "group"}, and needs no tokenizer: t and chat may be NULL. set->samples items are taken
+ * (0: all): those with the smallest SHA-256 of (seed, set name, item), in that order, whatever
+ * their order in the file; fewer are an error. context: the model's context length, 0: not limited.
+ * A sequence longer than set->length (default 512, or context when that is less; data samples:
+ * context) is cut (text, and answers in the answer). Where nothing would be left, and for pairs,
+ * the item of a published set is passed over; in other files it is an error that names file and
+ * line. Errors have line and field; where the job is at fault, its line, column and field. */
 int cwe_samples_read(const struct cwj_set *set, const struct cwe_tokenizer *t,
 	const struct cwe_chat *chat, uint64_t seed, size_t context, size_t vocabulary,
 	struct cwe_sample_set *ret, struct cwb_err *err);

@@ -1,8 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as CSV, the first of them saying in which character set: each record lies where it says,
- * has as many fields as the first, gives the same fields when it is read from its own bytes, and
- * every refusal has a code, a text and a line. */
+/* Any bytes as CSV, the first of them saying in which character set: each record lies where it
+ * says, has as many fields as the first, gives the same fields when it is read from its own bytes,
+ * and every refusal has a code, a text and a line. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

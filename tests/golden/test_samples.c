@@ -1,8 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Samples of the reference scores ($CWP_SHARED/golden/scores-smollm2/samples.json). Their texts, read
- * back from the ids and written as answers, pairs and text, must give the same ids and weights; and
- * so must the data sets that they were taken from. */
+/* Samples of the reference scores ($CWP_SHARED/golden/scores-smollm2/samples.json). Their texts,
+ * read back from the ids and written as answers, pairs and text, must give the same ids and
+ * weights; and so must the data sets that they were taken from. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -164,7 +164,7 @@ static int is_same(const struct cwe_sequence *s, const json_t *expected)
 	int same = s->count == json_array_size(ids);
 	for (size_t i = 0; same && i < s->count; i++)
 		same = s->id[i] == json_integer_value(json_array_get(ids, i)) &&
-			s->weight[i] == (float)json_number_value(json_array_get(weights, i));
+		       s->weight[i] == (float)json_number_value(json_array_get(weights, i));
 	return same;
 }
 
@@ -186,10 +186,10 @@ static size_t count_same(
 	return n;
 }
 
-/* The golden samples of a set whose id begins with `prefix` must be in the data set, each once. What
- * was cut has the length of the golden sample. */
-static void check_data(const char *name, const char *prefix, const char *data, const char *file,
-	int has_identity)
+/* The golden samples of a set whose id begins with `prefix` must be in the data set, each once.
+ * What was cut has the length of the golden sample. */
+static void check_data(
+	const char *name, const char *prefix, const char *data, const char *file, int has_identity)
 {
 	const json_t *samples = json_object_get(json_object_get(golden, "samples"), name);
 	char path[4096];
@@ -205,7 +205,8 @@ static void check_data(const char *name, const char *prefix, const char *data, c
 		if (strncmp(id, prefix, strlen(prefix)) != 0)
 			continue;
 		if (strcmp(name, "pair") != 0)
-			job.length = json_array_size(json_object_get(sequence_of(sample, 0), "ids"));
+			job.length =
+				json_array_size(json_object_get(sequence_of(sample, 0), "ids"));
 		if (cwe_samples_read(&job, tokenizer, chat, 0, 8192, 49152, &set, &err) < 0)
 			fail_msg("%s: %s", name, err.message);
 		size_t n = count_same(&set, sample, identity);

@@ -31,8 +31,7 @@ static int read_all(const char *content, size_t length, enum cwe_encoding encodi
 	ret[0] = '\0';
 	while (rc >= 0 && (rc = cwe_csv_next(&csv, err)) > 0) {
 		assert_true(csv.offset + csv.length <= length);
-		assert_int_equal(
-			cwe_csv_parse(&again, content + csv.offset, csv.length, err), 0);
+		assert_int_equal(cwe_csv_parse(&again, content + csv.offset, csv.length, err), 0);
 		assert_int_equal(again.count, csv.count);
 		for (size_t i = 0; i < csv.count; i++) {
 			assert_string_equal(again.field[i].text, csv.field[i].text);
@@ -89,8 +88,8 @@ static void test_files(void **state)
 	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
 		char records[1024];
 		struct cwb_err err = {0};
-		if (read_all(files[i].content, strlen(files[i].content), files[i].encoding,
-			    records, sizeof(records), &err) < 0)
+		if (read_all(files[i].content, strlen(files[i].content), files[i].encoding, records,
+			    sizeof(records), &err) < 0)
 			fail_msg("file %zu: %s", i, err.message);
 		assert_string_equal(records, files[i].records);
 	}
@@ -126,13 +125,14 @@ static void test_refusals(void **state)
 	for (size_t i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
 		char records[256];
 		struct cwb_err err = {0};
-		size_t n = refusals[i].length > 0 ? refusals[i].length : strlen(refusals[i].content);
+		size_t n =
+			refusals[i].length > 0 ? refusals[i].length : strlen(refusals[i].content);
 		int rc = read_all(
 			refusals[i].content, n, CWE_ENCODING_UTF8, records, sizeof(records), &err);
 		if (rc != refusals[i].code || err.line != refusals[i].line ||
 			!strstr(err.message, refusals[i].message))
-			fail_msg("file %zu: code %d, line %d, \"%s\"", i, rc, err.line,
-				err.message);
+			fail_msg(
+				"file %zu: code %d, line %d, \"%s\"", i, rc, err.line, err.message);
 	}
 }
 
