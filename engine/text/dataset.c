@@ -221,7 +221,7 @@ int cwe_dataset_find(const struct cwj_set *set, struct cwe_dataset *ret,
 enum cwe_item_kind cwe_dataset_kind(const struct cwj_set *set)
 {
 	struct cwe_dataset row = {0};
-	enum cwe_item_kind kind;
+	enum cwe_item_kind kind = CWE_ITEM_TEXT;
 	return cwe_dataset_find(set, &row, &kind, NULL) == 0 ? kind : CWE_ITEM_TEXT;
 }
 

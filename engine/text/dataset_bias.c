@@ -213,6 +213,8 @@ static int is_of_group(const char *word, const char *group)
 	return same_group(word, group);
 }
 
+static const char *const answers[] = {"ans0", "ans1", "ans2"};
+
 /* Which of three answers is that of a stereotyped group, and which that of the other; the answer
  * "unknown" is known by its group. 0 when that is not clear. */
 static int find_groups(const json_t *json, size_t *ret_group, size_t *ret_other)
@@ -221,10 +223,9 @@ static int find_groups(const json_t *json, size_t *ret_group, size_t *ret_other)
 	size_t of_group = 0;
 	size_t of_other = 0;
 	for (size_t i = 0; i < 3; i++) {
-		char name[8];
 		int found = 0;
-		snprintf(name, sizeof(name), "ans%zu", i);
-		const json_t *info = json_object_get(json_object_get(json, "answer_info"), name);
+		const json_t *info =
+			json_object_get(json_object_get(json, "answer_info"), answers[i]);
 		const char *word = json_string_value(json_array_get(info, 0));
 		const char *group = json_string_value(json_array_get(info, 1));
 		if (!group)
@@ -244,9 +245,7 @@ static int find_groups(const json_t *json, size_t *ret_group, size_t *ret_other)
 
 static int add_answer(struct cwe_parts *p, const json_t *json, size_t number, const char *before)
 {
-	char name[8];
-	snprintf(name, sizeof(name), "ans%zu", number);
-	const char *text = json_string_value(json_object_get(json, name));
+	const char *text = json_string_value(json_object_get(json, answers[number]));
 	if (!text || !*text)
 		return missing(p, "ans0, ans1, ans2");
 	cwe_parts_end(p);
