@@ -72,7 +72,7 @@ enum cwe_item_kind cwe_dataset_kind(const struct cwj_set *set);
 /* The identity of an item, by which it is known in every file and language of its set:
  * "<data>/<key>", the key being what the columns of the row say, joined by "/", or where that is
  * not short and plain the first 32 hexadecimal digits of its SHA-256. Without key columns it is
- * "<data>/<digest>", digest being that of its texts. 0 or -ENOMEM. */
+ * "<data>/<digest>", digest being that of its texts; a plain text is its own key. 0 or -ENOMEM. */
 int cwe_dataset_identity(
 	const struct cwe_source_item *from, const char *digest, char ret[CWE_ITEM_IDENTITY]);
 /* "<data>/<key>" of a key that is at hand. */

@@ -170,6 +170,11 @@ static int finish(struct cwe_items *items, const struct cwe_item *place,
 	int rc = digest_text(t, digest);
 	if (rc < 0 || t->identity[0])
 		return rc;
+	/* A text names itself, so that others know it without a digest of ours. */
+	if (items->kind == CWE_ITEM_TEXT && place->article == 0 && !items->row.key[0] &&
+		!items->row.key_file)
+		return cwe_dataset_identity_of(
+			items->set->data, t->part[0], t->length[0], t->identity);
 	cwb_digest_hex(digest, hex);
 	hex[32] = '\0';
 	if (place->article > 0) {

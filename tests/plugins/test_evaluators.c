@@ -264,6 +264,33 @@ static void test_crows_calibrated(void **state)
 	free(p.path);
 }
 
+static void test_perplexity_calibrated(void **state)
+{
+	(void)state;
+	struct cwe_plugin p = open_plugin("perplexity");
+	const struct cwp_evaluator *e = p.interface;
+	struct cwp_setting *s = settings_of(&p, NULL);
+	struct cwe_host host;
+	void *c = NULL;
+	char name[] = "text";
+	cwe_host_init(&host, NULL, 0);
+	host.calibrated = has_x;
+	host.calibrated_arg = name;
+	assert_int_equal(open_state(&p, &host, s, "one x\r\ntwo\r\n\r\nthree\n\nfour x\n", &c), 0);
+	assert_int_equal(e->count(c), 1);
+	assert_int_equal(host.excluded, 2);
+	struct cwp_request q = {.size = sizeof q};
+	assert_int_equal(e->request(c, 0, &q), 0);
+	assert_memory_equal(q.continuation, "three", 5);
+	e->close(c);
+	c = NULL;
+	assert_int_equal(open_state(&p, &host, s, "one x", &c), CWP_EVALUE);
+	assert_null(c);
+	assert_non_null(strstr(host.failure, "every passage"));
+	cwe_settings_free(p.descriptor, s);
+	free(p.path);
+}
+
 static void test_crows_refusals(void **state)
 {
 	(void)state;
@@ -348,6 +375,7 @@ int main(void)
 		cmocka_unit_test(test_choose),
 		cmocka_unit_test(test_crows),
 		cmocka_unit_test(test_crows_calibrated),
+		cmocka_unit_test(test_perplexity_calibrated),
 		cmocka_unit_test(test_crows_refusals),
 		cmocka_unit_test(test_perplexity),
 	};

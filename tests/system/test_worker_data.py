@@ -56,6 +56,17 @@ class Data(worker_test.WorkerTest):
         self.run_job(job)
         self.assertEqual([row["n"] for row in self.load(output, "report.json")["evaluation"]], [5, 5])
 
+    def test_passages(self):
+        """A passage of the calibration text is known again in another file, whatever its line ends."""
+        passages = ["First one,\nand more.", "Second.", "Third one."]
+        text = self.write("some.txt", "\n\n".join(passages[:2]) + "\n")
+        other = self.write("all.txt", "\n\n".join(passages).replace("\n", "\r\n").encode())
+        job, output = self.job(self.model, calibrate={"utility": [{"name": "text", "data": "text", "path": text}],
+            "critical": [{"name": "s", "data": "samples", "path": self.samples("s.jsonl")}]}, score={"plugin": "fisher"},
+            protect={"fraction": 0.05}, evaluate=[{"name": "ppl", "benchmark": "perplexity", "path": other}])
+        self.run_job(job)
+        self.assertEqual({row["excluded"] for row in self.load(output, "report.json")["evaluation"]}, {2})
+
     def test_too_few(self):
         self.refused(self.pairs_job(6), "fair", "samples: 6 are asked for", "pairs.csv has 5")
 

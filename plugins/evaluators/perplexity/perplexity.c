@@ -6,6 +6,7 @@
  * Data: UTF-8 text; documents are separated by empty lines, or the file is one document. */
 #include <errno.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,15 +122,48 @@ static int split(struct perplexity *p, size_t length, enum documents documents)
 	return 0;
 }
 
-/* Keeps the documents that the host's random stream chooses. */
+/* Marks the passages that the job calibrates on as data text: there a passage without its last line end is its own key. */
+static int find_calibrated(const struct cwp_host *host, const struct perplexity *p, unsigned char *skip)
+{
+	for (size_t i = 0; i < p->count; i++) {
+		const struct document *d = &p->document[i];
+		size_t n = d->length;
+		while (n > 0 && d->text[n - 1] == '\n') {
+			n--;
+		}
+		char *key = malloc(n + 1);
+		if (key == NULL) {
+			return -ENOMEM;
+		}
+		memcpy(key, d->text, n);
+		key[n] = '\0';
+		skip[i] = host->calibrated(host->ctx, "text", key) != 0;
+		free(key);
+	}
+	return 0;
+}
+
+/* Keeps the documents that the host's random stream chooses, of those that are not calibrated on. */
 static int choose(const struct cwp_host *host, struct perplexity *p, uint64_t limit)
 {
 	if (p->document == NULL) {
 		return 0;
 	}
-	size_t *index = NULL, n = statistic_choose(host, p->count, limit, &index);
+	size_t *index = NULL, n = SIZE_MAX;
+	unsigned char *skip = calloc(p->count, 1);
+	int r = skip == NULL ? -ENOMEM : host->size > offsetof(struct cwp_host, calibrated) ? find_calibrated(host, p, skip) : 0;
+	if (r == 0) {
+		n = statistic_choose_except(host, p->count, skip, limit, &index);
+	}
+	free(skip);
 	if (n == SIZE_MAX) {
 		return -ENOMEM;
+	}
+	if (n == 0) {
+		free(index);
+		host->fail(host->ctx, "the job calibrates on every passage of this file, so that none is left to evaluate; give calibration "
+			"fewer samples");
+		return CWP_EVALUE;
 	}
 	for (size_t i = 0; i < n; i++) {
 		p->document[i] = p->document[index[i]];

@@ -186,7 +186,7 @@ static const struct {
 	{{.data = "ud-text",
 		 .file = "a.conllu",
 		 .content = "# sent_id = x1\r\n# text = A b.\r\n\r\n# text = C.\n# sent_id = x2\n"},
-		"ud-text/x1: A b.\nud-text/acbbb708385721a6275edb28b2265071: C.\n"},
+		"ud-text/x1: A b.\nud-text/C.: C.\n"},
 	{{.data = "wikitext2",
 		 .file = "a.txt",
 		 .content = " = T1 = \r\n \r\n a b \r\n\r\n = = S = = \r\n c \r\n"},
