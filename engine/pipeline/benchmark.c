@@ -49,7 +49,7 @@ int cwe_benchmark_request(struct cwe_run *run, const struct cwe_benchmark *b, ui
 static int add_request(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, struct cwe_request_list *list,
 	struct cwb_err *err)
 {
-	struct cwp_request q;
+	struct cwp_request q = {0};
 	uint32_t context = run->model.arch.context;
 	int r = cwe_benchmark_request(run, b, i, &q, err);
 	if (r != 0) {
