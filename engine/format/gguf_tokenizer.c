@@ -232,8 +232,8 @@ static int special_token(const struct cwe_gguf *g, const struct cwe_gguf_value *
 	return *ret_text ? 1 : CWP_EFORMAT;
 }
 
-/* Adds a special token to a template; 1 when it is there. */
-static int add_special(const struct vocabulary *v, const char *key, json_t *single, json_t *special, struct cwb_err *err)
+/* A special token that a template adds: its text, also listed in `special`. */
+static int add_special(const struct vocabulary *v, const char *key, json_t *special, json_t **ret_text, struct cwb_err *err)
 {
 	json_t *text = NULL;
 	const char *name;
@@ -245,35 +245,52 @@ static int add_special(const struct vocabulary *v, const char *key, json_t *sing
 	if (rc < 0)
 		return rc;
 	name = json_string_value(text);
-	rc = json_array_append_new(single, json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", name, "type_id", 0)) ||
-			json_object_set_new(special, name,
-				json_pack("{s:s, s:[I], s:[s]}", "id", name, "ids", (json_int_t)id, "tokens", name))
-		? no_memory(v->g, err)
-		: 0;
-	json_decref(text);
+	if (json_object_set_new(special, name, json_pack("{s:s, s:[I], s:[s]}", "id", name, "ids", (json_int_t)id, "tokens", name))) {
+		json_decref(text);
+		return no_memory(v->g, err);
+	}
+	*ret_text = text;
+	return 0;
+}
+
+/* Appends what stands for one text: first token, text, last token, all of one type. */
+static int append_text(json_t *list, const json_t *bos, const char *id, const json_t *eos, int type)
+{
+	int rc = 0;
+
+	if (bos)
+		rc |= json_array_append_new(list,
+			json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", json_string_value(bos), "type_id", type));
+	rc |= json_array_append_new(list, json_pack("{s:{s:s, s:i}}", "Sequence", "id", id, "type_id", type));
+	if (eos)
+		rc |= json_array_append_new(list,
+			json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", json_string_value(eos), "type_id", type));
 	return rc;
 }
 
-/* The template that puts the first token in front, and the last one behind; of byte-level tokenizers with the step that theirs have. */
-static int make_template(const struct vocabulary *v, int bos, int eos, json_t **ret, struct cwb_err *err)
+/* The template that puts the first token in front of a text, and the last one behind it; of byte-level tokenizers with the step that
+ * theirs have. */
+static int make_template(const struct vocabulary *v, int add_bos, int add_eos, json_t **ret, struct cwb_err *err)
 {
-	json_t *single = json_array(), *special = json_object(), *pair = NULL;
-	int rc = bos ? add_special(v, "tokenizer.ggml.bos_token_id", single, special, err) : 0;
+	json_t *single = json_array(), *pair = json_array(), *special = json_object(), *bos = NULL, *eos = NULL;
+	int rc = add_bos ? add_special(v, "tokenizer.ggml.bos_token_id", special, &bos, err) : 0;
 
-	if (!rc && json_array_append_new(single, json_pack("{s:{s:s, s:i}}", "Sequence", "id", "A", "type_id", 0)))
+	if (!rc && add_eos)
+		rc = add_special(v, "tokenizer.ggml.eos_token_id", special, &eos, err);
+	if (!rc && (append_text(single, bos, "A", eos, 0) || append_text(pair, bos, "A", eos, 0) || append_text(pair, bos, "B", eos, 1)))
 		rc = no_memory(v->g, err);
-	if (!rc && eos)
-		rc = add_special(v, "tokenizer.ggml.eos_token_id", single, special, err);
 	if (!rc) {
-		pair = json_pack("[{s:{s:s, s:i}}, {s:{s:s, s:i}}]", "Sequence", "id", "A", "type_id", 0, "Sequence", "id", "B", "type_id", 1);
-		*ret = json_pack("{s:s, s:O, s:o, s:O}", "type", "TemplateProcessing", "single", single, "pair", pair, "special_tokens",
+		*ret = json_pack("{s:s, s:O, s:O, s:O}", "type", "TemplateProcessing", "single", single, "pair", pair, "special_tokens",
 			special);
 		if (*ret && v->pre)
 			*ret = json_pack("{s:s, s:[o, o]}", "type", "Sequence", "processors", byte_level(1, 0, 1), *ret);
 		rc = *ret ? 0 : no_memory(v->g, err);
 	}
 	json_decref(single);
+	json_decref(pair);
 	json_decref(special);
+	json_decref(bos);
+	json_decref(eos);
 	return rc;
 }
 
