@@ -108,7 +108,7 @@ static int collect(const struct cwe_gguf *g, const json_t *ids, const struct cwe
 /* Appends the cuts of one token. */
 static int cut(const struct pieces *p, const struct piece *whole, json_t *to)
 {
-	struct cut cuts[TOKEN_MAX];
+	struct cut cuts[TOKEN_MAX] = {{0}};
 	char line[TOKEN_MAX + 2];
 	size_t count = 0;
 

@@ -54,7 +54,7 @@ int cwe_buffer_put_part(struct cwe_buffer *b, const struct cwe_buffer *in, size_
 
 int cwe_buffer_put_point(struct cwe_buffer *b, uint32_t point, int origin)
 {
-	char text[4];
+	char text[4] = "";
 	return cwe_buffer_put(b, text, cwe_utf8_put(point, text), origin);
 }
 

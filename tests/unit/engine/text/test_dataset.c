@@ -365,7 +365,9 @@ static void test_changed(void **state)
 	assert_int_equal(open_items(&r, &set, &items, &err), 0);
 	FILE *f = fopen(set.path, "r+");
 	assert_non_null(f);
-	assert_true(fputs("goal,target\nabc,xyz\n", f) >= 0 && fclose(f) == 0);
+	int written = fputs("goal,target\nabc,xyz\n", f) >= 0;
+	int closed = fclose(f) == 0;
+	assert_true(written && closed);
 	assert_int_equal(cwe_items_text(&items, 0, &t, &err), CWP_EDIGEST);
 	assert_non_null(strstr(err.message, "changed while it was read"));
 	cwe_items_close(&items);
