@@ -91,15 +91,6 @@ static int reserve_text(struct cwe_bpe_work *w, size_t n)
 	return 0;
 }
 
-/* The id of one character, or NONE. */
-static uint32_t character(const struct cwe_bpe *b, const char *text, size_t length, uint32_t point)
-{
-	if (point < CWE_BPE_LOW)
-		return b->low[point];
-	int64_t id = cwe_vocabulary_id(b->vocabulary, text, length);
-	return id < 0 ? NONE : (uint32_t)id;
-}
-
 /* Splits a text into symbols, at most one a byte; returns their count. Order and joining of unknown
  * ones are the reference's: an unknown character is held back while bytes that stand for later
  * characters pass it. */
@@ -112,7 +103,7 @@ static size_t split(const struct cwe_bpe *b, const char *text, size_t length, ui
 		step = cwe_utf8_next(text + i, length - i, &point);
 		if (step == 0)
 			step = 1;
-		uint32_t known = character(b, text + i, step, point);
+		uint32_t known = cwe_bpe_character(b, point);
 		if (known != NONE) {
 			if (held)
 				id[n++] = b->unknown;

@@ -15,6 +15,8 @@ int cwe_bpe_new(const struct cwe_document *d, struct cwe_bpe **ret, struct cwb_e
 void cwe_bpe_free(struct cwe_bpe *b); /* NULL is allowed */
 
 const struct cwe_vocabulary *cwe_bpe_vocabulary(const struct cwe_bpe *b);
+/* Once the file is read: ids are hardly looked for by text any more, unless whole pieces are. */
+void cwe_bpe_finish(struct cwe_bpe *b);
 
 /* Memory that one thread's calls share, with the words that it met last and their tokens (at most
  * 512 KiB); zeroed at first, freed with cwe_bpe_work_free. It belongs to one model. */

@@ -267,21 +267,49 @@ static int read_options(struct cwe_bpe *b, const json_t *model, struct cwb_err *
 	return rc;
 }
 
-static void fill_tables(struct cwe_bpe *b)
+/* The character that a token is, or UINT32_MAX. */
+static uint32_t token_character(const struct cwe_bpe *b, size_t id)
+{
+	size_t length = 0;
+	uint32_t point = 0;
+	const char *text = cwe_vocabulary_text(b->vocabulary, (uint32_t)id, &length);
+	if (!text || length == 0 || length > 4 || cwe_utf8_next(text, length, &point) != length)
+		return UINT32_MAX;
+	return point;
+}
+
+static void add_character(struct cwe_bpe *b, uint32_t point, uint32_t id)
+{
+	if (point < 0x10000)
+		b->known[point / 64] |= (uint64_t)1 << point % 64;
+	if (point < CWE_BPE_LOW) {
+		b->low[point] = id;
+		return;
+	}
+	size_t i = cwe_hash_place(cwe_hash_mix(point * 0x9E3779B97F4A7C15u), b->highs);
+	while (b->high[i] != UINT64_MAX)
+		i = i + 1 < b->highs ? i + 1 : 0;
+	b->high[i] = (uint64_t)id << 32 | point;
+}
+
+static int fill_tables(struct cwe_bpe *b)
 {
 	size_t size = cwe_vocabulary_size(b->vocabulary);
+	size_t count = 0;
 	memset(b->low, 0xFF, sizeof(b->low));
 	for (size_t id = 0; id < size; id++) {
-		size_t length = 0;
-		uint32_t point = 0;
-		const char *text = cwe_vocabulary_text(b->vocabulary, (uint32_t)id, &length);
-		if (!text || length == 0 || length > 4 ||
-			cwe_utf8_next(text, length, &point) != length)
-			continue;
-		if (point < CWE_BPE_LOW)
-			b->low[point] = (uint32_t)id;
-		if (point < 0x10000)
-			b->known[point / 64] |= (uint64_t)1 << point % 64;
+		uint32_t point = token_character(b, id);
+		count += point != UINT32_MAX && point >= CWE_BPE_LOW;
+	}
+	b->highs = count + count / 2 + 8;
+	b->high = malloc(b->highs * sizeof(*b->high));
+	if (!b->high)
+		return -ENOMEM;
+	memset(b->high, 0xFF, b->highs * sizeof(*b->high));
+	for (size_t id = 0; id < size; id++) {
+		uint32_t point = token_character(b, id);
+		if (point != UINT32_MAX)
+			add_character(b, point, (uint32_t)id);
 	}
 	for (unsigned byte = 0; byte < 256; byte++) {
 		char text[8];
@@ -289,6 +317,7 @@ static void fill_tables(struct cwe_bpe *b)
 		int64_t id = cwe_vocabulary_id(b->vocabulary, text, 6);
 		b->byte_id[byte] = id < 0 ? CWE_BPE_NONE : (uint32_t)id;
 	}
+	return 0;
 }
 
 int cwe_bpe_new(const struct cwe_document *d, struct cwe_bpe **ret, struct cwb_err *err)
@@ -302,13 +331,20 @@ int cwe_bpe_new(const struct cwe_document *d, struct cwe_bpe **ret, struct cwb_e
 		rc = read_options(b, model, err);
 	if (rc == 0)
 		rc = read_merges(b, &d->merges, err);
+	if (rc == 0 && fill_tables(b) < 0)
+		rc = cwb_err_set(err, -ENOMEM, "model.vocab: out of memory");
 	if (rc < 0) {
 		cwe_bpe_free(b);
 		return rc;
 	}
-	fill_tables(b);
 	*ret = b;
 	return 0;
+}
+
+void cwe_bpe_finish(struct cwe_bpe *b)
+{
+	if (!b->ignore_merges)
+		cwe_vocabulary_forget(b->vocabulary);
 }
 
 void cwe_bpe_free(struct cwe_bpe *b)
@@ -317,6 +353,7 @@ void cwe_bpe_free(struct cwe_bpe *b)
 		return;
 	cwe_vocabulary_free(b->vocabulary);
 	cwe_merges_free(&b->merges);
+	free(b->high);
 	free(b);
 }
 

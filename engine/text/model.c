@@ -37,6 +37,12 @@ void cwe_text_model_free(struct cwe_text_model *m)
 	*m = (struct cwe_text_model){NULL, NULL};
 }
 
+void cwe_text_model_finish(struct cwe_text_model *m)
+{
+	if (m->bpe)
+		cwe_bpe_finish(m->bpe);
+}
+
 const struct cwe_vocabulary *cwe_text_model_vocabulary(const struct cwe_text_model *m)
 {
 	return m->bpe ? cwe_bpe_vocabulary(m->bpe) : cwe_unigram_vocabulary(m->unigram);

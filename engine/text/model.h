@@ -20,6 +20,8 @@ struct cwe_text_work {
 int cwe_text_model_read(
 	const struct cwe_document *d, struct cwe_text_model *ret, struct cwb_err *err);
 void cwe_text_model_free(struct cwe_text_model *m); /* its parts, not *m */
+/* Once the added tokens are read too: frees what only reading needs. */
+void cwe_text_model_finish(struct cwe_text_model *m);
 
 const struct cwe_vocabulary *cwe_text_model_vocabulary(const struct cwe_text_model *m);
 /* Appends the tokens of one piece of text: cwe_bpe_encode, which alone knows bytes, or

@@ -72,6 +72,8 @@ static int read_lists(struct cwe_tokenizer *t, const struct cwe_document *d, str
 	if (rc == 0)
 		rc = cwe_added_new(&d->added_tokens, cwe_text_model_vocabulary(&t->model),
 			t->normalizer, &t->added, err);
+	if (rc == 0)
+		cwe_text_model_finish(&t->model);
 	return rc;
 }
 

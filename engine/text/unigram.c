@@ -143,7 +143,7 @@ static int add_piece(
 	struct cwe_unigram *u, struct cwb_json_stream *s, size_t id, struct cwb_err *err)
 {
 	char place[CWE_PLACE_SIZE];
-	struct cwb_json_item text;
+	struct cwb_json_item text = {0};
 	int rc = read_piece(s, id, &text, &u->score[id], err);
 	if (rc < 0)
 		return rc;

@@ -23,8 +23,8 @@ struct cwe_vocabulary {
 	size_t ids_room;
 	/* The id of a text, which has 24 bits, and in the highest byte some bits of its hash, below
 	 * 255. Lookups of texts that are not there then hardly ever have to look at another one. */
-	uint32_t *slot;
-	size_t slots; /* at least four thirds of the texts */
+	uint32_t *slot; /* NULL: forgotten */
+	size_t slots;   /* at least four thirds of the texts */
 	size_t count;
 };
 
@@ -142,6 +142,8 @@ static int grow(struct cwe_vocabulary *v, size_t length, uint32_t id)
 	if (id >= v->ids_room &&
 		set_ids(v, 2 * v->ids_room > id ? 2 * v->ids_room : (size_t)id + 256) < 0)
 		return -ENOMEM;
+	if (!v->slot)
+		return set_slots(v, 2 * v->count + 32);
 	return 4 * (v->count + 1) > 3 * v->slots ? set_slots(v, 2 * v->slots) : 0;
 }
 
@@ -181,8 +183,33 @@ int cwe_vocabulary_add(struct cwe_vocabulary *v, const char *text, size_t length
 	return 0;
 }
 
+void cwe_vocabulary_forget(struct cwe_vocabulary *v)
+{
+	free(v->slot);
+	v->slot = NULL;
+}
+
+/* One text after another, then the id of its place. */
+static int64_t scan(const struct cwe_vocabulary *v, const char *text, size_t length)
+{
+	size_t n;
+	for (size_t at = 0, end; at < v->texts_length; at = end) {
+		const char *other = text_at(v, (uint32_t)at + 1, &n);
+		end = (size_t)(other - v->texts) + n;
+		if (n != length || memcmp(other, text, length) != 0)
+			continue;
+		for (size_t id = 0; id < v->ids; id++) {
+			if (v->by_id[id] == at + 1)
+				return (int64_t)id;
+		}
+	}
+	return -1;
+}
+
 int64_t cwe_vocabulary_id(const struct cwe_vocabulary *v, const char *text, size_t length)
 {
+	if (!v->slot)
+		return scan(v, text, length);
 	uint32_t found = v->slot[find(v, text, length, cwe_hash_text(text, length))];
 	return found != EMPTY ? (int64_t)(found & 0xFFFFFFu) : -1;
 }

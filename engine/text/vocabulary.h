@@ -22,6 +22,10 @@ int cwe_vocabulary_reserve(struct cwe_vocabulary *v, size_t count, size_t bytes,
 int cwe_vocabulary_add(struct cwe_vocabulary *v, const char *text, size_t length, uint32_t id,
 	const char *place, struct cwb_err *err);
 
+/* Frees the table of texts, for which ids are then looked for one after another: some milliseconds
+ * at most, but nothing for a loop. */
+void cwe_vocabulary_forget(struct cwe_vocabulary *v);
+
 int64_t cwe_vocabulary_id(
 	const struct cwe_vocabulary *v, const char *text, size_t length); /* -1: not there */
 /* The text of an id (no NUL is behind it), or NULL. Valid until the next addition. */

@@ -9,7 +9,7 @@ import unittest
 
 BUILD = os.environ.get("CWP_BUILDDIR", "build")
 SHARED = os.environ.get("CWP_SHARED", "")
-NAMES = ("llama3_1", "mistral_nemo", "smollm2")
+NAMES = ("gemma", "gemma3", "llama2", "llama3_1", "mistral_nemo", "qwen2_5", "smollm2")
 
 
 class Resident(unittest.TestCase):

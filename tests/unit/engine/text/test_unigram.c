@@ -69,6 +69,21 @@ static void test_unknown(void **state)
 		"token");
 }
 
+/* The byte alphabet is written out for this model too, also by the last step. */
+static void test_bytes(void **state)
+{
+	(void)state;
+	struct cwe_tokenizer *t = NULL;
+	struct cwb_err err = {0};
+	json_t *json = file(
+		MODEL("0", "false", "[\"<unk>\", 0], [\"\u0120a\", -1], [\"\u00c3\u00a9\", -2]"));
+	mini_set(json, "pre_tokenizer",
+		"{\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"use_regex\": false}");
+	assert_int_equal(mini_new(json, &t, &err), 0);
+	assert_string_equal(mini_ids(t, "a\u00e9", 0), "1 2");
+	cwe_tokenizer_free(t);
+}
+
 /* Scores as the reference reads them: the second column is not always the nearest number. */
 static void test_scores(void **state)
 {
@@ -179,6 +194,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_best),
 		cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_bytes),
 		cmocka_unit_test(test_scores),
 		cmocka_unit_test(test_long),
 		cmocka_unit_test(test_refusals),

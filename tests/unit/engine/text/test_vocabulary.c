@@ -61,6 +61,39 @@ static void test_many(void **state)
 	check_many(1);
 }
 
+/* Without its table of texts a vocabulary is slower, and the same; an addition makes the table
+ * anew. */
+static void test_forget(void **state)
+{
+	(void)state;
+	static const char *const texts[] = {"a", "", "ab", "b", "abc"};
+	struct cwe_vocabulary *v = NULL;
+	struct cwb_err err = {0};
+	assert_int_equal(cwe_vocabulary_new(&v, &err), 0);
+	for (uint32_t i = 0; i < 5; i++)
+		assert_int_equal(
+			cwe_vocabulary_add(v, texts[i], strlen(texts[i]), 9 - 2 * i, "place", &err),
+			0);
+	for (int round = 0; round < 2; round++) {
+		cwe_vocabulary_forget(v);
+		for (uint32_t i = 0; i < 5; i++)
+			assert_int_equal(
+				cwe_vocabulary_id(v, texts[i], strlen(texts[i])), 9 - 2 * i);
+		assert_int_equal(cwe_vocabulary_id(v, "c", 1), -1);
+		assert_int_equal(cwe_vocabulary_id(v, "abcd", 4), -1);
+	}
+	assert_int_equal(cwe_vocabulary_add(v, "abc", 3, 20, "place", &err), CWP_EVALUE);
+	assert_int_equal(cwe_vocabulary_add(v, "c", 1, 20, "place", NULL), 0);
+	assert_int_equal(cwe_vocabulary_id(v, "c", 1), 20);
+	assert_int_equal(cwe_vocabulary_id(v, "ab", 2), 5);
+	cwe_vocabulary_free(v);
+	/* Nothing was ever added. */
+	assert_int_equal(cwe_vocabulary_new(&v, &err), 0);
+	cwe_vocabulary_forget(v);
+	assert_int_equal(cwe_vocabulary_id(v, "", 0), -1);
+	cwe_vocabulary_free(v);
+}
+
 /* Lengths whose digits are more than one byte; bytes of any value. */
 static void test_lengths(void **state)
 {
@@ -127,6 +160,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_lengths),
 		cmocka_unit_test(test_refusals),
 	};
