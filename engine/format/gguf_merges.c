@@ -121,7 +121,8 @@ static int cut(const struct pieces *p, const struct piece *whole, json_t *to)
 		if (right)
 			cuts[count++] = (struct cut){at, left->id, right->id};
 	}
-	qsort(cuts, count, sizeof *cuts, by_halves);
+	if (count > 1)
+		qsort(cuts, count, sizeof *cuts, by_halves);
 	for (size_t i = 0; i < count; i++) {
 		memcpy(line, whole->text, cuts[i].at);
 		line[cuts[i].at] = ' ';
