@@ -21,12 +21,12 @@ int cwe_tokenizer_beside(struct cwe_source *source, struct cwe_tokenizer **ret, 
 	size_t length = 0, config_length = 0;
 	int r = cwe_source_text(source, "tokenizer.json", &json, &length, err);
 	r = r == 0 ? optional_text(source, "tokenizer_config.json", &config, &config_length, err) : r;
-	r = r == 0 ? cwe_tokenizer_take(&json, length, config, config_length, ret, err) : r;
-	free(json);
-	free(config);
-	if (r != 0) {
+	/* What the source itself says names its path. */
+	if (r == 0 && (r = cwe_tokenizer_take(&json, length, config, config_length, ret, err)) != 0) {
 		(void)cwb_err_prefix(err, "%s", source->path);
 	}
+	free(json);
+	free(config);
 	return r;
 }
 
@@ -39,11 +39,11 @@ int cwe_chat_beside(struct cwe_source *source, const struct cwe_chat_question *q
 	int r = optional_text(source, "chat_template.jinja", &template, &length, err);
 	if (r == 0 && template == NULL) {
 		r = optional_text(source, "tokenizer_config.json", &config, &config_length, err);
-		r = r == 0 && config != NULL ? cwe_chat_template(config, config_length, &template, err) : r;
+		if (r == 0 && config != NULL && (r = cwe_chat_template(config, config_length, &template, err)) != 0) {
+			(void)cwb_err_prefix(err, "%s", source->path);
+		}
 	}
-	if (r != 0) {
-		(void)cwb_err_prefix(err, "%s", source->path);
-	} else {
+	if (r == 0) {
 		q.template = template;
 		r = cwe_chat_find(&q, ret, err);
 	}

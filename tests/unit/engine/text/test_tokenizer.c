@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <cmocka.h>
 
+#include "engine/text/beside.h"
 #include "tests/unit/engine/text/mini.h"
 
 static struct cwe_tokenizer *make(json_t *json)
@@ -518,6 +519,30 @@ static void test_not_json(void **state)
 	free(text);
 }
 
+/* Messages about a model's tokenizer begin with the model's path, once. */
+static void test_beside(void **state)
+{
+	(void)state;
+	struct cwb_err err = {0};
+	struct cwe_source *source = NULL;
+	struct cwe_tokenizer *t = NULL;
+	char expected[4400];
+	mini_file("config.json", "{}", 2);
+	assert_int_equal(cwe_source_open(mini_folder(), CWE_SOURCE_NO_WEIGHTS, &source, &err), 0);
+	assert_int_equal(cwe_tokenizer_beside(source, &t, &err), CWP_EMISSING);
+	snprintf(expected, sizeof(expected), "%s: no tokenizer.json", mini_folder());
+	assert_string_equal(err.message, expected);
+	cwb_err_clear(&err);
+	mini_file("tokenizer.json", "[]", 2);
+	assert_int_equal(cwe_tokenizer_beside(source, &t, &err), CWP_EVALUE);
+	snprintf(expected, sizeof(expected), "%s: tokenizer.json: tokenizer.json is not an object",
+		mini_folder());
+	assert_string_equal(err.message, expected);
+	assert_null(t);
+	cwe_source_close(source);
+	mini_folder_remove();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -537,6 +562,7 @@ int main(void)
 		cmocka_unit_test(test_long_word),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_not_json),
+		cmocka_unit_test(test_beside),
 	};
 	return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }
