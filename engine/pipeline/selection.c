@@ -267,6 +267,9 @@ int cwe_run_select(struct cwe_run *run, struct cwb_err *err)
 	if (run->scorer == NULL || cwe_fraction_count(run->job->fraction, run->weights) == 0) {
 		return 0; /* nothing is protected */
 	}
+	/* Damaged scratch brings a run here a second time. */
+	free(run->threshold);
+	run->threshold = NULL;
 	if (run->job->scope != CWJ_SCOPE_ROW) {
 		run->threshold = calloc(run->model.arch.layers, sizeof *run->threshold);
 		if (run->threshold == NULL) {

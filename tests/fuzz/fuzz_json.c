@@ -30,9 +30,11 @@ static void compare(
 static void compare_member(struct cwb_json_stream *s, const struct cwb_json_item *key,
 	const struct cwb_json_item *value, const json_t *object)
 {
-	char *name = strndup(key->text, key->length);
+	char *name = malloc(key->length + 1);
 
 	must(name != NULL);
+	memcpy(name, key->text, key->length);
+	name[key->length] = '\0';
 	const json_t *member = json_object_get(object, name);
 	free(name);
 	must(member != NULL);
