@@ -59,7 +59,9 @@ static void each_missing(void **state)
 		for (size_t i = 0; i < s.source.weights->count; i++) {
 			copy_all(&s, &v);
 			v.base.count--;
-			memmove(v.tensor + i, v.tensor + i + 1, (v.base.count - i) * sizeof *v.tensor);
+			for (size_t k = i; k < v.base.count; k++) {
+				v.tensor[k] = v.tensor[k + 1];
+			}
 			check_refused(&s, &v, CWP_EMISSING, s.source.weights->tensors[i].name);
 		}
 		synthetic_close(&s);
@@ -159,7 +161,10 @@ static void check_wrapped(const char *body, const char *head)
 	char module[CWE_MODULE_NAME_MAX], want[CWE_MODULE_NAME_MAX];
 	synthetic_open(&s, SYNTHETIC_CONFIG);
 	copy_all(&s, &v);
-	memmove(v.tensor + 1, v.tensor, v.base.count++ * sizeof *v.tensor);
+	/* valgrind takes glibc's checked memmove for memcpy. */
+	for (size_t i = v.base.count++; i > 0; i--) {
+		v.tensor[i] = v.tensor[i - 1];
+	}
 	v.tensor[0].name = tower;
 	/* The order of names stays: lm_head is before or between as its new name wants it. */
 	size_t at = 1;
