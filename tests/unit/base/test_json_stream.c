@@ -17,7 +17,8 @@
 
 #include "base/json_stream.h"
 
-static void append(char *out, size_t size, const char *format, ...)
+static void __attribute__((format(printf, 3, 4))) append(
+	char *out, size_t size, const char *format, ...)
 {
 	size_t used = strlen(out);
 	va_list args;

@@ -42,14 +42,13 @@ static void refused(const char *text, int code, const char *message)
 }
 
 static const char *const members[] = {"\"version\": \"1.0\"",
-	"\"added_tokens\": [{\"id\": 6, \"content\": \"<x>\", \"single_word\": false, \"lstrip\": "
-	"false, \"rstrip\": "
-	"false, \"normalized\": true, \"special\": true}]",
+	("\"added_tokens\": [{\"id\": 6, \"content\": \"<x>\", \"single_word\": false, \"lstrip\": "
+	 "false, \"rstrip\": false, \"normalized\": true, \"special\": true}]"),
 	"\"normalizer\": {\"type\": \"Prepend\", \"prepend\": \"a\"}", "\"pre_tokenizer\": null",
 	"\"model\": {%s}"};
 static const char *const model[] = {"\"type\": \"BPE\"",
-	"\"vocab\": {\"a\": 0, \"b\": 1, \"\\u0063\": 2, \"ab\": 3, "
-	"\"abc\": 4, \"?\": 5}",
+	("\"vocab\": {\"a\": 0, \"b\": 1, \"\\u0063\": 2, \"ab\": 3, "
+	 "\"abc\": 4, \"?\": 5}"),
 	"\"merges\": [\"a b\", [\"ab\", \"\\u0063\"]]", "\"unk_token\": \"?\""};
 
 /* Writes pattern with what in place of its %s. */
