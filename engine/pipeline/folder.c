@@ -339,10 +339,12 @@ static int withhold(struct cwe_run *run, struct cwb_err *err)
 int cwe_run_output_end(struct cwe_run *run, struct cwb_err *err)
 {
 	clean_scratch(run, is_scratch);
-	if (run->rejected) {
+	/* A kill between the manifest and the removal of the writer's journal leaves it to the run that ends this one. */
+	int r = remove_entries(run->output_fd, is_temporary, err);
+	if (r == 0 && run->rejected) {
 		return withhold(run, err);
 	}
-	int r = cwb_file_remove_tree(run->output_fd, MARK, err);
+	r = r == 0 ? cwb_file_remove_tree(run->output_fd, MARK, err) : r;
 	return r == 0 ? cwb_file_sync_folder(run->output_fd, run->job->output, err) : r;
 }
 

@@ -106,6 +106,9 @@ class Kill(worker_test.WorkerTest):
         # The manifest stands, the mark does too.
         with open(os.path.join(output, ".cwp-job"), "w", encoding="utf-8") as f:
             f.write(mark + "\n" + "0" * 64 + "\n")
+        for name in (".cwp-writer.tmp-partial", ".protected.tmp-partial"):
+            with open(os.path.join(output, name), "w", encoding="utf-8") as f:
+                f.write("left\n")
         self.assertNotIn("calibrate", again())
         # No manifest; the mark is of this job, the files of other inputs.
         os.unlink(os.path.join(output, "manifest.json"))
