@@ -22,7 +22,6 @@ static int check_available(const struct cwj_job *job, struct cwb_err *err)
 		const char *field, *value, *instead;
 	} text[] = {{"protect.carrier", "modules and adapter", "use overlay, dense or none"},
 		{"write.format", "this format", "use compressed-tensors or dense"},
-		{"score.combine", "rank", "use mean or reference"},
 		{"score.store", "bf16", "use f32"},
 		{"score.scale", "pilot", "use exact"},
 		{"backend", "another backend than cpu", "use auto or cpu"},
@@ -30,7 +29,7 @@ static int check_available(const struct cwj_job *job, struct cwb_err *err)
 	const int asked[] = {job->has_protect && job->carrier != CWJ_CARRIER_OVERLAY && job->carrier != CWJ_CARRIER_NONE &&
 			job->carrier != CWJ_CARRIER_DENSE,
 		job->format != CWJ_FORMAT_COMPRESSED_TENSORS && job->format != CWJ_FORMAT_DENSE,
-		job->has_score && job->combine == CWJ_COMBINE_RANK, job->store_bf16, job->scale_pilot,
+		job->store_bf16, job->scale_pilot,
 		strcmp(job->backend, "auto") != 0 && strcmp(job->backend, "cpu") != 0,
 		job->precision == CWJ_PRECISION_BF16};
 	for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
@@ -264,7 +263,8 @@ int cwe_run_samples(struct cwe_run *run, struct cwb_err *err)
 	run->set_loss = calloc(job->n_sets, sizeof *run->set_loss);
 	run->set_sum = calloc(job->n_sets, sizeof *run->set_sum);
 	run->set_factor = calloc(job->n_sets, sizeof *run->set_factor);
-	if (run->set == NULL || run->set_loss == NULL || run->set_sum == NULL || run->set_factor == NULL) {
+	run->set_value = calloc(job->n_sets, sizeof *run->set_value);
+	if (run->set == NULL || run->set_loss == NULL || run->set_sum == NULL || run->set_factor == NULL || run->set_value == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for %zu sets", job->n_sets);
 	}
 	for (size_t i = 0; i < job->n_sets; i++) {

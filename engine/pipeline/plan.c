@@ -49,6 +49,12 @@ static void score_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64
 		(run->sets + 1) * run->weights * sizeof(float);
 }
 
+/* Histograms of all sets, and of the one that is being counted. */
+static uint64_t rank_memory(const struct cwe_run *run)
+{
+	return run->job->combine == CWJ_COMBINE_RANK ? (run->sets + 1) * CWE_RANK_BYTES : 0;
+}
+
 /* Tokens of the evaluations are not known before they are read; a data file has at most one token a byte. */
 static void evaluation_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch)
 {
@@ -74,7 +80,7 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 	uint64_t score_memory, score_scratch, eval_memory, eval_scratch, n = run->largest;
 	score_bounds(run, &score_memory, &score_scratch);
 	evaluation_bounds(run, &eval_memory, &eval_scratch);
-	uint64_t select = run->scorer != NULL ? n * sizeof(float) * (run->sets + 3) + run->widest * sizeof(double) : 0;
+	uint64_t select = run->scorer != NULL ? n * sizeof(float) * (run->sets + 3) + run->widest * sizeof(double) + rank_memory(run) : 0;
 	uint64_t quantize = n * (2 * sizeof(float) + 6);
 	struct cwe_bounds b = {.memory = cwe_run_base_memory(run) +
 			max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)),

@@ -30,11 +30,11 @@ static json_t *sets_json(const struct cwe_run *run)
 	json_t *a = json_array();
 	double total = 0, raw = 0;
 	for (size_t i = 0; i < run->sets; i++) {
-		total += fabs(run->set_factor[i]) * run->set_sum[i];
+		total += fabs(run->set_factor[i]) * run->set_value[i];
 		raw += run->set_sum[i];
 	}
 	for (size_t i = 0; i < run->sets; i++) {
-		double share = total > 0 ? fabs(run->set_factor[i]) * run->set_sum[i] / total : 0;
+		double share = total > 0 ? fabs(run->set_factor[i]) * run->set_value[i] / total : 0;
 		(void)json_array_append_new(a, json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:o,s:f,s:f,s:f,s:f}", "name", run->set[i].name, "role",
 			run->set[i].role == CWJ_ROLE_CRITICAL ? "critical" : "utility", "samples", (json_int_t)run->set[i].count,
 			"tokens", (json_int_t)run->set[i].tokens, "truncated", (json_int_t)run->set[i].truncated, "passed_over",

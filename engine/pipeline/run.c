@@ -128,6 +128,7 @@ static void close_run(struct cwe_run *run)
 	free(run->set_loss);
 	free(run->set_sum);
 	free(run->set_factor);
+	free(run->set_value);
 	free(run->module);
 	free(run->layer_at);
 	free(run->threshold);

@@ -63,6 +63,7 @@ struct cwe_run {
 	double *set_loss;       /* [sets] mean loss of the samples; NaN where no gradients were asked for */
 	double *set_sum;        /* [sets] total importance */
 	double *set_factor;     /* [sets] signed, as combined */
+	double *set_value;      /* [sets] total of what was combined: importances, or their ranks */
 	int protecting;         /* some weights are to be protected */
 	float *threshold;       /* [layers] of the combined score; all alike with scope global, NULL with scope row */
 	uint64_t nonpositive;   /* weights with a score <= 0 */
@@ -107,6 +108,9 @@ void cwe_run_scratch_clear(const struct cwe_run *run);                         /
 void cwe_run_output_abandon(struct cwe_run *run, int code);                    /* folder.c: after an error */
 int cwe_run_score(struct cwe_run *run, struct cwb_err *err);                   /* score.c: calibrate and score */
 int cwe_run_select(struct cwe_run *run, struct cwb_err *err);                  /* selection.c */
+struct cwe_tiles;
+/* Counts the ranks of all sets that have a part in the score. buffer: [largest module]. */
+int cwe_run_ranks(struct cwe_run *run, struct cwe_tiles *tiles, struct cwe_combine *c, float *buffer, struct cwb_err *err); /* ranks.c */
 int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err);                /* quantize.c: quantize and write */
 int cwe_run_evaluate(struct cwe_run *run, struct cwb_err *err);                /* evaluate.c */
 int cwe_run_gate(struct cwe_run *run, struct cwb_err *err);                    /* gate.c */

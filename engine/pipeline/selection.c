@@ -132,16 +132,7 @@ static int write_modules(struct selection *s, uint32_t layer, struct cwe_tile *o
 static int close_tiles(struct selection *s, uint32_t layer, int r, struct cwb_err *err)
 {
 	for (size_t k = 0; k < s->run->sets; k++) {
-		char digest[65];
-		if (r != 0) {
-			cwe_tile_abort(&s->tile[k]);
-			continue;
-		}
-		r = cwe_tile_finish(&s->tile[k], 0, digest, err);
-		if (r == 0 && strcmp(digest, s->tiles.layer[layer].digest[k]) != 0) {
-			r = cwb_err_set(err, CWP_EDIGEST, "scratch: scores of layer %u, set %s, changed on disk; run the job again",
-				layer, s->run->job->sets[k].name);
-		}
+		r = cwe_tile_verify(&s->tiles, layer, (uint32_t)k, &s->tile[k], r, err);
 	}
 	return r;
 }
@@ -282,8 +273,10 @@ int cwe_run_select(struct cwe_run *run, struct cwb_err *err)
 		   : r;
 	if (r == 0) {
 		memcpy(run->set_factor, s.combine.factor, run->sets * sizeof *run->set_factor);
+		memcpy(run->set_value, run->set_sum, run->sets * sizeof *run->set_value);
 		run->nonpositive = 0;
-		r = all_layers(&s, err);
+		r = s.combine.rank != NULL ? cwe_run_ranks(run, &s.tiles, &s.combine, s.score, err) : 0;
+		r = r == 0 ? all_layers(&s, err) : r;
 		run->protecting = r == 0;
 	}
 	cwe_tiles_close(&s.tiles);

@@ -299,6 +299,21 @@ void cwe_tile_abort(struct cwe_tile *tile)
 	tile->fd = -1;
 }
 
+int cwe_tile_verify(const struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *tile, int r, struct cwb_err *err)
+{
+	char digest[65], name[sizeof tile->name];
+	if (r != 0) {
+		cwe_tile_abort(tile);
+		return r;
+	}
+	memcpy(name, tile->name, sizeof name);
+	r = cwe_tile_finish(tile, 0, digest, err);
+	if (r == 0 && strcmp(digest, t->layer[layer].digest[set]) != 0) {
+		r = cwb_err_set(err, CWP_EDIGEST, "scratch: %s changed on disk; run the job again", name);
+	}
+	return r;
+}
+
 int cwe_tiles_commit(struct cwe_tiles *t, uint32_t layer, struct cwb_err *err)
 {
 	struct cwe_tile_layer *l = &t->layer[layer];

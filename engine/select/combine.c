@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "engine/select/select.h"
@@ -45,18 +44,14 @@ int cwe_combine_make(const struct cwj_job *job, const double *sum, uint64_t coun
 {
 	int rc = 0;
 
-	if (job->combine == CWJ_COMBINE_RANK) {
-		rc = cwb_err_set(err, CWP_EVALUE, "score.combine: rank is not available in this version; use mean or reference");
-		if (err != NULL && err->field[0] == '\0') {
-			snprintf(err->field, sizeof(err->field), "score.combine");
-		}
-		return rc;
-	}
 	if (job->n_sets == 0 || job->n_sets > UINT32_MAX) {
 		return cwb_err_set(err, CWP_EMISSING, "no calibration set to score with; name at least one under calibrate.critical");
 	}
 	double *factor = calloc(job->n_sets, sizeof(*factor));
-	if (factor == NULL) {
+	struct cwe_rank *rank = job->combine == CWJ_COMBINE_RANK ? calloc(job->n_sets, sizeof(*rank)) : NULL;
+	if (factor == NULL || (job->combine == CWJ_COMBINE_RANK && rank == NULL)) {
+		free(factor);
+		free(rank);
 		return cwb_err_set(err, -ENOMEM, "no memory for the factors of %zu calibration sets", job->n_sets);
 	}
 	for (size_t s = 0; rc == 0 && s < job->n_sets; s++) {
@@ -68,15 +63,20 @@ int cwe_combine_make(const struct cwj_job *job, const double *sum, uint64_t coun
 	}
 	if (rc < 0) {
 		free(factor);
+		free(rank);
 		return rc;
 	}
-	*ret = (struct cwe_combine){.sets = (uint32_t)job->n_sets, .factor = factor};
+	*ret = (struct cwe_combine){.sets = (uint32_t)job->n_sets, .factor = factor, .rank = rank};
 	return 0;
 }
 
 void cwe_combine_free(struct cwe_combine *c)
 {
 	if (c != NULL) {
+		for (uint32_t s = 0; c->rank != NULL && s < c->sets; s++) {
+			cwe_rank_end(&c->rank[s]);
+		}
+		free(c->rank);
 		free(c->factor);
 		*c = (struct cwe_combine){0};
 	}
@@ -100,7 +100,7 @@ void cwe_combine_apply(const struct cwe_combine *c, const float *const *importan
 			}
 			const float *v = importance[s] + first;
 			for (uint64_t i = 0; i < m; i++) {
-				total[i] += f * (double)v[i];
+				total[i] += f * (c->rank != NULL ? cwe_rank_of(&c->rank[s], v[i]) : (double)v[i]);
 			}
 		}
 		for (uint64_t i = 0; i < m; i++) {

@@ -9,19 +9,42 @@
 #include "base/err.h"
 #include "job/job.h"
 
+/* The rank of an importance in its set, within 0 .. 1: the share of the set's weights that lie below it, with
+ * score.combine: rank. Importances, as integers of the same order, fall into 2^20 bins (sign, exponent and the first 11
+ * bits of the fraction); with b weights in lower bins and c in its own, the rank of an importance whose 12 lower bits are
+ * m is (b + c (m + 1/2) / 4096) / n. So equal importances have one rank, larger ones none that is less, and a rank is off
+ * from the true share by the bin's own share at most. Usage: begin, feed all values, finish, then of. */
+#define CWE_RANK_BITS 20
+/* Bytes of a finished set, and what counting one takes more. */
+#define CWE_RANK_BYTES (((UINT64_C(1) << CWE_RANK_BITS) + 1) * sizeof(uint64_t))
+struct cwe_rank {
+	uint64_t *below;  /* [2^20 + 1] once finished: weights in the bins below each */
+	uint64_t *moment; /* [2^20] while counting */
+	uint64_t total;
+	double sum;       /* of the ranks of all weights, once finished */
+};
+int cwe_rank_begin(struct cwe_rank *ret, struct cwb_err *err);
+/* Values are finite. Not concurrently. */
+void cwe_rank_feed(struct cwe_rank *r, const float *value, uint64_t n);
+void cwe_rank_finish(struct cwe_rank *r);
+/* [any-thread] after cwe_rank_finish, of a value that was fed. */
+double cwe_rank_of(const struct cwe_rank *r, float value);
+void cwe_rank_end(struct cwe_rank *r);
+
 /* How sets are combined into one score: sum over critical sets of factor * importance, plus sign * beta times the
- * sum over utility sets. mean: factor = 1 / mean importance of that set over all scored weights; reference: 1. */
+ * sum over utility sets. mean: factor = 1 / mean importance of that set over all scored weights; reference: 1; rank: 1,
+ * and each importance is replaced by its rank. */
 struct cwe_combine {
 	uint32_t sets;
 	double *factor; /* [sets], already signed: 0 for ignored utility sets */
+	struct cwe_rank *rank; /* [sets] with combine rank, to be counted by the caller; else NULL */
 };
 
 /* sum [sets]: total importance of each set over all weights (f64, fixed order), count: number of weights.
- * CWP_ENUMBER when a set's total is zero, negative, NaN or infinite and mean needs it (names the set). CWP_EVALUE: combine
- * rank, which is not available in this version. */
+ * CWP_ENUMBER when a set's total is zero, negative, NaN or infinite and mean needs it (names the set). */
 int cwe_combine_make(const struct cwj_job *job, const double *sum, uint64_t count, struct cwe_combine *ret, struct cwb_err *err);
 void cwe_combine_free(struct cwe_combine *c);
-/* score[i] = sum over sets of factor[s] * importance[s][i], in f64, rounded once. [any-thread] */
+/* score[i] = sum over sets of factor[s] * importance[s][i], or its rank, in f64, rounded once. [any-thread] */
 void cwe_combine_apply(const struct cwe_combine *c, const float *const *importance, uint64_t n, float *score);
 
 /* What is protected together (doc/method.md section 6). Replaces each score [rows, cols] by the mean over its column or row;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/select/key.h"
 #include "engine/select/select.h"
 
 enum { PASSES = 3, BUCKETS = CWE_THRESHOLD_BUCKETS };
@@ -16,27 +17,6 @@ enum { PASSES = 3, BUCKETS = CWE_THRESHOLD_BUCKETS };
 static const struct {
 	unsigned shift, width;
 } passes[PASSES] = {{21, 11}, {10, 11}, {0, 10}};
-
-/* Integers in the order of the floats. Both zeros are equal, as they are to >=. */
-static uint32_t key_of(float v)
-{
-	uint32_t u;
-
-	memcpy(&u, &v, sizeof(u));
-	if ((u << 1) == 0) {
-		u = 0;
-	}
-	return u & 0x80000000u ? ~u : u | 0x80000000u;
-}
-
-static float value_of(uint32_t key)
-{
-	uint32_t u = key & 0x80000000u ? key & 0x7fffffffu : ~key;
-	float v;
-
-	memcpy(&v, &u, sizeof(v));
-	return v;
-}
 
 int cwe_threshold_begin(struct cwe_threshold *t, uint64_t k, struct cwb_err *err)
 {
@@ -60,7 +40,7 @@ static uint64_t count_values(const struct cwe_threshold *t, const float *value, 
 	int any_nan = 0;
 
 	for (uint64_t i = 0; i < n; i++) {
-		uint32_t key = key_of(value[i]);
+		uint32_t key = cwe_key_of(value[i]);
 		any_nan |= value[i] != value[i];
 		if (((key ^ t->prefix) & fixed_mask) == 0) {
 			histogram[key >> shift & bucket_mask]++;
@@ -143,7 +123,7 @@ float cwe_threshold_value(const struct cwe_threshold *t, uint64_t *ret_above, ui
 	if (ret_ties != NULL) {
 		*ret_ties = t->ties;
 	}
-	return value_of(t->prefix);
+	return cwe_key_value(t->prefix);
 }
 
 void cwe_threshold_end(struct cwe_threshold *t)
