@@ -22,14 +22,13 @@ static int check_available(const struct cwj_job *job, struct cwb_err *err)
 		const char *field, *value, *instead;
 	} text[] = {{"protect.carrier", "modules and adapter", "use overlay, dense or none"},
 		{"write.format", "this format", "use compressed-tensors or dense"},
-		{"score.store", "bf16", "use f32"},
 		{"score.scale", "pilot", "use exact"},
 		{"backend", "another backend than cpu", "use auto or cpu"},
 		{"precision", "bf16", "use auto or f32"}};
 	const int asked[] = {job->has_protect && job->carrier != CWJ_CARRIER_OVERLAY && job->carrier != CWJ_CARRIER_NONE &&
 			job->carrier != CWJ_CARRIER_DENSE,
 		job->format != CWJ_FORMAT_COMPRESSED_TENSORS && job->format != CWJ_FORMAT_DENSE,
-		job->store_bf16, job->scale_pilot,
+		job->scale_pilot,
 		strcmp(job->backend, "auto") != 0 && strcmp(job->backend, "cpu") != 0,
 		job->precision == CWJ_PRECISION_BF16};
 	for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {

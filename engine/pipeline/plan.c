@@ -34,6 +34,12 @@ uint64_t cwe_run_base_memory(const struct cwe_run *run)
 	return BASE_MEMORY + cwe_pool_threads(run->p->host->pool) * THREAD_MEMORY + text_memory(run) + run->source->merge_memory;
 }
 
+/* Scores on scratch: each set's, as score.store says, and the combined ones in f32. */
+static uint64_t tile_bytes(const struct cwe_run *run)
+{
+	return run->weights * (run->sets * (run->job->store_bf16 ? sizeof(uint16_t) : sizeof(float)) + sizeof(float));
+}
+
 /* Calibration and scoring. */
 static void score_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch)
 {
@@ -46,7 +52,7 @@ static void score_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64
 	uint64_t in_memory = b.boundaries < CWE_BOUNDARY_MEMORY ? b.boundaries : CWE_BOUNDARY_MEMORY;
 	*ret_memory = b.device + in_memory + run->largest * sizeof(float);
 	*ret_scratch = (b.boundaries > CWE_BOUNDARY_MEMORY ? b.boundaries : 0) + b.checkpoint +
-		(run->sets + 1) * run->weights * sizeof(float);
+		tile_bytes(run);
 }
 
 /* Histograms of all sets, and of the one that is being counted. */
@@ -84,7 +90,7 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 	uint64_t quantize = n * (2 * sizeof(float) + 6);
 	struct cwe_bounds b = {.memory = cwe_run_base_memory(run) +
 			max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)),
-		.scratch = max_u64(score_scratch, eval_scratch + (run->scorer != NULL ? (run->sets + 1) * run->weights * 4 : 0))};
+		.scratch = max_u64(score_scratch, eval_scratch + (run->scorer != NULL ? tile_bytes(run) : 0))};
 	const struct cwj_limits *l = &run->job->limits;
 	if (l->memory > 0 && b.memory > l->memory) {
 		return cwb_err_set(err, CWP_ELIMIT, "limits.memory is %" PRIu64 " bytes, but the job may need %" PRIu64

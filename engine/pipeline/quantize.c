@@ -122,9 +122,7 @@ static int all_modules(struct quantizing *q, struct cwe_writer *writer, struct c
 	struct cwe_run *run = q->run;
 	struct cwe_tiles tiles = {.journal = -1};
 	struct cwe_tile scores = {.fd = -1};
-	int r = q->masked ? cwe_tiles_open(run->p->scratch, run->identity, (uint32_t)run->sets, run->model.arch.layers, &tiles,
-				    err)
-			  : 0;
+	int r = q->masked ? cwe_run_tiles(run, &tiles, err) : 0;
 	for (size_t i = 0; r == 0 && i < run->modules; i++) {
 		struct cwe_run_module *m = &run->module[i];
 		if (q->masked && m->first) {

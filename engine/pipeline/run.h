@@ -109,6 +109,8 @@ void cwe_run_output_abandon(struct cwe_run *run, int code);                    /
 int cwe_run_score(struct cwe_run *run, struct cwb_err *err);                   /* score.c: calibrate and score */
 int cwe_run_select(struct cwe_run *run, struct cwb_err *err);                  /* selection.c */
 struct cwe_tiles;
+/* The run's tiles on scratch. */
+int cwe_run_tiles(const struct cwe_run *run, struct cwe_tiles *ret, struct cwb_err *err); /* score.c */
 /* Counts the ranks of all sets that have a part in the score. buffer: [largest module]. */
 int cwe_run_ranks(struct cwe_run *run, struct cwe_tiles *tiles, struct cwe_combine *c, float *buffer, struct cwb_err *err); /* ranks.c */
 int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err);                /* quantize.c: quantize and write */

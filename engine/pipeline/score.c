@@ -9,6 +9,7 @@
 
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/checkpoint.h"
+#include "engine/format/dtype.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/tiles.h"
 
@@ -43,6 +44,10 @@ static void score_rows(void *arg, size_t i)
 	sc->tile_code[i] = scorer->score(sc->run->scorer_settings, &t, sc->importance + at);
 	double sum = 0;
 	for (uint64_t k = 0; k < t.rows * t.cols; k++) {
+		/* What is summed is what will be read again. */
+		if (sc->tiles.bf16) {
+			sc->importance[at + k] = cwe_f32_from_bf16(cwe_bf16_from_f32(sc->importance[at + k]));
+		}
 		sum += (double)sc->importance[at + k];
 	}
 	sc->tile_sum[i] = sum;
@@ -157,14 +162,20 @@ static int calibrate(struct scoring *sc, struct cwb_err *err)
 	return cwe_calibrate_run(&c, err);
 }
 
+int cwe_run_tiles(const struct cwe_run *run, struct cwe_tiles *ret, struct cwb_err *err)
+{
+	struct cwe_tiles_key key = {.scratch = run->p->scratch, .identity = run->identity, .sets = (uint32_t)run->sets,
+		.layers = run->model.arch.layers, .bf16 = run->job->store_bf16};
+	return cwe_tiles_open(&key, ret, err);
+}
+
 int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
 {
 	struct scoring sc = {.run = run, .tiles.journal = -1, .tile.fd = -1};
 	cwe_run_stage(run, CWE_STAGE_CALIBRATE);
 	run->record[run->records].tokens = run->corpus.tokens;
 	int r = allocate(&sc, err);
-	r = r == 0 ? cwe_tiles_open(run->p->scratch, run->identity, (uint32_t)run->sets, run->model.arch.layers, &sc.tiles, err)
-		   : r;
+	r = r == 0 ? cwe_run_tiles(run, &sc.tiles, err) : r;
 	r = r == 0 ? calibrate(&sc, err) : r;
 	if (r == 0) {
 		run->record[run->records].tokens = run->corpus.tokens;

@@ -269,8 +269,7 @@ int cwe_run_select(struct cwe_run *run, struct cwb_err *err)
 	}
 	int r = cwe_combine_make(run->job, run->set_sum, run->weights, &s.combine, err);
 	r = r == 0 ? allocate(&s, err) : r;
-	r = r == 0 ? cwe_tiles_open(run->p->scratch, run->identity, (uint32_t)run->sets, run->model.arch.layers, &s.tiles, err)
-		   : r;
+	r = r == 0 ? cwe_run_tiles(run, &s.tiles, err) : r;
 	if (r == 0) {
 		memcpy(run->set_factor, s.combine.factor, run->sets * sizeof *run->set_factor);
 		memcpy(run->set_value, run->set_sum, run->sets * sizeof *run->set_value);

@@ -13,10 +13,13 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "engine/format/dtype.h"
 #include "engine/pipeline/tiles.h"
 
 #define JOURNAL "journal"
 #define JOURNAL_LIMIT (64u << 20)
+/* Values of bf16 that are converted at a time. */
+#define PIECE 16384
 
 static char *path_of(const struct cwe_tiles *t, const char *name)
 {
@@ -24,12 +27,12 @@ static char *path_of(const struct cwe_tiles *t, const char *name)
 	return asprintf(&path, "%s/%s", t->scratch, name) < 0 ? NULL : path;
 }
 
-static void tile_name(uint32_t layer, uint32_t set, char *name, size_t size)
+static void tile_name(uint32_t layer, uint32_t set, int bf16, char *name, size_t size)
 {
 	if (set == CWE_TILE_COMBINED) {
 		(void)snprintf(name, size, "combined-%" PRIu32 ".f32", layer);
 	} else {
-		(void)snprintf(name, size, "score-%" PRIu32 "-%" PRIu32 ".f32", set, layer);
+		(void)snprintf(name, size, "score-%" PRIu32 "-%" PRIu32 ".%s", set, layer, bf16 ? "bf16" : "f32");
 	}
 }
 
@@ -38,7 +41,7 @@ static json_int_t tile_bytes(const struct cwe_tiles *t, uint32_t layer, uint32_t
 {
 	char name[64];
 	struct stat st;
-	tile_name(layer, set, name, sizeof name);
+	tile_name(layer, set, t->bf16, name, sizeof name);
 	char *path = path_of(t, name);
 	json_int_t bytes = path != NULL && stat(path, &st) == 0 ? (json_int_t)st.st_size : -1;
 	free(path);
@@ -149,8 +152,11 @@ static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
 	int r = cwb_file_remove_tree(folder, JOURNAL, err);
 	for (uint32_t l = 0; r == 0 && l < t->layers; l++) {
 		for (uint32_t s = 0; r == 0 && s < t->sets; s++) {
-			tile_name(l, s, name, sizeof name);
-			r = cwb_file_remove_tree(folder, name, err);
+			/* In either form: the other job may have stored its scores otherwise. */
+			for (int bf16 = 0; r == 0 && bf16 < 2; bf16++) {
+				tile_name(l, s, bf16, name, sizeof name);
+				r = cwb_file_remove_tree(folder, name, err);
+			}
 		}
 		t->layer[l].done = 0;
 		t->layer[l].gradient[0] = '\0';
@@ -165,10 +171,11 @@ static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
 	return r;
 }
 
-int cwe_tiles_open(const char *scratch, const char *identity, uint32_t sets, uint32_t layers, struct cwe_tiles *ret,
-	struct cwb_err *err)
+int cwe_tiles_open(const struct cwe_tiles_key *key, struct cwe_tiles *ret, struct cwb_err *err)
 {
-	struct cwe_tiles t = {.scratch = strdup(scratch), .sets = sets, .layers = layers, .journal = -1};
+	const char *scratch = key->scratch, *identity = key->identity;
+	struct cwe_tiles t = {.scratch = strdup(scratch), .sets = key->sets, .layers = key->layers, .bf16 = key->bf16,
+		.journal = -1};
 	int r = t.scratch != NULL ? allocate(&t) : -ENOMEM;
 	if (r != 0) {
 		cwe_tiles_close(&t);
@@ -215,7 +222,8 @@ static int open_tile(struct cwe_tiles *t, uint32_t layer, uint32_t set, int flag
 	struct cwb_err *err)
 {
 	struct cwe_tile tile = {.fd = -1};
-	tile_name(layer, set, tile.name, sizeof tile.name);
+	tile_name(layer, set, t->bf16, tile.name, sizeof tile.name);
+	tile.bf16 = t->bf16 && set != CWE_TILE_COMBINED;
 	char *path = path_of(t, tile.name);
 	if (path == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for a path");
@@ -244,29 +252,64 @@ int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_
 	return open_tile(t, layer, set, O_RDONLY, ret, err);
 }
 
+/* What lies in the file, and its digest. */
+static int put(struct cwe_tile *tile, const void *data, uint64_t bytes, struct cwb_err *err)
+{
+	int r = cwb_file_pwrite(tile->fd, data, bytes, tile->at, tile->name, err);
+	if (r == 0) {
+		cwb_digest_update(&tile->digest, data, bytes);
+		tile->at += bytes;
+	}
+	return r;
+}
+
+static int get(struct cwe_tile *tile, void *data, uint64_t bytes, struct cwb_err *err)
+{
+	int r = cwb_file_pread(tile->fd, data, bytes, tile->at, tile->name, err);
+	if (r == 0) {
+		cwb_digest_update(&tile->digest, data, bytes);
+		tile->at += bytes;
+	}
+	return r;
+}
+
 int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb_err *err)
 {
-	int r = cwb_file_pwrite(tile->fd, x, n * sizeof *x, tile->at, tile->name, err);
-	if (r == 0) {
-		cwb_digest_update(&tile->digest, x, n * sizeof *x);
-		tile->at += n * sizeof *x;
+	uint16_t piece[PIECE];
+	int r = 0;
+	if (!tile->bf16) {
+		return put(tile, x, n * sizeof *x, err);
+	}
+	for (uint64_t at = 0; r == 0 && at < n; at += PIECE) {
+		uint64_t m = n - at < PIECE ? n - at : PIECE;
+		for (uint64_t i = 0; i < m; i++) {
+			piece[i] = cwe_bf16_from_f32(x[at + i]);
+		}
+		r = put(tile, piece, m * sizeof *piece, err);
 	}
 	return r;
 }
 
 int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *err)
 {
-	int r = cwb_file_pread(tile->fd, x, n * sizeof *x, tile->at, tile->name, err);
-	if (r == 0) {
-		cwb_digest_update(&tile->digest, x, n * sizeof *x);
-		tile->at += n * sizeof *x;
+	uint16_t piece[PIECE];
+	int r = 0;
+	if (!tile->bf16) {
+		return get(tile, x, n * sizeof *x, err);
+	}
+	for (uint64_t at = 0; r == 0 && at < n; at += PIECE) {
+		uint64_t m = n - at < PIECE ? n - at : PIECE;
+		r = get(tile, piece, m * sizeof *piece, err);
+		for (uint64_t i = 0; r == 0 && i < m; i++) {
+			x[at + i] = cwe_f32_from_bf16(piece[i]);
+		}
 	}
 	return r;
 }
 
 int cwe_tile_skip(struct cwe_tile *tile, uint64_t n)
 {
-	tile->at += n * sizeof(float);
+	tile->at += n * (tile->bf16 ? sizeof(uint16_t) : sizeof(float));
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Score tiles on scratch: per layer and set one file of f32 with a digest, and a journal that says which are complete.
- * They are the checkpoint for resume and the input of the exact selection. */
+/* Score tiles on scratch: per layer and set one file of f32 or bf16 with a digest, and a journal that says which are
+ * complete. They are the checkpoint for resume and the input of the exact selection. */
 #pragma once
 
 #include <stdint.h>
@@ -17,17 +17,25 @@ struct cwe_tile_layer {
 	double *loss;         /* [sets] mean loss of the samples, NaN where it is not known */
 };
 
+/* Whose tiles they are, and of what kind. */
+struct cwe_tiles_key {
+	const char *scratch;  /* folder */
+	const char *identity; /* a job's, its score.store included */
+	uint32_t sets, layers;
+	int bf16;             /* the sets' tiles are; combined ones are f32 always */
+};
+
 struct cwe_tiles {
 	char *scratch;
 	uint32_t sets, layers;
+	int bf16;
 	struct cwe_tile_layer *layer; /* [layers] */
 	int journal;          /* descriptor, appended and synced */
 };
 
 /* Opens or starts the tiles of this identity in a scratch folder; tiles of another identity are removed,
  * and so are all of them when one that the journal names is missing or has another size. */
-int cwe_tiles_open(const char *scratch, const char *identity, uint32_t sets, uint32_t layers, struct cwe_tiles *ret,
-	struct cwb_err *err);
+int cwe_tiles_open(const struct cwe_tiles_key *key, struct cwe_tiles *ret, struct cwb_err *err);
 void cwe_tiles_close(struct cwe_tiles *t);
 
 /* A tile file being written, or read with its digest. */
@@ -35,6 +43,7 @@ struct cwe_tile {
 	int fd;
 	char name[64];
 	uint64_t at; /* bytes */
+	int bf16;
 	struct cwb_digest digest;
 	int digesting;
 };
@@ -43,6 +52,7 @@ struct cwe_tile {
 #define CWE_TILE_COMBINED UINT32_MAX
 int cwe_tile_create(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err);
 int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err);
+/* A tile of bf16 takes each value rounded to nearest, ties to even. */
 int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb_err *err);
 int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *err);
 /* Passes over n numbers; the digest is of no use afterwards. */

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
-"""How scores become a choice: ranks against their definition, from statistics that the engine prints."""
+"""How scores become a choice: ranks against their definition, from statistics that the engine prints; scores stored in half
+of the space; the same bytes with other threads and after kills."""
 import os
 import struct
+import subprocess
 import sys
-import unittest
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import worker_test
-from worker_test import floats, golden, protected_positions, read_folder, read_safetensors
+from worker_test import Watch, WORKER, floats, golden, make_model, protected_positions, read_folder, read_safetensors
 
 MODULES = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj",
     "mlp.down_proj"]
@@ -77,6 +79,70 @@ class Scores(worker_test.WorkerTest):
             self.run_job(job)
             alone[combine] = self.places(output)
         self.assertEqual(alone["rank"], alone["mean"])
+
+    def watched(self, job, output, name):
+        """Runs a job; what it took is within what was stated. Returns the stated bounds."""
+        scratch = self.path(name)
+        os.mkdir(scratch)
+        plan = self.inspect("plan", job)[0]
+        watch = Watch([WORKER, "run", job, "--threads", "2", "--scratch", scratch], scratch)
+        self.assertEqual(watch.process.returncode, 0, watch.stderr)
+        report = self.load(output, "report.json")
+        self.assertEqual(report["bounds"], plan["bounds"])
+        self.assertGreater(watch.scratch, 0)
+        self.assertLessEqual(watch.scratch, plan["bounds"]["scratch"])
+        if not worker_test.sanitized():
+            self.assertLessEqual(max([watch.memory] + [s["peak_memory_bytes"] for s in report["stages"]]),
+                plan["bounds"]["memory"])
+        self.assertEqual(os.listdir(scratch), [])
+        return plan["bounds"]
+
+    def test_halves(self):
+        """score.store: bf16 takes half of the sets' space; few weights change sides, and ties make more of them protected."""
+        model = make_model(self.path("model"), layers=2)
+        parts = self.protecting(options={"error-aware": False})
+        bounds, places = {}, {}
+        for store in ("f32", "bf16"):
+            parts["score"] = dict(parts["score"], store=store)
+            job, output = self.job(model, **parts)
+            bounds[store] = self.watched(job, output, store)
+            places[store] = self.places(output)
+        weights = self.load(output, "report.json")["protection"]["weights"]
+        self.assertEqual(bounds["f32"]["scratch"] - bounds["bf16"]["scratch"], weights * 2 * 2)
+        self.assertGreaterEqual(len(places["bf16"]), len(places["f32"]))
+        self.assertGreater(len(places["bf16"] & places["f32"]), 0.97 * len(places["f32"]))
+        self.assertNotEqual(places["bf16"], places["f32"])
+        # What lies on scratch for one form is nothing to the other.
+        self.assertNotEqual(self.load(output, "manifest.json")["job_digest"],
+            self.load(self.path("out1"), "manifest.json")["job_digest"])
+
+    def test_same_bytes(self):
+        """Threads change nothing, and neither does the death of a worker after some layers."""
+        model = make_model(self.path("model"), layers=3, hidden=64, wide=96)
+        for score in ({"combine": "rank"}, {"store": "bf16"}, {"combine": "rank", "store": "bf16", "utility": "subtract"}):
+            parts, digests = self.protecting(**score), set()
+            for threads in ("1", "2", "5"):
+                job, output = self.job(model, **parts)
+                done = self.worker("run", job, "--threads", threads)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                digests.add(self.digest(output))
+            for last in ("score-1-2", "score-0-0", "combined-1"):
+                digests.add(self.resumed(model, parts, last))
+            self.assertEqual(len(digests), 1, score)
+
+    def resumed(self, model, parts, last):
+        """Digest of a job whose worker was killed when it had begun the file `last`."""
+        job, output = self.job(model, **parts)
+        scratch = self.path("." + os.path.basename(output) + ".cwp-scratch")
+        process = subprocess.Popen([WORKER, "run", job, "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (os.path.isdir(scratch) and any(n.startswith(last) for n in os.listdir(scratch))):
+            time.sleep(0.0005)
+        process.kill()
+        process.wait()
+        if not os.path.exists(os.path.join(output, "manifest.json")):
+            self.run_job(job)
+        self.assert_tidy(output)
+        return self.digest(output)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -47,7 +48,7 @@ static const char *path(const char *name)
 static void open_tiles(struct cwe_tiles *t, const char *whose)
 {
 	struct cwb_err err = {0};
-	if (cwe_tiles_open(folder, whose, SETS, LAYERS, t, &err) != 0) {
+	if (cwe_tiles_open(&(struct cwe_tiles_key){folder, whose, SETS, LAYERS, 0}, t, &err) != 0) {
 		fail_msg("%s", err.message);
 	}
 }
@@ -126,9 +127,62 @@ static void gradients(void **state)
 	cwe_gradient_remove(folder, 4);
 }
 
+/* Tiles of bf16: half the bytes, values rounded to nearest with ties to even, combined scores as they are. */
+static void halves(void **state)
+{
+	enum { N = 40000 };
+	static float x[N], y[N];
+	const float tie[4] = {1.00390625f, 1.01171875f, -1.00390625f, 3.3961775e38f};
+	const float even[4] = {1.0f, 1.015625f, -1.0f, INFINITY};
+	struct cwe_tiles_key key = {folder, identity, SETS, LAYERS, 1};
+	struct cwe_tiles t;
+	struct cwe_tile tile;
+	struct cwb_err err = {0};
+	struct stat st;
+	(void)state;
+	write_all();
+	for (int i = 0; i < N; i++) {
+		x[i] = ldexpf(1.0f + (float)(i % 997) / 997, i % 60 - 30);
+	}
+	/* Another identity: nothing of the first is left, whatever its form. */
+	key.identity = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+	assert_int_equal(access(path("score-1-2.f32"), F_OK), 0);
+	assert_int_equal(cwe_tiles_open(&key, &t, &err), 0);
+	assert_int_equal(access(path("score-1-2.f32"), F_OK), -1);
+	assert_int_equal(cwe_tile_create(&t, 2, 1, &tile, &err), 0);
+	assert_int_equal(cwe_tile_write(&tile, tie, 4, &err), 0);
+	assert_int_equal(cwe_tile_write(&tile, x, N, &err), 0);
+	assert_int_equal(cwe_tile_finish(&tile, 1, t.layer[2].digest[1], &err), 0);
+	assert_int_equal(stat(path("score-1-2.bf16"), &st), 0);
+	assert_int_equal(st.st_size, 2 * (N + 4));
+	assert_int_equal(cwe_tile_open(&t, 2, 1, &tile, &err), 0);
+	assert_int_equal(cwe_tile_read(&tile, y, 4, &err), 0);
+	assert_memory_equal(y, even, sizeof even);
+	assert_int_equal(cwe_tile_read(&tile, y, N, &err), 0);
+	for (int i = 0; i < N; i++) {
+		assert_true(fabsf(y[i] - x[i]) <= x[i] / 256);
+	}
+	assert_int_equal(cwe_tile_verify(&t, 2, 1, &tile, 0, &err), 0);
+	assert_int_equal(cwe_tile_open(&t, 2, 1, &tile, &err), 0);
+	assert_int_equal(cwe_tile_skip(&tile, 4 + 1000), 0);
+	assert_int_equal(cwe_tile_read(&tile, x, 1, &err), 0);
+	assert_true(x[0] == y[1000]);
+	/* A part alone has another digest than the whole. */
+	assert_int_equal(cwe_tile_verify(&t, 2, 1, &tile, 0, &err), CWP_EDIGEST);
+	assert_non_null(strstr(err.message, "score-1-2.bf16 changed on disk"));
+	cwb_err_clear(&err);
+	assert_int_equal(cwe_tile_create(&t, 2, CWE_TILE_COMBINED, &tile, &err), 0);
+	assert_int_equal(cwe_tile_write(&tile, tie, 4, &err), 0);
+	assert_int_equal(cwe_tile_finish(&tile, 0, NULL, &err), 0);
+	assert_int_equal(stat(path("combined-2.f32"), &st), 0);
+	assert_int_equal(st.st_size, 16);
+	cwe_tiles_close(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(comes_back, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(gradients, set_up, tear_down)};
+		cmocka_unit_test_setup_teardown(gradients, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(halves, set_up, tear_down)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
