@@ -75,8 +75,11 @@ static json_t *protection_json(const struct cwe_run *run)
 			(void)json_array_append_new(fallback, json_pack("{s:s,s:i}", "module", m->name, "group", (int)m->grid.group));
 		}
 	}
-	return json_pack("{s:I,s:I,s:o,s:o,s:I,s:o,s:o,s:o}", "weights", (json_int_t)run->weights, "protected", (json_int_t)total,
-		"threshold", threshold_json(run), "thresholds", thresholds_json(run), "nonpositive", (json_int_t)run->nonpositive, "sets", sets_json(run), "other_groups", fallback, "per_module", modules);
+	return json_pack("{s:I,s:I,s:o,s:o,s:o,s:I,s:f,s:o,s:o,s:o,s:O*,s:o}", "weights", (json_int_t)run->weights, "protected",
+		(json_int_t)total, "threshold", threshold_json(run), "thresholds", thresholds_json(run), "scoring", cwe_report_scoring(run),
+		"nonpositive", (json_int_t)run->nonpositive, "nonpositive_share",
+		run->weights > 0 ? (double)run->nonpositive / (double)run->weights : 0.0, "sets", sets_json(run), "other_groups", fallback,
+		"top_modules", cwe_report_top(run), "unseen_experts", run->unseen, "per_module", modules);
 }
 
 static json_t *size_json(const struct cwe_run *run, struct cwb_err *err)
@@ -144,6 +147,16 @@ static int write_html(const struct cwe_run *run, const json_t *report, struct cw
 	return r;
 }
 
+/* What each set's importances were multiplied with: a mask follows from them and the scores. */
+static json_t *factors_json(const struct cwe_run *run)
+{
+	json_t *o = json_object();
+	for (size_t i = 0; i < run->sets; i++) {
+		(void)json_object_set_new(o, run->set[i].name, json_real(run->set_factor[i]));
+	}
+	return o;
+}
+
 static int write_manifest(struct cwe_run *run, json_t *size, struct cwb_err *err)
 {
 	char job[65], digest[65];
@@ -155,10 +168,10 @@ static int write_manifest(struct cwe_run *run, json_t *size, struct cwb_err *err
 	for (size_t i = 0; i < run->modules; i++) {
 		kept += run->module[i].protected_weights;
 	}
-	json_t *facts = json_pack("{s:i,s:s,s:O,s:o,s:s,s:I,s:{s:I,s:I,s:O},s:b}", "version", 1, "job_digest", job, "inputs",
+	json_t *facts = json_pack("{s:i,s:s,s:O,s:o,s:s,s:I,s:{s:I,s:I,s:O},s:b,s:o}", "version", 1, "job_digest", job, "inputs",
 		run->inputs, "plugins", plugins_json(run), "backend", run->device.ops->describe(run->device.b), "seed",
 		(json_int_t)run->job->seed, "counts", "weights", (json_int_t)run->weights, "protected", (json_int_t)kept,
-		"bits_per_weight", json_object_get(size, "bits_per_weight"), "rejected", run->rejected);
+		"bits_per_weight", json_object_get(size, "bits_per_weight"), "rejected", run->rejected, "factors", factors_json(run));
 	if (facts == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for the manifest");
 	}

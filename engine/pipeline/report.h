@@ -8,3 +8,9 @@
 
 /* *ret_html is freed with free(). 0 or -ENOMEM. Every text of the report is escaped. [any-thread] */
 int cwe_report_html(const json_t *report, char **ret_html, size_t *ret_length);
+
+struct cwe_run;
+/* How scores were made, null where there were none. A new reference. */
+json_t *cwe_report_scoring(const struct cwe_run *run);
+/* The modules of which the largest share is protected, at most ten. A new reference. */
+json_t *cwe_report_top(const struct cwe_run *run);

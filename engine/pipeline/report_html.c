@@ -157,6 +157,23 @@ static void evaluated(FILE *f, const json_t *row, const char *model)
 	(void)fputs("</td>", f);
 }
 
+/* How many items, and how many were left out because the job calibrates on them. */
+static void items(FILE *f, const json_t *row)
+{
+	json_int_t excluded = json_integer_value(json_object_get(row, "excluded"));
+	double n = number_of(row, "n");
+	(void)fputs("<td class=n>", f);
+	if (isfinite(n)) {
+		(void)fprintf(f, "%.0f", n);
+	} else {
+		(void)fputs("&ndash;", f);
+	}
+	if (excluded > 0) {
+		(void)fprintf(f, "<br><span class=ci>%lld excluded</span>", (long long)excluded);
+	}
+	(void)fputs("</td>", f);
+}
+
 static void evaluation(FILE *f, const json_t *report)
 {
 	const json_t *rows = json_object_get(report, "evaluation");
@@ -182,14 +199,14 @@ static void evaluation(FILE *f, const json_t *report)
 			(void)fprintf(f, "<br><span class=ci>ideal %.4g</span>", ideal);
 		}
 		(void)fputs("</td>", f);
-		cell(f, number_of(row, "n"), "%.0f");
+		items(f, row);
 		evaluated(f, row, "original");
 		evaluated(f, row, "quantized");
 		evaluated(f, row, "protected");
 		(void)fputs("</tr>\n", f);
 	}
 	(void)fputs("</table><p class=note>Below each value: 95&nbsp;% confidence intervals; flips are items whose outcome differs from "
-		    "the original model's.</p>\n", f);
+		    "the original model's; excluded items are what the job calibrates on.</p>\n", f);
 }
 
 static void gate(FILE *f, const json_t *report)
@@ -265,6 +282,54 @@ static void layers(FILE *f, const json_t *report)
 	free(sum);
 }
 
+/* How the sets became one score, and what it could not judge. */
+static void scoring(FILE *f, const json_t *protection)
+{
+	const json_t *s = json_object_get(protection, "scoring"), *unseen = json_object_get(protection, "unseen_experts");
+	size_t n = json_array_size(unseen);
+	if (json_is_object(s)) {
+		(void)fputs("<p class=note>Scored by ", f);
+		escape(f, text_of(s, "plugin"));
+		(void)fputs(json_is_true(json_object_get(s, "error_aware")) ? ", times the quantizer's squared error" : "", f);
+		(void)fputs("; sets combined by ", f);
+		escape(f, text_of(s, "combine"));
+		(void)fputs(", utility: ", f);
+		escape(f, text_of(s, "utility"));
+		(void)fprintf(f, ", beta %.4g. %.2f&nbsp;%% of the weights have a score of zero or less.</p>\n", number_of(s, "beta"),
+			100 * number_of(protection, "nonpositive_share"));
+	}
+	if (n > 0) {
+		(void)fprintf(f, "<p class=note>No calibration token reached %zu experts:", n);
+		for (size_t i = 0; i < n && i < 20; i++) {
+			(void)fputs(i > 0 ? ", " : " ", f);
+			escape(f, json_string_value(json_array_get(unseen, i)));
+		}
+		(void)fputs(n > 20 ? " and others.</p>\n" : ".</p>\n", f);
+	}
+}
+
+static void top_modules(FILE *f, const json_t *report)
+{
+	const json_t *rows = json_object_get(json_object_get(report, "protection"), "top_modules");
+	size_t i;
+	json_t *row;
+	if (json_array_size(rows) == 0) {
+		return;
+	}
+	(void)fputs("<h2>Modules protected most</h2><table><tr><th>Module</th><th class=n>Weights</th><th class=n>Protected</th>"
+		    "<th class=n>Share</th></tr>\n", f);
+	json_array_foreach (rows, i, row) {
+		(void)fputs("<tr><td>", f);
+		escape(f, text_of(row, "module"));
+		(void)fputs("</td>", f);
+		cell(f, number_of(row, "weights"), "%.0f");
+		cell(f, number_of(row, "protected"), "%.0f");
+		cell(f, 100 * number_of(row, "share"), "%.2f %%");
+		(void)fputs("</tr>\n", f);
+	}
+	(void)fputs("</table>\n", f);
+}
+
 static void sets(FILE *f, const json_t *report)
 {
 	const json_t *rows = json_object_get(json_object_get(report, "protection"), "sets");
@@ -273,8 +338,8 @@ static void sets(FILE *f, const json_t *report)
 	if (json_array_size(rows) == 0) {
 		return;
 	}
-	(void)fputs("<h2>Calibration</h2><table><tr><th>Set</th><th>Role</th><th class=n>Samples</th><th class=n>Tokens</th>"
-		    "<th class=n>Share of the score</th><th class=n>Share before weighing</th></tr>\n", f);
+	(void)fputs("<h2>Calibration</h2><table><tr><th>Set</th><th>Role</th><th class=n>Samples</th><th class=n>Passed over</th>"
+		    "<th class=n>Tokens</th><th class=n>Mean loss</th><th class=n>Share of the score</th><th class=n>Share before weighing</th></tr>\n", f);
 	json_array_foreach (rows, i, row) {
 		(void)fputs("<tr><td>", f);
 		escape(f, text_of(row, "name"));
@@ -282,12 +347,15 @@ static void sets(FILE *f, const json_t *report)
 		escape(f, text_of(row, "role"));
 		(void)fputs("</td>", f);
 		cell(f, number_of(row, "samples"), "%.0f");
+		cell(f, number_of(row, "passed_over"), "%.0f");
 		cell(f, number_of(row, "tokens"), "%.0f");
+		cell(f, number_of(row, "loss"), "%.4g");
 		cell(f, 100 * number_of(row, "share"), "%.2f %%");
 		cell(f, 100 * number_of(row, "raw_share"), "%.2f %%");
 		(void)fputs("</tr>\n", f);
 	}
 	(void)fputs("</table>\n", f);
+	scoring(f, json_object_get(report, "protection"));
 }
 
 static void stages(FILE *f, const json_t *report)
@@ -325,6 +393,7 @@ int cwe_report_html(const json_t *report, char **ret_html, size_t *ret_length)
 	evaluation(f, report);
 	gate(f, report);
 	layers(f, report);
+	top_modules(f, report);
 	sets(f, report);
 	stages(f, report);
 	(void)fputs("</body></html>\n", f);

@@ -143,6 +143,7 @@ static void close_run(struct cwe_run *run)
 		cwe_settings_free(run->quantizer->descriptor, run->quantizer_settings);
 	}
 	json_decref(run->warnings);
+	json_decref(run->unseen);
 	json_decref(run->inputs);
 	json_decref(run->evaluation);
 	json_decref(run->gate);

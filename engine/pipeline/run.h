@@ -67,6 +67,7 @@ struct cwe_run {
 	int protecting;         /* some weights are to be protected */
 	float *threshold;       /* [layers] of the combined score; all alike with scope global, NULL with scope row */
 	uint64_t nonpositive;   /* weights with a score <= 0 */
+	json_t *unseen;         /* array: names of experts that no token of any set reached; NULL: not scored */
 
 	/* Identity and results. */
 	json_t *inputs;         /* object: path -> {size, sha256} */

@@ -12,6 +12,7 @@
 #include "engine/format/dtype.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/tiles.h"
+#include "engine/pipeline/unseen.h"
 
 struct scoring {
 	struct cwe_run *run;
@@ -21,6 +22,7 @@ struct scoring {
 	double *tile_sum;     /* [row tiles of the largest module] */
 	int *tile_code;
 	float *act[2];        /* [widest input] f32 of the sums and square sums */
+	uint8_t *seen;        /* [matrices of the layer at hand] whether tokens of any set came through */
 	/* The module at hand, for the row tiles. */
 	const struct cwe_module_statistics *s;
 };
@@ -63,6 +65,10 @@ static int take_module(void *arg, uint32_t layer, uint32_t set, uint32_t linear,
 	if (linear >= cwe_linears_scored(&sc->run->model.arch, layer)) {
 		return 0; /* a router stays as it is */
 	}
+	if (m->first && set == 0) {
+		memset(sc->seen, 0, cwe_linears_most(&sc->run->model.arch));
+	}
+	sc->seen[linear] |= s->tokens > 0;
 	if (m->first) {
 		record->sum[set] = 0;
 		r = cwe_tile_create(&sc->tiles, layer, set, &sc->tile, err);
@@ -100,7 +106,8 @@ static int layer_done(void *arg, uint32_t layer, const char *digest, struct cwb_
 {
 	struct scoring *sc = arg;
 	strncpy(sc->tiles.layer[layer].gradient, digest, 64);
-	int r = cwe_tiles_commit(&sc->tiles, layer, err);
+	int r = cwe_unseen_note(sc->run, layer, sc->seen, &sc->tiles.layer[layer].note, err);
+	r = r == 0 ? cwe_tiles_commit(&sc->tiles, layer, err) : r;
 	if (r != 0) {
 		return r;
 	}
@@ -128,7 +135,8 @@ static int allocate(struct scoring *sc, struct cwb_err *err)
 	sc->tile_code = calloc(tiles, sizeof *sc->tile_code);
 	sc->act[0] = malloc(run->widest * sizeof(float));
 	sc->act[1] = malloc(run->widest * sizeof(float));
-	return sc->importance != NULL && sc->tile_sum != NULL && sc->tile_code != NULL && sc->act[0] != NULL &&
+	sc->seen = calloc(cwe_linears_most(&run->model.arch), 1);
+	return sc->seen != NULL && sc->importance != NULL && sc->tile_sum != NULL && sc->tile_code != NULL && sc->act[0] != NULL &&
 			sc->act[1] != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for importances");
 }
 
@@ -189,6 +197,7 @@ int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
 			}
 		}
 	}
+	r = r == 0 ? cwe_unseen_report(run, &sc.tiles, err) : r;
 	cwe_tile_abort(&sc.tile);
 	cwe_tiles_close(&sc.tiles);
 	free(sc.importance);
@@ -196,5 +205,6 @@ int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
 	free(sc.tile_code);
 	free(sc.act[0]);
 	free(sc.act[1]);
+	free(sc.seen);
 	return r;
 }

@@ -48,8 +48,8 @@ static json_int_t tile_bytes(const struct cwe_tiles *t, uint32_t layer, uint32_t
 	return bytes;
 }
 
-/* One journal line: {"layer":n,"gradient":"..","sets":[{"digest":"..","sum":"0x1.8p+3","loss":"..","bytes":n},..]}; numbers are
- * hexadecimal floats, so that they come back as they were. */
+/* One journal line: {"layer":n,"gradient":"..","sets":[{"digest":"..","sum":"0x1.8p+3","loss":"..","bytes":n},..]}, and "note" where
+ * there is one; numbers are hexadecimal floats, so that they come back as they were. */
 static int take_line(struct cwe_tiles *t, const json_t *line)
 {
 	const json_t *sets = json_object_get(line, "sets");
@@ -74,6 +74,8 @@ static int take_line(struct cwe_tiles *t, const json_t *line)
 		l->loss[s] = strtod(loss, NULL);
 	}
 	memcpy(l->gradient, gradient, strlen(gradient) + 1);
+	json_decref(l->note);
+	l->note = json_incref(json_object_get(line, "note"));
 	l->done = 1;
 	return 0;
 }
@@ -160,6 +162,8 @@ static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
 		}
 		t->layer[l].done = 0;
 		t->layer[l].gradient[0] = '\0';
+		json_decref(t->layer[l].note);
+		t->layer[l].note = NULL;
 	}
 	if (r == 0) {
 		t->journal = openat(folder, JOURNAL, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -211,6 +215,7 @@ void cwe_tiles_close(struct cwe_tiles *t)
 		free(t->layer[l].digest);
 		free(t->layer[l].sum);
 		free(t->layer[l].loss);
+		json_decref(t->layer[l].note);
 	}
 	free(t->layer);
 	free(t->scratch);
@@ -371,7 +376,7 @@ int cwe_tiles_commit(struct cwe_tiles *t, uint32_t layer, struct cwb_err *err)
 			return cwb_err_set(err, -ENOMEM, "no memory for the journal");
 		}
 	}
-	int r = append(t, json_pack("{s:i,s:s,s:o}", "layer", (int)layer, "gradient", l->gradient, "sets", sets), err);
+	int r = append(t, json_pack("{s:i,s:s,s:o,s:O*}", "layer", (int)layer, "gradient", l->gradient, "sets", sets, "note", l->note), err);
 	l->done = r == 0;
 	return r;
 }

@@ -4,6 +4,7 @@
  * complete. They are the checkpoint for resume and the input of the exact selection. */
 #pragma once
 
+#include <jansson.h>
 #include <stdint.h>
 
 #include "base/digest.h"
@@ -15,6 +16,7 @@ struct cwe_tile_layer {
 	char (*digest)[65];   /* [sets] */
 	double *sum;          /* [sets] importance summed over the layer */
 	double *loss;         /* [sets] mean loss of the samples, NaN where it is not known */
+	json_t *note;         /* object that its line keeps for the caller; NULL: none */
 };
 
 /* Whose tiles they are, and of what kind. */

@@ -127,11 +127,72 @@ class Scores(worker_test.WorkerTest):
                 self.assertEqual(done.returncode, 0, done.stderr)
                 digests.add(self.digest(output))
             for last in ("score-1-2", "score-0-0", "combined-1"):
-                digests.add(self.resumed(model, parts, last))
+                digests.add(self.digest(self.resumed(model, parts, last)))
             self.assertEqual(len(digests), 1, score)
 
+    def test_report(self):
+        """How scores were made, which modules they protect most, and how many weights they find worthless."""
+        for score, error_aware in (({"combine": "reference", "beta": 2.0}, False), ({"combine": "rank", "utility": "ignore"}, True)):
+            parts = self.protecting(**score)
+            job, output = self.job("smollm2", **parts)
+            self.run_job(job)
+            protection = self.load(output, "report.json")["protection"]
+            said = protection["scoring"]
+            self.assertEqual((said["plugin"], said["combine"], said["error_aware"]), ("fisher", score["combine"], error_aware))
+            self.assertEqual((said["utility"], said["beta"], said["store"]),
+                (score.get("utility", "subtract"), score.get("beta", 1.0), "f32"))
+            shapes = {n[:-len(".weight")]: t[1] for n, t in read_folder(golden("smollm2")).items()}
+            want = sorted(((-n / (shapes[m][0] * shapes[m][1]), m) for m, n in protection["per_module"].items() if n > 0))
+            top = protection["top_modules"]
+            self.assertEqual([m["share"] for m in top], [-s for s, _ in want[:10]])
+            for m in top:
+                self.assertEqual((m["protected"], m["weights"]),
+                    (protection["per_module"][m["module"]], shapes[m["module"]][0] * shapes[m["module"]][1]))
+            self.assertEqual(protection["unseen_experts"], [])
+            self.assertAlmostEqual(protection["nonpositive_share"], protection["nonpositive"] / protection["weights"])
+            self.assertEqual(self.load(output, "manifest.json")["factors"], {s["name"]: s["factor"] for s in protection["sets"]})
+            if score["combine"] == "reference":
+                a, b = (self.importances(self.path(n), n) for n in ("critical.jsonl", "utility.jsonl"))
+                bad = sum(x / 6 <= 2 * y / 4 for m in a for x, y in zip(a[m], b[m]))
+                self.assertGreater(bad, 0)
+                self.assertLess(abs(protection["nonpositive"] - bad), 20)
+
+    def test_unseen_experts(self):
+        """Two tokens cannot reach all experts: those that they miss are named, in the report and in one line of the log, by
+        an attempt that goes on from another's work too."""
+        few = self.write("few.jsonl", '{"ids": [5, 6], "weights": [0, 1]}\n')
+        parts = {"calibrate": {"critical": [{"name": "few", "data": "samples", "path": few}]}, "score": {"plugin": "fisher"},
+            "protect": {"fraction": 0.01}}
+        out = self.path("statistics.safetensors")
+        self.inspect("statistics", golden("qwen2moe"), "--samples", few, "--out", out)
+        found = read_safetensors(out)
+        reached = {}
+        for name, tensor in found.items():
+            if name.startswith("grad_sq/") and ".experts." in name:
+                expert = name[len("grad_sq/"):].rsplit(".", 2)[0]
+                reached[expert] = reached.get(expert, False) or any(floats(tensor))
+        unseen = sorted(e for e, r in reached.items() if not r)
+        self.assertTrue(0 < len(unseen) < len(reached), reached)
+        job, output = self.job("qwen2moe", **parts)
+        said = self.run_job(job)
+        line = "no token of any set reached %d of %d experts, such as %s" % (len(unseen), len(reached), unseen[0])
+        self.assertEqual(said.count(line), 1, said)
+        report = self.load(output, "report.json")
+        self.assertEqual(sorted(report["protection"]["unseen_experts"]), unseen)
+        self.assertEqual([w.count(line) for w in report["warnings"]].count(1), 1)
+        # Enough tokens reach all.
+        many = self.samples("many.jsonl", 20, 60)
+        parts["calibrate"]["critical"][0]["path"] = many
+        job, output = self.job("qwen2moe", **parts)
+        self.assertNotIn("no token", self.run_job(job))
+        self.assertEqual(self.load(output, "report.json")["protection"]["unseen_experts"], [])
+        # After a kill in the selection all layers come from the journal.
+        parts["calibrate"]["critical"][0]["path"] = few
+        output = self.resumed(golden("qwen2moe"), parts, "combined-0")
+        self.assertEqual(sorted(self.load(output, "report.json")["protection"]["unseen_experts"]), unseen)
+
     def resumed(self, model, parts, last):
-        """Digest of a job whose worker was killed when it had begun the file `last`."""
+        """Output of a job whose worker was killed when it had begun the file `last`."""
         job, output = self.job(model, **parts)
         scratch = self.path("." + os.path.basename(output) + ".cwp-scratch")
         process = subprocess.Popen([WORKER, "run", job, "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -142,7 +203,7 @@ class Scores(worker_test.WorkerTest):
         if not os.path.exists(os.path.join(output, "manifest.json")):
             self.run_job(job)
         self.assert_tidy(output)
-        return self.digest(output)
+        return output
 
 
 if __name__ == "__main__":

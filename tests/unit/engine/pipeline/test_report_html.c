@@ -37,6 +37,8 @@ static void test_escaping(void **state)
 	char *html = page("{\"job\":{\"name\":\"" EVIL "\",\"model\":\"" EVIL "\",\"adapter\":[\"" EVIL "\"],\"output\":\"" EVIL "\"},\"backend\":\"" EVIL "\","
 		"\"stages\":[{\"name\":\"" EVIL "\",\"seconds\":1,\"peak_memory_bytes\":1}],\"bounds\":{\"memory\":1,\"scratch\":1},"
 		"\"protection\":{\"weights\":10,\"protected\":1,\"sets\":[{\"name\":\"" EVIL "\",\"role\":\"" EVIL "\"}],"
+		"\"scoring\":{\"plugin\":\"" EVIL "\",\"combine\":\"" EVIL "\",\"utility\":\"" EVIL "\",\"beta\":1},"
+		"\"unseen_experts\":[\"" EVIL "\"],\"top_modules\":[{\"module\":\"" EVIL "\",\"weights\":10,\"protected\":1,\"share\":0.1}],"
 		"\"per_module\":{\"model.layers.0." EVIL "\":1}},\"size\":{\"bits_per_weight\":4},"
 		"\"evaluation\":[{\"name\":\"" EVIL "\",\"benchmark\":\"" EVIL "\",\"metric\":\"" EVIL "\",\"n\":1,"
 		"\"original\":{\"value\":1,\"low\":0,\"high\":2}}],"
@@ -73,12 +75,36 @@ static void test_layers(void **state)
 	free(html);
 }
 
+/* What the sets were, what they made of the score, and what was left out of either side. */
+static void test_scores(void **state)
+{
+	(void)state;
+	char *html = page("{\"protection\":{\"weights\":1000,\"protected\":30,\"nonpositive_share\":0.125,"
+		"\"scoring\":{\"plugin\":\"fisher\",\"combine\":\"rank\",\"utility\":\"add\",\"beta\":0.5,\"error_aware\":true},"
+		"\"sets\":[{\"name\":\"safety\",\"role\":\"critical\",\"samples\":8,\"passed_over\":37,\"tokens\":99,\"loss\":2.25,\"share\":0.75}],"
+		"\"unseen_experts\":[\"model.layers.1.mlp.experts.3\",\"model.layers.1.mlp.experts.5\"],"
+		"\"top_modules\":[{\"module\":\"model.layers.2.mlp.down_proj\",\"weights\":640,\"protected\":80,\"share\":0.125}]},"
+		"\"evaluation\":[{\"name\":\"bias\",\"n\":41,\"excluded\":17},{\"name\":\"ppl\",\"n\":5,\"excluded\":0}]}");
+	static const char *const want[] = {"12.50&nbsp;% of the weights have a score of zero or less", "Scored by fisher, times the quantizer's squared error",
+		"sets combined by rank, utility: add, beta 0.5", "<td class=n>8</td><td class=n>37</td><td class=n>99</td><td class=n>2.25</td><td class=n>75.00 %</td>",
+		"No calibration token reached 2 experts: model.layers.1.mlp.experts.3, model.layers.1.mlp.experts.5.",
+		"model.layers.2.mlp.down_proj</td><td class=n>640</td><td class=n>80</td><td class=n>12.50 %</td>", "41<br><span class=ci>17 excluded</span>"};
+	for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+		if (strstr(html, want[i]) == NULL) {
+			fail_msg("the page lacks: %s", want[i]);
+		}
+	}
+	assert_null(strstr(html, ">0 excluded"));
+	free(html);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_escaping),
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_layers),
+		cmocka_unit_test(test_scores),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
