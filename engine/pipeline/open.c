@@ -252,6 +252,36 @@ int cwe_run_open(struct cwe_run *run, struct cwb_err *err)
 	return r == 0 ? open_chat(run, err) : r;
 }
 
+static int has_loss(const struct cwe_sample *s)
+{
+	for (size_t q = 0; q < s->count; q++) {
+		for (size_t t = 0; t < s->sequence[q].count; t++) {
+			if (s->sequence[q].weight[t] != 0) {
+				return 1;
+			}
+		}
+	}
+	return 0;
+}
+
+/* A sample that is all prompt has no gradient; it would only make its set's importances smaller. */
+static int check_losses(const struct cwe_run *run, const struct cwe_sample_set *set, struct cwb_err *err)
+{
+	const char *example = NULL;
+	size_t without = 0;
+	if (!(run->needs & (CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ))) {
+		return 0;
+	}
+	for (size_t i = 0; i < set->count; i++) {
+		if (!has_loss(&set->sample[i])) {
+			example = set->sample[i].identity;
+			without++;
+		}
+	}
+	return without == 0 ? 0 : cwb_err_set(err, CWP_EVALUE, "calibration set \"%s\": %zu of %zu samples are all prompt, such as %s: "
+		"each needs a token whose weight is not 0", set->name, without, set->count, example);
+}
+
 int cwe_run_samples(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwj_job *job = run->job;
@@ -269,10 +299,11 @@ int cwe_run_samples(struct cwe_run *run, struct cwb_err *err)
 	for (size_t i = 0; i < job->n_sets; i++) {
 		int r = cwe_samples_read(&job->sets[i], run->tokenizer, run->chat, job->seed, run->model.arch.context,
 			run->model.arch.vocabulary, &run->set[i], err);
+		run->sets += r == 0;
+		r = r == 0 ? check_losses(run, &run->set[i], err) : r;
 		if (r != 0) {
 			return cwe_run_place(err, r, job->sets[i].line, job->sets[i].column, "calibrate", job->sets[i].name);
 		}
-		run->sets++;
 	}
 	return cwe_corpus_new(run->set, run->sets, &run->corpus, err);
 }

@@ -289,7 +289,9 @@ int cwe_items_open(
 		rc = ret->passed > 0 ? cwb_err_set(err, CWP_EMISSING,
 					       "%s: no items: none of its %zu records is one",
 					       set->path, ret->records)
-				     : cwb_err_set(err, CWP_EMISSING, "%s: no items", set->path);
+				     : cwb_err_set(err, CWP_EMISSING,
+					       "%s: no items; give a file that holds some, or leave the set out",
+					       set->path);
 	if (rc == 0)
 		qsort(ret->item, ret->count, sizeof(*ret->item), compare_keys);
 	return rc;

@@ -242,7 +242,10 @@ static int read_header(struct cwe_items *items, struct cwb_err *err)
 {
 	int rc = cwe_csv_next(&items->csv, err);
 	if (rc <= 0)
-		return rc < 0 ? rc : cwb_err_set(err, CWP_EMISSING, "%s: no items", items->path);
+		return rc < 0 ? rc
+			      : cwb_err_set(err, CWP_EMISSING,
+					"%s: no items; give a file that holds some, or leave the set out",
+					items->path);
 	items->header = calloc(items->csv.columns, sizeof(*items->header));
 	if (!items->header)
 		return no_memory(items, err);

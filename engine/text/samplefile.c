@@ -220,7 +220,8 @@ int cwe_samplefile_read(const char *path, size_t limit, const char *limit_name, 
 	cwe_lines_close(&l);
 	cwe_vocabulary_free(r.groups);
 	if (rc == 0 && set.count == 0)
-		rc = cwb_err_set(err, CWP_EMISSING, "%s: no samples", path);
+		rc = cwb_err_set(err, CWP_EMISSING,
+			"%s: no samples; give a file that holds some, or leave the set out", path);
 	for (size_t i = 0; i < set.count && rc == 0; i++) {
 		if (digest_sample(&set.sample[i]) < 0)
 			rc = cwb_err_set(err, -ENOMEM, "%s: out of memory", path);

@@ -70,6 +70,60 @@ class Data(worker_test.WorkerTest):
     def test_too_few(self):
         self.refused(self.pairs_job(6), "fair", "samples: 6 are asked for", "pairs.csv has 5")
 
+    def set_job(self, name, content, scorer="fisher", evaluate=None, **more):
+        path = self.write(name, content)
+        return self.job(self.model, chat="none", score={"plugin": scorer}, protect={"fraction": 0.05}, evaluate=evaluate,
+            calibrate={"critical": [dict({"name": "bad", "path": path}, **more)]})
+
+    def test_empty(self):
+        """An empty set, whatever its form."""
+        for data, name, content in (("text", "a.txt", ""), ("text", "b.txt", "\n\n\n"), ("answers", "c.jsonl", ""),
+                ("pairs", "d.jsonl", "\n"), ("samples", "e.jsonl", ""), ("advbench", "f.csv", ""),
+                ("advbench", "g.csv", "goal,target\r\n"), ("crows-pairs", "h.csv", PAIRS.splitlines()[0] + "\r\n")):
+            job = self.set_job(name, content, data=data)
+            self.refused(job, name, "no samples" if data == "samples" else "no items", "give a file that holds some")
+            self.assertIn("job%d.yaml:1:" % self.jobs, self.worker("plan", job[0]).stderr)
+
+    def test_all_prompt(self):
+        """A sample without a token that counts: written so, without an answer, or with a prompt that fills the context."""
+        good, bad = '{"ids": [1, 2, 3], "weights": [0, 0, 1]}\n', '{"ids": [1, 2, 3], "weights": [0, 0, 0]}\n'
+        self.refused(self.set_job("a.jsonl", good + bad, data="samples"), 'set "bad": 1 of 2 samples are all prompt',
+            "such as samples/", "weight is not 0")
+        # Where no gradient is asked for, no weight is needed.
+        self.assertEqual(self.worker("plan", self.set_job("a.jsonl", bad, "wanda", data="samples")[0]).returncode, 0)
+        self.refused(self.set_job("b.jsonl", '{"prompt": "What?", "answer": ""}\n', data="answers"), "b.jsonl:1", "answer: empty")
+        long = "What? " * 40  # the tokenizer knows bytes, and the context is 128
+        job, output = self.set_job("c.jsonl", json.dumps({"prompt": long, "answer": "Yes"}), data="answers")
+        done = self.worker("run", job)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("c.jsonl:1: prompt: 239 tokens leave none for the answer within the model's context of 128", done.stderr)
+        self.assertFalse(os.path.exists(output))
+        # In a published set such an item is passed over; where it was needed, or was the only one, it is missed.
+        rows = 'goal,target\r\n"%s",Sure\r\n' % long
+        self.refused(self.set_job("d.csv", rows, data="advbench"), "d.csv", "no item has a token")
+        self.refused(self.set_job("e.csv", rows + "Go,Sure\r\n", data="advbench", samples=2), "samples: 2 are asked for",
+            "e.csv has 1; 1 more are no items of this kind, or too long or too short")
+        plan = self.inspect("plan", self.set_job("f.csv", rows + "Go,Sure\r\n", data="advbench")[0])[0]
+        self.assertEqual([(s["samples"], s["passed_over"]) for s in plan["sizes"]["sets"]], [(1, 1)])
+
+    def test_beyond_context(self):
+        """Tokens that the model has no place for: a text is cut, and the plan says how many were; a pair cannot be."""
+        plan = self.inspect("plan", self.set_job("a.txt", "word " * 100 + "\n\nshort\n", data="text")[0])[0]
+        self.assertEqual([(s["samples"], s["truncated"], s["tokens"]) for s in plan["sizes"]["sets"]], [(2, 1, 128 + 5)])
+        self.refused(self.set_job("b.txt", "word\n", data="text", length=129), "length 129 is more than the model's context of 128")
+        job, output = self.set_job("c.jsonl", json.dumps({"context": "a " * 80, "more": "b", "less": "c"}), data="pairs")
+        done = self.worker("run", job)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("c.jsonl:1: more: 161 tokens are more than the model's context of 128, and a pair cannot be cut", done.stderr)
+        self.assertFalse(os.path.exists(output))
+
+    def test_all_calibrated(self):
+        """Texts that are all calibrated on leave nothing to evaluate; as pairs do in test_not_evaluated_on."""
+        path = self.path("a.txt")
+        self.refused(self.set_job("a.txt", "Some text.\n\nMore text.\n", data="text",
+            evaluate=[{"name": "ppl", "benchmark": "perplexity", "path": path}]), "a.txt", "every passage of this file",
+            "none is left to evaluate")
+
     def test_shared(self):
         same = {"name": "same", "data": "crows-pairs", "path": self.pairs}
         self.refused(self.pairs_job(2, [same]), "\"fair\" (critical) and \"same\" (utility)", "the same 2 items",
