@@ -10,6 +10,8 @@
 #include "engine/model/ops.h"
 
 #define GRADIENTS (CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ)
+/* What samples have to be run for; the rest follows from the weights. */
+#define MEASURED (GRADIENTS | CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABSMAX | CWP_STAT_GRAM)
 
 struct run {
 	struct cwe_calibration *c;
@@ -67,6 +69,31 @@ static int run_forward_only(struct run *r, struct cwb_err *err)
 			e = c->layer_done(c->arg, l, "", err);
 		}
 	}
+	return e;
+}
+
+/* Nothing is measured: each layer's weights go to the callback, once a set, and no sample is run. */
+static int run_weights(struct cwe_calibration *c, struct cwb_err *err)
+{
+	struct run r = {.c = c, .total = c->corpus->tokens * c->model->arch.layers};
+	int e = cwe_layer_new(c->model, &r.pass.layer, err);
+	if (e != 0) {
+		return e;
+	}
+	e = cwe_statistics_new(c->model, c->needs, 0, &r.statistics, err);
+	for (uint32_t l = 0; e == 0 && l < c->model->arch.layers; l++) {
+		const struct cwp_host *host = &c->model->device->host->table;
+		e = host->cancelled(host->ctx) ? cwb_err_set(err, CWP_ECANCELLED, "cancelled") : 0;
+		e = e == 0 ? cwe_layer_load(c->model, l, &r.pass.layer, err) : e;
+		e = e == 0 ? cwe_statistics_begin(&r.statistics, l, err) : e;
+		for (uint32_t set = 0; e == 0 && set < c->corpus->sets; set++) {
+			e = emit(&r, l, set, err);
+		}
+		advance(&r, c->corpus->tokens, 1);
+		e = e == 0 && c->layer_done != NULL ? c->layer_done(c->arg, l, "", err) : e;
+	}
+	cwe_statistics_free(&r.statistics);
+	cwe_layer_free(c->model, &r.pass.layer);
 	return e;
 }
 
@@ -218,6 +245,10 @@ void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t
 {
 	int gradients = (needs & GRADIENTS) != 0;
 	uint64_t row = (uint64_t)m->arch.hidden * sizeof(float);
+	if ((needs & MEASURED) == 0) {
+		*ret = (struct cwe_calibration_bounds){.device = cwe_layer_bytes(&m->arch) + cwe_statistics_bytes(&m->arch, needs)};
+		return;
+	}
 	uint64_t base = cwe_layer_bytes(&m->arch) + cwe_statistics_bytes(&m->arch, needs) + 2 * widest * row +
 		widest * sizeof(uint32_t);
 	uint64_t ws = cwe_workspace_bytes(m, widest, longest, gradients);
@@ -255,6 +286,9 @@ static int prepare(struct run *r, struct cwb_err *err)
 int cwe_calibrate_run(struct cwe_calibration *c, struct cwb_err *err)
 {
 	struct cwe_model *m = c->model;
+	if ((c->needs & MEASURED) == 0) {
+		return run_weights(c, err);
+	}
 	struct run r = {.c = c, .gradient.fd = -1};
 	int gradients = (c->needs & GRADIENTS) != 0;
 	/* A backward pass over a token costs about four times a forward pass, statistics included. */

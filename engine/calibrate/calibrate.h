@@ -19,7 +19,7 @@ struct cwe_calibration {
 
 	void *arg;
 	/* Statistics of layer, set and Linear are complete; layers come from the last to the first with gradients, from
-	 * the first to the last without. */
+	 * the first to the last without; where no statistics are asked for, no sample is run either. */
 	int (*module)(void *arg, uint32_t layer, uint32_t set, uint32_t linear,
 		const struct cwe_module_statistics *s, struct cwb_err *err);
 	/* All sets of a layer are through. digest: of the checkpoint file, "" when there is none. May be NULL. */

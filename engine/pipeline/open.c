@@ -50,6 +50,22 @@ static int check_available(const struct cwj_job *job, struct cwb_err *err)
 	return 0;
 }
 
+/* A scorer that asks for no statistics gives all sets the same importances: their difference says nothing. */
+static int check_unmeasured(const struct cwe_run *run, struct cwb_err *err)
+{
+	const struct cwj_job *job = run->job;
+	int subtracted = 0;
+	for (size_t i = 0; i < job->n_sets; i++) {
+		subtracted |= job->utility == CWJ_UTILITY_SUBTRACT && job->sets[i].role == CWJ_ROLE_UTILITY;
+	}
+	if ((run->needs & ~(uint32_t)CWP_STAT_QUANT_ERROR) != 0 || !subtracted) {
+		return 0;
+	}
+	int r = cwb_err_set(err, CWP_EVALUE, "score.utility: subtract takes scores of plugin %s from themselves, since it does not look "
+		"at the sets; use add or ignore", job->score.plugin);
+	return cwe_run_place(err, r, job->score.line, job->score.column, "score", "utility");
+}
+
 static int open_plugins(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwj_job *job = run->job;
@@ -76,7 +92,7 @@ static int open_plugins(struct cwe_run *run, struct cwb_err *err)
 	}
 	const struct cwp_scorer *s = run->scorer->interface;
 	run->needs = s->needs(run->scorer_settings, combine_name(job->combine));
-	return 0;
+	return check_unmeasured(run, err);
 }
 
 /* A skip entry is a module's full name, a dotted prefix or a dotted suffix of it. */

@@ -25,6 +25,7 @@ struct scoring {
 	uint8_t *seen;        /* [matrices of the layer at hand] whether tokens of any set came through */
 	/* The module at hand, for the row tiles. */
 	const struct cwe_module_statistics *s;
+	const struct cwe_run_module *m;
 };
 
 /* One tile of rows through the scorer. */
@@ -43,6 +44,8 @@ static void score_rows(void *arg, size_t i)
 	t.act_sum = s->act_sum != NULL ? sc->act[0] : NULL;
 	t.act_sq = s->act_sq != NULL ? sc->act[1] : NULL;
 	t.act_absmax = s->act_absmax;
+	t.row = row;
+	t.module = sc->m->name;
 	sc->tile_code[i] = scorer->score(sc->run->scorer_settings, &t, sc->importance + at);
 	double sum = 0;
 	for (uint64_t k = 0; k < t.rows * t.cols; k++) {
@@ -80,6 +83,7 @@ static int take_module(void *arg, uint32_t layer, uint32_t set, uint32_t linear,
 			sc->act[1][k] = s->act_sq != NULL ? (float)s->act_sq[k] : 0;
 		}
 		sc->s = s;
+		sc->m = m;
 		cwe_pool_run(sc->run->p->host->pool, n, score_rows, sc);
 		for (size_t i = 0; r == 0 && i < n; i++) {
 			record->sum[set] += sc->tile_sum[i];

@@ -45,6 +45,9 @@ struct cwp_scorer_tile {
 	const float *act_sum;
 	const float *act_sq;
 	const float *act_absmax;
+	/* Which rows these are: */
+	uint64_t row;       /* number of the first one in its matrix */
+	const char *module; /* the matrix's name, such as model.layers.0.mlp.up_proj */
 };
 
 struct cwp_scorer {

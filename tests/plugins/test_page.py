@@ -17,7 +17,7 @@ import textwrap
 
 SRC = os.environ.get("CWP_SRCDIR", ".")
 BUILD = os.environ.get("CWP_BUILDDIR", ".")
-PLUGINS = ["gradient", "wanda", "fisher", "static", "int8", "fp8"]
+PLUGINS = ["gradient", "wanda", "fisher", "control", "static", "int8", "fp8"]
 
 
 def probe(path):

@@ -188,6 +188,95 @@ static void test_error_aware(void **state)
 	free(p.path);
 }
 
+static uint64_t mixed(uint64_t x)
+{
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+	return x ^ (x >> 31);
+}
+
+/* The number of place i, from the definition. */
+static float random_at(uint64_t seed, const char *module, uint64_t i)
+{
+	uint64_t h = mixed(seed + 0x9e3779b97f4a7c15u);
+	for (const char *c = module; *c != '\0'; c++) {
+		h = mixed(h + 0x9e3779b97f4a7c15u + (unsigned char)*c);
+	}
+	return ((float)(mixed(h + (i + 1) * 0x9e3779b97f4a7c15u) >> 41) + 0.5f) / 8388608.0f;
+}
+
+static void test_control_random(void **state)
+{
+	struct cwe_plugin p = open_plugin("control");
+	const struct cwp_scorer *s = p.interface;
+	struct cwp_setting *settings = SETTINGS(&p, "seed=3"), *other = SETTINGS(&p, "seed=4");
+	struct data *d = data_new();
+	double sum = 0;
+
+	(void)state;
+	assert_null(s->finish);
+	assert_int_equal(s->needs(settings, "mean"), 0);
+	assert_string_equal(settings[0].string, "random");
+	for (int height = 1; height <= ROWS; height += 2) {
+		memset(d->tiled, 0xff, sizeof(d->tiled));
+		for (int row = 0; row < ROWS; row += height) {
+			struct cwp_scorer_tile tile = tile_of(d, 0, row, ROWS - row < height ? ROWS - row : height);
+			tile.row = (uint64_t)row;
+			tile.module = "model.layers.2.mlp.up_proj";
+			assert_int_equal(s->score(settings, &tile, d->tiled + (size_t)row * COLS), 0);
+		}
+		for (int i = 0; i < N; i++) {
+			assert_true(d->tiled[i] == random_at(3, "model.layers.2.mlp.up_proj", (uint64_t)i));
+			assert_true(d->tiled[i] > 0 && d->tiled[i] < 1);
+			sum += (double)d->tiled[i];
+		}
+	}
+	sum /= (double)N * ((ROWS + 1) / 2);
+	assert_true(sum > 0.45 && sum < 0.55);
+	/* Another seed, another matrix: other numbers. The weights and the set are not looked at. */
+	struct cwp_scorer_tile tile = tile_of(d, 0, 0, ROWS);
+	tile.module = "model.layers.2.mlp.up_proj";
+	assert_int_equal(s->score(other, &tile, d->out), 0);
+	assert_memory_not_equal(d->out, d->tiled, sizeof(d->out));
+	tile.module = "model.layers.3.mlp.up_proj";
+	assert_int_equal(s->score(settings, &tile, d->out), 0);
+	assert_memory_not_equal(d->out, d->tiled, sizeof(d->out));
+	/* A host that does not say which rows these are, and one that says what is not known. */
+	tile.module = NULL;
+	assert_int_equal(s->score(settings, &tile, d->out), CWP_EMISSING);
+	tile.module = "m";
+	tile.size = offsetof(struct cwp_scorer_tile, row);
+	assert_int_equal(s->score(settings, &tile, d->out), CWP_EMISSING);
+	tile.size = sizeof(tile);
+	tile.flags = 2;
+	assert_int_equal(s->score(settings, &tile, d->out), CWP_EVALUE);
+	cwe_settings_free(p.descriptor, settings);
+	cwe_settings_free(p.descriptor, other);
+	free(d);
+	free(p.path);
+}
+
+static void test_control_magnitude(void **state)
+{
+	struct cwe_plugin p = open_plugin("control");
+	const struct cwp_scorer *s = p.interface;
+	struct cwp_setting *settings = SETTINGS(&p, "form=magnitude");
+	struct data *d = data_new();
+	struct cwp_scorer_tile tile = tile_of(d, 0, 0, ROWS);
+
+	(void)state;
+	assert_int_equal(s->needs(settings, "mean"), 0);
+	assert_int_equal(s->score(settings, &tile, d->out), 0);
+	for (int i = 0; i < N; i++) {
+		assert_true(d->out[i] == fabsf(d->weight[i]));
+	}
+	tile.flags = 1;
+	assert_int_equal(s->score(settings, &tile, d->out), CWP_EVALUE);
+	cwe_settings_free(p.descriptor, settings);
+	free(d);
+	free(p.path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,6 +284,8 @@ int main(void)
 		cmocka_unit_test(test_wanda),
 		cmocka_unit_test(test_fisher),
 		cmocka_unit_test(test_error_aware),
+		cmocka_unit_test(test_control_random),
+		cmocka_unit_test(test_control_magnitude),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
