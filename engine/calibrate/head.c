@@ -171,14 +171,24 @@ static int collect(struct batch *b, const struct cwe_corpus *c, const struct cwe
 	return r;
 }
 
-/* Gradient rows of one piece -> its slot, zeros where nothing was predicted. */
-static int scatter(struct batch *b, const struct cwe_piece *p, const float *rows, uint64_t *at,
-	struct cwe_boundary *gradient, struct cwb_err *err)
+/* Gradient rows (in d_h) of one piece -> its slot, zeros where nothing was predicted. */
+static int scatter(struct batch *b, const struct cwe_piece *p, uint64_t *at, struct cwe_boundary *gradient,
+	struct cwb_err *err)
 {
-	uint64_t d = b->model->arch.hidden;
+	uint64_t d = b->model->arch.hidden, end = p->at + p->tokens;
 	memset(b->host, 0, p->tokens * d * sizeof *b->host);
-	for (; *at < b->rows && b->token[*at] < p->at + p->tokens; ++*at) {
-		memcpy(b->host + (b->token[*at] - 1 - p->at) * d, rows + *at * d, d * sizeof *rows);
+	while (*at < b->rows && b->token[*at] < end) {
+		/* Predictions that follow one another go together: most of them do. */
+		uint64_t first = *at, n = 1;
+		while (first + n < b->rows && b->token[first + n] == b->token[first] + n && b->token[first + n] < end) {
+			n++;
+		}
+		int r = CWE_OP(b->model->device, download, b->host + (b->token[first] - 1 - p->at) * d, b->d_h + first * d,
+			n * d * sizeof *b->host);
+		if (r != 0) {
+			return r;
+		}
+		*at += n;
 	}
 	return cwe_boundary_write(gradient, 0, p->at * d, b->host, p->tokens * d, err);
 }
@@ -210,23 +220,20 @@ static int backward(struct batch *b, const struct cwe_corpus *c, struct cwe_boun
 	struct cwe_model *m = b->model;
 	uint64_t d = m->arch.hidden, samples = 0;
 	uint64_t *start = sample_rows(b, c, &samples);
-	float *rows = malloc(b->rows * d * sizeof *rows + 1);
 	float *d_dw = NULL;
-	int r = start != NULL && rows != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for gradients");
+	int r = start != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for gradients");
 	if (r == 0 && b->rows > 0 && (r = walk(b, 1, err)) == 0 &&
 		(dnorm == NULL || (r = cwe_device_floats(m->device, samples * d, &d_dw, err)) == 0)) {
 		struct cwp_sequences by_sample = {samples, start};
 		/* h is used up: it takes the gradient of x. */
 		r = cwe_model_norm_backward(m, b->d_dh, b->d_x, b->d_norm, b->d_rstd, b->rows, b->d_h, &by_sample, d_dw, err);
-		r = r != 0 ? r : CWE_OP(m->device, download, rows, b->d_h, b->rows * d * sizeof *rows);
 		r = r != 0 || dnorm == NULL ? r : CWE_OP(m->device, download, dnorm, d_dw, samples * d * sizeof *dnorm);
 	}
 	uint64_t at = 0;
 	for (uint64_t i = 0; r == 0 && i < b->pieces; i++) {
-		r = scatter(b, &c->piece[b->first_piece + i], rows, &at, gradient, err);
+		r = scatter(b, &c->piece[b->first_piece + i], &at, gradient, err);
 	}
 	cwe_device_free(m->device, d_dw, samples * d * sizeof(float));
-	free(rows);
 	free(start);
 	return r;
 }
