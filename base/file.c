@@ -72,6 +72,20 @@ int cwb_file_pwrite(int fd, const void *src, size_t length, uint64_t offset, con
 	return 0;
 }
 
+void cwb_file_write_behind(int fd, uint64_t offset, uint64_t length)
+{
+	if (length > 0 && offset <= INT64_MAX && length <= INT64_MAX - offset) {
+		(void)sync_file_range(fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
+	}
+}
+
+void cwb_file_read_ahead(int fd, uint64_t offset, uint64_t length)
+{
+	if (length > 0 && offset <= INT64_MAX && length <= INT64_MAX - offset) {
+		(void)posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
+	}
+}
+
 int cwb_file_write(int fd, const void *src, size_t length, const char *path, struct cwb_err *err)
 {
 	const char *p = src;

@@ -25,6 +25,10 @@ int cwb_file_pread(
 	int fd, void *dst, size_t length, uint64_t offset, const char *path, struct cwb_err *err);
 int cwb_file_pwrite(int fd, const void *src, size_t length, uint64_t offset, const char *path,
 	struct cwb_err *err);
+/* Hints, which may come to nothing: have what was just written go to disk now, have what is wanted next brought into
+ * memory, while the caller computes. Neither waits for the disk as a rule. */
+void cwb_file_write_behind(int fd, uint64_t offset, uint64_t length);
+void cwb_file_read_ahead(int fd, uint64_t offset, uint64_t length);
 /* All bytes at the file's (or pipe's) own position. */
 int cwb_file_write(int fd, const void *src, size_t length, const char *path, struct cwb_err *err);
 

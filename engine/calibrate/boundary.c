@@ -73,7 +73,9 @@ int cwe_boundary_write(struct cwe_boundary *b, uint32_t slot, uint64_t at, const
 		memcpy(b->memory + place, x, n * sizeof *x);
 		return 0;
 	}
-	return cwb_file_pwrite(b->fd, x, n * sizeof *x, place * sizeof *x, "scratch (boundary activations)", err);
+	int r = cwb_file_pwrite(b->fd, x, n * sizeof *x, place * sizeof *x, "scratch (boundary activations)", err);
+	cwb_file_write_behind(b->fd, place * sizeof *x, n * sizeof *x);
+	return r;
 }
 
 int cwe_boundary_read(struct cwe_boundary *b, uint32_t slot, uint64_t at, float *x, uint64_t n, struct cwb_err *err)
@@ -83,7 +85,11 @@ int cwe_boundary_read(struct cwe_boundary *b, uint32_t slot, uint64_t at, float 
 		memcpy(x, b->memory + place, n * sizeof *x);
 		return 0;
 	}
-	return cwb_file_pread(b->fd, x, n * sizeof *x, place * sizeof *x, "scratch (boundary activations)", err);
+	int r = cwb_file_pread(b->fd, x, n * sizeof *x, place * sizeof *x, "scratch (boundary activations)", err);
+	/* The next piece is read next, and most pieces are of about one size. */
+	uint64_t left = b->floats - at - n;
+	cwb_file_read_ahead(b->fd, (place + n) * sizeof *x, (n < left ? n : left) * sizeof *x);
+	return r;
 }
 
 int cwe_boundary_put(struct cwe_boundary *b, uint32_t slot, uint64_t at, const float *d_x, uint64_t n, struct cwb_err *err)

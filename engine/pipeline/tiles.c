@@ -281,16 +281,17 @@ static int get(struct cwe_tile *tile, void *data, uint64_t bytes, struct cwb_err
 int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb_err *err)
 {
 	uint16_t piece[PIECE];
-	int r = 0;
-	if (!tile->bf16) {
-		return put(tile, x, n * sizeof *x, err);
-	}
-	for (uint64_t at = 0; r == 0 && at < n; at += PIECE) {
+	const uint64_t from = tile->at;
+	int r = tile->bf16 ? 0 : put(tile, x, n * sizeof *x, err);
+	for (uint64_t at = 0; tile->bf16 && r == 0 && at < n; at += PIECE) {
 		uint64_t m = n - at < PIECE ? n - at : PIECE;
 		for (uint64_t i = 0; i < m; i++) {
 			piece[i] = cwe_bf16_from_f32(x[at + i]);
 		}
 		r = put(tile, piece, m * sizeof *piece, err);
+	}
+	if (r == 0) {
+		cwb_file_write_behind(tile->fd, from, tile->at - from);
 	}
 	return r;
 }
@@ -298,16 +299,17 @@ int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb
 int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *err)
 {
 	uint16_t piece[PIECE];
-	int r = 0;
-	if (!tile->bf16) {
-		return get(tile, x, n * sizeof *x, err);
-	}
-	for (uint64_t at = 0; r == 0 && at < n; at += PIECE) {
+	const uint64_t from = tile->at;
+	int r = tile->bf16 ? 0 : get(tile, x, n * sizeof *x, err);
+	for (uint64_t at = 0; tile->bf16 && r == 0 && at < n; at += PIECE) {
 		uint64_t m = n - at < PIECE ? n - at : PIECE;
 		r = get(tile, piece, m * sizeof *piece, err);
 		for (uint64_t i = 0; r == 0 && i < m; i++) {
 			x[at + i] = cwe_f32_from_bf16(piece[i]);
 		}
+	}
+	if (r == 0) {
+		cwb_file_read_ahead(tile->fd, tile->at, tile->at - from);
 	}
 	return r;
 }

@@ -132,6 +132,14 @@ static void reads_exactly_what_was_asked(void **state)
 	assert_int_equal(cwb_file_pread(fd, bytes, 3, 8, "a", NULL), 0);
 	assert_memory_equal(bytes, "8xy", 3);
 	assert_true(cwb_file_pwrite(fd, "xy", 2, INT64_MAX, "a", NULL) < 0);
+	/* Hints change nothing, wherever they point. */
+	static const uint64_t places[] = {0, 4, 11, INT64_MAX, UINT64_MAX};
+	for (int i = 0; i < 5; i++) {
+		cwb_file_write_behind(fd, places[i], places[4 - i]);
+		cwb_file_read_ahead(fd, places[i], places[4 - i]);
+	}
+	assert_int_equal(cwb_file_pread(fd, bytes, 8, 3, "a", NULL), 0);
+	assert_memory_equal(bytes, "345678xy", 8);
 	close(fd);
 	assert_true(cwb_file_pread(fd, bytes, 1, 0, "a", NULL) < 0);
 	assert_true(cwb_file_write(fd, "x", 1, "a", NULL) < 0);
