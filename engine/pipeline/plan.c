@@ -81,6 +81,15 @@ static void evaluation_bounds(const struct cwe_run *run, uint64_t *ret_memory, u
 	*ret_scratch = boundaries > CWE_BOUNDARY_MEMORY ? boundaries : 0;
 }
 
+/* Where a job fits its limit with fewer threads, it gets fewer: nothing but time depends on them. Returns the bytes saved. */
+static uint64_t spare_threads(const struct cwe_run *run, uint64_t memory)
+{
+	struct cwe_pool *pool = run->p->host->pool;
+	uint64_t limit = run->job->limits.memory, threads = cwe_pool_threads(pool);
+	uint64_t over = limit > 0 && memory > limit ? (memory - limit + THREAD_MEMORY - 1) / THREAD_MEMORY : 0;
+	return over > 0 && over < threads && cwe_pool_limit(pool, (uint32_t)(threads - over)) ? over * THREAD_MEMORY : 0;
+}
+
 int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *err)
 {
 	uint64_t score_memory, score_scratch, eval_memory, eval_scratch, n = run->largest;
@@ -92,6 +101,7 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 			max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)),
 		.scratch = max_u64(score_scratch, eval_scratch + (run->scorer != NULL ? tile_bytes(run) : 0))};
 	const struct cwj_limits *l = &run->job->limits;
+	b.memory -= spare_threads(run, b.memory);
 	if (l->memory > 0 && b.memory > l->memory) {
 		return cwb_err_set(err, CWP_ELIMIT, "limits.memory is %" PRIu64 " bytes, but the job may need %" PRIu64
 			": raise it, or shorten the calibration sets", l->memory, b.memory);

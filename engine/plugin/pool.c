@@ -155,6 +155,16 @@ uint32_t cwe_pool_threads(const struct cwe_pool *pool)
 	return pool->threads;
 }
 
+int cwe_pool_limit(struct cwe_pool *pool, uint32_t threads)
+{
+	uint32_t most = threads > 0 ? threads : 1;
+
+	if (!pool->tried && pool->threads > most) {
+		pool->threads = most;
+	}
+	return pool->threads <= most;
+}
+
 void cwe_pool_run(struct cwe_pool *pool, size_t n, void (*body)(void *arg, size_t i), void *arg)
 {
 	if (n <= 1 || pool->threads == 1 || inside) {

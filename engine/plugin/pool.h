@@ -14,6 +14,8 @@ struct cwe_pool;
 int cwe_pool_new(uint32_t threads, struct cwe_pool **ret, struct cwb_err *err);
 void cwe_pool_free(struct cwe_pool *pool); /* NULL is allowed */
 uint32_t cwe_pool_threads(const struct cwe_pool *pool);
+/* At most so many threads from now on, 0 meaning one. Whether it is so: once the pool has run, its number stays. */
+int cwe_pool_limit(struct cwe_pool *pool, uint32_t threads);
 
 /* body(arg, i) once for each i in [0, n), then returns. Called from one thread at a time; not nested. */
 void cwe_pool_run(struct cwe_pool *pool, size_t n, void (*body)(void *arg, size_t i), void *arg);

@@ -8,7 +8,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import worker_test
-from worker_test import WorkerTest, floats, golden, protected_positions, read_folder
+from worker_test import Watch, WorkerTest, floats, golden, protected_positions, read_folder
 
 MODULES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj",
     "mlp.down_proj")
@@ -77,6 +77,59 @@ class Control(WorkerTest):
             for word in ("score.utility", "subtract", "control", "use add or ignore"):
                 self.assertIn(word, done.stderr)
             self.assert_nothing(output)
+
+
+class Memory(WorkerTest):
+    """Boundaries beyond what stays in memory, on scratch: the stated bounds hold, and the bytes are the same."""
+
+    def limited(self, model, threads, **limits):
+        sets = [self.samples("set%d.jsonl" % i, count, length, seed=i) for i, (count, length) in
+            enumerate(((64, 250), (120, 40), (96, 120), (64, 250)))]
+        entries = [{"name": "set%d" % i, "data": "samples", "path": s} for i, s in enumerate(sets)]
+        job, output = self.job(model, calibrate={"critical": entries[:2], "utility": entries[2:]},
+            score={"plugin": "fisher"}, protect={"fraction": 0.05}, limits=limits)
+        scratch = self.path("scratch%d" % self.jobs)
+        os.mkdir(scratch)
+        watch = Watch([worker_test.WORKER, "run", job, "--threads", str(threads), "--scratch", scratch], scratch)
+        self.assertEqual(watch.process.returncode, 0, watch.stderr)
+        return output, watch
+
+    def test_bounds(self):
+        """More than fits: 8 boundaries of 48,320 tokens are 189 MiB, and 128 MiB may stay in memory."""
+        model = worker_test.make_model(self.path("model"), layers=6, hidden=128, wide=256)
+        output, watch = self.limited(model, 2, memory="600MiB")
+        report = self.load(output, "report.json")
+        bounds = report["bounds"]
+        peak = max([watch.memory] + [s["peak_memory_bytes"] for s in report["stages"]])
+        if not worker_test.sanitized():
+            self.assertLessEqual(peak, bounds["memory"])
+        self.assertLessEqual(bounds["memory"], 600 << 20)
+        self.assertLessEqual(watch.scratch, bounds["scratch"])
+        self.assertGreater(watch.scratch, 189 << 20, "the boundaries were not on scratch")
+        # More threads than the limit allows are not used, and change nothing.
+        again, _ = self.limited(model, 24, memory="600MiB")
+        self.assertEqual(self.digest(again), self.digest(output))
+        self.assertLessEqual(self.load(again, "report.json")["bounds"]["memory"], 600 << 20)
+
+    def test_threads_give_way(self):
+        """A job that needs too much with all threads runs with fewer; one that needs too much with one is refused."""
+        parts = self.protecting()
+        bounds = {}
+        for threads in (1, 8):
+            job, output = self.job("smollm2", limits={"threads": threads}, **parts)
+            bounds[threads] = self.inspect("plan", job, "--threads", str(threads))[0]["bounds"]["memory"]
+        self.assertGreater(bounds[8], bounds[1])
+        middle = (bounds[1] + bounds[8]) // 2
+        job, output = self.job("smollm2", limits={"memory": "%dKiB" % (middle // 1024)}, **parts)
+        self.run_job(job, "--threads", "8")
+        stated = self.load(output, "report.json")["bounds"]["memory"]
+        self.assertLessEqual(stated, middle)
+        self.assertGreater(stated, bounds[1])
+        job, output = self.job("smollm2", limits={"memory": "%dKiB" % (bounds[1] // 1024 - 1)}, **parts)
+        done = self.worker("run", job, "--threads", "8")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("limits.memory", done.stderr)
+        self.assert_nothing(output)
 
 
 if __name__ == "__main__":

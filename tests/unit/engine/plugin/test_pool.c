@@ -130,6 +130,25 @@ static void test_sizes(void **state)
 	assert_true(cwe_pool_threads(pool) >= 1);
 	cwe_pool_free(pool);
 	cwe_pool_free(NULL);
+	/* Fewer threads, until the first run. */
+	assert_int_equal(cwe_pool_new(6, &pool, &err), 0);
+	assert_true(cwe_pool_limit(pool, 8));
+	assert_int_equal(cwe_pool_threads(pool), 6);
+	assert_true(cwe_pool_limit(pool, 3));
+	assert_int_equal(cwe_pool_threads(pool), 3);
+	struct work *w = calloc(1, sizeof(*w));
+	assert_non_null(w);
+	w->first = pthread_self();
+	cwe_pool_run(pool, N, body, w);
+	assert_false(cwe_pool_limit(pool, 2));
+	assert_int_equal(cwe_pool_threads(pool), 3);
+	assert_true(cwe_pool_limit(pool, 3));
+	free(w);
+	cwe_pool_free(pool);
+	assert_int_equal(cwe_pool_new(2, &pool, &err), 0);
+	assert_true(cwe_pool_limit(pool, 0));
+	assert_int_equal(cwe_pool_threads(pool), 1);
+	cwe_pool_free(pool);
 	assert_int_equal(cwe_pool_new(100000, &pool, &err), CWP_EVALUE);
 	assert_non_null(strstr(err.message, "100000 threads"));
 }
