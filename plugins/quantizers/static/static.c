@@ -1,8 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Quantizer: integers of 8, 4, 3 or 2 bits by rounding to nearest, one scale a row or a group of its columns.
- * Symmetric: scale = absmax / (2^(bits-1) - 1). Asymmetric: scale = (max - min) / (2^bits - 1), zero within the range.
- * Protected weights take no part in either. */
+/* Quantizer: integers of 8, 4, 3 or 2 bits by rounding to nearest, one scale a row or a group of its columns (scales.h).
+ * Protected weights take no part in scales. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,8 +10,9 @@
 #include <cwp/quantizer.h>
 
 #include "plugins/quantizers/rounding.h"
+#include "plugins/quantizers/static/scales.h"
 
-enum option { BITS, GRANULARITY, GROUP, SYMMETRIC, ALGORITHM, SCALE, ACTIVATIONS };
+enum option { BITS, GRANULARITY, GROUP, SYMMETRIC, ALGORITHM, SCALE, ACTIVATIONS, PERCENTILE };
 enum { GRANULARITY_CHANNEL, GRANULARITY_TENSOR, GRANULARITY_GROUP };
 enum { ACTIVATIONS_NONE, ACTIVATIONS_STATIC, ACTIVATIONS_DYNAMIC };
 enum { SMALLEST_GROUP = 8 };
@@ -28,9 +28,11 @@ static const struct cwp_option options[] = {
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "algorithm", "rtn", "rtn|gptq|awq|smoothquant", NULL,
 		"rtn: round to nearest (the others: not in this version)"},
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "scale", "absmax", "absmax|percentile|mse", NULL,
-		"absmax: the range reaches to the greatest weight (the others: not in this version)"},
+		"where a range ends: at the greatest weight, so that it holds the given percentile of them, or where the sum of squared errors is least"},
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "activations", "none", "none|static|dynamic", NULL,
 		"dynamic: int8 by token at run time, needs bits 8 and granularity channel (static: not in this version)"},
+	{sizeof(struct cwp_option), CWP_OPTION_FLOAT, "percentile", "99.9", "50..100", "%",
+		"with scale percentile: share of a group's weights that its range holds"},
 };
 
 __attribute__((format(printf, 3, 4))) static int refuse(
@@ -56,9 +58,6 @@ static int check_settings(const struct cwp_setting *s, char *err, size_t err_siz
 {
 	if (s[ALGORITHM].integer != 0) {
 		return refuse(err, err_size, "algorithm: %s is not available in this version; use rtn", s[ALGORITHM].string);
-	}
-	if (s[SCALE].integer != 0) {
-		return refuse(err, err_size, "scale: %s is not available in this version; use absmax", s[SCALE].string);
 	}
 	if (s[GRANULARITY].integer == GRANULARITY_TENSOR) {
 		return refuse(err, err_size, "granularity: tensor is not available in this version; use channel or group");
@@ -108,35 +107,12 @@ static int grid(const struct cwp_setting *settings, uint64_t rows, uint64_t cols
 	return 0;
 }
 
-static void symmetric_scales(const float *row, const uint8_t *mask, uint64_t cols, uint64_t group, int bits, float *scales)
-{
-	const float top = (float)((1 << (bits - 1)) - 1);
-
-	for (uint64_t first = 0, g = 0; first < cols; first += group, g++) {
-		uint64_t n = cols - first < group ? cols - first : group;
-		scales[g] = usable_scale(absmax_of(row, mask, first, n) / top);
-	}
-}
-
-static void asymmetric_scales(const float *row, const uint8_t *mask, uint64_t cols, uint64_t group, int bits, float *scales, int8_t *zeros)
-{
-	const float least = -(float)(1 << (bits - 1)), greatest = -least - 1;
-
-	for (uint64_t first = 0, g = 0; first < cols; first += group, g++) {
-		uint64_t n = cols - first < group ? cols - first : group;
-		float low, high;
-		range_of(row, mask, first, n, &low, &high);
-		/* In f64, where the difference cannot overflow. */
-		scales[g] = usable_scale((float)(((double)high - (double)low) / (double)(greatest - least)));
-		/* The code that stands for zero, such that `low` gets the least code. */
-		zeros[g] = (int8_t)code_int(-low, scales[g], least, least, greatest);
-	}
-}
-
 static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g, const struct cwp_quantizer_tile *tile,
 	const struct cwp_quantizer_result *result)
 {
-	(void)settings;
+	const struct scale_rule rule = {.method = (enum scale_method)settings[SCALE].integer, .percentile = settings[PERCENTILE].number,
+		.bits = (int)g->bits, .symmetric = g->symmetric != 0};
+
 	if (tile->flags != 0 || result->flags != 0 || g->code != CWP_CODE_INT || g->bits < 2 || g->bits > 8 || g->threshold != 0 ||
 		(g->granularity != CWP_PER_CHANNEL && g->granularity != CWP_PER_GROUP) ||
 		(g->granularity == CWP_PER_GROUP && g->group == 0) || (!g->symmetric && result->zeros == NULL)) {
@@ -145,7 +121,6 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 	if (tile->cols == 0) {
 		return 0;
 	}
-	const int bits = (int)g->bits;
 	const uint64_t cols = tile->cols, group = g->granularity == CWP_PER_GROUP ? g->group : cols;
 	const uint64_t n_scales = (cols - 1) / group + 1;
 	for (uint64_t r = 0; r < tile->rows; r++) {
@@ -156,12 +131,14 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 		if (!all_finite(row, cols)) {
 			return CWP_ENUMBER;
 		}
-		if (g->symmetric) {
-			symmetric_scales(row, mask, cols, group, bits, scales);
-		} else {
-			asymmetric_scales(row, mask, cols, group, bits, scales, zeros);
+		for (uint64_t first = 0, i = 0; first < cols; first += group, i++) {
+			int8_t zero;
+			scale_find(&rule, row, mask, first, cols - first < group ? cols - first : group, &scales[i], &zero);
+			if (zeros != NULL) {
+				zeros[i] = zero;
+			}
 		}
-		codes_int(row, cols, group, scales, zeros, bits, result->codes + r * cols);
+		codes_int(row, cols, group, scales, zeros, rule.bits, result->codes + r * cols);
 	}
 	return 0;
 }
