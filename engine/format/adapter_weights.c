@@ -143,7 +143,7 @@ static int is_merged(const struct merged *m, size_t tensor)
 static int read_f32(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows,
 	float *dst, struct cwb_err *err)
 {
-	const struct merged *m = (const struct merged *)(void *)w;
+	const struct merged *m = (const struct merged *)w;
 	size_t tensor = index_of(m, t);
 	int rc = cwe_weights_read_f32(m->source, &m->source->tensors[tensor], row, rows, dst, err);
 
@@ -156,7 +156,7 @@ static int read_f32(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t 
 static int read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows,
 	void *dst, struct cwb_err *err)
 {
-	const struct merged *m = (const struct merged *)(void *)w;
+	const struct merged *m = (const struct merged *)w;
 	size_t tensor = index_of(m, t);
 
 	if (is_merged(m, tensor))
@@ -177,7 +177,7 @@ static void free_merged(struct merged *m)
 
 static void close_merged(struct cwe_weights *w)
 {
-	struct merged *m = (struct merged *)(void *)w;
+	struct merged *m = (struct merged *)w;
 
 	cwe_weights_close(m->source);
 	free_merged(m);
