@@ -50,7 +50,7 @@ def run(options, job, output):
     os.mkdir(scratch)
     command = [os.path.join(options.build, "cwp-worker"), "run", job, "--threads", str(options.threads), "--scratch", scratch]
     command += ["--plugin-dir", options.plugins] if options.plugins else []
-    watch = Watch(command, scratch)
+    watch = Watch(command, scratch, pause=0.02)
     if watch.process.returncode != 0:
         sys.exit("%s failed:\n%s" % (" ".join(command), watch.stderr))
     with open(os.path.join(output, "report.json"), encoding="utf-8") as f:

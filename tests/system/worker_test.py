@@ -251,12 +251,12 @@ def make_model(folder, layers=3, hidden=256, wide=640, vocabulary=512, context=2
 class Watch:
     """Runs a program and samples what it takes: peak resident memory, and what lies in a folder."""
 
-    def __init__(self, command, scratch, env=None):
+    def __init__(self, command, scratch, env=None, pause=0.001):
         self.memory = self.scratch = 0
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env)
         while self.process.poll() is None:
             self.look(scratch)
-            time.sleep(0.001)
+            time.sleep(pause)
         self.stderr = self.process.stderr.read()
         self.process.stderr.close()
 
