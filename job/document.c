@@ -80,8 +80,7 @@ static char *folder_of(const char *path)
 	return whole;
 }
 
-int cwj_document_read(const char *path, const struct cwj_table *table, unsigned flags, void *target,
-	struct cwb_err *err)
+int cwj_document_load(const char *path, cwj_document_parser parse, void *arg, struct cwb_err *err)
 {
 	struct cwb_err own = {0};
 	struct cwb_err *e = err != NULL && err->code == 0 ? err : &own;
@@ -96,7 +95,7 @@ int cwj_document_read(const char *path, const struct cwj_table *table, unsigned 
 	if (folder == NULL) {
 		rc = cwb_err_errno(e, "%s: cannot find its folder", path);
 	} else {
-		rc = cwj_document_parse(text, length, folder, table, flags, target, e);
+		rc = parse(text, length, folder, arg, e);
 		if (rc < 0 && e->line > 0) {
 			(void)cwb_err_prefix(e, "%s:%d:%d", path, e->line, e->column);
 		} else if (rc < 0) {
@@ -106,4 +105,27 @@ int cwj_document_read(const char *path, const struct cwj_table *table, unsigned 
 	free(folder);
 	free(text);
 	return rc;
+}
+
+struct read {
+	const struct cwj_table *table;
+	unsigned flags;
+	void *target;
+};
+
+static int parse_table(
+	const char *text, size_t length, const char *directory, void *arg, struct cwb_err *err)
+{
+	const struct read *read = arg;
+
+	return cwj_document_parse(
+		text, length, directory, read->table, read->flags, read->target, err);
+}
+
+int cwj_document_read(const char *path, const struct cwj_table *table, unsigned flags, void *target,
+	struct cwb_err *err)
+{
+	struct read read = {.table = table, .flags = flags, .target = target};
+
+	return cwj_document_load(path, parse_table, &read, err);
 }

@@ -17,3 +17,8 @@ int cwj_document_parse(const char *text, size_t length, const char *directory,
  * and the place. */
 int cwj_document_read(const char *path, const struct cwj_table *table, unsigned flags, void *target,
 	struct cwb_err *err);
+
+typedef int (*cwj_document_parser)(
+	const char *text, size_t length, const char *directory, void *arg, struct cwb_err *err);
+/* Hands a file of at most 1 MiB and its absolute folder to parse; messages as above. */
+int cwj_document_load(const char *path, cwj_document_parser parse, void *arg, struct cwb_err *err);

@@ -69,6 +69,14 @@ int cwj_job_parse(const char *text, size_t length, const char *directory, struct
 	return hand_out(&draft, rc, ret, err);
 }
 
+int cwj_job_from_tree(struct cwj_reader *r, const struct cwj_yaml *tree, struct cwj_job **ret)
+{
+	struct cwj_draft draft = {0};
+	int rc = cwj_table_read(r, &cwj_job_table, tree, &draft);
+
+	return hand_out(&draft, rc, ret, r->err);
+}
+
 int cwj_job_read(const char *path, struct cwj_job **ret, struct cwb_err *err)
 {
 	struct cwj_draft draft = {0};

@@ -13,6 +13,9 @@ extern const struct cwj_custom
 
 extern const struct cwj_custom cwj_chat_format; /* struct cwj_chat: a name, or a path */
 
+/* Where one job is wanted: a matrix stands for several, and is taken out before (job/sweep.h). */
+extern const struct cwj_custom cwj_matrix_refused;
+
 void cwj_gate_fill(void *gate);
 int cwj_gate_check(struct cwj_reader *r, const struct cwj_yaml *node, void *gate);
 int cwj_backend_check(struct cwj_reader *r, const struct cwj_yaml *node, const void *draft);

@@ -280,6 +280,7 @@ static const struct cwj_key job_keys[] = {
 		.count = JOB(n_gates),
 		.high = 64,
 		.table = &gate_table},
+	{.name = "matrix", .kind = CWJ_CUSTOM, .custom = &cwj_matrix_refused},
 	{0},
 };
 

@@ -16,6 +16,7 @@
 
 #include "job/config.h"
 #include "job/job.h"
+#include "job/sweep.h"
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -74,6 +75,10 @@ static const char job_text[] =
 	"evaluate: [{name: e, benchmark: b, path: p, options: {k: v}}]\n"
 	"gate: [{metric: e.x, at-most: 1}]\n";
 
+static const char matrix_text[] =
+	"\nmatrix: {protect.fraction: [.1, .2], quantize.options.new: [\"a\", true], "
+	"score.beta: [2]}\n";
+
 static const char config_text[] = "sockets: s\nplugins: {directories: [a, b], settings: {cpu: {t: "
 				  "v}}}\nroots: {input: [x], output: [y]}\n"
 				  "queues: [{name: a, partition: p}, {name: b}]\nnotify: "
@@ -102,6 +107,33 @@ static int try_job(long n)
 	assert_int_equal(rc, done ? 0 : -ENOMEM);
 	json_decref(json);
 	cwj_job_free(job);
+	return done;
+}
+
+static int try_sweep(long n)
+{
+	char text[sizeof(job_text) + sizeof(matrix_text)], hex[65];
+	struct cwb_err err = {0};
+	struct cwj_sweep *sweep = NULL;
+	json_t *json = NULL;
+
+	strcpy(text, job_text);
+	strcat(text, matrix_text);
+	left = n;
+	int rc = cwj_sweep_parse(text, strlen(text), "/d", &sweep, &err);
+	if (rc == 0) {
+		json = cwj_sweep_values(sweep, 3);
+		rc = json != NULL ? cwj_sweep_digest(sweep, hex) : -ENOMEM;
+	} else {
+		assert_null(sweep);
+		assert_int_equal(err.code, -ENOMEM);
+		assert_true(err.message[0] != '\0');
+	}
+	int done = left >= 0;
+	left = -1;
+	assert_int_equal(rc, done ? 0 : -ENOMEM);
+	json_decref(json);
+	cwj_sweep_free(sweep);
 	return done;
 }
 
@@ -146,6 +178,12 @@ static void jobs_survive_every_failure(void **state)
 	survives(try_job);
 }
 
+static void sweeps_survive_every_failure(void **state)
+{
+	(void)state;
+	survives(try_sweep);
+}
+
 static void configurations_survive_every_failure(void **state)
 {
 	(void)state;
@@ -158,6 +196,7 @@ int main(void)
 	json_set_alloc_funcs(__wrap_malloc, free);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(jobs_survive_every_failure),
+		cmocka_unit_test(sweeps_survive_every_failure),
 		cmocka_unit_test(configurations_survive_every_failure),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
