@@ -6,9 +6,8 @@
 
 #include "engine/format/manifest.h"
 #include "engine/format/output.h"
-#include "engine/pipeline/pipeline.h"
+#include "engine/pipeline/sweep.h"
 #include "inspect/inspect.h"
-#include "job/job.h"
 
 int cwi_dense(const struct cwi_options *o)
 {
@@ -40,19 +39,19 @@ int cwi_plan(const struct cwi_options *o)
 {
 	struct cwb_err err = {0};
 	struct cwi_engine e = {0};
-	struct cwj_job *job = NULL;
+	struct cwj_sweep *sweep = NULL;
 	json_t *plan = NULL;
-	int r = cwj_job_read(o->operand, &job, &err);
+	int r = cwj_sweep_read(o->operand, &sweep, &err);
 	r = r == 0 ? cwi_engine_open(o, NULL, &e, &err) : r;
 	if (r == 0) {
-		struct cwe_pipeline p = {.job = job, .host = &e.host, .registry = e.registry};
-		r = cwe_pipeline_plan(&p, &plan, &err);
+		struct cwe_pipeline p = {.job = sweep->points[0].job, .host = &e.host, .registry = e.registry};
+		r = sweep->n_keys > 0 ? cwe_sweep_plan(&p, sweep, &plan, &err) : cwe_pipeline_plan(&p, &plan, &err);
 		cwi_engine_close(&e);
 	}
 	if (r == 0) {
 		cwi_print(plan);
 	}
-	cwj_job_free(job);
+	cwj_sweep_free(sweep);
 	char line[32];
 	(void)snprintf(line, sizeof line, ":%d:", err.line);
 	if (err.line > 0 && strstr(err.message, line) == NULL) {

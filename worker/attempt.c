@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "engine/pipeline/pipeline.h"
+#include "engine/pipeline/sweep.h"
 #include "engine/plugin/places.h"
 #include "worker/attempt.h"
 #include "worker/control.h"
@@ -35,13 +35,13 @@ static int open_registry(struct bench *b, const struct cwk_options *o, struct cw
 	return r == 0 ? cwe_registry_new(&folder, 1, flags, &b->registry, err) : r;
 }
 
-static int set_up(struct bench *b, const struct cwj_job *job, const struct cwk_options *o, struct cwb_err *err)
+static int set_up(struct bench *b, uint32_t threads, uint64_t seed, const struct cwk_options *o, struct cwb_err *err)
 {
 	/* Weights must not land in core files. */
 	(void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-	int r = cwe_pool_new(o->threads > 0 ? o->threads : job->limits.threads, &b->pool, err);
+	int r = cwe_pool_new(o->threads > 0 ? o->threads : threads, &b->pool, err);
 	if (r == 0) {
-		cwe_host_init(&b->host, b->pool, job->seed);
+		cwe_host_init(&b->host, b->pool, seed);
 		r = open_registry(b, o, err);
 	}
 	return r;
@@ -86,15 +86,30 @@ void cwk_error_json(const struct cwb_err *err)
 	json_decref(e);
 }
 
-int cwk_plan(const struct cwj_job *job, const struct cwk_options *o, int json_errors)
+/* As many as the widest job takes: bounds count them. 0: all. */
+static uint32_t most_threads(const struct cwj_sweep *sweep)
 {
+	uint32_t most = 0;
+	for (size_t i = 0; i < sweep->n_points; i++) {
+		uint32_t n = sweep->points[i].job->limits.threads;
+		if (n == 0) {
+			return 0;
+		}
+		most = n > most ? n : most;
+	}
+	return most;
+}
+
+int cwk_plan(const struct cwj_sweep *sweep, const struct cwk_options *o, int json_errors)
+{
+	const struct cwj_job *job = sweep->points[0].job;
 	struct bench b = {0};
 	struct cwb_err err = {0};
 	json_t *plan = NULL;
-	int r = set_up(&b, job, o, &err);
+	int r = set_up(&b, most_threads(sweep), job->seed, o, &err);
 	if (r == 0) {
 		struct cwe_pipeline p = {.job = job, .host = &b.host, .registry = b.registry};
-		r = cwe_pipeline_plan(&p, &plan, &err);
+		r = sweep->n_keys > 0 ? cwe_sweep_plan(&p, sweep, &plan, &err) : cwe_pipeline_plan(&p, &plan, &err);
 	}
 	if (r == 0) {
 		(void)json_dumpf(plan, stdout, JSON_INDENT(json_errors ? 0 : 1));
@@ -155,7 +170,7 @@ int cwk_attempt(const struct cwj_job *job, const struct cwk_options *o)
 	struct cwk_status status;
 	char *scratch = NULL;
 	cwk_status_init(&status, o->status_fd);
-	int r = set_up(&b, job, o, &err);
+	int r = set_up(&b, job->limits.threads, job->seed, o, &err);
 	r = r == 0 ? cwk_control_start(&b.host, o->control_fd, o->control, o->control_length, job->limits.time, &err) : r;
 	r = r == 0 ? open_scratch(job, o, &scratch, &err) : r;
 	if (r == 0) {
@@ -163,7 +178,7 @@ int cwk_attempt(const struct cwj_job *job, const struct cwk_options *o)
 		b.host.log_arg = &status;
 		struct cwe_pipeline p = {.job = job, .host = &b.host, .registry = b.registry, .scratch = scratch, .arg = &status,
 			.progress = cwk_status_progress, .checkpoint = cwk_status_checkpoint,
-			.finished_is_done = o->status_fd >= 0};
+			.finished_is_done = o->status_fd >= 0 || o->finished_is_done};
 		r = cwe_pipeline_run(&p, &err);
 		if (o->scratch == NULL) {
 			(void)rmdir(scratch); /* when nothing is kept in it */

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "base/err.h"
-#include "job/job.h"
+#include "job/sweep.h"
 
 struct cwk_options {
 	const char *file;       /* the job file's name for messages, or NULL */
@@ -13,6 +13,7 @@ struct cwk_options {
 	const char *scratch;    /* folder; NULL: one beside the output, removed at the end */
 	const char **plugin_dir;
 	size_t plugin_dirs;
+	int finished_is_done;   /* a finished output of this same job is success */
 	int trusted_only;       /* plugins from folders that only root or this user can change */
 	uint32_t threads;       /* 0: as the job says */
 	size_t control_length;  /* bytes after the job's text that were read with it */
@@ -22,9 +23,9 @@ struct cwk_options {
 /* Runs the job; returns the program's exit code. */
 int cwk_attempt(const struct cwj_job *job, const struct cwk_options *options);
 
-/* Plans the job: bounds as JSON on standard output; errors as JSON there too when json_errors is not 0, else on standard
- * error. Returns the program's exit code. */
-int cwk_plan(const struct cwj_job *job, const struct cwk_options *options, int json_errors);
+/* Plans the job, or all jobs of a matrix: bounds as JSON on standard output; errors as JSON there too when json_errors is
+ * not 0, else on standard error. Returns the program's exit code. */
+int cwk_plan(const struct cwj_sweep *sweep, const struct cwk_options *options, int json_errors);
 
 /* Prints an error as a compiler would: file:line:column: field: text. */
 void cwk_error_print(const struct cwb_err *err);

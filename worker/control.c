@@ -12,14 +12,17 @@
 #include "wire/message.h"
 #include "worker/control.h"
 
-static struct cwe_host *watched;
+static struct cwe_host *_Atomic watched; /* NULL between two runs */
 static atomic_int reason;
 
 static void stop(enum cwk_stop why)
 {
 	int none = CWK_STOP_NONE;
 	(void)atomic_compare_exchange_strong(&reason, &none, (int)why);
-	atomic_store(&watched->cancelled, 1);
+	struct cwe_host *host = atomic_load(&watched);
+	if (host != NULL) {
+		atomic_store(&host->cancelled, 1);
+	}
 }
 
 static void on_signal(int number)
@@ -100,7 +103,7 @@ int cwk_control_start(struct cwe_host *host, int control_fd, const char *control
 	struct cwb_err *err)
 {
 	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-	watched = host;
+	atomic_store(&watched, host);
 	(void)sigemptyset(&action.sa_mask);
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
@@ -115,4 +118,12 @@ int cwk_control_start(struct cwe_host *host, int control_fd, const char *control
 enum cwk_stop cwk_control_reason(void)
 {
 	return (enum cwk_stop)atomic_load(&reason);
+}
+
+void cwk_control_end(void)
+{
+	int time = CWK_STOP_TIME;
+	(void)alarm(0);
+	atomic_store(&watched, NULL);
+	(void)atomic_compare_exchange_strong(&reason, &time, (int)CWK_STOP_NONE);
 }

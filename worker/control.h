@@ -13,3 +13,5 @@ int cwk_control_start(struct cwe_host *host, int control_fd, const char *control
 	struct cwb_err *err);
 /* Why the run was stopped. */
 enum cwk_stop cwk_control_reason(void);
+/* The watched run is over; another may be started. What stopped all of them stays the reason, a time limit does not. */
+void cwk_control_end(void);

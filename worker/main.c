@@ -11,6 +11,7 @@
 #include "config.h"
 #include "wire/status.h"
 #include "worker/attempt.h"
+#include "worker/sweep.h"
 
 #define JOB_LIMIT (1u << 20)
 #define DIRECTORIES 64
@@ -22,7 +23,7 @@ static const char help[] =
 	"       cwp-worker attempt --job-fd 0 --status-fd 3 --scratch DIR --directory DIR [--plugin-dir DIR]...\n"
 	"       cwp-worker plan --job-fd 0 --directory DIR [--plugin-dir DIR]...\n"
 	"\n"
-	"Runs one job in the foreground (run), says what it would need (plan), or runs one attempt\n"
+	"Runs one job, or those of a matrix, in the foreground (run), says what it would need (plan), or runs one attempt\n"
 	"for a daemon (attempt). Exit: 0 done, 1 failed, 2 rejected by its gate, 64 usage, 65 bad input.\n";
 
 enum { OPT_SCRATCH = 256, OPT_PLUGIN_DIR, OPT_THREADS, OPT_JOB_FD, OPT_STATUS_FD, OPT_DIRECTORY, OPT_HELP, OPT_VERSION };
@@ -148,7 +149,7 @@ static int read_job(int fd, char **ret_text, size_t *ret_length, size_t *ret_rea
 static int from_descriptor(struct arguments *a)
 {
 	struct cwb_err err = {0};
-	struct cwj_job *job = NULL;
+	struct cwj_sweep *sweep = NULL;
 	char *text = NULL;
 	size_t length = 0, got = 0;
 	int plan = strcmp(a->verb, "plan") == 0, code;
@@ -156,7 +157,7 @@ static int from_descriptor(struct arguments *a)
 	if (r != 0) {
 		r = cwb_err_set(&err, r, "the job cannot be read: %s", strerror(-r));
 	} else {
-		r = cwj_job_parse(text, length, a->directory, &job, &err);
+		r = cwj_sweep_parse(text, length, a->directory, &sweep, &err);
 	}
 	if (r != 0 && plan) {
 		cwk_error_json(&err);
@@ -171,9 +172,11 @@ static int from_descriptor(struct arguments *a)
 			a->options.control = text + length + 1;
 			a->options.control_length = got - length - 1;
 		}
-		code = plan ? cwk_plan(job, &a->options, 1) : cwk_attempt(job, &a->options);
+		code = plan ? cwk_plan(sweep, &a->options, 1)
+			: sweep->n_keys > 0 ? cwk_sweep_attempt(sweep, &a->options)
+					    : cwk_attempt(sweep->points[0].job, &a->options);
 	}
-	cwj_job_free(job);
+	cwj_sweep_free(sweep);
 	free(text);
 	return code;
 }
@@ -181,14 +184,16 @@ static int from_descriptor(struct arguments *a)
 static int from_file(struct arguments *a)
 {
 	struct cwb_err err = {0};
-	struct cwj_job *job = NULL;
-	if (cwj_job_read(a->file, &job, &err) != 0) {
+	struct cwj_sweep *sweep = NULL;
+	if (cwj_sweep_read(a->file, &sweep, &err) != 0) {
 		cwk_error_print(&err);
 		return 65;
 	}
 	a->options.file = a->file;
-	int code = strcmp(a->verb, "plan") == 0 ? cwk_plan(job, &a->options, 0) : cwk_attempt(job, &a->options);
-	cwj_job_free(job);
+	int code = strcmp(a->verb, "plan") == 0 ? cwk_plan(sweep, &a->options, 0)
+		: sweep->n_keys > 0		? cwk_sweep_run(sweep, &a->options)
+						: cwk_attempt(sweep->points[0].job, &a->options);
+	cwj_sweep_free(sweep);
 	return code;
 }
 

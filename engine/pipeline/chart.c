@@ -1,0 +1,214 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Curves as SVG. */
+#include "engine/pipeline/chart.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { WIDTH = 960, HEIGHT = 330, LEFT = 76, RIGHT = 940, TOP = 16, BOTTOM = 262, TICKS = 6, COLOURS = 8 };
+
+static const char *const colours[COLOURS] = {"#3567b5", "#c2571a", "#2f8f4e", "#8a4fb0", "#b3261e", "#0e8a93", "#7a6a00", "#55606e"};
+static const char ink[] = "#46536a";
+
+struct axis {
+	double low, high, step;
+	double from, to; /* in the picture */
+};
+
+static void put_text(FILE *f, const char *text)
+{
+	for (; text != NULL && *text != '\0'; text++) {
+		switch (*text) {
+		case '<':
+			(void)fputs("&lt;", f);
+			break;
+		case '>':
+			(void)fputs("&gt;", f);
+			break;
+		case '&':
+			(void)fputs("&amp;", f);
+			break;
+		default:
+			(void)fputc(*text, f);
+		}
+	}
+}
+
+static double place(const struct axis *a, double value)
+{
+	return a->from + (a->to - a->from) * (value - a->low) / (a->high - a->low);
+}
+
+/* 1, 2 or 5 times a power of ten, so that about TICKS of them fill the range; the range then ends at whole steps. */
+static void round_axis(struct axis *a)
+{
+	double range = a->high - a->low;
+	if (!(range > fabs(a->high) * 1e-9)) {
+		range = a->high != 0 ? fabs(a->high) * 0.1 : 1;
+		a->low -= range / 2;
+		a->high += range / 2;
+	}
+	double power = pow(10, floor(log10(range / TICKS))), parts = range / TICKS / power;
+	a->step = power * (parts <= 1 ? 1 : parts <= 2 ? 2 : parts <= 5 ? 5 : 10);
+	a->low = floor(a->low / a->step + 1e-9) * a->step;
+	a->high = ceil(a->high / a->step - 1e-9) * a->step;
+}
+
+static void widen(struct axis *a, double value)
+{
+	if (isfinite(value)) {
+		a->low = value < a->low ? value : a->low;
+		a->high = value > a->high ? value : a->high;
+	}
+}
+
+static int shown(const struct cwe_chart_point *p)
+{
+	return isfinite(p->x) && isfinite(p->y);
+}
+
+/* 0: there is nothing to draw. */
+static int find_axes(const struct cwe_chart *c, struct axis *x, struct axis *y)
+{
+	size_t n = 0;
+	*x = (struct axis){.low = INFINITY, .high = -INFINITY, .from = LEFT + 14, .to = RIGHT - 14};
+	*y = (struct axis){.low = INFINITY, .high = -INFINITY, .from = BOTTOM, .to = TOP};
+	for (size_t s = 0; s < c->n_series; s++) {
+		for (size_t i = 0; i < c->series[s].n; i++) {
+			const struct cwe_chart_point *p = &c->series[s].points[i];
+			if (shown(p)) {
+				n++;
+				widen(x, p->x);
+				widen(y, p->y);
+				widen(y, p->low);
+				widen(y, p->high);
+			}
+		}
+	}
+	if (n == 0) {
+		return 0;
+	}
+	widen(y, c->reference);
+	round_axis(y);
+	if (c->n_names > 0) {
+		x->low = -0.5;
+		x->high = (double)c->n_names - 0.5;
+		x->step = 1;
+	} else {
+		round_axis(x);
+	}
+	return 1;
+}
+
+static void label(FILE *f, double x, double y, const char *anchor, const char *text)
+{
+	(void)fprintf(f, "<text x='%.1f' y='%.1f' font-size='11' text-anchor='%s' fill='%s'>", x, y, anchor, ink);
+	put_text(f, text);
+	(void)fputs("</text>", f);
+}
+
+static void draw_axes(FILE *f, const struct cwe_chart *c, const struct axis *x, const struct axis *y)
+{
+	char text[32];
+	int rows = (int)((y->high - y->low) / y->step + 0.5), columns = (int)((x->high - x->low) / x->step + 0.5);
+	for (int i = 0; i <= rows; i++) {
+		double value = y->low + i * y->step, at = place(y, value);
+		(void)snprintf(text, sizeof text, "%.5g", fabs(value) < y->step * 1e-6 ? 0 : value);
+		(void)fprintf(f, "<path d='M%d %.1fH%d' stroke='#e6eaf0'/>", LEFT, at, RIGHT);
+		label(f, LEFT - 8, at + 4, "end", text);
+	}
+	for (size_t i = 0; i < c->n_names; i++) {
+		label(f, place(x, (double)i), BOTTOM + 18, "middle", c->names[i]);
+	}
+	for (int i = 0; c->n_names == 0 && i <= columns; i++) {
+		double value = x->low + i * x->step, at = place(x, value);
+		(void)snprintf(text, sizeof text, "%.5g", fabs(value) < x->step * 1e-6 ? 0 : value);
+		(void)fprintf(f, "<path d='M%.1f %dv5' stroke='%s'/>", at, BOTTOM, ink);
+		label(f, at, BOTTOM + 18, "middle", text);
+	}
+	(void)fprintf(f, "<path d='M%d %dH%d' stroke='%s'/>", LEFT, BOTTOM, RIGHT, ink);
+	label(f, (LEFT + RIGHT) / 2.0, BOTTOM + 38, "middle", c->x_label);
+	(void)fprintf(f, "<text transform='translate(16 %.1f) rotate(-90)' font-size='11' text-anchor='middle' fill='%s'>",
+		(TOP + BOTTOM) / 2.0, ink);
+	put_text(f, c->y_label);
+	(void)fputs("</text>", f);
+	if (isfinite(c->reference)) {
+		(void)fprintf(f, "<path d='M%d %.1fH%d' stroke='%s' stroke-dasharray='5 4'/>", LEFT, place(y, c->reference), RIGHT, ink);
+		label(f, RIGHT - 4, place(y, c->reference) - 5, "end", c->reference_name);
+	}
+}
+
+static void draw_series(FILE *f, const struct cwe_chart *c, size_t s, const struct axis *x, const struct axis *y)
+{
+	const struct cwe_chart_series *series = &c->series[s];
+	const char *colour = colours[s % COLOURS];
+	int begun = 0;
+	if (c->n_names == 0) {
+		(void)fprintf(f, "<path fill='none' stroke='%s' stroke-width='1.6' d='", colour);
+		for (size_t i = 0; i < series->n; i++) {
+			const struct cwe_chart_point *p = &series->points[i];
+			if (shown(p)) {
+				(void)fprintf(f, "%c%.1f %.1f", begun ? 'L' : 'M', place(x, p->x), place(y, p->y));
+				begun = 1;
+			}
+		}
+		(void)fputs("'/>", f);
+	}
+	for (size_t i = 0; i < series->n; i++) {
+		const struct cwe_chart_point *p = &series->points[i];
+		if (!shown(p)) {
+			continue;
+		}
+		if (isfinite(p->low) && isfinite(p->high)) {
+			(void)fprintf(f, "<path d='M%.1f %.1fV%.1f' stroke='%s' stroke-opacity='.45'/>", place(x, p->x), place(y, p->low),
+				place(y, p->high), colour);
+		}
+		(void)fprintf(f, "<circle cx='%.1f' cy='%.1f' r='3.6' fill='%s'><title>", place(x, p->x), place(y, p->y), colour);
+		put_text(f, p->tip);
+		(void)fputs("</title></circle>", f);
+	}
+}
+
+/* Names one behind the other, on as many lines as they need; the number of lines. */
+static int draw_legend(FILE *f, const struct cwe_chart *c)
+{
+	double at = LEFT;
+	int line = 0;
+	for (size_t s = 0; s < c->n_series; s++) {
+		const char *name = c->series[s].name;
+		if (name == NULL || name[0] == '\0') {
+			continue;
+		}
+		double width = 30 + 6.4 * (double)strlen(name);
+		if (at > LEFT && at + width > RIGHT) {
+			at = LEFT;
+			line++;
+		}
+		if (f != NULL) {
+			double y = HEIGHT + 2 + line * 18;
+			(void)fprintf(f, "<circle cx='%.1f' cy='%.1f' r='4' fill='%s'/>", at + 4, y - 4, colours[s % COLOURS]);
+			label(f, at + 13, y, "start", name);
+		}
+		at += width;
+	}
+	return at > LEFT || line > 0 ? line + 1 : 0;
+}
+
+void cwe_chart_draw(FILE *f, const struct cwe_chart *c)
+{
+	struct axis x, y;
+	if (!find_axes(c, &x, &y)) {
+		return;
+	}
+	int height = HEIGHT + draw_legend(NULL, c) * 18;
+	(void)fprintf(f, "<svg width=%d height=%d viewBox='0 0 %d %d' role=img><title>", WIDTH, height, WIDTH, height);
+	put_text(f, c->y_label);
+	(void)fputs("</title>", f);
+	draw_axes(f, c, &x, &y);
+	for (size_t s = 0; s < c->n_series; s++) {
+		draw_series(f, c, s, &x, &y);
+	}
+	(void)draw_legend(f, c);
+	(void)fputs("</svg>\n", f);
+}

@@ -1,0 +1,410 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The joint report of a sweep as one HTML page: a table of its points, and for each metric a chart and a table. */
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/pipeline/chart.h"
+#include "engine/pipeline/report_p.h"
+#include "engine/pipeline/sweep.h"
+
+/* How the charts are laid out. */
+struct view {
+	const json_t *report, *keys, *points;
+	size_t n, n_keys;
+	size_t running; /* the key that runs along a curve; n_keys: none, then each point stands alone */
+	int by_bits;    /* x is bits per weight, else the running key */
+	size_t *series; /* of each point */
+	size_t n_series;
+	char **name;    /* of each series, and of each point when none runs */
+};
+
+static const json_t *value_of(const struct view *v, const json_t *point, size_t key)
+{
+	return json_object_get(json_object_get(point, "values"), text_of(json_array_get(v->keys, key), "path"));
+}
+
+static void put_value(FILE *f, const json_t *value)
+{
+	if (json_is_string(value)) {
+		(void)fputs(json_string_value(value), f);
+	} else if (json_is_boolean(value)) {
+		(void)fputs(json_is_true(value) ? "true" : "false", f);
+	} else {
+		(void)fprintf(f, "%.6g", json_number_value(value));
+	}
+}
+
+/* "scope=layer, bits=4" of all keys but the running one; NULL without memory. */
+static char *name_point(const struct view *v, const json_t *point)
+{
+	char *name = NULL;
+	size_t length = 0, said = 0;
+	FILE *f = open_memstream(&name, &length);
+	for (size_t k = 0; f != NULL && k < v->n_keys; k++) {
+		const char *path = text_of(json_array_get(v->keys, k), "path"), *dot = strrchr(path, '.');
+		if (k != v->running) {
+			(void)fprintf(f, "%s%s=", said++ > 0 ? ", " : "", dot != NULL ? dot + 1 : path);
+			put_value(f, value_of(v, point, k));
+		}
+	}
+	if (f == NULL || fclose(f) != 0) {
+		free(name);
+		return NULL;
+	}
+	return name;
+}
+
+/* The number key with the most values. */
+static size_t find_running(const struct view *v)
+{
+	size_t best = v->n_keys, most = 1, k, i;
+	json_t *key, *value;
+	json_array_foreach (v->keys, k, key) {
+		const json_t *values = json_object_get(key, "values");
+		int numbers = 1;
+		json_array_foreach (values, i, value) {
+			numbers &= json_is_number(value);
+		}
+		if (numbers && json_array_size(values) > most) {
+			most = json_array_size(values);
+			best = k;
+		}
+	}
+	return best;
+}
+
+/* Whether the points differ in size by more than what positions of other weights take. */
+static int sizes_differ(const struct view *v)
+{
+	double low = INFINITY, high = -INFINITY;
+	for (size_t i = 0; i < v->n; i++) {
+		double bits = number_of(json_array_get(v->points, i), "bits_per_weight");
+		if (isfinite(bits)) {
+			low = bits < low ? bits : low;
+			high = bits > high ? bits : high;
+		}
+	}
+	return high - low > 0.01 * high;
+}
+
+static int find_series(struct view *v)
+{
+	v->series = calloc(v->n + 1, sizeof *v->series);
+	v->name = calloc(v->n + 1, sizeof *v->name);
+	if (v->series == NULL || v->name == NULL) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < v->n; i++) {
+		char *name = name_point(v, json_array_get(v->points, i));
+		size_t s = 0;
+		if (name == NULL) {
+			return -ENOMEM;
+		}
+		while (s < v->n_series && strcmp(v->name[s], name) != 0) {
+			s++;
+		}
+		v->series[i] = s;
+		if (s < v->n_series) {
+			free(name);
+		} else {
+			v->name[v->n_series++] = name;
+		}
+	}
+	return 0;
+}
+
+static int view_make(const json_t *report, struct view *v)
+{
+	*v = (struct view){.report = report, .keys = json_object_get(report, "matrix"), .points = json_object_get(report, "points")};
+	v->n = json_array_size(v->points);
+	v->n_keys = json_array_size(v->keys);
+	v->running = find_running(v);
+	v->by_bits = sizes_differ(v);
+	return find_series(v);
+}
+
+static void view_free(struct view *v)
+{
+	for (size_t i = 0; v->name != NULL && i < v->n_series; i++) {
+		free(v->name[i]);
+	}
+	free(v->name);
+	free(v->series);
+}
+
+/* ---- tables ---- */
+
+static void key_heads(FILE *f, const struct view *v)
+{
+	for (size_t k = 0; k < v->n_keys; k++) {
+		(void)fputs("<th>", f);
+		escape(f, text_of(json_array_get(v->keys, k), "path"));
+		(void)fputs("</th>", f);
+	}
+}
+
+static void key_cells(FILE *f, const struct view *v, const json_t *point)
+{
+	for (size_t k = 0; k < v->n_keys; k++) {
+		const json_t *value = value_of(v, point, k);
+		(void)fputs("<td>", f);
+		if (json_is_string(value)) {
+			escape(f, json_string_value(value));
+		} else {
+			put_value(f, value);
+		}
+		(void)fputs("</td>", f);
+	}
+}
+
+static void head(FILE *f, const struct view *v)
+{
+	const json_t *job = json_object_get(v->report, "job");
+	(void)fputs("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><title>cwpd sweep: ", f);
+	escape(f, text_of(job, "name"));
+	(void)fprintf(f, "</title><style>%s</style></head><body>\n<h1>", style);
+	escape(f, text_of(job, "name"));
+	(void)fputs("</h1><p class=sub><code>", f);
+	escape(f, text_of(job, "model"));
+	(void)fputs("</code> &rarr; <code>", f);
+	escape(f, text_of(job, "output"));
+	(void)fputs("</code></p>\n", f);
+}
+
+static size_t count(const struct view *v, const char *state)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < v->n; i++) {
+		n += strcmp(text_of(json_array_get(v->points, i), "state"), state) == 0;
+	}
+	return n;
+}
+
+static void summary(FILE *f, const struct view *v)
+{
+	size_t rejected = count(v, "rejected"), missing = count(v, "missing");
+	(void)fprintf(f, "<p>A sweep of %zu jobs: %zu done", v->n, count(v, "done"));
+	if (rejected > 0) {
+		(void)fprintf(f, ", <span class=bad>%zu rejected by their gate</span>", rejected);
+	}
+	if (missing > 0) {
+		(void)fprintf(f, ", <span class=bad>%zu without a result</span>", missing);
+	}
+	(void)fputs(".</p>\n", f);
+}
+
+/* The first condition that failed, or that all passed. */
+static void gate_cell(FILE *f, const json_t *point)
+{
+	const json_t *rows = json_object_get(point, "gate");
+	size_t i;
+	json_t *row;
+	if (json_array_size(rows) == 0) {
+		(void)fputs("<td>&ndash;</td>", f);
+		return;
+	}
+	json_array_foreach (rows, i, row) {
+		if (!json_is_true(json_object_get(row, "passed"))) {
+			(void)fputs("<td class=bad>failed: ", f);
+			escape(f, text_of(row, "metric"));
+			(void)fputs("</td>", f);
+			return;
+		}
+	}
+	(void)fputs("<td class=ok>passed</td>", f);
+}
+
+static void results(FILE *f, const struct view *v)
+{
+	(void)fputs("<h2>Points</h2><table><tr>", f);
+	key_heads(f, v);
+	(void)fputs("<th>State</th><th class=n>Bits a weight</th><th class=n>Protected</th><th>Gate</th><th class=n>Seconds</th></tr>\n", f);
+	for (size_t i = 0; i < v->n; i++) {
+		const json_t *point = json_array_get(v->points, i);
+		const char *state = text_of(point, "state");
+		(void)fputs("<tr>", f);
+		key_cells(f, v, point);
+		(void)fprintf(f, "<td class=%s>", strcmp(state, "done") == 0 ? "ok" : "bad");
+		escape(f, state);
+		(void)fputs("</td>", f);
+		cell(f, number_of(point, "bits_per_weight"), "%.3f");
+		cell(f, 100 * number_of(point, "share"), "%.3g %%");
+		gate_cell(f, point);
+		cell(f, number_of(point, "seconds"), "%.1f");
+		(void)fputs("</tr>\n", f);
+	}
+	(void)fputs("</table>\n", f);
+}
+
+/* ---- metrics ---- */
+
+static const json_t *find_row(const json_t *point, const json_t *like)
+{
+	size_t i;
+	json_t *row;
+	json_array_foreach (json_object_get(point, "evaluation"), i, row) {
+		if (strcmp(text_of(row, "name"), text_of(like, "name")) == 0 &&
+			strcmp(text_of(row, "metric"), text_of(like, "metric")) == 0) {
+			return row;
+		}
+	}
+	return NULL;
+}
+
+/* The result that the point's output has: protected where something is, else plainly quantized. */
+static const json_t *outcome(const json_t *row)
+{
+	const json_t *protected = json_object_get(row, "protected");
+	return json_is_number(json_object_get(protected, "value")) ? protected : json_object_get(row, "quantized");
+}
+
+static double x_of(const struct view *v, size_t i)
+{
+	const json_t *point = json_array_get(v->points, i);
+	if (v->running == v->n_keys) {
+		return (double)v->series[i];
+	}
+	return v->by_bits ? number_of(point, "bits_per_weight") : json_number_value(value_of(v, point, v->running));
+}
+
+static int compare_x(const void *a, const void *b)
+{
+	double x = ((const struct cwe_chart_point *)a)->x, y = ((const struct cwe_chart_point *)b)->x;
+	return (x > y) - (x < y);
+}
+
+/* The points of one series, in order of x, into at; their number. */
+static size_t take_series(const struct view *v, size_t s, const json_t *like, struct cwe_chart_point *at)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < v->n; i++) {
+		const json_t *point = json_array_get(v->points, i), *result = outcome(find_row(point, like));
+		double x = x_of(v, i), y = number_of(result, "value");
+		if (v->series[i] == s && isfinite(x) && isfinite(y)) {
+			at[n++] = (struct cwe_chart_point){.x = x, .y = y, .low = number_of(result, "low"),
+				.high = number_of(result, "high"), .tip = text_of(point, "name")};
+		}
+	}
+	qsort(at, n, sizeof *at, compare_x);
+	return n;
+}
+
+static int chart(FILE *f, const struct view *v, const json_t *like)
+{
+	struct cwe_chart_point *points = calloc(v->n + 1, sizeof *points);
+	struct cwe_chart_series *series = calloc(v->n_series + 1, sizeof *series);
+	size_t used = 0, alone = v->running == v->n_keys;
+	char label[192];
+	if (points == NULL || series == NULL) {
+		free(points);
+		free(series);
+		return -ENOMEM;
+	}
+	for (size_t s = 0; s < v->n_series; s++) {
+		series[s] = (struct cwe_chart_series){.name = alone ? NULL : v->name[s], .points = points + used};
+		series[s].n = take_series(v, s, like, points + used);
+		used += series[s].n;
+	}
+	(void)snprintf(label, sizeof label, "%s.%s", text_of(like, "name"), text_of(like, "metric"));
+	struct cwe_chart c = {.y_label = label, .reference = number_of(json_object_get(like, "original"), "value"),
+		.reference_name = "original", .series = series, .n_series = v->n_series, .n_names = alone ? v->n_series : 0,
+		.names = (const char *const *)v->name,
+		.x_label = alone ? "" : v->by_bits ? "bits a weight, all scales and positions counted"
+						   : text_of(json_array_get(v->keys, v->running), "path")};
+	cwe_chart_draw(f, &c);
+	free(points);
+	free(series);
+	return 0;
+}
+
+static void metric_table(FILE *f, const struct view *v, const json_t *like)
+{
+	(void)fputs("<table><tr>", f);
+	key_heads(f, v);
+	(void)fputs("<th class=n>Bits a weight</th><th class=n>Items</th><th class=n>Original</th><th class=n>Plainly quantized</th>"
+		    "<th class=n>Protected</th></tr>\n", f);
+	for (size_t i = 0; i < v->n; i++) {
+		const json_t *point = json_array_get(v->points, i), *row = find_row(point, like);
+		if (row == NULL) {
+			continue;
+		}
+		(void)fputs("<tr>", f);
+		key_cells(f, v, point);
+		cell(f, number_of(point, "bits_per_weight"), "%.3f");
+		cell(f, number_of(row, "n"), "%.0f");
+		evaluated(f, row, "original");
+		evaluated(f, row, "quantized");
+		evaluated(f, row, "protected");
+		(void)fputs("</tr>\n", f);
+	}
+	(void)fputs("</table>\n", f);
+}
+
+/* Whether an earlier point, or an earlier row of this one, has shown that metric. */
+static int is_known(const struct view *v, size_t point, const json_t *row)
+{
+	for (size_t i = 0; i < point; i++) {
+		if (find_row(json_array_get(v->points, i), row) != NULL) {
+			return 1;
+		}
+	}
+	return find_row(json_array_get(v->points, point), row) != row;
+}
+
+static int metrics(FILE *f, const struct view *v)
+{
+	size_t i, j, shown = 0;
+	json_t *point, *row;
+	json_array_foreach (v->points, i, point) {
+		json_array_foreach (json_object_get(point, "evaluation"), j, row) {
+			if (is_known(v, i, row)) {
+				continue;
+			}
+			(void)fputs("<h2>", f);
+			escape(f, text_of(row, "name"));
+			(void)fputc('.', f);
+			escape(f, text_of(row, "metric"));
+			json_int_t direction = json_integer_value(json_object_get(row, "direction"));
+			(void)fputs(direction == 0 ? "</h2>\n" : direction > 0 ? ", higher is better</h2>\n" : ", lower is better</h2>\n", f);
+			if (chart(f, v, row) != 0) {
+				return -ENOMEM;
+			}
+			metric_table(f, v, row);
+			shown++;
+		}
+	}
+	(void)fputs(shown > 0 ? "<p class=note>Curves show what each output has: protected, or plainly quantized where nothing is "
+				"protected. Bars, and the lines below each value: 95&nbsp;% confidence intervals.</p>\n"
+			      : "<p class=note>The jobs have no evaluation, so there are no curves.</p>\n", f);
+	return 0;
+}
+
+int cwe_sweep_html(const json_t *report, char **ret_html, size_t *ret_length)
+{
+	struct view v;
+	char *html = NULL;
+	size_t length = 0;
+	int r = view_make(report, &v);
+	FILE *f = r == 0 ? open_memstream(&html, &length) : NULL;
+	if (f == NULL) {
+		view_free(&v);
+		return -ENOMEM;
+	}
+	head(f, &v);
+	summary(f, &v);
+	results(f, &v);
+	r = metrics(f, &v);
+	(void)fputs("</body></html>\n", f);
+	int failed = ferror(f);
+	view_free(&v);
+	if (fclose(f) != 0 || failed || r != 0) {
+		free(html);
+		return -ENOMEM;
+	}
+	*ret_html = html;
+	*ret_length = length;
+	return 0;
+}
