@@ -25,6 +25,7 @@
 #include "daemon/plugins.h"
 #include "daemon/recover.h"
 #include "daemon/supervise.h"
+#include "daemon/sweep.h"
 
 #define TICK_MS 1000
 
@@ -141,7 +142,7 @@ static void hold_hopeless(struct cwd_daemon *daemon)
 		int64_t id = 0;
 		int state = -1;
 
-		if (job->state != CWD_QUEUED || job->n_after == 0 ||
+		if (job->state != CWD_QUEUED || job->n_after == 0 || job->n_children > 0 ||
 			cwd_schedule_dependency(queue, job, &id, &state) != CWD_WAIT_NEVER) {
 			continue;
 		}
@@ -162,12 +163,66 @@ static void on_schedule(uv_timer_t *timer)
 	}
 	hold_hopeless(daemon);
 	daemon->capacity.now = cwd_monotonic_now();
+	/* A report takes next to nothing: it waits for no turn. */
+	while (!daemon->capacity.draining &&
+		(job = cwd_sweep_next_report(&daemon->queue, daemon->capacity.now)) != NULL) {
+		cwd_supervise_start(daemon, job);
+	}
 	while ((job = cwd_schedule_next(&daemon->queue, &daemon->capacity)) != NULL) {
 		cwd_supervise_start(daemon, job);
 	}
 }
 
-/* Finished jobs beyond what the configuration keeps. */
+static void remove_log(const struct cwd_daemon *daemon, int64_t id)
+{
+	char *log = cwd_supervise_log_path(daemon, id);
+
+	if (log != NULL) {
+		(void)unlink(log); /* there may be none */
+		free(log);
+	}
+}
+
+int cwd_daemon_forget(struct cwd_daemon *daemon, struct cwd_job *job, struct cwb_err *err)
+{
+	int64_t id = job->id;
+	size_t n = job->n_children, i;
+	int rc;
+
+	cwd_supervise_clean(daemon, job);
+	for (i = 0; i < n; i++) {
+		struct cwd_job *child = cwd_sweep_child(&daemon->queue, job, i);
+
+		if (child != NULL) {
+			cwd_supervise_clean(daemon, child);
+		}
+	}
+	rc = cwd_queue_remove(&daemon->queue, job, err);
+	for (i = 0; rc == 0 && i <= n; i++) {
+		remove_log(daemon, id + (int64_t)i); /* a sweep's jobs have the next ids */
+	}
+	return rc;
+}
+
+/* A sweep as long as nothing of it runs or is being cleaned. */
+static int may_retire(const struct cwd_daemon *daemon, const struct cwd_job *job)
+{
+	size_t i;
+
+	if (job->parent != 0 || !cwd_state_is_final(job->state) || job->starting || job->cleaning) {
+		return 0;
+	}
+	for (i = 0; i < job->n_children; i++) {
+		const struct cwd_job *child = cwd_sweep_child(&daemon->queue, job, i);
+
+		if (child != NULL && child->cleaning) {
+			return 0;
+		}
+	}
+	return 1;
+}
+
+/* Finished jobs beyond what the configuration keeps; a sweep counts as one and goes as a whole. */
 static void retire(struct cwd_daemon *daemon)
 {
 	const struct cwd_settings *settings = daemon->settings;
@@ -175,27 +230,19 @@ static void retire(struct cwd_daemon *daemon)
 	double now = cwd_wall_now();
 	size_t finished = 0, i;
 
-	for (i = CWD_DONE; i < CWD_N_STATES; i++) {
-		finished += queue->counts[i];
+	for (i = 0; i < queue->n_jobs; i++) {
+		finished += queue->jobs[i]->parent == 0 && cwd_state_is_final(queue->jobs[i]->state);
 	}
 	for (i = 0; i < queue->n_jobs;) {
 		struct cwd_job *job = queue->jobs[i];
 		int old = settings->keep_seconds != 0 &&
 			  now - job->ended > (double)settings->keep_seconds;
-		char *log;
 
-		if (!cwd_state_is_final(job->state) || job->starting || job->cleaning ||
-			!(old || (settings->keep_jobs != 0 && finished > settings->keep_jobs))) {
+		if (!may_retire(daemon, job) || !(old || (settings->keep_jobs != 0 && finished > settings->keep_jobs))) {
 			i++;
 			continue;
 		}
-		log = cwd_supervise_log_path(daemon, job->id);
-		cwd_supervise_clean(daemon, job);
-		if (log != NULL) {
-			(void)unlink(log); /* there may be none */
-			free(log);
-		}
-		(void)cwd_queue_remove(queue, job, NULL); /* final, so it may */
+		(void)cwd_daemon_forget(daemon, job, NULL); /* final, so it may */
 		finished--;
 	}
 }
@@ -210,7 +257,7 @@ static void on_tick(uv_timer_t *timer)
 	if (!daemon->stopping) {
 		retire(daemon);
 	}
-	if (daemon->queue.counts[CWD_QUEUED] > 0) {
+	if (daemon->queue.n_jobs > 0) {
 		cwd_daemon_poke(daemon); /* for those that wait before they are tried again */
 	}
 	snprintf(status, sizeof status, "STATUS=running %zu, queued %zu, held %zu%s\nWATCHDOG=1",
@@ -230,7 +277,17 @@ static void put_batch(struct cwd_batch *batch, void *arg)
 
 static void on_event(const struct cwd_event *event, struct cwd_job *job, void *arg)
 {
-	cwd_watch_event(arg, event, job);
+	struct cwd_daemon *daemon = arg;
+	struct cwd_job *sweep =
+		job == NULL || job->parent == 0 || event->kind != CWD_EVENT_STATE
+			? NULL
+			: cwd_queue_find(&daemon->queue, job->parent);
+
+	cwd_watch_event(daemon, event, job);
+	if (sweep != NULL) {
+		cwd_supervise_note(daemon, sweep, job, event);
+		cwd_watch_progress(daemon, sweep);
+	}
 }
 
 /* ---- settings ---- */

@@ -83,6 +83,7 @@ void cwd_job_free(struct cwd_job *job)
 	free(job->reason);
 	free(job->error);
 	free(job->scratch);
+	free(job->point);
 	free(job);
 }
 

@@ -61,6 +61,7 @@ struct cwd_attempt {
 struct cwd_progress {
 	int known;
 	enum cww_stage stage;
+	int of_jobs; /* of a sweep: counts its jobs, there is no stage */
 	uint64_t done, total;
 	char unit[32];
 	double rate;      /* units a second; 0: not known */
@@ -78,6 +79,9 @@ struct cwd_job {
 	int priority;
 	int64_t rank;                     /* order among equal priorities; smaller is earlier */
 	double submitted, started, ended; /* 0: not yet */
+	int64_t parent;    /* the sweep that it is a job of; 0: none */
+	size_t n_children; /* of a sweep: its jobs, whose ids follow its own; 0: it is no sweep */
+	char *point;       /* as JSON, of a sweep: the fields that it varies; of its jobs: their values */
 	size_t n_after;
 	struct cwd_after *after;
 	struct cwd_resources resources;

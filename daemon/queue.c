@@ -9,6 +9,7 @@
 
 #include "daemon/log.h"
 #include "daemon/queue_p.h"
+#include "daemon/sweep.h"
 
 static const char *const event_names[] = {
 	"submitted", "state", "attempt", "checkpoint", "priority", "removed", "progress"};
@@ -102,12 +103,14 @@ size_t cwd_queue_event_after(const struct cwd_queue *queue, int64_t cursor)
 	return low;
 }
 
-int cwd_queue_added(struct cwd_queue *queue, struct cwd_job *job)
+int cwd_queue_reserve(struct cwd_queue *queue, size_t n)
 {
-	size_t at = position(queue, job->id);
+	size_t room = queue->room ? queue->room : 64;
 
-	if (queue->n_jobs == queue->room) {
-		size_t room = queue->room ? 2 * queue->room : 64;
+	while (room < queue->n_jobs + n) {
+		room *= 2;
+	}
+	if (room > queue->room) {
 		struct cwd_job **jobs = reallocarray(queue->jobs, room, sizeof *jobs);
 
 		if (jobs == NULL) {
@@ -116,10 +119,20 @@ int cwd_queue_added(struct cwd_queue *queue, struct cwd_job *job)
 		queue->jobs = jobs;
 		queue->room = room;
 	}
+	return 0;
+}
+
+int cwd_queue_added(struct cwd_queue *queue, struct cwd_job *job)
+{
+	size_t at = position(queue, job->id);
+
+	if (cwd_queue_reserve(queue, 1) < 0) {
+		return -ENOMEM;
+	}
 	memmove(&queue->jobs[at + 1], &queue->jobs[at], (queue->n_jobs - at) * sizeof *queue->jobs);
 	queue->jobs[at] = job;
 	queue->n_jobs++;
-	queue->counts[job->state]++;
+	queue->counts[job->state] += job->n_children == 0;
 	if (job->id > queue->last_id) {
 		queue->last_id = job->id;
 	}
@@ -224,6 +237,9 @@ void cwd_queue_put_with_event(struct cwd_queue *queue, struct cwd_job *job,
 	batch->arg = pending;
 	job->unstored++;
 	queue->put(batch, queue->arg);
+	if (kind == CWD_EVENT_STATE && job->parent != 0) {
+		cwd_sweep_refresh(queue, cwd_queue_find(queue, job->parent));
+	}
 }
 
 void cwd_queue_add_update(struct cwd_batch *batch, const struct cwd_job *job)
@@ -240,27 +256,44 @@ void cwd_queue_add_update(struct cwd_batch *batch, const struct cwd_job *job)
 	free(error);
 }
 
-struct cwd_batch *cwd_queue_add(struct cwd_queue *queue, struct cwd_job *job, const char *text)
+void cwd_queue_number(struct cwd_queue *queue, struct cwd_job *job)
 {
-	struct cwd_batch *batch = cwd_batch_new();
-	char *after, *resources;
-
-	if (batch == NULL) {
-		return NULL;
-	}
 	job->id = ++queue->last_id;
 	job->rank = job->id;
 	job->submitted = queue->now();
-	after = cwd_after_print(job->after, job->n_after);
-	resources = cwd_resources_print(&job->resources);
-	batch->may_fail = 1;
-	batch->out_of_memory = after == NULL || resources == NULL;
+}
+
+void cwd_queue_insert(struct cwd_batch *batch, const struct cwd_job *job, const char *text)
+{
+	char *after = cwd_after_print(job->after, job->n_after),
+	     *resources = cwd_resources_print(&job->resources);
+
+	batch->out_of_memory |= after == NULL || resources == NULL;
 	cwd_batch_add(batch, CWD_INSERT_JOB, "isisssssssssiidsss", job->id, job->key,
 		(int64_t)job->uid, job->owner, job->name, job->directory, text, job->request,
 		job->digest, job->model, job->output, cwd_state_name(job->state),
 		(int64_t)job->priority, job->rank, job->submitted, after, resources, job->reason);
+	if (job->n_children > 0) {
+		cwd_batch_add(batch, CWD_UPDATE_SWEEP, "nisi", (int64_t)job->n_children, job->point,
+			job->id);
+	} else if (job->parent != 0) {
+		cwd_batch_add(
+			batch, CWD_UPDATE_SWEEP, "iisi", job->parent, (int64_t)0, job->point, job->id);
+	}
 	free(after);
 	free(resources);
+}
+
+struct cwd_batch *cwd_queue_add(struct cwd_queue *queue, struct cwd_job *job, const char *text)
+{
+	struct cwd_batch *batch = cwd_batch_new();
+
+	if (batch == NULL) {
+		return NULL;
+	}
+	batch->may_fail = 1;
+	cwd_queue_number(queue, job);
+	cwd_queue_insert(batch, job, text);
 	return batch;
 }
 
@@ -276,9 +309,11 @@ void cwd_queue_set_state(
 	struct cwd_queue *queue, struct cwd_job *job, enum cwd_state to, const char *reason)
 {
 	job->not_before = 0;
-	queue->counts[job->state]--;
-	queue->counts[to]++;
-	queue->transitions[to]++;
+	if (job->n_children == 0) {
+		queue->counts[job->state]--;
+		queue->counts[to]++;
+		queue->transitions[to]++;
+	}
 	job->state = to;
 	cwd_queue_set_text(&job->reason, reason);
 	if (cwd_state_is_final(to)) {
@@ -294,7 +329,8 @@ void cwd_queue_set_state(
 
 int cwd_queue_check_move(const struct cwd_job *job, enum cwd_state to, struct cwb_err *err)
 {
-	if (cwd_state_may(job->state, to)) {
+	/* The state of a sweep follows from those of its jobs, in whichever order they change. */
+	if (cwd_state_may(job->state, to) || job->n_children > 0) {
 		return 0;
 	}
 	return cwb_err_set(err, CWP_ESTATE, "job %lld is %s and cannot become %s",
@@ -367,23 +403,39 @@ void cwd_queue_set_priority(struct cwd_queue *queue, struct cwd_job *job, int pr
 	cwd_queue_put_with_event(queue, job, CWD_EVENT_PRIORITY, batch);
 }
 
+/* From disk and memory, with an event. */
+static void forget(struct cwd_queue *queue, struct cwd_job *job)
+{
+	struct cwd_batch *batch = cwd_batch_new();
+	size_t at = position(queue, job->id);
+
+	if (batch != NULL) {
+		cwd_batch_add(batch, CWD_DELETE_JOB, "i", job->id);
+	}
+	cwd_queue_put_with_event(queue, job, CWD_EVENT_REMOVED, batch);
+	queue->counts[job->state] -= job->n_children == 0;
+	queue->n_jobs--;
+	memmove(&queue->jobs[at], &queue->jobs[at + 1], (queue->n_jobs - at) * sizeof *queue->jobs);
+	cwd_job_free(job);
+}
+
 int cwd_queue_remove(struct cwd_queue *queue, struct cwd_job *job, struct cwb_err *err)
 {
-	struct cwd_batch *batch;
-	size_t at = position(queue, job->id);
+	int64_t id = job->id;
+	size_t n = job->n_children, i;
 
 	if (!cwd_state_is_final(job->state)) {
 		return cwb_err_set(err, CWP_ESTATE, "job %lld is %s; cancel it first",
 			(long long)job->id, cwd_state_name(job->state));
 	}
-	batch = cwd_batch_new();
-	if (batch != NULL) {
-		cwd_batch_add(batch, CWD_DELETE_JOB, "i", job->id);
+	/* The sweep first: its row takes those of its jobs along in one transaction. */
+	forget(queue, job);
+	for (i = 1; i <= n; i++) {
+		struct cwd_job *child = cwd_queue_find(queue, id + (int64_t)i);
+
+		if (child != NULL && child->parent == id) {
+			forget(queue, child);
+		}
 	}
-	cwd_queue_put_with_event(queue, job, CWD_EVENT_REMOVED, batch);
-	queue->counts[job->state]--;
-	queue->n_jobs--;
-	memmove(&queue->jobs[at], &queue->jobs[at + 1], (queue->n_jobs - at) * sizeof *queue->jobs);
-	cwd_job_free(job);
 	return 0;
 }

@@ -38,7 +38,7 @@ struct cwd_queue {
 	int64_t first_rank;       /* the smallest rank given so far */
 	struct cwd_event *events; /* by seq; the newest CWD_EVENTS_MAX or a few more */
 	size_t n_events, events_room;
-	size_t counts[CWD_N_STATES];
+	size_t counts[CWD_N_STATES];                     /* of jobs that are no sweeps */
 	uint64_t transitions[CWD_N_STATES];              /* into that state, since the start */
 	double (*now)(void);                             /* seconds since 1970 */
 	void (*put)(struct cwd_batch *batch, void *arg); /* to the writer; takes the batch */
@@ -65,19 +65,25 @@ size_t cwd_queue_event_after(const struct cwd_queue *queue, int64_t cursor);
  * batch may fail; in its done the caller calls cwd_queue_added, or frees the job. NULL when memory
  * ran out. */
 struct cwd_batch *cwd_queue_add(struct cwd_queue *queue, struct cwd_job *job, const char *text);
+/* The parts of that, for several jobs in one batch: an id and a rank; and what stores the job, which
+ * may be a sweep (its jobs have the next ids) or one of a sweep that was numbered before. */
+void cwd_queue_number(struct cwd_queue *queue, struct cwd_job *job);
+void cwd_queue_insert(struct cwd_batch *batch, const struct cwd_job *job, const char *text);
+/* Room for n more jobs: cwd_queue_added of so many cannot fail. -ENOMEM. */
+int cwd_queue_reserve(struct cwd_queue *queue, size_t n);
 /* The job is on disk: from now on it is in the queue. On -ENOMEM the job is still the caller's. */
 int cwd_queue_added(struct cwd_queue *queue, struct cwd_job *job);
 /* The event of that. */
 void cwd_queue_announce(struct cwd_queue *queue, struct cwd_job *job);
 
-/* The one transition function. CWP_ESTATE when the table forbids it. reason may be NULL. */
+/* The one transition function (but for sweeps, whose state follows from their jobs'). CWP_ESTATE when the table forbids it. reason may be NULL. */
 int cwd_queue_move(struct cwd_queue *queue, struct cwd_job *job, enum cwd_state to,
 	const char *reason, struct cwb_err *err);
 /* Stores the fields of CWD_UPDATE_JOB without a transition, after the caller changed one of them.
  */
 void cwd_queue_save(struct cwd_queue *queue, struct cwd_job *job);
 void cwd_queue_set_priority(struct cwd_queue *queue, struct cwd_job *job, int priority, int to_top);
-/* Forgets a final job. */
+/* Forgets a final job; a sweep with all of its jobs, which are final too. */
 int cwd_queue_remove(struct cwd_queue *queue, struct cwd_job *job, struct cwb_err *err);
 
 /* Begins an attempt of a queued job: moves it to running. The batch's done runs when it is on disk,

@@ -24,8 +24,8 @@ static int take_text(const struct cwd_row *row, int column, char **ret)
 static int take_texts(const struct cwd_row *row, struct cwd_job *job)
 {
 	char **const fields[] = {&job->key, &job->owner, &job->name, &job->directory, &job->request,
-		&job->digest, &job->model, &job->output, &job->reason, &job->scratch};
-	static const int columns[] = {1, 3, 4, 5, 6, 7, 8, 9, 18, 22};
+		&job->digest, &job->model, &job->output, &job->reason, &job->scratch, &job->point};
+	static const int columns[] = {1, 3, 4, 5, 6, 7, 8, 9, 18, 22, 25};
 	size_t i;
 	int rc = 0;
 
@@ -72,6 +72,8 @@ static int visit_job(const struct cwd_row *row, void *arg)
 	job->ended = cwd_row_real(row, 15);
 	job->cancelling = (int)cwd_row_int(row, 20);
 	job->interruptions = (int)cwd_row_int(row, 21);
+	job->parent = cwd_row_int(row, 23); /* null is 0 */
+	job->n_children = (size_t)cwd_row_int(row, 24);
 	rc = take_parts(row, job, load->err);
 	if (rc == 0 && cwd_queue_added(load->queue, job) < 0) {
 		rc = cwb_err_set(load->err, -ENOMEM, "no memory for the jobs of the store");

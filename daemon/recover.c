@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "daemon/executor/executor.h"
 #include "daemon/log.h"
+#include "daemon/sweep.h"
 #include "daemon/supervise.h"
 
 #define MANIFEST_MAX ((size_t)16 << 20)
@@ -124,6 +125,45 @@ static void recover_running(struct cwd_daemon *daemon, struct cwd_job *job)
 		cwd_state_name(job->state));
 }
 
+/* Of a sweep only its report may have been running; that is written again, as long as it is not the
+ * report that kills. */
+static void recover_report(struct cwd_daemon *daemon, struct cwd_job *sweep)
+{
+	struct cwd_attempt *attempt = cwd_job_last_attempt(sweep);
+	struct cwb_err error = {0};
+
+	if (attempt == NULL || strcmp(attempt->result, "running") != 0) {
+		return;
+	}
+	kill_worker(sweep, attempt);
+	daemon->counters.interrupted++;
+	if (sweep->interruptions + 1 < (int)daemon->settings->interruptions) {
+		(void)cwd_queue_end(&daemon->queue, sweep, "interrupted", -1, 0, CWD_RUNNING,
+			"its report was interrupted: the daemon stopped", NULL, NULL); /* running, so it may */
+		return;
+	}
+	(void)cwb_err_set(&error, CWP_ELIMIT, "its report was interrupted %d times", sweep->interruptions + 1);
+	(void)cwd_queue_end(&daemon->queue, sweep, "interrupted", -1, 0, CWD_FAILED, error.message,
+		&error, NULL); /* as above */
+}
+
+/* What the last daemon had begun with a sweep, and did not get to do with all of its jobs. */
+static void recover_sweep(struct cwd_daemon *daemon, struct cwd_job *sweep)
+{
+	size_t i;
+
+	for (i = 0; sweep->cancelling && i < sweep->n_children; i++) {
+		struct cwd_job *job = cwd_sweep_child(&daemon->queue, sweep, i);
+
+		if (job != NULL && !cwd_state_is_final(job->state)) {
+			(void)cwd_queue_move(&daemon->queue, job, CWD_CANCELLED,
+				"its sweep was cancelled before the daemon stopped", NULL); /* none runs yet */
+			cwd_supervise_clean(daemon, job);
+		}
+	}
+	cwd_sweep_refresh(&daemon->queue, sweep);
+}
+
 static void check_done(struct cwd_daemon *daemon, struct cwd_job *job)
 {
 	static const char lost[] = "the manifest of its output is gone";
@@ -148,7 +188,9 @@ void cwd_recover(struct cwd_daemon *daemon)
 	for (i = 0; i < queue->n_jobs; i++) {
 		struct cwd_job *job = queue->jobs[i];
 
-		if (job->state == CWD_RUNNING) {
+		if (job->n_children > 0) {
+			recover_report(daemon, job);
+		} else if (job->state == CWD_RUNNING) {
 			recover_running(daemon, job);
 		} else if (!cwd_state_is_final(job->state) && job->n_attempts > 0 &&
 			   cwd_recover_is_finished(job->output, job->digest)) {
@@ -160,6 +202,11 @@ void cwd_recover(struct cwd_daemon *daemon)
 		}
 		if (cwd_state_is_final(job->state) && job->state != CWD_FAILED) {
 			cwd_supervise_clean(daemon, job);
+		}
+	}
+	for (i = 0; i < queue->n_jobs; i++) {
+		if (queue->jobs[i]->n_children > 0) {
+			recover_sweep(daemon, queue->jobs[i]);
 		}
 	}
 	if (queue->n_events > 0) {

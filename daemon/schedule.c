@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/sweep.h"
+
 struct cwd_resources cwd_schedule_need(
 	const struct cwd_job *job, const struct cwd_capacity *capacity)
 {
@@ -38,7 +40,7 @@ static struct use count_use(const struct cwd_queue *queue, const struct cwd_capa
 	for (i = 0; i < queue->n_jobs; i++) {
 		const struct cwd_job *job = queue->jobs[i];
 
-		if (job->state == CWD_RUNNING || job->starting) {
+		if (job->n_children == 0 && (job->state == CWD_RUNNING || job->starting)) {
 			struct cwd_resources need = cwd_schedule_need(job, capacity);
 
 			use.running++;
@@ -122,7 +124,8 @@ static int is_over_quota(const struct cwd_queue *queue, const struct cwd_capacit
 		return 0;
 	}
 	for (i = 0; i < queue->n_jobs; i++) {
-		n += queue->jobs[i]->state == CWD_RUNNING && queue->jobs[i]->uid == job->uid;
+		n += queue->jobs[i]->state == CWD_RUNNING && queue->jobs[i]->uid == job->uid &&
+		     queue->jobs[i]->n_children == 0;
 	}
 	return n >= capacity->running_per_user;
 }
@@ -133,7 +136,7 @@ static int is_ready(const struct cwd_queue *queue, const struct cwd_capacity *ca
 	int64_t id;
 	int state;
 
-	return job->state == CWD_QUEUED && !job->starting && !job->cleaning &&
+	return job->state == CWD_QUEUED && job->n_children == 0 && !job->starting && !job->cleaning &&
 	       job->not_before <= capacity->now &&
 	       cwd_schedule_dependency(queue, job, &id, &state) == CWD_WAIT_NO &&
 	       !is_over_quota(queue, capacity, job);
@@ -237,6 +240,9 @@ int cwd_schedule_explain(const struct cwd_queue *queue, const struct cwd_capacit
 {
 	int n = 0;
 
+	if (job->n_children > 0) {
+		return cwd_sweep_explain(queue, capacity, job, i, buffer, size);
+	}
 	if (job->reason != NULL && n++ == i) {
 		snprintf(buffer, size, "%s", job->reason);
 		return 1;

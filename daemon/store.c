@@ -40,6 +40,10 @@ static const char *const migrations[] = {
 	" seq INTEGER PRIMARY KEY, time REAL NOT NULL, job INTEGER NOT NULL, kind TEXT NOT NULL, "
 	"state TEXT,"
 	" attempt INTEGER, reason TEXT);",
+	"ALTER TABLE jobs ADD COLUMN parent INTEGER REFERENCES jobs (id) ON DELETE CASCADE;"
+	"ALTER TABLE jobs ADD COLUMN children INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE jobs ADD COLUMN point TEXT;"
+	"CREATE INDEX jobs_parent ON jobs (parent);",
 };
 
 #define VERSION ((int)(sizeof migrations / sizeof migrations[0]))

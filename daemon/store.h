@@ -13,8 +13,9 @@ enum cwd_statement {
 	CWD_INSERT_JOB, /* id key uid owner name directory text request digest model output state
 			   priority rank submitted after resources reason */
 	CWD_UPDATE_JOB, /* state started ended reason error cancelling interruptions scratch id */
+	CWD_UPDATE_SWEEP,     /* parent children point id */
 	CWD_UPDATE_PRIORITY,  /* priority rank id */
-	CWD_DELETE_JOB,       /* id */
+	CWD_DELETE_JOB,       /* id; the jobs of a sweep go with it */
 	CWD_INSERT_ATTEMPT,   /* job number started */
 	CWD_UPDATE_ATTEMPT,   /* pid start_ticks boot job number */
 	CWD_COUNT_CHECKPOINT, /* checkpoints job number */
@@ -90,7 +91,7 @@ int cwd_row_is_null(const struct cwd_row *row, int column);
 enum cwd_table {
 	CWD_JOBS, /* id key uid owner name directory request digest model output state priority rank
 		     submitted started ended after resources reason error cancelling interruptions
-		     scratch; by id */
+		     scratch parent children point; by id */
 	CWD_ATTEMPTS, /* job number started ended result exit_code signal checkpoints reason pid
 			 start_ticks boot; by both */
 	CWD_EVENTS    /* seq time job kind state attempt reason; by seq */

@@ -21,6 +21,8 @@ static const struct {
 			    "= ?, cancelling = ?,"
 			    " interruptions = ?, scratch = ? WHERE id = ?",
 		9},
+	[CWD_UPDATE_SWEEP] =
+		{"UPDATE jobs SET parent = ?, children = ?, point = ? WHERE id = ?", 4},
 	[CWD_UPDATE_PRIORITY] = {"UPDATE jobs SET priority = ?, rank = ? WHERE id = ?", 3},
 	[CWD_DELETE_JOB] = {"DELETE FROM jobs WHERE id = ?", 1},
 	[CWD_INSERT_ATTEMPT] = {"INSERT INTO attempts (job, number, started) VALUES (?, ?, ?)", 3},
@@ -278,7 +280,7 @@ int cwd_store_read(struct cwd_store *store, enum cwd_table table,
 			 "output, state, priority,"
 			 " rank, submitted, started, ended, after, resources, reason, error, "
 			 "cancelling, interruptions,"
-			 " scratch FROM jobs ORDER BY id"),
+			 " scratch, parent, children, point FROM jobs ORDER BY id"),
 		[CWD_ATTEMPTS] = ("SELECT job, number, started, ended, result, exit_code, signal, "
 				  "checkpoints, reason, pid,"
 				  " start_ticks, boot FROM attempts ORDER BY job, number"),

@@ -16,6 +16,7 @@
 #include "daemon/executor/executor.h"
 #include "daemon/joblog.h"
 #include "daemon/log.h"
+#include "daemon/sweep.h"
 #include "daemon/verdict.h"
 
 struct cwd_supervision {
@@ -27,6 +28,7 @@ struct cwd_supervision {
 	enum cwd_stop stop;
 	int termed;
 	char *text, *scratch, *log_path;
+	char *folder; /* to be made for the output; NULL: none */
 	struct cwb_err err;
 	struct cwd_facts facts;
 	struct cwd_run_end end;
@@ -63,6 +65,15 @@ static char *scratch_path(const struct cwd_daemon *daemon, const struct cwd_job 
 	return rc < 0 ? NULL : path;
 }
 
+/* Where the outputs of its sweep lie; NULL for other jobs. */
+static char *sweep_folder(const struct cwd_daemon *daemon, const struct cwd_job *job)
+{
+	const struct cwd_job *sweep =
+		job->parent != 0 ? cwd_queue_find(&daemon->queue, job->parent) : NULL;
+
+	return sweep != NULL ? strdup(sweep->output) : NULL;
+}
+
 static void say(struct cwd_supervision *s, const char *origin, const char *text)
 {
 	cwd_joblog_line(&s->log, origin, text, strlen(text));
@@ -76,6 +87,7 @@ static void on_timer_closed(uv_handle_t *handle)
 	free(s->text);
 	free(s->scratch);
 	free(s->log_path);
+	free(s->folder);
 	free(s);
 	cwd_daemon_check_stopped(daemon);
 }
@@ -110,6 +122,12 @@ static void conclude(struct cwd_supervision *s)
 	s->facts.interruptions = job->interruptions;
 	s->facts.interruptions_max = (int)daemon->settings->interruptions;
 	cwd_verdict_reach(&s->facts, &verdict);
+	if (job->n_children > 0) {
+		verdict.state = cwd_sweep_after_report(&daemon->queue, job, verdict.state);
+		if (verdict.state >= CWD_FAILED && verdict.reason[0] == '\0') {
+			cwd_sweep_say(&daemon->queue, job, verdict.reason, sizeof verdict.reason);
+		}
+	}
 	say(s, "daemon", verdict.result);
 	if (verdict.reason[0]) {
 		say(s, "daemon", verdict.reason);
@@ -129,6 +147,9 @@ static void conclude(struct cwd_supervision *s)
 		verdict.reason);
 	if (verdict.try_again) {
 		wait_before_next(daemon, job);
+	}
+	if (job->n_children > 0) {
+		cwd_sweep_refresh(&daemon->queue, job);
 	}
 	if (cwd_state_is_final(job->state) && job->state != CWD_FAILED) {
 		cwd_supervise_clean(daemon, job);
@@ -272,6 +293,10 @@ static void prepare(void *arg)
 {
 	struct cwd_supervision *s = arg;
 
+	/* The folder of a sweep is nobody's output of its own: it is made for its jobs'. */
+	if (s->folder != NULL && cwb_file_make_folders(s->folder, 0777, &s->err) < 0) {
+		return;
+	}
 	if (cwb_file_make_folders(s->scratch, 0700, &s->err) == 0) {
 		(void)cwd_joblog_open(&s->log, s->log_path, s->log_limit, &s->err);
 	}
@@ -342,6 +367,7 @@ void cwd_supervise_start(struct cwd_daemon *daemon, struct cwd_job *job)
 		s->timer.data = s;
 		s->scratch = scratch_path(daemon, job);
 		s->log_path = cwd_supervise_log_path(daemon, job->id);
+		s->folder = sweep_folder(daemon, job);
 		free(job->scratch);
 		job->scratch = s->scratch == NULL ? NULL : strdup(s->scratch);
 	}
@@ -357,6 +383,7 @@ void cwd_supervise_start(struct cwd_daemon *daemon, struct cwd_job *job)
 		if (s != NULL) {
 			free(s->scratch);
 			free(s->log_path);
+			free(s->folder);
 			free(s);
 		}
 		return;
@@ -415,6 +442,27 @@ void cwd_supervise_tick(struct cwd_daemon *daemon)
 			cwd_supervise_stop(daemon, s->job, CWD_STOP_TIME);
 		}
 	}
+}
+
+void cwd_supervise_note(struct cwd_daemon *daemon, const struct cwd_job *sweep,
+	const struct cwd_job *job, const struct cwd_event *event)
+{
+	char *path = cwd_supervise_log_path(daemon, sweep->id), *text = NULL;
+	struct cwd_joblog log = {.fd = -1};
+
+	/* Without memory, or where it cannot be written, the line is lost: events have the same. */
+	if (path != NULL && asprintf(&text, "job %lld (%s): %s%s%s", (long long)job->id, job->name,
+				    cwd_state_name((enum cwd_state)event->state),
+				    event->reason != NULL ? ": " : "",
+				    event->reason != NULL ? event->reason : "") < 0) {
+		text = NULL;
+	}
+	if (text != NULL && cwd_joblog_open(&log, path, daemon->settings->log_limit, NULL) == 0) {
+		cwd_joblog_line(&log, "daemon", text, strlen(text));
+		cwd_joblog_close(&log);
+	}
+	free(text);
+	free(path);
 }
 
 struct cleaning {

@@ -4,25 +4,24 @@
 #include "daemon/ctl/jobs.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "daemon/ctl/dispatch.h"
+#include "daemon/ctl/jobs_p.h"
 #include "daemon/ctl/present.h"
 #include "daemon/ctl/watch.h"
 #include "daemon/supervise.h"
 
 #define REASON_MAX 200
 
-static void bad_state(struct cwd_call *call, const struct cwd_job *job, const char *reason)
+void cwd_jobs_bad_state(struct cwd_call *call, const struct cwd_job *job, const char *reason)
 {
 	cwd_call_error(call, "org.cwpd.Jobs.BadState",
 		json_pack("{s:s, s:s, s:s}", "id", cwd_call_string(call, "id"), "state",
 			cwd_state_name(job->state), "reason", reason));
 }
 
-static void reply_state(struct cwd_call *call, const struct cwd_job *job)
+void cwd_jobs_reply_state(struct cwd_call *call, const struct cwd_job *job)
 {
 	cwd_call_reply_after_commit(call, json_pack("{s:s}", "state", cwd_state_name(job->state)));
 }
@@ -33,11 +32,11 @@ static void move(struct cwd_call *call, struct cwd_job *job, enum cwd_state to, 
 	struct cwb_err err = {0};
 
 	if (cwd_queue_move(&call->daemon->queue, job, to, reason, &err) < 0) {
-		bad_state(call, job, err.message);
+		cwd_jobs_bad_state(call, job, err.message);
 		return;
 	}
 	cwd_daemon_poke(call->daemon);
-	reply_state(call, job);
+	cwd_jobs_reply_state(call, job);
 }
 
 static void describe(struct cwd_call *call)
@@ -78,17 +77,21 @@ static void cancel(struct cwd_call *call)
 		return;
 	}
 	word_reason(call, "cancelled", reason, sizeof reason);
+	if (job->n_children > 0) {
+		cwd_sweep_cancel(call, job, reason);
+		return;
+	}
 	if (job->state == CWD_RUNNING) {
 		cwd_supervise_stop(call->daemon, job, CWD_STOP_CANCEL);
-		reply_state(call, job);
+		cwd_jobs_reply_state(call, job);
 		return;
 	}
 	if (job->state == CWD_CANCELLED) {
-		reply_state(call, job); /* a repeated cancel is no error */
+		cwd_jobs_reply_state(call, job); /* a repeated cancel is no error */
 		return;
 	}
 	if (cwd_state_is_final(job->state)) {
-		bad_state(call, job, "the job has ended");
+		cwd_jobs_bad_state(call, job, "the job has ended");
 		return;
 	}
 	move(call, job, CWD_CANCELLED, reason);
@@ -104,15 +107,19 @@ static void hold(struct cwd_call *call)
 		return;
 	}
 	word_reason(call, "held", reason, sizeof reason);
+	if (job->n_children > 0) {
+		cwd_sweep_hold(call, job, reason);
+		return;
+	}
 	if (job->state == CWD_RUNNING) {
 		if (job->cancelling) {
-			bad_state(call, job, "the job is being cancelled");
+			cwd_jobs_bad_state(call, job, "the job is being cancelled");
 			return;
 		}
 		cwd_supervise_stop(call->daemon, job, CWD_STOP_PAUSE);
-		reply_state(call, job);
+		cwd_jobs_reply_state(call, job);
 	} else if (job->state == CWD_HELD || job->state == CWD_PAUSED) {
-		reply_state(call, job);
+		cwd_jobs_reply_state(call, job);
 	} else {
 		move(call, job, CWD_HELD, reason);
 	}
@@ -125,31 +132,47 @@ static void release(struct cwd_call *call)
 	if (job == NULL) {
 		return;
 	}
+	if (job->n_children > 0) {
+		cwd_sweep_release(call, job);
+		return;
+	}
 	if (job->state != CWD_HELD && job->state != CWD_PAUSED) {
-		bad_state(call, job, "only a held or paused job can be released");
+		cwd_jobs_bad_state(call, job, "only a held or paused job can be released");
 		return;
 	}
 	move(call, job, CWD_QUEUED, NULL);
 }
 
+int cwd_jobs_is_taken(
+	struct cwd_call *call, const struct cwd_job *job, const struct cwd_job *about)
+{
+	const struct cwd_job *other = cwd_queue_find_output(&call->daemon->queue, job->output);
+	char reason[96];
+
+	if (other == NULL) {
+		return 0;
+	}
+	snprintf(reason, sizeof reason, "job %lld writes to the same output", (long long)other->id);
+	cwd_jobs_bad_state(call, about, reason);
+	return 1;
+}
+
 static void retry(struct cwd_call *call)
 {
 	struct cwd_job *job = cwd_call_job(call, "id");
-	struct cwd_job *other;
-	char reason[96];
 
 	if (job == NULL) {
 		return;
 	}
-	if (!cwd_state_is_final(job->state) || job->state == CWD_DONE) {
-		bad_state(call, job, "only a failed, rejected or cancelled job can be retried");
+	if (job->n_children > 0) {
+		cwd_sweep_retry(call, job);
 		return;
 	}
-	other = cwd_queue_find_output(&call->daemon->queue, job->output);
-	if (other != NULL) {
-		snprintf(reason, sizeof reason, "job %lld writes to the same output",
-			(long long)other->id);
-		bad_state(call, job, reason);
+	if (!cwd_state_is_final(job->state) || job->state == CWD_DONE) {
+		cwd_jobs_bad_state(call, job, "only a failed, rejected or cancelled job can be retried");
+		return;
+	}
+	if (cwd_jobs_is_taken(call, job, job)) {
 		return;
 	}
 	move(call, job, CWD_QUEUED, NULL);
@@ -159,27 +182,37 @@ static void remove_job(struct cwd_call *call)
 {
 	struct cwd_job *job = cwd_call_job(call, "id");
 	struct cwb_err err = {0};
-	char *log;
+	char reason[96];
 
 	if (job == NULL) {
 		return;
 	}
-	if (!cwd_state_is_final(job->state) || job->starting) {
-		bad_state(call, job, "only a job that has ended can be removed; cancel it first");
+	if (job->parent != 0) {
+		snprintf(reason, sizeof reason,
+			"it is a job of sweep %lld, which is removed as a whole",
+			(long long)job->parent);
+		cwd_jobs_bad_state(call, job, reason);
 		return;
 	}
-	cwd_supervise_clean(call->daemon, job);
-	log = cwd_supervise_log_path(call->daemon, job->id);
-	if (cwd_queue_remove(&call->daemon->queue, job, &err) < 0) {
-		cwd_call_fail(call, &err);
-	} else {
-		if (log != NULL) {
-			(void)unlink(log); /* there may be none */
-		}
-		cwd_daemon_poke(call->daemon);
-		cwd_call_reply_after_commit(call, NULL);
+	if (!cwd_state_is_final(job->state) || job->starting) {
+		cwd_jobs_bad_state(call, job, "only a job that has ended can be removed; cancel it first");
+		return;
 	}
-	free(log);
+	if (cwd_daemon_forget(call->daemon, job, &err) < 0) {
+		cwd_call_fail(call, &err);
+		return;
+	}
+	cwd_daemon_poke(call->daemon);
+	cwd_call_reply_after_commit(call, NULL);
+}
+
+static void change_priority(struct cwd_daemon *daemon, struct cwd_job *job, int priority, int to_top)
+{
+	if (job->n_children > 0) {
+		cwd_sweep_set_priority(daemon, job, priority, to_top);
+	} else {
+		cwd_queue_set_priority(&daemon->queue, job, priority, to_top);
+	}
 }
 
 static void set_priority(struct cwd_call *call)
@@ -197,10 +230,10 @@ static void set_priority(struct cwd_call *call)
 		return;
 	}
 	if (cwd_state_is_final(job->state)) {
-		bad_state(call, job, "the job has ended");
+		cwd_jobs_bad_state(call, job, "the job has ended");
 		return;
 	}
-	cwd_queue_set_priority(&call->daemon->queue, job, (int)priority, 0);
+	change_priority(call->daemon, job, (int)priority, 0);
 	cwd_daemon_poke(call->daemon);
 	cwd_call_reply_after_commit(call, json_pack("{s:i}", "priority", job->priority));
 }
@@ -217,11 +250,12 @@ static void top(struct cwd_call *call)
 			NULL); /* it pushes others back */
 		return;
 	}
-	if (job->state != CWD_QUEUED && job->state != CWD_HELD && job->state != CWD_PAUSED) {
-		bad_state(call, job, "only a waiting job can be moved");
+	if (job->state != CWD_QUEUED && job->state != CWD_HELD && job->state != CWD_PAUSED &&
+		!(job->n_children > 0 && job->state == CWD_RUNNING)) {
+		cwd_jobs_bad_state(call, job, "only a waiting job can be moved");
 		return;
 	}
-	cwd_queue_set_priority(&call->daemon->queue, job, 0, 1);
+	change_priority(call->daemon, job, 0, 1);
 	cwd_daemon_poke(call->daemon);
 	cwd_call_reply_after_commit(call, json_pack("{s:i}", "priority", job->priority));
 }

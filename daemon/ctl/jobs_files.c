@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "daemon/ctl/jobs.h"
 #include "daemon/supervise.h"
+#include "daemon/sweep.h"
 
 #define LOG_PIECE ((size_t)65536)
 #define FOLLOW_MS 250
@@ -243,12 +244,29 @@ static void on_report(void *arg)
 	report_free(report);
 }
 
+/* 1: what lies in the folder of an open sweep is none of its reports, and the call was answered. */
+static int is_too_early(struct cwd_call *call, const struct cwd_job *job)
+{
+	char reason[256];
+	size_t used;
+
+	if (job->n_children == 0 || cwd_state_is_final(job->state)) {
+		return 0;
+	}
+	used = (size_t)snprintf(reason, sizeof reason,
+		"the report of a sweep is written when its jobs have ended; ");
+	cwd_sweep_say(&call->daemon->queue, job, reason + used, sizeof reason - used);
+	cwd_call_error(call, "org.cwpd.Jobs.NoReport",
+		json_pack("{s:s, s:s}", "id", cwd_call_string(call, "id"), "reason", reason));
+	return 1;
+}
+
 void cwd_jobs_report(struct cwd_call *call)
 {
 	struct cwd_job *job = cwd_call_job(call, "id");
 	struct report *report;
 
-	if (job == NULL) {
+	if (job == NULL || is_too_early(call, job)) {
 		return;
 	}
 	report = calloc(1, sizeof *report);

@@ -28,9 +28,19 @@ static unsigned int wanted_states(const struct cwd_call *call)
 	return wanted;
 }
 
+/* Which jobs are wanted: those of one sweep, or all (with those of sweeps when they are asked for). */
+static int is_wanted(const struct cwd_call *call, const struct cwd_job *job, int64_t parent)
+{
+	if (parent != 0) {
+		return job->parent == parent;
+	}
+	return job->parent == 0 || cwd_call_bool(call, "children");
+}
+
 /* One page of jobs after *cursor; *cursor is then the last one's id, 0 when there are no more.
  * NULL: no memory. */
-static json_t *page(const struct cwd_call *call, unsigned int states, size_t limit, int64_t *cursor)
+static json_t *page(const struct cwd_call *call, unsigned int states, int64_t parent, size_t limit,
+	int64_t *cursor)
 {
 	const struct cwd_queue *queue = &call->daemon->queue;
 	json_t *list = json_array();
@@ -41,14 +51,14 @@ static json_t *page(const struct cwd_call *call, unsigned int states, size_t lim
 		const struct cwd_job *job = queue->jobs[i];
 
 		if (job->id <= *cursor || !(states & (1u << job->state)) ||
-			!cwd_call_may_see(call, job)) {
+			!is_wanted(call, job, parent) || !cwd_call_may_see(call, job)) {
 			continue;
 		}
 		if (n == limit) {
 			*cursor = last;
 			return list;
 		}
-		if (json_array_append_new(list, cwd_present_job(job)) != 0) {
+		if (json_array_append_new(list, cwd_present_job(call->daemon, job)) != 0) {
 			json_decref(list);
 			return NULL;
 		}
@@ -76,6 +86,8 @@ void cwd_jobs_list(struct cwd_call *call)
 	int64_t cursor = text == NULL ? 0 : cwd_id_parse(text),
 		limit = cwd_call_int(call, "limit", PAGE);
 	unsigned int states = wanted_states(call);
+	const struct cwd_job *sweep = NULL;
+	int64_t parent = 0;
 	json_t *jobs;
 
 	if ((text != NULL && cursor == 0) || limit < 1) {
@@ -83,15 +95,22 @@ void cwd_jobs_list(struct cwd_call *call)
 			json_pack("{s:s}", "parameter", limit < 1 ? "limit" : "cursor"));
 		return;
 	}
+	if (cwd_call_string(call, "parent") != NULL) {
+		sweep = cwd_call_job(call, "parent");
+		if (sweep == NULL) {
+			return;
+		}
+		parent = sweep->id;
+	}
 	limit = limit > PAGE_MAX ? PAGE_MAX : limit;
-	jobs = page(call, states, (size_t)limit, &cursor);
+	jobs = page(call, states, parent, (size_t)limit, &cursor);
 	while (call->more && cursor != 0) {
 		if (cwd_call_continue(call, page_reply(jobs, cursor)) < 0) {
 			cursor = 0; /* the caller is gone or does not read */
 			jobs = json_array();
 			break;
 		}
-		jobs = page(call, states, (size_t)limit, &cursor);
+		jobs = page(call, states, parent, (size_t)limit, &cursor);
 	}
 	cwd_call_reply(call, page_reply(jobs, cursor));
 }

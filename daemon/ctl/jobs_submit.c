@@ -3,23 +3,16 @@
 /* org.cwpd.Jobs.Submit: checked on a thread, planned by a worker, stored, and only then answered.
  */
 #include <ctype.h>
-#include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/digest.h"
 #include "daemon/ctl/jobs.h"
 #include "daemon/ctl/present.h"
 #include "daemon/ctl/submit_p.h"
-#include "daemon/roots.h"
-#include "job/job.h"
-#include "wire/message.h"
 
 #define SUBMITS_MAX 256 /* at a time */
 #define AFTER_MAX 64
-#define NAME_SIZE 201
 
 void cwd_submit_free(struct cwd_submit *submit)
 {
@@ -30,7 +23,12 @@ void cwd_submit_free(struct cwd_submit *submit)
 		}
 		submit->daemon->n_submits--;
 	}
+	for (size_t i = 0; i < submit->n_children; i++) {
+		cwd_job_free(submit->children[i]);
+	}
+	free(submit->children);
 	cwd_job_free(submit->job);
+	cwj_sweep_free(submit->sweep);
 	json_decref(submit->plan);
 	free(submit->denied);
 	free(submit);
@@ -63,89 +61,42 @@ void cwd_submit_invalid(struct cwd_submit *submit)
 	}
 }
 
-/* ---- checking, on a thread ---- */
-
-static char *owner_name(uid_t uid)
+static size_t count_waiting(const struct cwd_daemon *daemon, uid_t uid)
 {
-	struct passwd entry, *found = NULL;
-	char buffer[4096], *name;
+	const struct cwd_submit *submit;
+	size_t i, n = 0;
 
-	if (getpwuid_r(uid, &entry, buffer, sizeof buffer, &found) == 0 && found != NULL) {
-		return strdup(found->pw_name);
+	for (i = 0; i < daemon->queue.n_jobs; i++) {
+		const struct cwd_job *job = daemon->queue.jobs[i];
+
+		n += job->uid == uid && !cwd_state_is_final(job->state) &&
+		     job->state != CWD_RUNNING && job->n_children == 0;
 	}
-	return asprintf(&name, "%u", (unsigned)uid) < 0 ? NULL : name;
+	for (submit = daemon->submits; submit != NULL; submit = submit->next) {
+		n += submit->call->uid != uid ? 0 : submit->n_children > 0 ? submit->n_children : 1;
+	}
+	return n;
 }
 
-/* The job's name, or that of its output, short and printable. */
-static char *job_name(const struct cwj_job *parsed)
+/* 1: the jobs of a sweep are more than may wait, and the call was answered. */
+static int is_too_many(struct cwd_submit *submit)
 {
-	const char *slash = strrchr(parsed->output, '/');
-	const char *name = parsed->name != NULL ? parsed->name
-			   : slash != NULL      ? slash + 1
-						: parsed->output;
-	char *text = malloc(NAME_SIZE);
+	unsigned int quota = submit->daemon->settings->queued_per_user;
+	size_t waiting = submit->n_children == 0 || quota == 0
+				 ? 0
+				 : count_waiting(submit->daemon, submit->call->uid);
+	char reason[160];
 
-	if (text != NULL) {
-		cww_escape(name, strlen(name), text, NAME_SIZE);
+	if (waiting <= quota) {
+		return 0;
 	}
-	return text;
-}
-
-/* What makes two submissions the same one. */
-static char *request_digest(const char *directory, const char *text)
-{
-	struct cwb_digest digest = {0};
-	char hex[CWB_DIGEST_HEX];
-
-	if (cwb_digest_begin(&digest) < 0) {
-		return NULL;
-	}
-	cwb_digest_update(&digest, directory, strlen(directory) + 1);
-	cwb_digest_update(&digest, text, strlen(text));
-	return cwb_digest_end_hex(&digest, hex) < 0 ? NULL : strdup(hex);
-}
-
-static int fill_job(struct cwd_submit *submit, const struct cwj_job *parsed)
-{
-	struct cwd_job *job = submit->job;
-	char digest[65];
-
-	if (cwj_job_digest(parsed, digest) < 0) {
-		return -ENOMEM;
-	}
-	job->uid = submit->call->uid;
-	job->owner = owner_name(job->uid);
-	job->name = job_name(parsed);
-	job->directory = strdup(submit->directory);
-	job->request = request_digest(submit->directory, submit->text);
-	job->digest = strdup(digest);
-	job->model = strdup(parsed->model);
-	job->output = strdup(parsed->output);
-	job->resources.threads = parsed->limits.threads;
-	job->resources.time = parsed->limits.time;
-	return job->owner && job->name && job->directory && job->request && job->digest &&
-			       job->model && job->output
-		       ? 0
-		       : -ENOMEM;
-}
-
-static void check(void *arg)
-{
-	struct cwd_submit *submit = arg;
-	struct cwj_job *parsed = NULL;
-	const char *path = NULL;
-
-	submit->rc = cwj_job_parse(
-		submit->text, strlen(submit->text), submit->directory, &parsed, &submit->err);
-	if (submit->rc == 0) {
-		submit->rc = cwd_roots_check(
-			submit->settings, parsed, submit->call->uid, &path, &submit->err);
-		submit->denied = path == NULL ? NULL : strdup(path);
-	}
-	if (submit->rc == 0 && fill_job(submit, parsed) < 0) {
-		submit->rc = cwb_err_set(&submit->err, -ENOMEM, "no memory for a job");
-	}
-	cwj_job_free(parsed);
+	snprintf(reason, sizeof reason,
+		"the matrix makes %zu jobs; with the %zu of yours that wait that is more than %u "
+		"(quotas.queued)",
+		submit->n_children, waiting - submit->n_children, quota);
+	cwd_submit_error(
+		submit, "org.cwpd.Jobs.QueueFull", json_pack("{s:s}", "reason", reason));
+	return 1;
 }
 
 static void on_checked(void *arg)
@@ -163,7 +114,8 @@ static void on_checked(void *arg)
 		cwd_submit_error(submit, "org.cwpd.Jobs.Draining",
 			json_pack("{s:s}", "reason", "the daemon is stopping"));
 	} else if (cwd_call_bool(submit->call, "dry_run") ||
-		   (!cwd_submit_is_repeated(submit) && !cwd_submit_is_taken(submit))) {
+		   (!cwd_submit_is_repeated(submit) && !cwd_submit_is_taken(submit) &&
+			   !is_too_many(submit))) {
 		submit->phase = CWD_WAITING;
 		cwd_submit_plan_next(submit->daemon);
 	}
@@ -199,23 +151,6 @@ static const char *check_parameters(const struct cwd_call *call)
 	}
 	return json_array_size(json_object_get(call->parameters, "after")) > AFTER_MAX ? "after"
 										       : NULL;
-}
-
-static size_t count_waiting(const struct cwd_daemon *daemon, uid_t uid)
-{
-	const struct cwd_submit *submit;
-	size_t i, n = 0;
-
-	for (i = 0; i < daemon->queue.n_jobs; i++) {
-		const struct cwd_job *job = daemon->queue.jobs[i];
-
-		n += job->uid == uid && !cwd_state_is_final(job->state) &&
-		     job->state != CWD_RUNNING;
-	}
-	for (submit = daemon->submits; submit != NULL; submit = submit->next) {
-		n += submit->call->uid == uid;
-	}
-	return n;
 }
 
 /* 1: no more jobs for now, and the call was answered. */
@@ -345,7 +280,7 @@ void cwd_jobs_submit(struct cwd_call *call)
 	}
 	daemon->submits = submit;
 	daemon->n_submits++;
-	if (cwd_daemon_task(daemon, check, on_checked, submit) < 0) {
+	if (cwd_daemon_task(daemon, cwd_submit_check, on_checked, submit) < 0) {
 		cwd_submit_error(submit, "org.cwpd.Jobs.Internal",
 			json_pack("{s:s}", "reason", "no memory"));
 	}

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
+#include "daemon/sweep.h"
 #include "wire/message.h"
 
 json_t *cwd_present_text(const char *text)
@@ -64,6 +66,11 @@ json_t *cwd_present_resources(const struct cwd_resources *r)
 		bytes_json(r->scratch), "time", bytes_json(r->time));
 }
 
+static const char *stage_name(const struct cwd_progress *p)
+{
+	return p->of_jobs ? "jobs" : cww_stage_name(p->stage);
+}
+
 json_t *cwd_present_progress(const struct cwd_progress *p)
 {
 	double fraction = cwd_progress_fraction(p);
@@ -71,23 +78,52 @@ json_t *cwd_present_progress(const struct cwd_progress *p)
 	if (!p->known) {
 		return json_null();
 	}
-	return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o}", "stage", cww_stage_name(p->stage),
+	return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o}", "stage", stage_name(p),
 		"done", bytes_json(p->done), "total", bytes_json(p->total), "unit", p->unit,
 		"fraction", known_json(fraction, fraction >= 0), "rate",
 		known_json(p->rate, p->rate > 0), "eta", known_json(p->eta, p->eta >= 0));
 }
 
-json_t *cwd_present_job(const struct cwd_job *job)
+static json_t *parent_json(const struct cwd_job *job)
+{
+	return job->parent != 0 ? id_json(job->parent) : json_null();
+}
+
+/* Names of a sweep's fields, or a job's values, as they were stored. */
+static json_t *point_json(const struct cwd_job *job)
+{
+	json_t *point = NULL;
+
+	if (job->point == NULL || cwb_json_load(job->point, strlen(job->point), (size_t)2 << 20,
+					  CWB_JSON_DEPTH, &point, NULL) < 0) {
+		return json_null();
+	}
+	return point;
+}
+
+/* Of a sweep. */
+static json_t *count_json(const struct cwd_job *job, size_t n)
+{
+	return job->n_children > 0 ? json_integer((json_int_t)n) : json_null();
+}
+
+json_t *cwd_present_job(const struct cwd_daemon *daemon, const struct cwd_job *job)
 {
 	double fraction = job->state == CWD_DONE ? 1 : cwd_progress_fraction(&job->progress);
+	struct cwd_sweep_count count = {0};
 
-	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:f, s:i, s:o}", "id", id_json(job->id),
-		"name", cwd_present_text(job->name), "state", cwd_state_name(job->state), "stage",
-		job->progress.known ? json_string(cww_stage_name(job->progress.stage))
-				    : json_null(),
+	if (job->n_children > 0) {
+		cwd_sweep_count(&daemon->queue, job, &count);
+		fraction = (double)count.ended / (double)job->n_children;
+	}
+	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:f, s:i, s:o, s:o, s:o, s:o}", "id",
+		id_json(job->id), "name", cwd_present_text(job->name), "state",
+		cwd_state_name(job->state), "stage",
+		job->progress.known ? json_string(stage_name(&job->progress)) : json_null(),
 		"progress", known_json(fraction, fraction >= 0), "owner",
 		cwd_present_text(job->owner), "submitted", job->submitted, "priority",
-		job->priority, "reason", cwd_present_text(job->reason));
+		job->priority, "reason", cwd_present_text(job->reason), "parent", parent_json(job),
+		"children", count_json(job, job->n_children), "ended", count_json(job, count.ended));
 }
 
 static json_t *present_attempts(const struct cwd_job *job)
@@ -163,11 +199,28 @@ json_t *cwd_present_reasons(const struct cwd_daemon *daemon, const struct cwd_jo
 	return list;
 }
 
+/* The jobs of a sweep, as a list has them. */
+static json_t *present_children(const struct cwd_daemon *daemon, const struct cwd_job *sweep)
+{
+	json_t *list = sweep->n_children > 0 ? json_array() : json_null();
+	size_t i;
+
+	for (i = 0; i < sweep->n_children; i++) {
+		const struct cwd_job *job = cwd_sweep_child(&daemon->queue, sweep, i);
+
+		if (job != NULL && json_array_append_new(list, cwd_present_job(daemon, job)) != 0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
 json_t *cwd_present_detail(const struct cwd_daemon *daemon, const struct cwd_job *job)
 {
 	return json_pack("{s:o, s:o, s:s, s:o, s:I, s:f, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:s, "
 			 "s:o, s:o, s:o, s:i, s:b, s:o,"
-			 " s:o}",
+			 " s:o, s:o, s:o, s:o, s:o}",
 		"id", id_json(job->id), "name", cwd_present_text(job->name), "state",
 		cwd_state_name(job->state), "owner", cwd_present_text(job->owner), "uid",
 		(json_int_t)job->uid, "submitted", job->submitted, "started",
@@ -178,7 +231,10 @@ json_t *cwd_present_detail(const struct cwd_daemon *daemon, const struct cwd_job
 		"resources", cwd_present_resources(&job->resources), "attempts",
 		present_attempts(job), "interruptions", job->interruptions, "cancelling",
 		job->cancelling, "reasons", cwd_present_reasons(daemon, job), "error",
-		present_error(job->error));
+		present_error(job->error), "parent", parent_json(job), "values",
+		job->parent != 0 ? point_json(job) : json_null(), "fields",
+		job->n_children > 0 ? point_json(job) : json_null(), "children",
+		present_children(daemon, job));
 }
 
 json_t *cwd_present_event(const struct cwd_event *event, const struct cwd_progress *progress)

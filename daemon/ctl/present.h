@@ -8,7 +8,7 @@
 
 #include "daemon/daemon.h"
 
-json_t *cwd_present_job(const struct cwd_job *job);
+json_t *cwd_present_job(const struct cwd_daemon *daemon, const struct cwd_job *job);
 json_t *cwd_present_detail(const struct cwd_daemon *daemon, const struct cwd_job *job);
 json_t *cwd_present_progress(const struct cwd_progress *progress); /* null when nothing is known */
 json_t *cwd_present_resources(const struct cwd_resources *resources);

@@ -7,6 +7,7 @@
 
 #include "daemon/child.h"
 #include "daemon/ctl/call.h"
+#include "job/sweep.h"
 
 enum cwd_phase { CWD_CHECKING, CWD_WAITING, CWD_PLANNING, CWD_STORING };
 
@@ -16,7 +17,10 @@ struct cwd_submit {
 	struct cwd_call *call;
 	enum cwd_phase phase;
 	const char *text, *directory; /* of the call's message */
+	struct cwj_sweep *sweep; /* the text, once it is checked */
 	struct cwd_job *job;
+	size_t n_children; /* the jobs of a matrix; 0: there is none */
+	struct cwd_job **children;
 	struct cwd_child *child;
 	json_t *plan;
 	int rc;
@@ -30,6 +34,9 @@ void cwd_submit_free(struct cwd_submit *submit);
 /* Frees it and answers its call with an error; with JobInvalid and the words of submit->err. */
 void cwd_submit_error(struct cwd_submit *submit, const char *name, json_t *parameters);
 void cwd_submit_invalid(struct cwd_submit *submit);
+
+/* Checks the text and fills job and children; rc and err say how it went. On a thread. */
+void cwd_submit_check(void *submit);
 
 /* 1: the key was used before, or another job writes to that output; the call was answered, or will
  * be. */

@@ -13,13 +13,13 @@
 #define PLANNING_MAX 4 /* processes at a time */
 #define PLAN_MAX ((size_t)512 << 10)
 
-static int check_bounds(struct cwd_submit *submit)
+/* The bounds of one plan into r. */
+static int take_bounds(
+	struct cwd_submit *submit, const json_t *plan, struct cwd_resources *r)
 {
 	const struct cwd_settings *settings = submit->daemon->settings;
-	struct cwd_resources *r = &submit->job->resources;
 	json_t *bounds = NULL;
-	int rc = cwb_json_get_object(
-		submit->plan, "bounds", CWB_JSON_REQUIRED, &bounds, &submit->err);
+	int rc = cwb_json_get_object(plan, "bounds", CWB_JSON_REQUIRED, &bounds, &submit->err);
 
 	if (rc == 0) {
 		rc = cwb_json_get_u64(bounds, "memory", CWB_JSON_REQUIRED, 0, INT64_MAX, &r->memory,
@@ -42,6 +42,30 @@ static int check_bounds(struct cwd_submit *submit)
 		snprintf(submit->err.field, sizeof submit->err.field, "limits.memory");
 	}
 	return rc;
+}
+
+/* Of a sweep each job has bounds of its own. */
+static int check_bounds(struct cwd_submit *submit)
+{
+	const json_t *children = json_object_get(submit->plan, "children");
+	int rc = take_bounds(submit, submit->plan, &submit->job->resources);
+	size_t i;
+
+	if (rc == 0 && json_array_size(children) != submit->n_children) {
+		rc = cwb_err_set(&submit->err, CWP_EMISSING, "it has %zu children, not %zu",
+			json_array_size(children), submit->n_children);
+	}
+	for (i = 0; rc == 0 && i < submit->n_children; i++) {
+		rc = take_bounds(
+			submit, json_array_get(children, i), &submit->children[i]->resources);
+	}
+	return rc;
+}
+
+/* The jobs of a matrix read the same files one after another, and few are large. */
+static unsigned int plan_seconds(const struct cwd_submit *submit)
+{
+	return submit->daemon->settings->plan_timeout * (1 + (unsigned int)submit->n_children / 8);
 }
 
 static void answer_plan_failed(struct cwd_submit *submit, const char *how, const char *errors)
@@ -88,8 +112,7 @@ static void on_planned(const struct cwd_child_result *result, void *arg)
 		answer_refused(submit, result);
 	} else if (result->rc != 0 || result->signal != 0 || result->exit_code != 0) {
 		if (result->rc == -ETIMEDOUT) {
-			snprintf(how, sizeof how, "no answer within %u s",
-				daemon->settings->plan_timeout);
+			snprintf(how, sizeof how, "no answer within %u s", plan_seconds(submit));
 		} else if (result->rc != 0) {
 			snprintf(how, sizeof how, "%s", cwb_err_text(result->rc));
 		} else {
@@ -121,7 +144,7 @@ static int start_plan(struct cwd_submit *submit)
 	const char **argv = calloc(8 + 2 * settings->plugins.n, sizeof *argv);
 	struct cwd_child_options options = {.input = submit->text,
 		.output_max = PLAN_MAX,
-		.timeout_ms = settings->plan_timeout * 1000,
+		.timeout_ms = plan_seconds(submit) * 1000,
 		.done = on_planned,
 		.arg = submit};
 	size_t n = 0, i;

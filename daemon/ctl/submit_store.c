@@ -8,6 +8,7 @@
 #include "daemon/ctl/present.h"
 #include "daemon/ctl/submit_p.h"
 #include "daemon/log.h"
+#include "daemon/sweep.h"
 
 static json_t *plan_reply(const struct cwd_submit *submit)
 {
@@ -47,19 +48,45 @@ static int same_key(const struct cwd_job *a, const struct cwd_job *b)
 	return a->uid == b->uid && strcmp(a->key, b->key) == 0;
 }
 
-/* Another submission that is being stored with the same key (or output), or NULL. */
-static const struct cwd_job *find_storing(const struct cwd_submit *submit, int by_output)
+/* Another submission that is being stored with the same key, or NULL. */
+static const struct cwd_job *find_storing(const struct cwd_submit *submit)
 {
 	const struct cwd_submit *other;
 
 	for (other = submit->daemon->submits; other != NULL; other = other->next) {
 		if (other != submit && other->phase == CWD_STORING &&
-			(by_output ? strcmp(other->job->output, submit->job->output) == 0
-				   : same_key(other->job, submit->job))) {
+			same_key(other->job, submit->job)) {
 			return other->job;
 		}
 	}
 	return NULL;
+}
+
+/* Whether the submission writes to that output. */
+static int writes_to(const struct cwd_submit *submit, const char *output)
+{
+	size_t i;
+
+	for (i = 0; i < submit->n_children; i++) {
+		if (strcmp(submit->children[i]->output, output) == 0) {
+			return 1;
+		}
+	}
+	return strcmp(submit->job->output, output) == 0;
+}
+
+/* A job of the queue, or of another submission that is being stored, that writes to that output. */
+static const struct cwd_job *find_writer(const struct cwd_submit *submit, const char *output)
+{
+	const struct cwd_job *job = cwd_queue_find_output(&submit->daemon->queue, output);
+	const struct cwd_submit *other;
+
+	for (other = submit->daemon->submits; job == NULL && other != NULL; other = other->next) {
+		if (other != submit && other->phase == CWD_STORING && writes_to(other, output)) {
+			job = other->job;
+		}
+	}
+	return job;
 }
 
 /* 1: the key was used before, and the call is being answered. */
@@ -70,7 +97,7 @@ int cwd_submit_is_repeated(struct cwd_submit *submit)
 	char id[24];
 
 	if (job == NULL) {
-		job = find_storing(submit, 0);
+		job = find_storing(submit);
 	}
 	if (job == NULL) {
 		return 0;
@@ -88,11 +115,13 @@ int cwd_submit_is_repeated(struct cwd_submit *submit)
 /* 1: another job writes there, and the call was answered. */
 int cwd_submit_is_taken(struct cwd_submit *submit)
 {
-	const struct cwd_job *other =
-		cwd_queue_find_output(&submit->daemon->queue, submit->job->output);
+	const char *output = submit->job->output;
+	const struct cwd_job *other = find_writer(submit, output);
+	size_t i;
 
-	if (other == NULL) {
-		other = find_storing(submit, 1);
+	for (i = 0; other == NULL && i < submit->n_children; i++) {
+		output = submit->children[i]->output;
+		other = find_writer(submit, output);
 	}
 	if (other == NULL) {
 		return 0;
@@ -100,7 +129,7 @@ int cwd_submit_is_taken(struct cwd_submit *submit)
 	(void)cwb_err_set(&submit->err, CWP_ESTATE,
 		"output: %s: job %lld writes there; choose another folder or remove that"
 		" job",
-		submit->job->output, (long long)other->id);
+		output, (long long)other->id);
 	snprintf(submit->err.field, sizeof submit->err.field, "output");
 	cwd_submit_invalid(submit);
 	return 1;
@@ -112,9 +141,10 @@ static void on_stored(struct cwd_batch *batch, void *arg)
 	struct cwd_daemon *daemon = submit->daemon;
 	struct cwd_call *call = submit->call;
 	struct cwd_job *job = submit->job;
+	size_t i, n = submit->n_children;
 	json_t *plan;
 
-	if (batch->rc < 0 || cwd_queue_added(&daemon->queue, job) < 0) {
+	if (batch->rc < 0 || cwd_queue_reserve(&daemon->queue, n + 1) < 0) {
 		char reason[sizeof batch->err.message + 32];
 
 		snprintf(reason, sizeof reason, "the job cannot be stored: %s", batch->err.message);
@@ -127,11 +157,49 @@ static void on_stored(struct cwd_batch *batch, void *arg)
 	cwd_log(CWD_LOG_INFO, "job %lld: submitted by %s: %s", (long long)job->id, job->owner,
 		job->name);
 	plan = plan_reply(submit);
+	(void)cwd_queue_added(&daemon->queue, job); /* there is room, here and below */
+	for (i = 0; i < n; i++) {
+		(void)cwd_queue_added(&daemon->queue, submit->children[i]);
+		submit->children[i] = NULL;
+	}
 	submit->job = NULL;
 	cwd_submit_free(submit);
 	cwd_queue_announce(&daemon->queue, job);
+	for (i = 0; i < n; i++) {
+		cwd_queue_announce(&daemon->queue, cwd_sweep_child(&daemon->queue, job, i));
+	}
 	cwd_daemon_poke(daemon);
 	cwd_call_reply(call, id_reply(job->id, plan));
+}
+
+/* The sweep and its jobs with the ids behind its own; those that are calibrated as an earlier one
+ * wait for its end, however it ends. */
+static struct cwd_batch *add_sweep(struct cwd_submit *submit)
+{
+	struct cwd_queue *queue = &submit->daemon->queue;
+	struct cwd_batch *batch = cwd_batch_new();
+	size_t i;
+
+	if (batch == NULL) {
+		return NULL;
+	}
+	batch->may_fail = 1;
+	cwd_queue_number(queue, submit->job);
+	cwd_queue_insert(batch, submit->job, submit->text);
+	for (i = 0; i < submit->n_children; i++) {
+		const struct cwj_sweep_point *point = &submit->sweep->points[i];
+		struct cwd_job *job = submit->children[i];
+
+		cwd_queue_number(queue, job);
+		job->parent = submit->job->id;
+		if (point->first != i) {
+			job->after[job->n_after++] =
+				(struct cwd_after){.id = submit->children[point->first]->id,
+					.condition = CWD_AFTER_ANY};
+		}
+		cwd_queue_insert(batch, job, point->text);
+	}
+	return batch;
 }
 
 void cwd_submit_store(struct cwd_submit *submit)
@@ -150,7 +218,9 @@ void cwd_submit_store(struct cwd_submit *submit)
 		return;
 	}
 	submit->phase = CWD_STORING;
-	batch = cwd_queue_add(&submit->daemon->queue, submit->job, submit->text);
+	batch = submit->n_children > 0
+			? add_sweep(submit)
+			: cwd_queue_add(&submit->daemon->queue, submit->job, submit->text);
 	if (batch == NULL) {
 		cwd_submit_error(submit, "org.cwpd.Jobs.Internal",
 			json_pack("{s:s}", "reason", "no memory"));

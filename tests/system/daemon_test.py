@@ -40,6 +40,8 @@ for line in text.splitlines():
         for word in line[5:].split():
             key, _, value = word.partition("=")
             words[key] = value
+            if key == "do":  # of a matrix: one of its jobs does this
+                words[value] = ""
     if line.startswith("output:"):
         output = os.path.join(option("--directory"), line[7:].strip())
 if verb == "plan":
@@ -56,7 +58,11 @@ if verb == "plan":
     if "plan-fail" in words:
         sys.stderr.write("no plan today\nsecond line\n")
         sys.exit(1)
-    print(json.dumps({"bounds": {"memory": int(words.get("memory", "1048576")), "gpu_memory": 0, "scratch": 4096}, "stages": []}))
+    bounds = {"memory": int(words.get("memory", "1048576")), "gpu_memory": 0, "scratch": 4096}
+    plan = {"bounds": bounds, "stages": []}
+    if "points" in words:
+        plan["children"] = [{"name": str(i), "bounds": dict(bounds, scratch=i)} for i in range(int(words["points"]))]
+    print(json.dumps(plan))
     sys.exit(0)
 scratch = option("--scratch")
 def on_term(number, frame):
@@ -77,6 +83,8 @@ def finish(result, code, **more):
     say(status="end", result=result, **more)
     sys.exit(code)
 def done():
+    if not os.path.isdir(os.path.dirname(output)):
+        finish("failed", 1, error={"code": -2, "message": "output: its folder does not exist"})
     os.makedirs(output, exist_ok=True)
     with open(os.path.join(output, "report.json"), "w") as f:
         json.dump({"job": {"name": "fake"}, "stages": []}, f)
@@ -98,6 +106,13 @@ def wait(seconds):
                 os._exit(1)
             if b"cancel" in data and "ignore-cancel" not in words:
                 finish("cancelled", 1)
+if "\nmatrix:" in text:  # the report of a sweep
+    with open(os.path.join(output, "reports"), "a") as f:
+        f.write("begun\n")
+    wait(float(words.get("report-sleep", "0")))
+    if "report-fail" in words and not os.path.exists(os.path.join(output, "mended")):
+        finish("failed", 1, error={"code": -1007, "message": "no report today"})
+    done()
 say(status="plan", memory=1048576, gpu_memory=0, scratch=4096)
 if "exit" in words:
     sys.exit(int(words["exit"]))

@@ -129,6 +129,36 @@ static void test_written_is_read(void **state)
 	cwd_store_close(store);
 }
 
+/* The rows of a sweep's jobs go with its own. */
+static void test_sweeps(void **state)
+{
+	struct cwd_store *store = open_store();
+	struct cwd_batch *batch = cwd_batch_new();
+
+	(void)state;
+	add_job(batch, 1, "other");
+	add_job(batch, 2, "sweep");
+	cwd_batch_add(batch, CWD_UPDATE_SWEEP, "nisi", (int64_t)2, "[]", (int64_t)2);
+	for (int64_t id = 3; id <= 4; id++) {
+		add_job(batch, id, id == 3 ? "a" : "b");
+		cwd_batch_add(batch, CWD_UPDATE_SWEEP, "iisi", (int64_t)2, (int64_t)0, "{}", id);
+		cwd_batch_add(batch, CWD_INSERT_ATTEMPT, "iid", id, (int64_t)1, 2.0);
+	}
+	assert_int_equal(apply(store, batch), 0);
+	batch = cwd_batch_new();
+	cwd_batch_add(batch, CWD_UPDATE_SWEEP, "iisi", (int64_t)99, (int64_t)0, "{}", (int64_t)4);
+	assert_int_equal(apply(store, batch), CWP_ESTATE); /* no such sweep */
+	cwd_store_close(store);
+	store = open_store();
+	assert_int_equal(count(store, CWD_JOBS), 4);
+	batch = cwd_batch_new();
+	cwd_batch_add(batch, CWD_DELETE_JOB, "i", (int64_t)2);
+	assert_int_equal(apply(store, batch), 0);
+	assert_int_equal(count(store, CWD_JOBS), 1);
+	assert_int_equal(count(store, CWD_ATTEMPTS), 0);
+	cwd_store_close(store);
+}
+
 static void test_all_or_nothing(void **state)
 {
 	struct cwd_store *store = open_store();
@@ -237,6 +267,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_written_is_read, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_sweeps, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_all_or_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_foreign_files, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_settings, set_up, tear_down)};
