@@ -24,6 +24,7 @@
 #include "daemon/notify.h"
 #include "daemon/plugins.h"
 #include "daemon/recover.h"
+#include "daemon/scratch.h"
 #include "daemon/supervise.h"
 #include "daemon/sweep.h"
 
@@ -189,12 +190,12 @@ int cwd_daemon_forget(struct cwd_daemon *daemon, struct cwd_job *job, struct cwb
 	size_t n = job->n_children, i;
 	int rc;
 
-	cwd_supervise_clean(daemon, job);
+	cwd_scratch_forget(daemon, job);
 	for (i = 0; i < n; i++) {
 		struct cwd_job *child = cwd_sweep_child(&daemon->queue, job, i);
 
 		if (child != NULL) {
-			cwd_supervise_clean(daemon, child);
+			cwd_scratch_forget(daemon, child);
 		}
 	}
 	rc = cwd_queue_remove(&daemon->queue, job, err);
@@ -256,6 +257,7 @@ static void on_tick(uv_timer_t *timer)
 	cwd_supervise_tick(daemon);
 	if (!daemon->stopping) {
 		retire(daemon);
+		cwd_scratch_tick(daemon);
 	}
 	if (daemon->queue.n_jobs > 0) {
 		cwd_daemon_poke(daemon); /* for those that wait before they are tried again */

@@ -44,6 +44,7 @@ struct cwd_daemon {
 	int lock_fd;
 	int n_tasks; /* on libuv's threads */
 	double started;
+	double tidied; /* monotonic; the cache; 0: not yet */
 	uv_timer_t schedule_timer, tick_timer;
 	uv_signal_t signals[3];
 	struct cwd_counters counters;

@@ -15,8 +15,8 @@
 #include "base/json.h"
 #include "daemon/executor/executor.h"
 #include "daemon/log.h"
+#include "daemon/scratch.h"
 #include "daemon/sweep.h"
-#include "daemon/supervise.h"
 
 #define MANIFEST_MAX ((size_t)16 << 20)
 #define KILL_TRIES 500 /* of 10 ms */
@@ -200,15 +200,14 @@ void cwd_recover(struct cwd_daemon *daemon)
 		} else if (job->state == CWD_DONE) {
 			check_done(daemon, job);
 		}
-		if (cwd_state_is_final(job->state) && job->state != CWD_FAILED) {
-			cwd_supervise_clean(daemon, job);
-		}
+		cwd_scratch_end(daemon, job);
 	}
 	for (i = 0; i < queue->n_jobs; i++) {
 		if (queue->jobs[i]->n_children > 0) {
 			recover_sweep(daemon, queue->jobs[i]);
 		}
 	}
+	cwd_scratch_recover(daemon);
 	if (queue->n_events > 0) {
 		struct cwd_batch *batch = cwd_batch_new();
 

@@ -67,6 +67,7 @@ void cwd_settings_free(struct cwd_settings *settings)
 	free(settings->sockets);
 	free(settings->state);
 	free(settings->scratch);
+	free(settings->cache);
 	free(settings->libexec);
 	list_free(&settings->plugins);
 	list_free(&settings->inputs);
@@ -225,6 +226,9 @@ static void set_limits(struct cwd_settings *s, const struct cwj_config *config)
 	s->longest_delay = config->retry.longest_delay;
 	s->interruptions = config->retry.interruptions;
 	s->log_limit = config->quotas.log;
+	s->cache_size = config->cache.size;
+	s->cache_age = config->cache.age;
+	s->keep_scratch = config->retention.scratch;
 	s->keep_seconds = config->retention.finished;
 	s->keep_jobs = config->retention.jobs;
 	s->log_level = levels[config->log_level];
@@ -284,6 +288,10 @@ static int apply(struct cwd_settings *s, const struct cwj_config *config, struct
 	}
 	if (rc == 0 && config->scratch != NULL) {
 		rc = set(&s->scratch, config->scratch, err);
+	}
+	if (rc == 0 && config->cache.size > 0) {
+		rc = config->cache.path != NULL ? set(&s->cache, config->cache.path, err)
+						: set_below(&s->cache, s->scratch != NULL ? s->scratch : s->state, "cache", err);
 	}
 	if (rc == 0) {
 		rc = set_lists(s, config, err);

@@ -20,6 +20,8 @@ struct cwd_settings {
 	char *sockets;           /* folder */
 	char *state;             /* folder */
 	char *scratch;           /* folder, NULL: beside each output */
+	char *cache;             /* folder of scores that jobs share, NULL: none */
+	uint64_t cache_size, cache_age; /* bytes; seconds, 0: for ever */
 	char *libexec;           /* folder of cwp-worker and cwp-probe */
 	struct cwd_list plugins; /* folders */
 	struct cwd_list inputs,
@@ -29,6 +31,7 @@ struct cwd_settings {
 	uint64_t scratch_limit;                     /* bytes of all running jobs; 0: not limited */
 	uint32_t running;                           /* attempts at a time; 0: not limited */
 	uint32_t running_per_user, queued_per_user; /* 0: not limited */
+	uint64_t keep_scratch; /* seconds that a failed job keeps what a retry goes on from; 0: for ever */
 	uint64_t keep_seconds;                      /* that a finished job is listed; 0: for ever */
 	uint32_t keep_jobs;       /* finished jobs that are listed; 0: any number */
 	uint32_t connections;     /* open at a time; half of them for one user */

@@ -4,18 +4,18 @@
 #include "daemon/supervise.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "base/quantity.h"
 #include "daemon/ctl/watch.h"
 #include "daemon/executor/executor.h"
 #include "daemon/joblog.h"
 #include "daemon/log.h"
+#include "daemon/scratch.h"
 #include "daemon/sweep.h"
 #include "daemon/verdict.h"
 
@@ -44,25 +44,6 @@ char *cwd_supervise_log_path(const struct cwd_daemon *daemon, int64_t id)
 	return asprintf(&path, "%s/logs/%lld.log", daemon->settings->state, (long long)id) < 0
 		       ? NULL
 		       : path;
-}
-
-/* Beside the output, where there is room for what becomes as large as the output, or below the
- * configured folder. */
-static char *scratch_path(const struct cwd_daemon *daemon, const struct cwd_job *job)
-{
-	char *folder = strdup(job->output), *name = strdup(job->output), *path = NULL;
-	int rc = -1;
-
-	if (folder != NULL && name != NULL) {
-		rc = daemon->settings->scratch != NULL
-			     ? asprintf(&path, "%s/job-%lld", daemon->settings->scratch,
-				       (long long)job->id)
-			     : asprintf(&path, "%s/.%s.scratch-%lld", dirname(folder),
-				       basename(name), (long long)job->id);
-	}
-	free(folder);
-	free(name);
-	return rc < 0 ? NULL : path;
 }
 
 /* Where the outputs of its sweep lie; NULL for other jobs. */
@@ -151,9 +132,7 @@ static void conclude(struct cwd_supervision *s)
 	if (job->n_children > 0) {
 		cwd_sweep_refresh(&daemon->queue, job);
 	}
-	if (cwd_state_is_final(job->state) && job->state != CWD_FAILED) {
-		cwd_supervise_clean(daemon, job);
-	}
+	cwd_scratch_end(daemon, job);
 	*s->back = s->next;
 	if (s->next != NULL) {
 		s->next->back = s->back;
@@ -258,7 +237,8 @@ static int start_worker(struct cwd_supervision *s, struct cwb_err *err)
 	struct cwd_run_options options = {.job = s->text,
 		.events = {.status = on_status, .output = on_output, .ended = on_ended, .arg = s}};
 	char *program = cwd_settings_program(settings, "cwp-worker");
-	char **argv = calloc(12 + 2 * settings->plugins.n, sizeof *argv);
+	char size[CWB_QUANTITY_TEXT], age[CWB_QUANTITY_TEXT];
+	char **argv = calloc(18 + 2 * settings->plugins.n, sizeof *argv);
 	size_t n = 0, i;
 	int rc;
 
@@ -277,6 +257,16 @@ static int start_worker(struct cwd_supervision *s, struct cwb_err *err)
 	add_argument(argv, &n, s->scratch);
 	add_argument(argv, &n, "--directory");
 	add_argument(argv, &n, s->job->directory);
+	if (settings->cache != NULL) {
+		cwb_size_print(settings->cache_size, size);
+		cwb_time_print(settings->cache_age, age);
+		add_argument(argv, &n, "--cache");
+		add_argument(argv, &n, settings->cache);
+		add_argument(argv, &n, "--cache-size");
+		add_argument(argv, &n, size);
+		add_argument(argv, &n, "--cache-age");
+		add_argument(argv, &n, age);
+	}
 	for (i = 0; i < settings->plugins.n; i++) {
 		add_argument(argv, &n, "--plugin-dir");
 		add_argument(argv, &n, settings->plugins.items[i]);
@@ -365,7 +355,7 @@ void cwd_supervise_start(struct cwd_daemon *daemon, struct cwd_job *job)
 		s->log.fd = -1;
 		s->log_limit = daemon->settings->log_limit;
 		s->timer.data = s;
-		s->scratch = scratch_path(daemon, job);
+		s->scratch = cwd_scratch_path(daemon, job);
 		s->log_path = cwd_supervise_log_path(daemon, job->id);
 		s->folder = sweep_folder(daemon, job);
 		free(job->scratch);
@@ -463,57 +453,4 @@ void cwd_supervise_note(struct cwd_daemon *daemon, const struct cwd_job *sweep,
 	}
 	free(text);
 	free(path);
-}
-
-struct cleaning {
-	struct cwd_daemon *daemon;
-	int64_t id;
-	char *path;
-	struct cwb_err err;
-};
-
-static void clean(void *arg)
-{
-	struct cleaning *c = arg;
-
-	(void)cwb_file_remove_tree(AT_FDCWD, c->path, &c->err); /* err says it */
-}
-
-static void on_cleaned(void *arg)
-{
-	struct cleaning *c = arg;
-	struct cwd_job *job = cwd_queue_find(&c->daemon->queue, c->id);
-
-	if (c->err.code != 0) {
-		cwd_log(CWD_LOG_WARNING, "job %lld: scratch is not removed: %s", (long long)c->id,
-			c->err.message);
-	} else if (job != NULL && job->scratch != NULL && strcmp(job->scratch, c->path) == 0) {
-		free(job->scratch);
-		job->scratch = NULL;
-		cwd_queue_save(&c->daemon->queue, job);
-	}
-	if (job != NULL) {
-		job->cleaning = 0;
-		cwd_daemon_poke(c->daemon);
-	}
-	free(c->path);
-	free(c);
-}
-
-void cwd_supervise_clean(struct cwd_daemon *daemon, struct cwd_job *job)
-{
-	struct cleaning *c = job->scratch == NULL ? NULL : calloc(1, sizeof *c);
-
-	if (c == NULL) {
-		return; /* nothing there; or no memory, and the next start cleans */
-	}
-	c->daemon = daemon;
-	c->id = job->id;
-	c->path = strdup(job->scratch);
-	if (c->path == NULL || cwd_daemon_task(daemon, clean, on_cleaned, c) < 0) {
-		free(c->path);
-		free(c);
-	} else {
-		job->cleaning = 1;
-	}
 }

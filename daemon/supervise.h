@@ -26,9 +26,6 @@ void cwd_supervise_stop_all(struct cwd_daemon *daemon);
 /* Looks for attempts whose time is over; once a second. */
 void cwd_supervise_tick(struct cwd_daemon *daemon);
 
-/* Removes the scratch folder of a job that needs it no more, on a thread. */
-void cwd_supervise_clean(struct cwd_daemon *daemon, struct cwd_job *job);
-
 /* A line about one of its jobs in the log of a sweep. */
 void cwd_supervise_note(struct cwd_daemon *daemon, const struct cwd_job *sweep,
 	const struct cwd_job *job, const struct cwd_event *event);

@@ -123,7 +123,7 @@ static void reach_alone(const struct cwd_facts *facts, struct cwd_verdict *verdi
 	}
 }
 
-static int may_pass(int code)
+int cwd_verdict_may_pass(int code)
 {
 	static const int codes[] = {
 		EIO, ENOSPC, ENOMEM, EAGAIN, EBUSY, EDQUOT, ETIMEDOUT, ESTALE, ENFILE, EMFILE};
@@ -148,7 +148,7 @@ void cwd_verdict_reach(const struct cwd_facts *facts, struct cwd_verdict *ret)
 		reach_alone(facts, ret);
 	}
 	/* Nobody asked for an end, and the next time the disk may be free or the server back. */
-	if (ret->state == CWD_FAILED && facts->stop == CWD_STOP_NO && may_pass(ret->error.code) &&
+	if (ret->state == CWD_FAILED && facts->stop == CWD_STOP_NO && cwd_verdict_may_pass(ret->error.code) &&
 		facts->failures + 1 < facts->failures_max) {
 		ret->try_again = 1;
 		ret->state = CWD_QUEUED;

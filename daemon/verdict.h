@@ -27,4 +27,6 @@ struct cwd_verdict {
 	struct cwb_err error; /* code 0: none */
 };
 
+/* Whether a failure with this code may be gone the next time. */
+int cwd_verdict_may_pass(int code);
 void cwd_verdict_reach(const struct cwd_facts *facts, struct cwd_verdict *ret);

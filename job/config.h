@@ -70,14 +70,25 @@ struct cwj_retry {
 };
 
 struct cwj_retention {
+	uint64_t scratch;  /* seconds that a failed job keeps what a retry goes on from, default 24 h; 0: for ever */
 	uint64_t finished; /* seconds that a finished job is listed, default 720 h; 0: for ever */
 	uint32_t jobs;     /* finished jobs that are listed at most, default 10000; 0: any number */
+};
+
+/* Scores that jobs share. The defaults hold for `cwp-worker run --cache` too. */
+#define CWJ_CACHE_SIZE (UINT64_C(20) << 30)
+#define CWJ_CACHE_AGE (UINT64_C(168) * 3600)
+struct cwj_config_cache {
+	char *path;    /* absolute folder; NULL: below scratch where that is given, else below state */
+	uint64_t size; /* bytes; 0: nothing is kept */
+	uint64_t age;  /* seconds that an unused entry stays; 0: for ever */
 };
 
 struct cwj_config {
 	char *sockets; /* absolute folders; NULL: what the daemon's mode (system or user) says */
 	char *state;
 	char *scratch;               /* NULL: beside each job's output */
+	struct cwj_config_cache cache;
 	size_t n_plugin_directories; /* 0: the folder that was fixed when cwpd was built */
 	char **plugin_directories;
 	size_t n_settings;

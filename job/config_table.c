@@ -105,6 +105,14 @@ static const struct cwj_key plugin_keys[] = {
 static const struct cwj_table plugin_table = {
 	.keys = plugin_keys, .size = sizeof(struct cwj_config)};
 
+static const struct cwj_key cache_keys[] = {
+	{.name = "path", .kind = CWJ_PATH, .offset = CONFIG(cache.path)},
+	{.name = "size", .kind = CWJ_SIZE, .offset = CONFIG(cache.size)},
+	{.name = "age", .kind = CWJ_TIME, .offset = CONFIG(cache.age)},
+	{0},
+};
+static const struct cwj_table cache_table = {.keys = cache_keys, .size = sizeof(struct cwj_config)};
+
 static const struct cwj_key root_keys[] = {
 	{.name = "input",
 		.kind = CWJ_PATHS,
@@ -188,6 +196,7 @@ static const struct cwj_key retry_keys[] = {
 static const struct cwj_table retry_table = {.keys = retry_keys, .size = sizeof(struct cwj_config)};
 
 static const struct cwj_key retention_keys[] = {
+	{.name = "scratch", .kind = CWJ_TIME, .offset = CONFIG(retention.scratch)},
 	{.name = "finished", .kind = CWJ_TIME, .offset = CONFIG(retention.finished)},
 	{.name = "jobs", .kind = CWJ_SMALL, .offset = CONFIG(retention.jobs), .high = 100000000},
 	{0},
@@ -307,10 +316,11 @@ static void config_fill(void *target)
 	struct cwj_config *c = target;
 
 	c->limits = (struct cwj_config_limits){.jobs = 1, .connections = 256, .grace = 10};
+	c->cache = (struct cwj_config_cache){.size = CWJ_CACHE_SIZE, .age = CWJ_CACHE_AGE};
 	c->quotas = (struct cwj_quotas){.queued = 1000, .log = UINT64_C(16) << 20};
 	c->retry = (struct cwj_retry){
 		.attempts = 3, .delay = 10, .longest_delay = 600, .interruptions = 20};
-	c->retention = (struct cwj_retention){.finished = UINT64_C(720) * 3600, .jobs = 10000};
+	c->retention = (struct cwj_retention){.scratch = UINT64_C(24) * 3600, .finished = UINT64_C(720) * 3600, .jobs = 10000};
 }
 
 static int fill_queues(struct cwj_reader *r, const struct cwj_yaml *node, struct cwj_config *c)
@@ -370,6 +380,7 @@ static const struct cwj_key config_keys[] = {
 	{.name = "sockets", .kind = CWJ_PATH, .offset = CONFIG(sockets)},
 	{.name = "state", .kind = CWJ_PATH, .offset = CONFIG(state)},
 	{.name = "scratch", .kind = CWJ_PATH, .offset = CONFIG(scratch)},
+	{.name = "cache", .kind = CWJ_MAPPING, .table = &cache_table},
 	{.name = "plugins", .kind = CWJ_MAPPING, .table = &plugin_table},
 	{.name = "roots", .kind = CWJ_MAPPING, .table = &root_table},
 	{.name = "limits", .kind = CWJ_MAPPING, .table = &limit_table},

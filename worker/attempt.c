@@ -177,6 +177,7 @@ int cwk_attempt(const struct cwj_job *job, const struct cwk_options *o)
 		b.host.log = cwk_status_log;
 		b.host.log_arg = &status;
 		struct cwe_pipeline p = {.job = job, .host = &b.host, .registry = b.registry, .scratch = scratch, .arg = &status,
+			.cache = o->cache, .cache_size = o->cache_size, .cache_age = o->cache_age,
 			.progress = cwk_status_progress, .checkpoint = cwk_status_checkpoint,
 			.finished_is_done = o->status_fd >= 0 || o->finished_is_done};
 		r = cwe_pipeline_run(&p, &err);

@@ -11,6 +11,8 @@ struct cwk_options {
 	int status_fd;          /* -1: status on standard error */
 	int control_fd;         /* -1: no control messages */
 	const char *scratch;    /* folder; NULL: one beside the output, removed at the end */
+	const char *cache;      /* folder of scores that jobs share; NULL: none */
+	uint64_t cache_size, cache_age; /* bytes, seconds */
 	const char **plugin_dir;
 	size_t plugin_dirs;
 	int finished_is_done;   /* a finished output of this same job is success */

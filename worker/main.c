@@ -8,7 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/quantity.h"
 #include "config.h"
+#include "job/config.h"
 #include "wire/status.h"
 #include "worker/attempt.h"
 #include "worker/sweep.h"
@@ -19,16 +21,20 @@
 
 static const char help[] =
 	"usage: cwp-worker run JOB.yaml [--scratch DIR] [--plugin-dir DIR]... [--threads N]\n"
+	"                 [--cache DIR [--cache-size SIZE] [--cache-age TIME]]\n"
 	"       cwp-worker plan JOB.yaml [--plugin-dir DIR]...\n"
 	"       cwp-worker attempt --job-fd 0 --status-fd 3 --scratch DIR --directory DIR [--plugin-dir DIR]...\n"
+	"                 [--cache DIR [--cache-size SIZE] [--cache-age TIME]]\n"
 	"       cwp-worker plan --job-fd 0 --directory DIR [--plugin-dir DIR]...\n"
 	"\n"
 	"Runs one job, or those of a matrix, in the foreground (run), says what it would need (plan), or runs one attempt\n"
 	"for a daemon (attempt). Exit: 0 done, 1 failed, 2 rejected by its gate, 64 usage, 65 bad input.\n";
 
-enum { OPT_SCRATCH = 256, OPT_PLUGIN_DIR, OPT_THREADS, OPT_JOB_FD, OPT_STATUS_FD, OPT_DIRECTORY, OPT_HELP, OPT_VERSION };
+enum { OPT_SCRATCH = 256, OPT_CACHE, OPT_CACHE_SIZE, OPT_CACHE_AGE, OPT_PLUGIN_DIR, OPT_THREADS, OPT_JOB_FD, OPT_STATUS_FD, OPT_DIRECTORY, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {{"scratch", required_argument, NULL, OPT_SCRATCH},
+	{"cache", required_argument, NULL, OPT_CACHE}, {"cache-size", required_argument, NULL, OPT_CACHE_SIZE},
+	{"cache-age", required_argument, NULL, OPT_CACHE_AGE},
 	{"plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR}, {"threads", required_argument, NULL, OPT_THREADS},
 	{"job-fd", required_argument, NULL, OPT_JOB_FD}, {"status-fd", required_argument, NULL, OPT_STATUS_FD},
 	{"directory", required_argument, NULL, OPT_DIRECTORY}, {"help", no_argument, NULL, OPT_HELP},
@@ -54,6 +60,15 @@ static int number(const char *text, int low, int high, int *ret)
 	return 0;
 }
 
+static int quantity(const char *text, int (*parse)(const char *text, uint64_t *ret), const char *what, uint64_t *ret)
+{
+	if (parse(text, ret) != 0) {
+		(void)fprintf(stderr, "cwp-worker: %s is no %s\n", text, what);
+		return -1;
+	}
+	return 0;
+}
+
 static int take_option(struct arguments *a, int option)
 {
 	int n = 0;
@@ -61,6 +76,13 @@ static int take_option(struct arguments *a, int option)
 	case OPT_SCRATCH:
 		a->options.scratch = optarg;
 		return 0;
+	case OPT_CACHE:
+		a->options.cache = optarg;
+		return 0;
+	case OPT_CACHE_SIZE:
+		return quantity(optarg, cwb_size_parse, "size such as 20GiB", &a->options.cache_size);
+	case OPT_CACHE_AGE:
+		return quantity(optarg, cwb_time_parse, "time such as 48h", &a->options.cache_age);
 	case OPT_PLUGIN_DIR:
 		if (a->options.plugin_dirs == DIRECTORIES) {
 			(void)fprintf(stderr, "cwp-worker: more than %d plugin folders\n", DIRECTORIES);
@@ -199,7 +221,8 @@ static int from_file(struct arguments *a)
 
 int main(int argc, char **argv)
 {
-	struct arguments a = {.job_fd = -1, .options = {.status_fd = -1, .control_fd = -1}};
+	struct arguments a = {.job_fd = -1, .options = {.status_fd = -1, .control_fd = -1,
+		.cache_size = CWJ_CACHE_SIZE, .cache_age = CWJ_CACHE_AGE}};
 	a.options.plugin_dir = a.plugin_dir;
 	int r = parse(argc, argv, &a);
 	if (r != 0) {

@@ -10,6 +10,7 @@
 #include "daemon/ctl/jobs_p.h"
 #include "daemon/ctl/present.h"
 #include "daemon/ctl/watch.h"
+#include "daemon/scratch.h"
 #include "daemon/supervise.h"
 
 #define REASON_MAX 200
@@ -95,7 +96,7 @@ static void cancel(struct cwd_call *call)
 		return;
 	}
 	move(call, job, CWD_CANCELLED, reason);
-	cwd_supervise_clean(call->daemon, job);
+	cwd_scratch_end(call->daemon, job);
 }
 
 static void hold(struct cwd_call *call)

@@ -3,6 +3,7 @@
 /* Steering a sweep: the same for each of its jobs that it makes sense for. */
 #include "daemon/ctl/jobs_p.h"
 
+#include "daemon/scratch.h"
 #include "daemon/supervise.h"
 #include "daemon/sweep.h"
 
@@ -39,7 +40,7 @@ void cwd_sweep_cancel(struct cwd_call *call, struct cwd_job *sweep, const char *
 		} else {
 			(void)cwd_queue_move(&daemon->queue, job, CWD_CANCELLED, reason,
 				NULL); /* waits, so it may */
-			cwd_supervise_clean(daemon, job);
+			cwd_scratch_end(daemon, job);
 		}
 	}
 	if (sweep->run != NULL) {

@@ -1,13 +1,17 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* What a job will need, from shapes alone. */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/loglik.h"
+#include "engine/pipeline/cache.h"
 #include "engine/pipeline/run.h"
 
 /* Program, libraries, generated kernels, thread stacks and buffers of files: measured with room to spare. */
@@ -90,6 +94,40 @@ static uint64_t spare_threads(const struct cwe_run *run, uint64_t memory)
 	return over > 0 && over < threads && cwe_pool_limit(pool, (uint32_t)(threads - over)) ? over * THREAD_MEMORY : 0;
 }
 
+/* Bytes that are free for scratch, with those that an earlier attempt of this job took already; UINT64_MAX: not known. */
+static uint64_t free_scratch(const struct cwe_run *run)
+{
+	struct statvfs fs;
+	DIR *dir = opendir(run->p->scratch);
+	if (dir == NULL || fstatvfs(dirfd(dir), &fs) != 0) {
+		if (dir != NULL) {
+			(void)closedir(dir);
+		}
+		return UINT64_MAX;
+	}
+	uint64_t bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	for (const struct dirent *e; (e = readdir(dir)) != NULL;) {
+		struct stat st;
+		/* What is a link to the cache is counted there. */
+		if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1) {
+			bytes += (uint64_t)st.st_blocks * 512;
+		}
+	}
+	(void)closedir(dir);
+	return bytes + cwe_cache_shared(run);
+}
+
+/* What is only kept for later jobs gives way to this one. */
+static int check_free(struct cwe_run *run, uint64_t need, struct cwb_err *err)
+{
+	uint64_t bytes = free_scratch(run);
+	if (bytes < need && cwe_cache_make_room(run, need - bytes) > 0) {
+		bytes = free_scratch(run);
+	}
+	return bytes >= need ? 0 : cwb_err_set(err, -ENOSPC, "scratch folder %s has %" PRIu64 " bytes free, but the job may need "
+		"%" PRIu64 ": free space or choose another folder", run->p->scratch, bytes, need);
+}
+
 int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *err)
 {
 	uint64_t score_memory, score_scratch, eval_memory, eval_scratch, n = run->largest;
@@ -110,12 +148,6 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 		return cwb_err_set(err, CWP_ELIMIT, "limits.scratch is %" PRIu64 " bytes, but the job may need %" PRIu64
 			": raise it, or use fewer or shorter calibration sets", l->scratch, b.scratch);
 	}
-	struct statvfs fs;
-	if (run->p->scratch != NULL && statvfs(run->p->scratch, &fs) == 0 &&
-		(uint64_t)fs.f_bavail * fs.f_frsize < b.scratch) {
-		return cwb_err_set(err, -ENOSPC, "scratch folder %s has %" PRIu64 " bytes free, but the job may need %" PRIu64
-			": free space or choose another folder", run->p->scratch, (uint64_t)fs.f_bavail * fs.f_frsize, b.scratch);
-	}
 	*ret = b;
-	return 0;
+	return run->p->scratch != NULL ? check_free(run, b.scratch, err) : 0;
 }

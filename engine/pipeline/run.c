@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "engine/format/manifest.h"
 #include "engine/pipeline/benchmark.h"
+#include "engine/pipeline/cache.h"
 #include "engine/pipeline/run.h"
 #include "engine/plugin/settings.h"
 
@@ -118,6 +119,7 @@ int cwe_run_cancelled(struct cwe_run *run, struct cwb_err *err)
 
 static void close_run(struct cwe_run *run)
 {
+	cwe_cache_close(run);
 	cwe_corpus_free(&run->corpus);
 	for (size_t i = 0; i < run->sets; i++) {
 		cwe_samples_free(&run->set[i]);
@@ -171,10 +173,11 @@ static int score_and_select(struct cwe_run *run, struct cwb_err *err)
 	struct cwb_err first = {0};
 	int r = run->scorer != NULL ? cwe_run_score(run, &first) : 0;
 	r = r == 0 ? cwe_run_select(run, &first) : r;
-	if (r != CWP_EDIGEST) {
+	if (r != CWP_EDIGEST && !(r == -EIO && run->cached)) {
 		return r == 0 ? 0 : (err != NULL ? (*err = first) : first).code;
 	}
 	const struct cwp_host *host = &run->p->host->table;
+	(void)(cwe_cache_drop(run) && run->cached && cwb_err_prefix(&first, "cache: entry %.12s is removed", run->cache.key));
 	host->log(host->ctx, CWP_LOG_WARNING, first.message);
 	cwe_run_scratch_clear(run);
 	run->records = 1;
@@ -190,7 +193,8 @@ static int run_stages(struct cwe_run *run, struct cwb_err *err)
 	if ((r = cwe_run_open(run, err)) != 0 || (r = cwe_run_samples(run, err)) != 0 ||
 		(r = cwe_run_overlap(run, err)) != 0 || (r = check_evaluators(run, err)) != 0 ||
 		(r = cwe_run_output_check(run, err)) != 0 ||
-		(r = cwe_run_inputs(run, err)) != 0 || (r = cwe_run_bounds(run, &run->bounds, err)) != 0 ||
+		(r = cwe_run_inputs(run, err)) != 0 || (r = cwe_cache_open(run, err)) != 0 ||
+		(r = cwe_run_bounds(run, &run->bounds, err)) != 0 ||
 		(r = cwe_run_output_open(run, err)) != 0) {
 		return r;
 	}
@@ -208,7 +212,8 @@ static int run_stages(struct cwe_run *run, struct cwb_err *err)
 
 int cwe_pipeline_run(const struct cwe_pipeline *p, struct cwb_err *err)
 {
-	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1, .scratch_fd = -1};
+	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1, .scratch_fd = -1,
+		.cache = {.store.folder = -1, .entry = -1}};
 	(void)peak_memory();
 	int r = run_stages(&run, err);
 	if (r == 0) {
@@ -267,7 +272,8 @@ static int input_sizes(struct cwe_run *run, struct cwb_err *err)
 
 int cwe_pipeline_plan(const struct cwe_pipeline *p, json_t **ret, struct cwb_err *err)
 {
-	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1, .scratch_fd = -1};
+	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1, .scratch_fd = -1,
+		.cache = {.store.folder = -1, .entry = -1}};
 	int r;
 	if ((r = cwe_run_output_check(&run, err)) == 0 && (r = cwe_run_open(&run, err)) == 0 &&
 		(r = cwe_run_samples(&run, err)) == 0 && (r = cwe_run_overlap(&run, err)) == 0 &&

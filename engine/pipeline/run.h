@@ -8,6 +8,7 @@
 #include <cwp/quantizer.h>
 #include <cwp/scorer.h>
 
+#include "base/cache.h"
 #include "engine/calibrate/corpus.h"
 #include "engine/format/output.h"
 #include "engine/model/model.h"
@@ -32,6 +33,13 @@ struct cwe_stage_record {
 	double seconds;
 	uint64_t tokens;
 	uint64_t peak_memory;
+};
+
+/* Scores that jobs share (cache.h). */
+struct cwe_run_cache {
+	struct cwb_cache store; /* its folder is -1 where there is none */
+	char key[65];
+	int entry;              /* the folder of this run's entry, held; -1: none */
 };
 
 struct cwe_run {
@@ -76,6 +84,8 @@ struct cwe_run {
 	int scratch_fd;         /* likewise */
 	json_t *evaluation;     /* array for the report */
 	json_t *gate;           /* array for the report */
+	struct cwe_run_cache cache;
+	int cached;             /* the scores came from there */
 	int rejected;
 	int ended;              /* an earlier attempt wrote the manifest: only the end is missing */
 	struct cwe_bounds bounds;

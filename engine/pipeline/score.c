@@ -10,6 +10,7 @@
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/checkpoint.h"
 #include "engine/format/dtype.h"
+#include "engine/pipeline/cache.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/tiles.h"
 #include "engine/pipeline/unseen.h"
@@ -110,6 +111,7 @@ static int layer_done(void *arg, uint32_t layer, const char *digest, struct cwb_
 {
 	struct scoring *sc = arg;
 	strncpy(sc->tiles.layer[layer].gradient, digest, 64);
+	sc->tiles.layer[layer].cached = 0;
 	int r = cwe_unseen_note(sc->run, layer, sc->seen, &sc->tiles.layer[layer].note, err);
 	r = r == 0 ? cwe_tiles_commit(&sc->tiles, layer, err) : r;
 	if (r != 0) {
@@ -188,9 +190,12 @@ int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
 	run->record[run->records].tokens = run->corpus.tokens;
 	int r = allocate(&sc, err);
 	r = r == 0 ? cwe_run_tiles(run, &sc.tiles, err) : r;
+	r = r == 0 ? cwe_cache_fetch(run, &sc.tiles, err) : r;
 	r = r == 0 ? calibrate(&sc, err) : r;
 	if (r == 0) {
-		run->record[run->records].tokens = run->corpus.tokens;
+		run->cached = sc.tiles.layer[0].cached;
+		cwe_cache_store(run, &sc.tiles);
+		run->record[run->records].tokens = run->cached ? 0 : run->corpus.tokens;
 		/* Scoring runs inside calibration, a layer behind; what is left of it is the sums. */
 		cwe_run_stage(run, CWE_STAGE_SCORE);
 		for (size_t s = 0; s < run->sets; s++) {

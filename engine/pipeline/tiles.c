@@ -36,6 +36,11 @@ static void tile_name(uint32_t layer, uint32_t set, int bf16, char *name, size_t
 	}
 }
 
+void cwe_tile_name(const struct cwe_tiles *t, uint32_t layer, uint32_t set, char *name, size_t size)
+{
+	tile_name(layer, set, t->bf16, name, size);
+}
+
 /* Bytes of a tile file, -1 when there is none. */
 static json_int_t tile_bytes(const struct cwe_tiles *t, uint32_t layer, uint32_t set)
 {
@@ -48,8 +53,8 @@ static json_int_t tile_bytes(const struct cwe_tiles *t, uint32_t layer, uint32_t
 	return bytes;
 }
 
-/* One journal line: {"layer":n,"gradient":"..","sets":[{"digest":"..","sum":"0x1.8p+3","loss":"..","bytes":n},..]}, and "note" where
- * there is one; numbers are hexadecimal floats, so that they come back as they were. */
+/* One journal line: {"layer":n,"gradient":"..","sets":[{"digest":"..","sum":"0x1.8p+3","loss":"..","bytes":n},..]}, "note" where
+ * there is one, and "cached":true where the sets came from the cache; numbers are hexadecimal floats, so that they come back as they were. */
 static int take_line(struct cwe_tiles *t, const json_t *line)
 {
 	const json_t *sets = json_object_get(line, "sets");
@@ -76,6 +81,7 @@ static int take_line(struct cwe_tiles *t, const json_t *line)
 	memcpy(l->gradient, gradient, strlen(gradient) + 1);
 	json_decref(l->note);
 	l->note = json_incref(json_object_get(line, "note"));
+	l->cached = json_is_true(json_object_get(line, "cached"));
 	l->done = 1;
 	return 0;
 }
@@ -160,7 +166,7 @@ static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
 				r = cwb_file_remove_tree(folder, name, err);
 			}
 		}
-		t->layer[l].done = 0;
+		t->layer[l].done = t->layer[l].cached = 0;
 		t->layer[l].gradient[0] = '\0';
 		json_decref(t->layer[l].note);
 		t->layer[l].note = NULL;
@@ -173,6 +179,15 @@ static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
 	r = r == 0 ? cwb_file_sync_folder(folder, t->scratch, err) : r;
 	(void)close(folder);
 	return r;
+}
+
+int cwe_tiles_restart(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
+{
+	if (t->journal >= 0) {
+		(void)close(t->journal);
+	}
+	t->journal = -1;
+	return start(t, identity, err);
 }
 
 int cwe_tiles_open(const struct cwe_tiles_key *key, struct cwe_tiles *ret, struct cwb_err *err)
@@ -247,9 +262,17 @@ static int open_tile(struct cwe_tiles *t, uint32_t layer, uint32_t set, int flag
 	return 0;
 }
 
+/* A file of this name may be a link to what the cache keeps: it is replaced, never written to. */
 int cwe_tile_create(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err)
 {
-	return open_tile(t, layer, set, O_RDWR | O_CREAT | O_TRUNC, ret, err);
+	char name[64];
+	cwe_tile_name(t, layer, set, name, sizeof name);
+	char *path = path_of(t, name);
+	if (path != NULL) {
+		(void)unlink(path); /* most often there is none */
+	}
+	free(path);
+	return open_tile(t, layer, set, O_RDWR | O_CREAT | O_EXCL, ret, err);
 }
 
 int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err)
@@ -364,9 +387,9 @@ int cwe_tile_verify(const struct cwe_tiles *t, uint32_t layer, uint32_t set, str
 	return r;
 }
 
-int cwe_tiles_commit(struct cwe_tiles *t, uint32_t layer, struct cwb_err *err)
+json_t *cwe_tiles_sets_json(const struct cwe_tiles *t, uint32_t layer)
 {
-	struct cwe_tile_layer *l = &t->layer[layer];
+	const struct cwe_tile_layer *l = &t->layer[layer];
 	json_t *sets = json_array();
 	for (uint32_t s = 0; s < t->sets; s++) {
 		char sum[64], loss[64];
@@ -375,10 +398,23 @@ int cwe_tiles_commit(struct cwe_tiles *t, uint32_t layer, struct cwb_err *err)
 		if (json_array_append_new(sets, json_pack("{s:s,s:s,s:s,s:I}", "digest", l->digest[s], "sum", sum,
 			"loss", loss, "bytes", tile_bytes(t, layer, s))) != 0) {
 			json_decref(sets);
-			return cwb_err_set(err, -ENOMEM, "no memory for the journal");
+			return NULL;
 		}
 	}
-	int r = append(t, json_pack("{s:i,s:s,s:o,s:O*}", "layer", (int)layer, "gradient", l->gradient, "sets", sets, "note", l->note), err);
+	return sets;
+}
+
+int cwe_tiles_commit(struct cwe_tiles *t, uint32_t layer, struct cwb_err *err)
+{
+	struct cwe_tile_layer *l = &t->layer[layer];
+	json_t *sets = cwe_tiles_sets_json(t, layer);
+	json_t *line = sets != NULL ? json_pack("{s:i,s:s,s:o,s:O*}", "layer", (int)layer, "gradient", l->gradient, "sets", sets,
+		"note", l->note) : NULL;
+	if (line == NULL || (l->cached && json_object_set_new(line, "cached", json_true()) != 0)) {
+		json_decref(line);
+		return cwb_err_set(err, -ENOMEM, "no memory for the journal");
+	}
+	int r = append(t, line, err);
 	l->done = r == 0;
 	return r;
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/digest.h"
@@ -12,6 +13,7 @@
 
 struct cwe_tile_layer {
 	int done;
+	int cached;           /* taken from the cache, not measured by this job */
 	char gradient[65];    /* digest of the gradient checkpoint below this layer, "" when there is none */
 	char (*digest)[65];   /* [sets] */
 	double *sum;          /* [sets] importance summed over the layer */
@@ -39,6 +41,13 @@ struct cwe_tiles {
  * and so are all of them when one that the journal names is missing or has another size. */
 int cwe_tiles_open(const struct cwe_tiles_key *key, struct cwe_tiles *ret, struct cwb_err *err);
 void cwe_tiles_close(struct cwe_tiles *t);
+/* Begins anew: no layer is done. */
+int cwe_tiles_restart(struct cwe_tiles *t, const char *identity, struct cwb_err *err);
+
+/* Name of a tile's file. */
+void cwe_tile_name(const struct cwe_tiles *t, uint32_t layer, uint32_t set, char *name, size_t size);
+/* What the journal says of a layer's sets: [{digest, sum, loss, bytes}, ..]; NULL when memory ran out. */
+json_t *cwe_tiles_sets_json(const struct cwe_tiles *t, uint32_t layer);
 
 /* A tile file being written, or read with its digest. */
 struct cwe_tile {

@@ -48,7 +48,8 @@ class JobKill(worker_test.WorkerTest):
     def setUp(self):
         super().setUp()
         self.rng = random.Random(int(os.environ.get("CWP_SEED", "1")))
-        self.daemon = RealDaemon("limits: {jobs: 1, threads: 2, grace: 1s}\nretry: {interruptions: 100}\n")
+        self.daemon = RealDaemon("limits: {jobs: 1, threads: 2, grace: 1s}\nretry: {interruptions: 100}\n"
+            "cache: {size: 0}\n")
         self.addCleanup(self.daemon.remove)
         self.daemon.start()
         model = worker_test.make_model(self.path("model"), layers=6)

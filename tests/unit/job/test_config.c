@@ -72,6 +72,10 @@ static void check_defaults(const struct cwj_config *c)
 	assert_int_equal(c->retry.delay, 10);
 	assert_int_equal(c->retry.longest_delay, 600);
 	assert_int_equal(c->retry.interruptions, 20);
+	assert_null(c->cache.path);
+	assert_int_equal(c->cache.size, UINT64_C(20) << 30);
+	assert_int_equal(c->cache.age, 168 * 3600);
+	assert_int_equal(c->retention.scratch, 24 * 3600);
 	assert_int_equal(c->retention.finished, 720 * 3600);
 	assert_int_equal(c->retention.jobs, 10000);
 	assert_int_equal(c->n_notify, 0);
@@ -146,7 +150,8 @@ static const char full[] = "sockets: run\n"
 			   "  - {name: fast}\n"
 			   "  - {name: cluster, executor: slurm, partition: gpu, jobs: 8}\n"
 			   "retry: {attempts: 1, delay: 1s, longest-delay: 1h, interruptions: 5}\n"
-			   "retention: {finished: 0, jobs: 0}\n"
+			   "retention: {finished: 0, jobs: 0, scratch: 2h}\n"
+			   "cache: {path: ../kept, size: 1GB, age: 0}\n"
 			   "notify:\n"
 			   "  - {events: [failed, queued], command: [/bin/tell, --x], time: 5s}\n"
 			   "  - {url: \"https://example.org/x\"}\n"
@@ -188,6 +193,10 @@ static void reads_every_key(void **state)
 	assert_int_equal(c->retry.attempts, 1);
 	assert_int_equal(c->retry.longest_delay, 3600);
 	assert_int_equal(c->retry.interruptions, 5);
+	assert_string_equal(c->cache.path, "/etc/kept");
+	assert_int_equal(c->cache.size, 1000000000);
+	assert_int_equal(c->cache.age, 0);
+	assert_int_equal(c->retention.scratch, 7200);
 	assert_int_equal(c->retention.finished, 0);
 	assert_int_equal(c->retention.jobs, 0);
 	assert_int_equal(c->n_notify, 2);

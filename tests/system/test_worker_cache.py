@@ -1,0 +1,297 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: cwpd developers
+# SPDX-License-Identifier: Apache-2.0
+"""Scores that jobs share: what is taken from the cache, what is not, and that its bytes are those of a job without one;
+entries that are damaged, vanish, are too many or too old; jobs at the same time."""
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+
+import worker_test
+from worker_test import WORKER
+
+
+class Cache(worker_test.WorkerTest):
+    def setUp(self):
+        super().setUp()
+        self.cache = self.path("cache")
+        self.parts = self.protecting()
+
+    def entries(self, cache=None):
+        cache = cache or self.cache
+        return sorted(os.listdir(cache)) if os.path.isdir(cache) else []
+
+    def entry(self):
+        names = self.entries()
+        self.assertEqual(len(names), 1, names)
+        return os.path.join(self.cache, names[0])
+
+    def changed(self, **change):
+        """The job's keys with parts of them replaced: score={"beta": 2} changes one key of score."""
+        parts = json.loads(json.dumps(self.parts))
+        for key, value in change.items():
+            parts[key] = dict(parts.get(key, {}), **value) if isinstance(value, dict) else value
+        return parts
+
+    def run_cached(self, *arguments, cached, cache=None, **change):
+        """Runs a job with the cache; returns (digest, what it said, output)."""
+        job, output = self.job(**self.changed(**change))
+        said = self.run_job(job, "--cache", cache or self.cache, *arguments)
+        report = self.load(output, "report.json")
+        self.assertEqual(report["scores_cached"], cached, said)
+        tokens = [s["tokens"] for s in report["stages"] if s["name"] == "calibrate"]
+        self.assertEqual(tokens[0] == 0, cached)
+        self.assertEqual("taken from the cache" in said, cached, said)
+        self.assert_tidy(output)
+        return self.digest(output), said, output
+
+    def plain(self, **change):
+        job, output = self.job(**self.changed(**change))
+        self.run_job(job)
+        self.assertFalse(self.load(output, "report.json")["scores_cached"])
+        return self.digest(output)
+
+    def test_sweep(self):
+        """What does not decide the scores may change, and the bytes are those of a job without a cache."""
+        first, said, output = self.run_cached(cached=False)
+        self.assertEqual(first, self.plain())
+        self.assertEqual(len(self.entries()), 1)
+        for change in ({}, {"protect": {"fraction": 0.2}}, {"score": {"beta": 3.0}}, {"score": {"utility": "subtract"}},
+                {"score": {"combine": "reference"}}, {"protect": {"unit": "column"}}, {"protect": {"scope": "layer"}},
+                {"quantize": {"plugin": "static", "options": {"bits": 8, "granularity": "channel"}}}):
+            digest = self.run_cached(cached=True, **change)[0]
+            self.assertEqual(digest, self.plain(**change), change)
+        self.assertEqual(len(self.entries()), 1)
+        # The numbers of the report are the same too.
+        again = self.run_cached(cached=True)[2]
+        self.assertEqual(self.load(again, "report.json")["protection"], self.load(output, "report.json")["protection"])
+        # Roles are no part of a set's scores.
+        sets = self.parts["calibrate"]
+        both = {"critical": [sets["critical"][0], sets["utility"][0]], "utility": []}
+        self.assertEqual(self.run_cached(cached=True, calibrate=both)[0], self.plain(calibrate=both))
+
+    def test_other_scores(self):
+        """Whatever decides the scores makes an entry of its own."""
+        self.run_cached(cached=False)
+        sets = self.parts["calibrate"]
+        moved = self.path("moved")
+        shutil.copytree(worker_test.golden("smollm2"), moved)
+        self.run_cached(cached=True, model=moved)  # the same model in another place
+        with open(os.path.join(moved, "model.safetensors"), "r+b") as f:
+            f.seek(-2, 2)
+            f.write(b"\x01\x3c")
+        more = self.samples("more.jsonl", count=5, seed=3)
+        changes = ({"model": moved}, {"seed": 7},  # another order of the samples
+            {"calibrate": {"critical": sets["critical"], "utility": [dict(sets["utility"][0], path=more)]}},
+            {"calibrate": {"critical": [dict(sets["critical"][0], samples=3)], "utility": sets["utility"]}},
+            {"calibrate": {"critical": sets["critical"], "utility": []}},
+            {"calibrate": {"critical": sets["utility"], "utility": sets["critical"]}},
+            {"score": {"plugin": "gradient"}}, {"score": {"plugin": "gradient", "options": {"form": "signed"}}},
+            {"score": {"plugin": "wanda"}},
+            {"quantize": {"plugin": "static", "skip": ["lm_head", "mlp.down_proj"], "options": {"bits": 4, "granularity": "channel"}}})
+        for n, change in enumerate(changes):
+            digest = self.run_cached(cached=False, **change)[0]
+            self.assertEqual(len(self.entries()), n + 2, change)
+            self.assertEqual(self.run_cached(cached=True, **change)[0], digest)
+        if worker_test.sanitized():
+            return
+        job, output = self.job(**self.parts)
+        self.run_job(job, "--cache", self.cache, env=dict(os.environ, CWP_CPU="scalar"))
+        self.assertFalse(self.load(output, "report.json")["scores_cached"])
+
+    def test_damage(self):
+        """Found by digest, removed, and made again within the same job; one line says so."""
+        first = self.run_cached(cached=False)[0]
+        names = sorted(os.listdir(self.entry()))
+        self.assertIn("entry", names)
+        self.assertIn("score-1-0.f32", names)
+        for name in ("entry", "score-0-0.f32", "score-1-0.f32", names[-1]):
+            for how in ("changed", "short", "long", "gone", "linked"):
+                if how == "linked" and name == "entry":
+                    continue  # its digest is what counts
+                path = os.path.join(self.entry(), name)
+                size = os.path.getsize(path)
+                if how == "changed":
+                    with open(path, "r+b") as f:
+                        f.seek(size // 2)
+                        byte = f.read(1)
+                        f.seek(size // 2)
+                        f.write(bytes([byte[0] ^ 1]))
+                elif how == "short":
+                    os.truncate(path, size - 4)
+                elif how == "long":
+                    os.truncate(path, size + 4)
+                elif how == "gone":
+                    os.unlink(path)
+                else:
+                    os.rename(path, self.path("elsewhere"))
+                    os.symlink(self.path("elsewhere"), path)
+                # Bytes that changed show only when they are read.
+                late = how == "changed" and name != "entry"
+                job, output = self.job(**self.parts)
+                said = self.run_job(job, "--cache", self.cache)
+                self.assertEqual(self.digest(output), first, (name, how))
+                self.assertEqual(said.count("warning:"), 1, (name, how, said))
+                self.assertIn("is removed", said)
+                self.assertFalse(self.load(output, "report.json")["scores_cached"], (name, how))
+                self.assertEqual("taken from the cache" in said, late, (name, how, said))
+                self.assert_tidy(output)
+                self.assertEqual(self.run_cached(cached=True)[0], first)
+        # An entry that holds something else altogether.
+        shutil.rmtree(self.entry())
+        self.run_cached(cached=False, score={"plugin": "wanda"})
+        wanda = self.entry()
+        os.rename(wanda, self.path("wanda"))
+        self.run_cached(cached=False)
+        entry = self.entry()
+        shutil.rmtree(entry)
+        with open(entry, "w", encoding="utf-8") as f:
+            f.write("no folder\n")
+        job, output = self.job(**self.parts)
+        self.run_job(job, "--cache", self.cache)
+        self.assertEqual(self.digest(output), first)
+
+    def test_vanished(self):
+        """An entry that goes while a job uses it, at whatever moment."""
+        model = worker_test.make_model(self.path("model"), layers=4)
+        first = self.run_cached(cached=False, model=model)[0]
+        rng = random.Random(int(os.environ.get("CWP_SEED", "1")))
+        begin = time.monotonic()
+        self.run_cached(cached=True, model=model)
+        duration = time.monotonic() - begin
+        cached = 0
+        for _ in range(8):
+            job, output = self.job(**self.changed(model=model))
+            process = subprocess.Popen([WORKER, "run", job, "--threads", "2", "--cache", self.cache],
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            time.sleep(rng.random() * duration)
+            for name in self.entries():
+                shutil.rmtree(os.path.join(self.cache, name), ignore_errors=True)
+            said = process.communicate(timeout=worker_test.TIMEOUT)[1]
+            self.assertEqual(process.returncode, 0, said)
+            self.assertEqual(self.digest(output), first)
+            self.assert_tidy(output)
+            cached += self.load(output, "report.json")["scores_cached"]
+            if not self.entries():
+                self.run_cached(cached=False, model=model)
+        print("%d of 8 jobs had the scores before they vanished" % cached)
+
+    def test_copies(self):
+        """A cache on another file system than scratch: copies, both ways."""
+        if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == os.stat(self.folder).st_dev:
+            self.skipTest("no second file system")
+        cache = "/dev/shm/cwp-cache-%d" % os.getpid()
+        self.addCleanup(shutil.rmtree, cache, ignore_errors=True)
+        first = self.run_cached(cached=False, cache=cache)[0]
+        self.assertEqual(self.run_cached(cached=True, cache=cache)[0], first)
+        path = os.path.join(cache, self.entries(cache)[0], "score-0-1.f32")
+        with open(path, "r+b") as f:
+            f.write(b"\xff\x00\xff\x01")
+        job, output = self.job(**self.parts)
+        self.assertEqual(self.run_job(job, "--cache", cache).count("warning:"), 1)
+        self.assertEqual(self.digest(output), first)
+        self.assertEqual(self.run_cached(cached=True, cache=cache)[0], first)
+
+    def bytes_of(self, path):
+        return sum(os.path.getsize(os.path.join(path, name)) for name in os.listdir(path))
+
+    def test_size(self):
+        """The least recently used goes first; the limit holds; what is larger than it is not kept."""
+        self.run_cached(cached=False)
+        one = self.bytes_of(self.entry())
+        a = self.entries()
+        other = {"score": {"plugin": "wanda"}}
+        two = "%dB" % (2 * one + 1000)
+        self.run_cached("--cache-size", two, cached=False, **other)
+        b = [n for n in self.entries() if n not in a]
+        self.assertEqual(len(self.entries()), 2)
+        self.run_cached("--cache-size", two, cached=True)  # now b is the oldest
+        self.run_cached("--cache-size", two, cached=False, score={"plugin": "gradient"})
+        self.assertEqual(len(self.entries()), 2)
+        self.assertIn(a[0], self.entries())
+        self.assertNotIn(b[0], self.entries())
+        said = self.run_cached("--cache-size", "%dB" % (one // 2), cached=False, **other)[1]
+        self.assertIn("scores are not kept", said)
+        self.assertEqual(self.entries(), [])
+        self.run_cached("--cache-size", "0", cached=False)
+        self.assertEqual(self.entries(), [])
+
+    def test_age(self):
+        self.run_cached(cached=False)
+        entry = self.entry()
+        old = time.time() - 7200
+        os.utime(entry, (old, old))
+        self.run_cached("--cache-age", "3h", cached=True)  # used again, so it is young again
+        self.assertGreater(os.stat(entry).st_mtime, old + 3600)
+        os.utime(entry, (old, old))
+        self.run_cached("--cache-age", "1h", cached=False, score={"plugin": "wanda"})
+        self.assertNotIn(os.path.basename(entry), self.entries())
+
+    def test_together(self):
+        """Jobs at the same time: one entry, the same bytes, and the limit holds at every moment."""
+        first = self.plain()
+        jobs = [self.job(**self.parts) for _ in range(4)]
+        running = [subprocess.Popen([WORKER, "run", job, "--threads", "1", "--cache", self.cache, "--cache-size", "20MiB"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for job, _ in jobs]
+        for process in running:
+            said = process.communicate(timeout=worker_test.TIMEOUT)[1]
+            self.assertEqual(process.returncode, 0, said)
+        for _, output in jobs:
+            self.assertEqual(self.digest(output), first)
+            self.assert_tidy(output)
+        self.assertEqual(len(self.entries()), 1)
+        self.run_cached(cached=True)
+
+    def test_killed(self):
+        """SIGKILL at any moment of jobs that fill the cache or use it leaves whole entries, and nothing else for long."""
+        model = worker_test.make_model(self.path("model"), layers=4)
+        first = self.plain(model=model)
+        rng = random.Random(int(os.environ.get("CWP_SEED", "2")))
+        begin = time.monotonic()
+        self.run_cached(cached=False, model=model)
+        duration = time.monotonic() - begin
+        kills = 0
+        while kills < 12:
+            if kills % 4 == 0:
+                shutil.rmtree(self.cache)
+            job, output = self.job(**self.changed(model=model))
+            while True:
+                process = subprocess.Popen([WORKER, "run", job, "--threads", "2", "--cache", self.cache],
+                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                try:
+                    said = process.communicate(timeout=rng.random() * duration if kills < 12 else worker_test.TIMEOUT)[1]
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.communicate()
+                    kills += 1
+                    continue
+                self.assertTrue(process.returncode == 0 or "is a finished output" in said, said)
+                break
+            self.assertNotIn("warning", said)
+            self.assertEqual(self.digest(output), first)
+            self.assert_tidy(output)
+        # A folder in the making of a process that died: gone with the next job that adds something.
+        os.mkdir(os.path.join(self.cache, ".new-00000000000000001000-0123456789abcdef"))
+        self.run_cached(cached=False, model=model, score={"plugin": "wanda"})
+        self.assertEqual([n for n in self.entries() if n.startswith(".")], [])
+
+    def test_not_ours(self):
+        """A folder in which others may write is not trusted; the job goes on without."""
+        os.mkdir(self.cache)
+        os.chmod(self.cache, 0o777)
+        job, output = self.job(**self.parts)
+        said = self.run_job(job, "--cache", self.cache)
+        self.assertIn("others may change it", said)
+        self.assertEqual(self.entries(), [])
+        self.assertEqual(self.digest(output), self.plain())
+        for arguments in (("--cache-size", "many"), ("--cache-age", "1 day"), ("--cache-size", "12")):
+            done = self.worker("run", job, "--cache", self.cache, *arguments)
+            self.assertEqual(done.returncode, 64)
+            self.assertIn(arguments[1], done.stderr)
+
+
+if __name__ == "__main__":
+    worker_test.main()
