@@ -109,6 +109,7 @@ int cwk_control_start(struct cwe_host *host, int control_fd, const char *control
 	(void)sigaction(SIGTERM, &action, NULL);
 	(void)sigaction(SIGALRM, &action, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN); /* a write that fails says more */
 	if (seconds > 0) {
 		(void)alarm(seconds > 0x7fffffff ? 0x7fffffff : (unsigned)seconds);
 	}

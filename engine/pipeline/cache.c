@@ -119,6 +119,14 @@ static int bring(const struct cwe_run *run, int from, int to, const char *name, 
 	return r;
 }
 
+static int read_number(const json_t *one, const char *key, double *ret)
+{
+	const char *text = json_string_value(json_object_get(one, key));
+	char *end = NULL;
+	*ret = text != NULL ? strtod(text, &end) : 0;
+	return text != NULL && end != text && *end == '\0' ? 0 : -1;
+}
+
 /* The tiles that the list of an entry names, checked against the files that are there. */
 static int read_layer(const struct cwe_run *run, const json_t *line, const struct cwe_tiles *tiles, uint32_t layer)
 {
@@ -126,18 +134,16 @@ static int read_layer(const struct cwe_run *run, const json_t *line, const struc
 	for (uint32_t s = 0; s < run->sets; s++) {
 		const json_t *one = json_array_get(line, s), *bytes = json_object_get(one, "bytes");
 		const char *digest = json_string_value(json_object_get(one, "digest"));
-		const char *sum = json_string_value(json_object_get(one, "sum")), *loss = json_string_value(json_object_get(one, "loss"));
 		char name[64];
 		struct stat st;
 		cwe_tile_name(tiles, layer, s, name, sizeof name);
-		if (digest == NULL || !cwb_digest_is_hex(digest) || sum == NULL || loss == NULL || !json_is_integer(bytes) ||
+		if (digest == NULL || !cwb_digest_is_hex(digest) || read_number(one, "sum", &ret->sum[s]) != 0 ||
+			ret->sum[s] - ret->sum[s] != 0 || read_number(one, "loss", &ret->loss[s]) != 0 || !json_is_integer(bytes) ||
 			fstatat(run->cache.entry, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode) ||
 			(json_int_t)st.st_size != json_integer_value(bytes)) {
 			return -1;
 		}
 		memcpy(ret->digest[s], digest, 65);
-		ret->sum[s] = strtod(sum, NULL);
-		ret->loss[s] = strtod(loss, NULL);
 	}
 	ret->gradient[0] = '\0';
 	ret->cached = 1;
@@ -187,7 +193,8 @@ static int adopt(struct cwe_run *run, struct cwe_tiles *tiles, struct cwb_err *e
 	int whole = r == 0 && read_list(run, tiles) == 0;
 	r = r == 0 && !whole ? cwb_err_set(err, CWP_EDIGEST, "its list or a file of it is not what was kept") : r;
 	r = r == 0 ? bring_tiles(run, tiles, run->cache.entry, run->scratch_fd, err) : r;
-	r = r == -ENOENT ? CWP_EDIGEST : r;
+	/* Removed by another process, cut short, or on a bad block. */
+	r = r == -ENOENT || r == CWP_EFORMAT || r == -EIO ? CWP_EDIGEST : r;
 	r = r == 0 ? cwb_file_sync_folder(run->scratch_fd, run->p->scratch, err) : r;
 	for (uint32_t l = 0; r == 0 && l < tiles->layers; l++) {
 		r = cwe_tiles_commit(tiles, l, err);

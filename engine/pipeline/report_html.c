@@ -296,9 +296,10 @@ static void stages(FILE *f, const json_t *report)
 	}
 	(void)fputs("</table><p class=note>Backend: ", f);
 	escape(f, text_of(report, "backend"));
-	(void)fprintf(f, "; stated bounds: memory %.0f MiB, scratch %.0f MiB.</p>\n",
+	(void)fprintf(f, "; stated bounds: memory %.0f MiB, scratch %.0f MiB.%s</p>\n",
 		number_of(json_object_get(report, "bounds"), "memory") / 1048576.0,
-		number_of(json_object_get(report, "bounds"), "scratch") / 1048576.0);
+		number_of(json_object_get(report, "bounds"), "scratch") / 1048576.0,
+		json_is_true(json_object_get(report, "scores_cached")) ? " An earlier job had measured the scores." : "");
 }
 
 int cwe_report_html(const json_t *report, char **ret_html, size_t *ret_length)

@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
 """SIGKILL of `cwp-worker run` at random moments, and the same job started again until it ends: the bytes are those of an
-undisturbed run, and nothing is left behind. CWP_KILLS sets the number of kills (20), CWP_SEED their moments; with
-CWP_LONG=1 the real model too."""
+undisturbed run, no layer that was finished is made again, and nothing is left behind. CWP_KILLS sets the number of kills
+(20), CWP_SEED their moments; with CWP_LONG=1 the real model too."""
 import json
 import os
 import random
@@ -25,6 +25,21 @@ class Kill(worker_test.WorkerTest):
         return subprocess.Popen([WORKER, "run", job, "--threads", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True)
 
+    def finished_layers(self, output):
+        """layer -> what stands for its work: the tiles' inodes and times, for each layer that the journal on scratch names,
+        in its order."""
+        scratch = os.path.join(os.path.dirname(output), "." + os.path.basename(output) + ".cwp-scratch")
+        found = {}
+        try:
+            with open(os.path.join(scratch, "journal"), encoding="utf-8") as f:
+                lines = [json.loads(line) for line in f if line.endswith("\n")]
+            for line in lines[1:]:
+                stats = [os.stat(os.path.join(scratch, "score-%d-%d.f32" % (s, line["layer"]))) for s in range(len(line["sets"]))]
+                found[line["layer"]] = [(st.st_ino, st.st_mtime_ns, st.st_size) for st in stats]
+        except FileNotFoundError:
+            pass  # not begun, or done
+        return found
+
     def torment(self, make, rng):
         """make() gives a new job file and output of always the same job. Kills until KILLS is reached and a job ends."""
         job, output = make()
@@ -32,10 +47,11 @@ class Kill(worker_test.WorkerTest):
         self.run_job(job)
         duration = time.monotonic() - begin
         digest = self.digest(output)
-        kills = ended = 0
+        kills = ended = kept = 0
         stages = {}
         while kills < KILLS:
             job, output = make()
+            layers = {}
             while True:
                 process = self.start(job)
                 try:
@@ -46,6 +62,14 @@ class Kill(worker_test.WorkerTest):
                     kills += 1
                     stage = (said.split() or ["start"])[-1]
                     stages[stage] = stages.get(stage, 0) + 1
+                    # What was finished stays: the attempts go on below, and the last layer alone is made twice.
+                    now = self.finished_layers(output)
+                    if now:
+                        self.assertEqual({layer: now.get(layer) for layer in layers}, layers)
+                        self.assertEqual(list(now)[:len(layers)], list(layers))
+                        self.assertEqual(list(now), sorted(now, reverse=True))
+                        kept += len(layers)
+                        layers = now
                     continue
                 if process.returncode == -9:
                     continue
@@ -56,7 +80,8 @@ class Kill(worker_test.WorkerTest):
             self.assertEqual(self.digest(output), digest)
             self.assertEqual(self.inspect("verify", output)[0]["content_digest"], digest)
             self.assert_tidy(output)
-        print("%d kills, %d jobs ended; killed in: %s" % (kills, ended, stages))
+        self.assertGreater(kept, 0)
+        print("%d kills, %d jobs ended; killed in: %s; %d finished layers outlived another kill" % (kills, ended, stages, kept))
 
     def test_random_moments(self):
         model = worker_test.make_model(self.path("model"), layers=6)

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores that jobs share: what is taken from the cache, what is not, and that its bytes are those of a job without one;
 entries that are damaged, vanish, are too many or too old; jobs at the same time."""
+import hashlib
 import json
 import os
 import random
@@ -154,6 +155,36 @@ class Cache(worker_test.WorkerTest):
         self.run_job(job, "--cache", self.cache)
         self.assertEqual(self.digest(output), first)
 
+    def test_list(self):
+        """A list with a right digest that says something else."""
+        first = self.run_cached(cached=False)[0]
+        with open(os.path.join(self.entry(), "entry"), encoding="utf-8") as f:
+            text, digest = f.read().split("\n")
+        self.assertEqual(hashlib.sha256(text.encode()).hexdigest(), digest)
+        layers = json.loads(text)
+
+        def changed(change):
+            copy = json.loads(text)
+            change(copy)
+            return json.dumps(copy)
+
+        one = {"digest": layers[1][0]["digest"][:-1] + "G", "sum": "0x1p+0 or so", "loss": "", "bytes": layers[1][0]["bytes"] + 4}
+        lists = ["", "[]", "{}", "[" * 20 + "]" * 20, text[:-1], changed(lambda a: a.pop()), changed(lambda a: a.append(a[0])),
+            changed(lambda a: a[1].pop()), changed(lambda a: a[1].append(a[1][0])), changed(lambda a: a.__setitem__(1, None)),
+            changed(lambda a: a[1].__setitem__(0, 3))]
+        for key, value in list(one.items()) + [("sum", "nan"), ("sum", "inf"), ("digest", "00"), ("bytes", "many"), ("bytes", -1)]:
+            lists.append(changed(lambda a, key=key, value=value: a[1][0].update({key: value})))
+        for key in one:
+            lists.append(changed(lambda a, key=key: a[1][0].pop(key)))
+        for wrong in lists:
+            with open(os.path.join(self.entry(), "entry"), "w", encoding="utf-8") as f:
+                f.write(wrong + "\n" + hashlib.sha256(wrong.encode()).hexdigest())
+            job, output = self.job(**self.parts)
+            said = self.run_job(job, "--cache", self.cache)
+            self.assertIn("is damaged, so it is removed", said, wrong)
+            self.assertEqual(self.digest(output), first)
+            shutil.rmtree(output)
+
     def test_vanished(self):
         """An entry that goes while a job uses it, at whatever moment."""
         model = worker_test.make_model(self.path("model"), layers=4)
@@ -218,6 +249,26 @@ class Cache(worker_test.WorkerTest):
         self.assertEqual(self.entries(), [])
         self.run_cached("--cache-size", "0", cached=False)
         self.assertEqual(self.entries(), [])
+
+    def test_bounds(self):
+        """Scratch stays within the plan's bound, the cache within its size, at every moment that is looked at."""
+        self.run_cached(cached=False)
+        limit = 5 * self.bytes_of(self.entry()) // 2
+        for plugin in ("fisher", "wanda", "gradient", "fisher", "gradient"):
+            job, _ = self.job(**self.changed(score={"plugin": plugin}))
+            bound = json.loads(self.worker("plan", job).stdout)["bounds"]["scratch"]
+            command = [WORKER, "run", job, "--threads", "1", "--cache", self.cache, "--cache-size", "%dB" % limit, "--scratch"]
+            watch = worker_test.Watch(command + [self.path("scratch-a")], self.path("scratch-a"))
+            self.assertEqual(watch.process.returncode, 0, watch.stderr)
+            self.assertGreater(watch.scratch, 0)
+            self.assertLessEqual(watch.scratch, bound)
+            job, _ = self.job(**self.changed(score={"plugin": plugin}, calibrate=dict(self.parts["calibrate"], utility=[])))
+            command[2] = job
+            watch = worker_test.Watch(command + [self.path("scratch-b")], self.cache)
+            self.assertEqual(watch.process.returncode, 0, watch.stderr)
+            self.assertGreater(watch.scratch, 0)
+            self.assertLessEqual(watch.scratch, limit)
+            self.assertLessEqual(sum(self.bytes_of(os.path.join(self.cache, n)) for n in self.entries()), limit)
 
     def test_age(self):
         self.run_cached(cached=False)

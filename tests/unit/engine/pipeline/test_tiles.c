@@ -104,6 +104,46 @@ static void comes_back(void **state)
 	cwe_tiles_close(&t);
 }
 
+/* Tiles that a cache holds too, by links, are never written into; and what came from there is known again. */
+static void cached(void **state)
+{
+	struct cwe_tiles t;
+	struct cwb_err err = {0};
+	char kept[160];
+	float x[5];
+	(void)state;
+	write_all();
+	(void)snprintf(kept, sizeof kept, "%s", path("kept"));
+	assert_int_equal(link(path("score-1-2.f32"), kept), 0);
+	open_tiles(&t, identity);
+	assert_int_equal(t.layer[2].cached, 0);
+	t.layer[2].cached = 1;
+	assert_int_equal(cwe_tiles_commit(&t, 2, &err), 0);
+	cwe_tiles_close(&t);
+	open_tiles(&t, identity);
+	assert_int_equal(t.layer[2].cached, 1);
+	assert_int_equal(t.layer[1].cached, 0);
+	struct cwe_tile tile;
+	assert_int_equal(cwe_tile_create(&t, 2, 1, &tile, &err), 0);
+	assert_int_equal(cwe_tile_write(&tile, (const float[5]){9, 9, 9, 9, 9}, 5, &err), 0);
+	assert_int_equal(cwe_tile_finish(&tile, 1, NULL, &err), 0);
+	int fd = open(kept, O_RDONLY);
+	assert_int_equal(read(fd, x, sizeof x), sizeof x);
+	(void)close(fd);
+	assert_true(x[0] == 1 && x[4] == 5);
+	assert_int_equal(cwe_tiles_restart(&t, identity, &err), 0);
+	for (uint32_t l = 0; l < LAYERS; l++) {
+		assert_true(!t.layer[l].done && !t.layer[l].cached);
+	}
+	assert_int_equal(access(path("score-0-0.f32"), F_OK), -1);
+	assert_int_equal(access(kept, F_OK), 0);
+	write_layer(&t, 0); /* the journal is open again */
+	cwe_tiles_close(&t);
+	open_tiles(&t, identity);
+	assert_int_equal(t.layer[0].done, 1);
+	cwe_tiles_close(&t);
+}
+
 static void gradients(void **state)
 {
 	float x[1000], y[1000];
@@ -189,6 +229,7 @@ static void halves(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(comes_back, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(cached, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(gradients, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(halves, set_up, tear_down)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
