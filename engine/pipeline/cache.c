@@ -131,8 +131,12 @@ static int read_number(const json_t *one, const char *key, double *ret)
 static int read_layer(const struct cwe_run *run, const json_t *line, const struct cwe_tiles *tiles, uint32_t layer)
 {
 	struct cwe_tile_layer *ret = &tiles->layer[layer];
+	json_t *sets = json_object_get(line, "sets"), *note = json_object_get(line, "note");
+	if (json_array_size(sets) != tiles->sets || (note != NULL && !json_is_object(note))) {
+		return -1;
+	}
 	for (uint32_t s = 0; s < run->sets; s++) {
-		const json_t *one = json_array_get(line, s), *bytes = json_object_get(one, "bytes");
+		const json_t *one = json_array_get(sets, s), *bytes = json_object_get(one, "bytes");
 		const char *digest = json_string_value(json_object_get(one, "digest"));
 		char name[64];
 		struct stat st;
@@ -145,6 +149,8 @@ static int read_layer(const struct cwe_run *run, const json_t *line, const struc
 		}
 		memcpy(ret->digest[s], digest, 65);
 	}
+	json_decref(ret->note);
+	ret->note = json_incref(note);
 	ret->gradient[0] = '\0';
 	ret->cached = 1;
 	return 0;
@@ -164,8 +170,7 @@ static int read_list(const struct cwe_run *run, struct cwe_tiles *tiles)
 		memcmp(digest, end + 1, 64) == 0 && cwb_json_load(text, n, LIST_LIMIT, 8, &list, NULL) == 0 &&
 		json_array_size(list) == tiles->layers;
 	for (uint32_t l = 0; ok && l < tiles->layers; l++) {
-		ok = json_array_size(json_array_get(list, l)) == tiles->sets &&
-			read_layer(run, json_array_get(list, l), tiles, l) == 0;
+		ok = read_layer(run, json_array_get(list, l), tiles, l) == 0;
 	}
 	json_decref(list);
 	free(text);
@@ -232,11 +237,11 @@ static char *make_list(const struct cwe_tiles *tiles, size_t *ret_length, uint64
 	json_t *list = json_array();
 	*ret_bytes = 0;
 	for (uint32_t l = 0; l < tiles->layers; l++) {
-		json_t *line = cwe_tiles_sets_json(tiles, l);
-		for (size_t s = 0; s < json_array_size(line); s++) {
-			*ret_bytes += (uint64_t)json_integer_value(json_object_get(json_array_get(line, s), "bytes"));
+		json_t *sets = cwe_tiles_sets_json(tiles, l);
+		for (size_t s = 0; s < json_array_size(sets); s++) {
+			*ret_bytes += (uint64_t)json_integer_value(json_object_get(json_array_get(sets, s), "bytes"));
 		}
-		(void)json_array_append_new(list, line);
+		(void)json_array_append_new(list, json_pack("{s:o,s:O*}", "sets", sets, "note", tiles->layer[l].note));
 	}
 	char digest[65], *text = cwb_json_dump(list, ret_length), *both = NULL;
 	if (text != NULL && cwb_digest_buffer(text, *ret_length, digest) == 0) {

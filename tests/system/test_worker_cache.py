@@ -168,14 +168,16 @@ class Cache(worker_test.WorkerTest):
             change(copy)
             return json.dumps(copy)
 
-        one = {"digest": layers[1][0]["digest"][:-1] + "G", "sum": "0x1p+0 or so", "loss": "", "bytes": layers[1][0]["bytes"] + 4}
+        one = {"digest": layers[1]["sets"][0]["digest"][:-1] + "G", "sum": "0x1p+0 or so", "loss": "",
+            "bytes": layers[1]["sets"][0]["bytes"] + 4}
         lists = ["", "[]", "{}", "[" * 20 + "]" * 20, text[:-1], changed(lambda a: a.pop()), changed(lambda a: a.append(a[0])),
-            changed(lambda a: a[1].pop()), changed(lambda a: a[1].append(a[1][0])), changed(lambda a: a.__setitem__(1, None)),
-            changed(lambda a: a[1].__setitem__(0, 3))]
+            changed(lambda a: a[1]["sets"].pop()), changed(lambda a: a[1]["sets"].append(a[1]["sets"][0])),
+            changed(lambda a: a.__setitem__(1, None)), changed(lambda a: a[1]["sets"].__setitem__(0, 3)),
+            changed(lambda a: a[1].pop("sets")), changed(lambda a: a[1].update(note="none"))]
         for key, value in list(one.items()) + [("sum", "nan"), ("sum", "inf"), ("digest", "00"), ("bytes", "many"), ("bytes", -1)]:
-            lists.append(changed(lambda a, key=key, value=value: a[1][0].update({key: value})))
+            lists.append(changed(lambda a, key=key, value=value: a[1]["sets"][0].update({key: value})))
         for key in one:
-            lists.append(changed(lambda a, key=key: a[1][0].pop(key)))
+            lists.append(changed(lambda a, key=key: a[1]["sets"][0].pop(key)))
         for wrong in lists:
             with open(os.path.join(self.entry(), "entry"), "w", encoding="utf-8") as f:
                 f.write(wrong + "\n" + hashlib.sha256(wrong.encode()).hexdigest())
