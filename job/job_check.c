@@ -347,6 +347,16 @@ static int check_stages(
 		cwj_leave(r, mark);
 		return rc;
 	}
+	if (job->has_score && job->has_protect && job->scale_pilot && (job->scope != CWJ_SCOPE_GLOBAL || job->unit != CWJ_UNIT_WEIGHT ||
+			job->combine == CWJ_COMBINE_RANK)) {
+		size_t mark = cwj_enter(r, "score");
+		(void)cwj_enter(r, "scale");
+		int rc = cwj_fail(r, cwj_yaml_get(cwj_yaml_get(node, "score"), "scale"), CWP_EVALUE,
+			"pilot keeps only the weights that may still be among the most important of the model: it goes with combine: mean or "
+			"reference, scope: global and unit: weight; else use scale: exact");
+		cwj_leave(r, mark);
+		return rc;
+	}
 	if (job->has_protect && job->fraction > 0 && !job->has_score) {
 		return cwj_fail_missing(r, cwj_yaml_get(node, "protect"), "score",
 			"what to protect is chosen by a score: score: {plugin: fisher}");

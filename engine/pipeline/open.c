@@ -22,13 +22,11 @@ static int check_available(const struct cwj_job *job, struct cwb_err *err)
 		const char *field, *value, *instead;
 	} text[] = {{"protect.carrier", "modules and adapter", "use overlay, dense or none"},
 		{"write.format", "this format", "use compressed-tensors or dense"},
-		{"score.scale", "pilot", "use exact"},
 		{"backend", "another backend than cpu", "use auto or cpu"},
 		{"precision", "bf16", "use auto or f32"}};
 	const int asked[] = {job->has_protect && job->carrier != CWJ_CARRIER_OVERLAY && job->carrier != CWJ_CARRIER_NONE &&
 			job->carrier != CWJ_CARRIER_DENSE,
 		job->format != CWJ_FORMAT_COMPRESSED_TENSORS && job->format != CWJ_FORMAT_DENSE,
-		job->scale_pilot,
 		strcmp(job->backend, "auto") != 0 && strcmp(job->backend, "cpu") != 0,
 		job->precision == CWJ_PRECISION_BF16};
 	for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
@@ -260,6 +258,10 @@ int cwe_run_open(struct cwe_run *run, struct cwb_err *err)
 		(r = warn_extra(run, err)) != 0 ||
 		(r = list_modules(run, err)) != 0) {
 		return r;
+	}
+	if (job->scale_pilot && run->largest > UINT32_MAX) {
+		return cwb_err_set(err, CWP_ELIMIT, "score.scale: pilot numbers a matrix's weights with 32 bits, but one has %llu: use exact",
+			(unsigned long long)run->largest);
 	}
 	if (run->source->kind == CWE_SOURCE_OUTPUT) {
 		return cwb_err_set(err, CWP_EVALUE, "model: %s is quantized already; give the original model", job->model);

@@ -12,6 +12,7 @@
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/loglik.h"
 #include "engine/pipeline/cache.h"
+#include "engine/pipeline/candidates.h"
 #include "engine/pipeline/run.h"
 
 /* Program, libraries, generated kernels, thread stacks and buffers of files: measured with room to spare. */
@@ -38,10 +39,26 @@ uint64_t cwe_run_base_memory(const struct cwe_run *run)
 	return BASE_MEMORY + cwe_pool_threads(run->p->host->pool) * THREAD_MEMORY + text_memory(run) + run->source->merge_memory;
 }
 
-/* Scores on scratch: each set's, as score.store says, and the combined ones in f32. */
+/* Scores on scratch: each set's, as score.store says, and the combined ones in f32; or candidates. */
 static uint64_t tile_bytes(const struct cwe_run *run)
 {
+	if (run->job->scale_pilot) {
+		return cwe_candidates_bytes(run);
+	}
 	return run->weights * (run->sets * (run->job->store_bf16 ? sizeof(uint16_t) : sizeof(float)) + sizeof(float));
+}
+
+/* Histograms of all sets, and of the one that is being counted. */
+static uint64_t rank_memory(const struct cwe_run *run)
+{
+	return run->job->combine == CWJ_COMBINE_RANK ? (run->sets + 1) * CWE_RANK_BYTES : 0;
+}
+
+/* Combination of one module, with the candidates' histogram where only those are kept. */
+static uint64_t combine_memory(const struct cwe_run *run)
+{
+	return run->largest * sizeof(float) * (run->sets + 3) + run->widest * sizeof(double) + rank_memory(run) +
+		(run->job->scale_pilot ? cwe_candidates_memory() : 0);
 }
 
 /* Calibration and scoring. */
@@ -54,15 +71,9 @@ static void score_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64
 	}
 	cwe_calibration_bounds(&run->model, run->corpus.tokens, run->corpus.widest, run->corpus.longest, run->needs, &b);
 	uint64_t in_memory = b.boundaries < CWE_BOUNDARY_MEMORY ? b.boundaries : CWE_BOUNDARY_MEMORY;
-	*ret_memory = b.device + in_memory + run->largest * sizeof(float);
+	*ret_memory = b.device + in_memory + run->largest * sizeof(float) + (run->job->scale_pilot ? combine_memory(run) : 0);
 	*ret_scratch = (b.boundaries > CWE_BOUNDARY_MEMORY ? b.boundaries : 0) + b.checkpoint +
 		tile_bytes(run);
-}
-
-/* Histograms of all sets, and of the one that is being counted. */
-static uint64_t rank_memory(const struct cwe_run *run)
-{
-	return run->job->combine == CWJ_COMBINE_RANK ? (run->sets + 1) * CWE_RANK_BYTES : 0;
 }
 
 /* Tokens of the evaluations are not known before they are read; a data file has at most one token a byte. */
@@ -133,7 +144,7 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 	uint64_t score_memory, score_scratch, eval_memory, eval_scratch, n = run->largest;
 	score_bounds(run, &score_memory, &score_scratch);
 	evaluation_bounds(run, &eval_memory, &eval_scratch);
-	uint64_t select = run->scorer != NULL ? n * sizeof(float) * (run->sets + 3) + run->widest * sizeof(double) + rank_memory(run) : 0;
+	uint64_t select = run->scorer != NULL ? combine_memory(run) : 0;
 	uint64_t quantize = n * (2 * sizeof(float) + 6);
 	struct cwe_bounds b = {.memory = cwe_run_base_memory(run) +
 			max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)),

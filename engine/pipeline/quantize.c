@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/pipeline/candidates.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/tiles.h"
 
@@ -81,7 +82,7 @@ static void quantize_tile(void *arg, size_t i)
 		q->scales + scale, q->zeros + scale);
 }
 
-static int quantize_module(struct quantizing *q, struct cwe_run_module *m, struct cwe_tile *scores,
+static int quantize_module(struct quantizing *q, struct cwe_run_module *m, struct cwe_scores *scores,
 	struct cwe_writer *writer, struct cwb_err *err)
 {
 	struct cwe_run *run = q->run;
@@ -89,13 +90,13 @@ static int quantize_module(struct quantizing *q, struct cwe_run_module *m, struc
 	if (cwe_writer_has(writer, m->name)) {
 		/* An earlier attempt wrote it. */
 		m->protected_weights = cwe_writer_protected(writer, m->name);
-		return q->masked ? cwe_tile_skip(scores, m->rows * m->cols) : 0;
+		return q->masked ? cwe_scores_skip(scores, m->rows * m->cols, err) : 0;
 	}
 	(void)snprintf(name, sizeof name, "%s.weight", m->name);
 	const struct cwe_tensor *t = cwe_weights_find(run->source->weights, name);
 	int r = cwe_weights_read_f32(run->source->weights, t, 0, m->rows, q->weight, err);
 	if (r == 0 && q->masked) {
-		r = cwe_tile_read(scores, q->score, m->rows * m->cols, err);
+		r = cwe_scores_read(scores, q->score, m->rows * m->cols, err);
 	}
 	if (r != 0) {
 		return r;
@@ -121,21 +122,21 @@ static int all_modules(struct quantizing *q, struct cwe_writer *writer, struct c
 {
 	struct cwe_run *run = q->run;
 	struct cwe_tiles tiles = {.journal = -1};
-	struct cwe_tile scores = {.fd = -1};
+	struct cwe_scores scores = {.tile.fd = -1};
 	int r = q->masked ? cwe_run_tiles(run, &tiles, err) : 0;
 	for (size_t i = 0; r == 0 && i < run->modules; i++) {
 		struct cwe_run_module *m = &run->module[i];
 		if (q->masked && m->first) {
-			r = cwe_tile_open(&tiles, m->layer, CWE_TILE_COMBINED, &scores, err);
+			r = cwe_scores_open(run, &tiles, m->layer, &scores, err);
 		}
 		r = r == 0 && m->quantized ? quantize_module(q, m, &scores, writer, err) : r;
 		if (q->masked && m->last) {
-			cwe_tile_abort(&scores);
+			cwe_scores_close(&scores);
 		}
 		cwe_run_progress(run, CWE_STAGE_QUANTIZE, i + 1, run->modules, "modules");
 		r = r == 0 ? cwe_run_cancelled(run, err) : r;
 	}
-	cwe_tile_abort(&scores);
+	cwe_scores_close(&scores);
 	cwe_tiles_close(&tiles);
 	return r;
 }

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Stages calibrate and score: a layer's statistics go to the scorer as soon as they are complete, its importances to
- * scratch. */
+ * scratch; with a pilot they are combined there and then, and only candidates stay. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -11,6 +11,9 @@
 #include "engine/calibrate/checkpoint.h"
 #include "engine/format/dtype.h"
 #include "engine/pipeline/cache.h"
+#include "engine/pipeline/candidates.h"
+#include "engine/pipeline/importance.h"
+#include "engine/pipeline/pilot.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/tiles.h"
 #include "engine/pipeline/unseen.h"
@@ -19,45 +22,12 @@ struct scoring {
 	struct cwe_run *run;
 	struct cwe_tiles tiles;
 	struct cwe_tile tile; /* of the set and layer at hand */
-	float *importance;    /* [largest module] */
-	double *tile_sum;     /* [row tiles of the largest module] */
-	int *tile_code;
-	float *act[2];        /* [widest input] f32 of the sums and square sums */
+	struct cwe_importance importance;
 	uint8_t *seen;        /* [matrices of the layer at hand] whether tokens of any set came through */
-	/* The module at hand, for the row tiles. */
-	const struct cwe_module_statistics *s;
-	const struct cwe_run_module *m;
+	/* With score.scale: pilot. */
+	struct cwe_combine combine;
+	struct cwe_candidates candidates;
 };
-
-/* One tile of rows through the scorer. */
-static void score_rows(void *arg, size_t i)
-{
-	struct scoring *sc = arg;
-	const struct cwe_module_statistics *s = sc->s;
-	const struct cwp_scorer *scorer = sc->run->scorer->interface;
-	uint64_t row = i * CWE_ROW_TILE, at = row * s->cols;
-	struct cwp_scorer_tile t = {.size = sizeof t, .cols = s->cols, .samples = s->samples, .tokens = s->tokens};
-	t.rows = s->rows - row < CWE_ROW_TILE ? s->rows - row : CWE_ROW_TILE;
-	t.weight = s->weight + at;
-	t.grad_sum = s->grad_sum != NULL ? s->grad_sum + at : NULL;
-	t.grad_abs = s->grad_abs != NULL ? s->grad_abs + at : NULL;
-	t.grad_sq = s->grad_sq != NULL ? s->grad_sq + at : NULL;
-	t.act_sum = s->act_sum != NULL ? sc->act[0] : NULL;
-	t.act_sq = s->act_sq != NULL ? sc->act[1] : NULL;
-	t.act_absmax = s->act_absmax;
-	t.row = row;
-	t.module = sc->m->name;
-	sc->tile_code[i] = scorer->score(sc->run->scorer_settings, &t, sc->importance + at);
-	double sum = 0;
-	for (uint64_t k = 0; k < t.rows * t.cols; k++) {
-		/* What is summed is what will be read again. */
-		if (sc->tiles.bf16) {
-			sc->importance[at + k] = cwe_f32_from_bf16(cwe_bf16_from_f32(sc->importance[at + k]));
-		}
-		sum += (double)sc->importance[at + k];
-	}
-	sc->tile_sum[i] = sum;
-}
 
 static int take_module(void *arg, uint32_t layer, uint32_t set, uint32_t linear,
 	const struct cwe_module_statistics *s, struct cwb_err *err)
@@ -78,24 +48,8 @@ static int take_module(void *arg, uint32_t layer, uint32_t set, uint32_t linear,
 		r = cwe_tile_create(&sc->tiles, layer, set, &sc->tile, err);
 	}
 	if (r == 0 && m->quantized) {
-		size_t n = (s->rows + CWE_ROW_TILE - 1) / CWE_ROW_TILE;
-		for (uint64_t k = 0; k < s->cols; k++) {
-			sc->act[0][k] = s->act_sum != NULL ? (float)s->act_sum[k] : 0;
-			sc->act[1][k] = s->act_sq != NULL ? (float)s->act_sq[k] : 0;
-		}
-		sc->s = s;
-		sc->m = m;
-		cwe_pool_run(sc->run->p->host->pool, n, score_rows, sc);
-		for (size_t i = 0; r == 0 && i < n; i++) {
-			record->sum[set] += sc->tile_sum[i];
-			r = sc->tile_code[i] == 0 ? 0 : cwe_host_error(sc->run->p->host, sc->run->job->score.plugin, m->name,
-				sc->tile_code[i], err);
-		}
-		if (r == 0 && record->sum[set] - record->sum[set] != 0) {
-			r = cwb_err_set(err, CWP_ENUMBER, "%s: importances of set %s are not finite numbers", m->name,
-				sc->run->job->sets[set].name);
-		}
-		r = r == 0 ? cwe_tile_write(&sc->tile, sc->importance, s->rows * s->cols, err) : r;
+		r = cwe_importance_of(&sc->importance, m, s, set, &record->sum[set], err);
+		r = r == 0 ? cwe_tile_write(&sc->tile, sc->importance.value, s->rows * s->cols, err) : r;
 	}
 	if (r == 0 && m->last) {
 		record->loss[set] = sc->run->set_loss[set];
@@ -113,7 +67,10 @@ static int layer_done(void *arg, uint32_t layer, const char *digest, struct cwb_
 	strncpy(sc->tiles.layer[layer].gradient, digest, 64);
 	sc->tiles.layer[layer].cached = 0;
 	int r = cwe_unseen_note(sc->run, layer, sc->seen, &sc->tiles.layer[layer].note, err);
+	int pilot = sc->run->job->scale_pilot;
+	r = r == 0 && pilot ? cwe_candidates_take(&sc->candidates, layer, &sc->combine, err) : r;
 	r = r == 0 ? cwe_tiles_commit(&sc->tiles, layer, err) : r;
+	r = r == 0 && pilot ? cwe_candidates_compact(&sc->candidates, err) : r;
 	if (r != 0) {
 		return r;
 	}
@@ -134,16 +91,9 @@ static void progress(void *arg, uint64_t done, uint64_t total)
 
 static int allocate(struct scoring *sc, struct cwb_err *err)
 {
-	const struct cwe_run *run = sc->run;
-	size_t tiles = run->tallest / CWE_ROW_TILE + 1;
-	sc->importance = malloc(run->largest * sizeof *sc->importance);
-	sc->tile_sum = calloc(tiles, sizeof *sc->tile_sum);
-	sc->tile_code = calloc(tiles, sizeof *sc->tile_code);
-	sc->act[0] = malloc(run->widest * sizeof(float));
-	sc->act[1] = malloc(run->widest * sizeof(float));
-	sc->seen = calloc(cwe_linears_most(&run->model.arch), 1);
-	return sc->seen != NULL && sc->importance != NULL && sc->tile_sum != NULL && sc->tile_code != NULL && sc->act[0] != NULL &&
-			sc->act[1] != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for importances");
+	sc->seen = calloc(cwe_linears_most(&sc->run->model.arch), 1);
+	return sc->seen != NULL ? cwe_importance_new(sc->run, &sc->importance, err)
+		: cwb_err_set(err, -ENOMEM, "no memory for scoring");
 }
 
 /* The lowest layer from which all layers above are complete. */
@@ -156,6 +106,14 @@ static uint32_t resume_at(const struct cwe_tiles *t)
 	return l;
 }
 
+/* Factors and candidates of an earlier attempt, or new ones. */
+static int open_pilot(struct scoring *sc, int anew, struct cwb_err *err)
+{
+	int r = cwe_run_pilot(sc->run, &sc->tiles, &sc->combine, err);
+	r = r == 0 ? cwe_candidates_open(sc->run, &sc->tiles, &sc->candidates, err) : r;
+	return r == 0 && anew ? cwe_candidates_restart(&sc->candidates, err) : r;
+}
+
 static int calibrate(struct scoring *sc, struct cwb_err *err)
 {
 	struct cwe_run *run = sc->run;
@@ -163,6 +121,10 @@ static int calibrate(struct scoring *sc, struct cwb_err *err)
 	uint32_t gradients = run->needs & (CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ);
 	if (at == 0) {
 		return 0; /* an earlier attempt finished it */
+	}
+	int r = run->job->scale_pilot ? open_pilot(sc, !gradients || at == layers, err) : 0;
+	if (r != 0) {
+		return r;
 	}
 	for (size_t s = 0; s < run->sets; s++) {
 		/* The head's pass adds its losses up; one that is not repeated left them in the journal. */
@@ -190,11 +152,15 @@ int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
 	run->record[run->records].tokens = run->corpus.tokens;
 	int r = allocate(&sc, err);
 	r = r == 0 ? cwe_run_tiles(run, &sc.tiles, err) : r;
-	r = r == 0 ? cwe_cache_fetch(run, &sc.tiles, err) : r;
+	/* A pilot leaves no scores of single sets to keep. */
+	const int keeps = !run->job->scale_pilot;
+	r = r == 0 && keeps ? cwe_cache_fetch(run, &sc.tiles, err) : r;
 	r = r == 0 ? calibrate(&sc, err) : r;
 	if (r == 0) {
 		run->cached = sc.tiles.layer[0].cached;
-		cwe_cache_store(run, &sc.tiles);
+		if (keeps) {
+			cwe_cache_store(run, &sc.tiles);
+		}
 		run->record[run->records].tokens = run->cached ? 0 : run->corpus.tokens;
 		/* Scoring runs inside calibration, a layer behind; what is left of it is the sums. */
 		cwe_run_stage(run, CWE_STAGE_SCORE);
@@ -209,11 +175,9 @@ int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
 	r = r == 0 ? cwe_unseen_report(run, &sc.tiles, err) : r;
 	cwe_tile_abort(&sc.tile);
 	cwe_tiles_close(&sc.tiles);
-	free(sc.importance);
-	free(sc.tile_sum);
-	free(sc.tile_code);
-	free(sc.act[0]);
-	free(sc.act[1]);
+	cwe_importance_free(&sc.importance);
+	cwe_candidates_close(&sc.candidates);
+	cwe_combine_free(&sc.combine);
 	free(sc.seen);
 	return r;
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/pipeline/candidates.h"
+#include "engine/pipeline/pilot.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/tiles.h"
 
@@ -23,6 +25,9 @@ struct selection {
 	int *code;              /* [row tiles] */
 	double *column;         /* [widest module] */
 	double *module;         /* [modules of the largest layer] sums, with unit module */
+	/* Who takes finished scores instead of the disk, or NULL. */
+	int (*take)(void *arg, const struct cwe_run_module *m, const float *score, uint64_t n, struct cwb_err *err);
+	void *arg;
 };
 
 /* One tile of rows: combination, and what the scorer adds that belongs to no set. */
@@ -64,6 +69,9 @@ static int read_weights(struct selection *s, struct cwb_err *err)
 /* The finished scores of a module: counted, and written for the later passes and for the mask. */
 static int keep(struct selection *s, uint64_t n, struct cwe_tile *out, struct cwb_err *err)
 {
+	if (s->take != NULL) {
+		return s->take(s->arg, s->m, s->score, n, err);
+	}
 	if (s->threshold.histogram != NULL) {
 		cwe_threshold_feed(&s->threshold, s->score, n);
 	}
@@ -145,19 +153,19 @@ static int combine_layer(struct selection *s, uint32_t layer, struct cwb_err *er
 		memset(&s->tile[k], 0, sizeof s->tile[k]);
 		s->tile[k].fd = -1;
 	}
-	if (!s->tiles.layer[layer].done) {
+	if (s->take == NULL && !s->tiles.layer[layer].done) {
 		return cwb_err_set(err, CWP_EDIGEST, "scratch: the scores of layer %u are gone; run the job again", layer);
 	}
 	for (size_t k = 0; r == 0 && k < s->run->sets; k++) {
 		r = cwe_tile_open(&s->tiles, layer, (uint32_t)k, &s->tile[k], err);
 	}
-	r = r == 0 ? cwe_tile_create(&s->tiles, layer, CWE_TILE_COMBINED, &out, err) : r;
+	r = r == 0 && s->take == NULL ? cwe_tile_create(&s->tiles, layer, CWE_TILE_COMBINED, &out, err) : r;
 	for (size_t i = s->run->layer_at[layer]; r == 0 && i < s->run->layer_at[layer + 1]; i++) {
 		s->m = &s->run->module[i];
 		r = s->m->quantized ? combine_module(s, &out, err) : 0;
 	}
 	r = r == 0 && s->run->job->unit == CWJ_UNIT_MODULE ? write_modules(s, layer, &out, err) : r;
-	if (r == 0) {
+	if (r == 0 && s->take == NULL) {
 		r = cwe_tile_finish(&out, 0, NULL, err);
 	} else {
 		cwe_tile_abort(&out);
@@ -251,6 +259,58 @@ static int allocate(struct selection *s, struct cwb_err *err)
 	return ok ? 0 : cwb_err_set(err, -ENOMEM, "no memory for selecting weights");
 }
 
+static void release(struct selection *s)
+{
+	for (size_t i = 0; s->importance != NULL && i < s->run->sets; i++) {
+		free(s->importance[i]);
+	}
+	free(s->importance);
+	free(s->score);
+	free(s->weight);
+	free(s->code);
+	free(s->column);
+	free(s->module);
+	free(s->tile);
+}
+
+int cwe_run_combine_layer(struct cwe_run *run, struct cwe_tiles *tiles, const struct cwe_combine *combine, uint32_t layer,
+	int (*take)(void *arg, const struct cwe_run_module *m, const float *score, uint64_t n, struct cwb_err *err), void *arg,
+	uint64_t *nonpositive, struct cwb_err *err)
+{
+	struct selection s = {.run = run, .tiles = *tiles, .combine = *combine, .take = take, .arg = arg};
+	uint64_t before = run->nonpositive;
+	int r = allocate(&s, err);
+	r = r == 0 ? combine_layer(&s, layer, err) : r;
+	*nonpositive += run->nonpositive - before;
+	release(&s);
+	return r;
+}
+
+/* With score.scale: pilot: the threshold among what was kept when the layers were scored. */
+static int select_candidates(struct selection *s, struct cwb_err *err)
+{
+	struct cwe_run *run = s->run;
+	struct cwe_candidates c;
+	int r = cwe_candidates_open(run, &s->tiles, &c, err);
+	if (r != 0) {
+		return r;
+	}
+	run->nonpositive = 0;
+	for (uint32_t l = 0; l < s->tiles.layers; l++) {
+		run->nonpositive += c.layer[l].nonpositive;
+		run->threshold[l] = INFINITY; /* no weight has a score above zero */
+	}
+	r = c.total > 0 ? cwe_threshold_begin(&s->threshold, c.floor.k < c.total ? c.floor.k : c.total, err) : 0;
+	do {
+		r = r >= 0 && c.total > 0 ? cwe_candidates_feed(&c, &s->threshold, err) : r;
+	} while (r == 0 && c.total > 0 && (r = cwe_threshold_next(&s->threshold, err)) == 1);
+	for (uint32_t l = 0; r == 0 && c.total > 0 && l < s->tiles.layers; l++) {
+		run->threshold[l] = cwe_threshold_value(&s->threshold, NULL, NULL);
+	}
+	cwe_candidates_close(&c);
+	return r;
+}
+
 int cwe_run_select(struct cwe_run *run, struct cwb_err *err)
 {
 	struct selection s = {.run = run, .tiles.journal = -1};
@@ -267,28 +327,21 @@ int cwe_run_select(struct cwe_run *run, struct cwb_err *err)
 			return cwb_err_set(err, -ENOMEM, "no memory for thresholds");
 		}
 	}
-	int r = cwe_combine_make(run->job, run->set_sum, run->weights, &s.combine, err);
-	r = r == 0 ? allocate(&s, err) : r;
-	r = r == 0 ? cwe_run_tiles(run, &s.tiles, err) : r;
+	int pilot = run->job->scale_pilot;
+	int r = cwe_run_tiles(run, &s.tiles, err);
+	r = r != 0 ? r : pilot ? cwe_run_pilot(run, &s.tiles, &s.combine, err)
+			       : cwe_combine_make(run->job, run->set_sum, run->weights, &s.combine, err);
+	r = r == 0 && !pilot ? allocate(&s, err) : r;
 	if (r == 0) {
 		memcpy(run->set_factor, s.combine.factor, run->sets * sizeof *run->set_factor);
 		memcpy(run->set_value, run->set_sum, run->sets * sizeof *run->set_value);
 		run->nonpositive = 0;
 		r = s.combine.rank != NULL ? cwe_run_ranks(run, &s.tiles, &s.combine, s.score, err) : 0;
-		r = r == 0 ? all_layers(&s, err) : r;
+		r = r != 0 ? r : pilot ? select_candidates(&s, err) : all_layers(&s, err);
 		run->protecting = r == 0;
 	}
 	cwe_tiles_close(&s.tiles);
-	for (size_t i = 0; s.importance != NULL && i < run->sets; i++) {
-		free(s.importance[i]);
-	}
-	free(s.importance);
-	free(s.score);
-	free(s.weight);
-	free(s.code);
-	free(s.column);
-	free(s.module);
-	free(s.tile);
+	release(&s);
 	cwe_threshold_end(&s.threshold);
 	cwe_combine_free(&s.combine);
 	return r;

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Score tiles and their journal. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -53,11 +54,17 @@ static json_int_t tile_bytes(const struct cwe_tiles *t, uint32_t layer, uint32_t
 	return bytes;
 }
 
-/* One journal line: {"layer":n,"gradient":"..","sets":[{"digest":"..","sum":"0x1.8p+3","loss":"..","bytes":n},..]}, "note" where
- * there is one, and "cached":true where the sets came from the cache; numbers are hexadecimal floats, so that they come back as they were. */
+/* One journal line: {"note":{..}} of no layer, or {"layer":n,"gradient":"..","sets":[{"digest":"..","sum":"0x1.8p+3","loss":"..","bytes":n},..]},
+ * "note" where there is one, and "cached":true where the sets came from the cache; numbers are hexadecimal floats, so that they
+ * come back as they were. */
 static int take_line(struct cwe_tiles *t, const json_t *line)
 {
-	const json_t *sets = json_object_get(line, "sets");
+	const json_t *sets = json_object_get(line, "sets"), *note = json_object_get(line, "note");
+	if (json_is_object(note) && sets == NULL) {
+		json_decref(t->note);
+		t->note = json_incref((json_t *)(uintptr_t)note);
+		return 0;
+	}
 	json_int_t layer = json_integer_value(json_object_get(line, "layer"));
 	const char *gradient = json_string_value(json_object_get(line, "gradient"));
 	if (!json_is_integer(json_object_get(line, "layer")) || layer < 0 || layer >= t->layers || gradient == NULL ||
@@ -149,6 +156,25 @@ static int allocate(struct cwe_tiles *t)
 	return t->layer != NULL ? 0 : -ENOMEM;
 }
 
+/* Their names follow from no shape (candidates.h). */
+static int remove_candidates(int folder, struct cwb_err *err)
+{
+	int copy = openat(folder, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC), r = 0;
+	DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
+	if (dir == NULL) {
+		r = cwb_err_errno(err, "scratch folder");
+		if (copy >= 0) {
+			(void)close(copy);
+		}
+		return r;
+	}
+	for (const struct dirent *e; r == 0 && (e = readdir(dir)) != NULL;) {
+		r = strncmp(e->d_name, "candidates-", 11) == 0 ? cwb_file_remove_tree(folder, e->d_name, err) : 0;
+	}
+	(void)closedir(dir);
+	return r;
+}
+
 /* A scratch folder of another job, or one without a journal, starts empty. */
 static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
 {
@@ -158,6 +184,9 @@ static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
 	}
 	char name[64];
 	int r = cwb_file_remove_tree(folder, JOURNAL, err);
+	r = r == 0 ? remove_candidates(folder, err) : r;
+	json_decref(t->note);
+	t->note = NULL;
 	for (uint32_t l = 0; r == 0 && l < t->layers; l++) {
 		for (uint32_t s = 0; r == 0 && s < t->sets; s++) {
 			/* In either form: the other job may have stored its scores otherwise. */
@@ -232,18 +261,17 @@ void cwe_tiles_close(struct cwe_tiles *t)
 		free(t->layer[l].loss);
 		json_decref(t->layer[l].note);
 	}
+	json_decref(t->note);
 	free(t->layer);
 	free(t->scratch);
 	memset(t, 0, sizeof *t);
 	t->journal = -1;
 }
 
-static int open_tile(struct cwe_tiles *t, uint32_t layer, uint32_t set, int flags, struct cwe_tile *ret,
-	struct cwb_err *err)
+int cwe_tile_open_named(const struct cwe_tiles *t, const char *name, int flags, struct cwe_tile *ret, struct cwb_err *err)
 {
 	struct cwe_tile tile = {.fd = -1};
-	tile_name(layer, set, t->bf16, tile.name, sizeof tile.name);
-	tile.bf16 = t->bf16 && set != CWE_TILE_COMBINED;
+	(void)snprintf(tile.name, sizeof tile.name, "%s", name);
 	char *path = path_of(t, tile.name);
 	if (path == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for a path");
@@ -260,6 +288,29 @@ static int open_tile(struct cwe_tiles *t, uint32_t layer, uint32_t set, int flag
 	tile.digesting = 1;
 	*ret = tile;
 	return 0;
+}
+
+static int open_tile(struct cwe_tiles *t, uint32_t layer, uint32_t set, int flags, struct cwe_tile *ret,
+	struct cwb_err *err)
+{
+	char name[64];
+	cwe_tile_name(t, layer, set, name, sizeof name);
+	int r = cwe_tile_open_named(t, name, flags, ret, err);
+	if (r == 0) {
+		ret->bf16 = t->bf16 && set != CWE_TILE_COMBINED;
+	}
+	return r;
+}
+
+int cwe_tile_remove(const struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwb_err *err)
+{
+	char name[64];
+	cwe_tile_name(t, layer, set, name, sizeof name);
+	char *path = path_of(t, name);
+	int r = path == NULL ? cwb_err_set(err, -ENOMEM, "no memory for a path")
+		: unlink(path) == 0 || errno == ENOENT ? 0 : cwb_err_errno(err, "scratch: %s", path);
+	free(path);
+	return r;
 }
 
 /* A file of this name may be a link to what the cache keeps: it is replaced, never written to. */
@@ -280,8 +331,7 @@ int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_
 	return open_tile(t, layer, set, O_RDONLY, ret, err);
 }
 
-/* What lies in the file, and its digest. */
-static int put(struct cwe_tile *tile, const void *data, uint64_t bytes, struct cwb_err *err)
+int cwe_tile_write_bytes(struct cwe_tile *tile, const void *data, uint64_t bytes, struct cwb_err *err)
 {
 	int r = cwb_file_pwrite(tile->fd, data, bytes, tile->at, tile->name, err);
 	if (r == 0) {
@@ -291,7 +341,7 @@ static int put(struct cwe_tile *tile, const void *data, uint64_t bytes, struct c
 	return r;
 }
 
-static int get(struct cwe_tile *tile, void *data, uint64_t bytes, struct cwb_err *err)
+int cwe_tile_read_bytes(struct cwe_tile *tile, void *data, uint64_t bytes, struct cwb_err *err)
 {
 	int r = cwb_file_pread(tile->fd, data, bytes, tile->at, tile->name, err);
 	if (r == 0) {
@@ -305,13 +355,13 @@ int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb
 {
 	uint16_t piece[PIECE];
 	const uint64_t from = tile->at;
-	int r = tile->bf16 ? 0 : put(tile, x, n * sizeof *x, err);
+	int r = tile->bf16 ? 0 : cwe_tile_write_bytes(tile, x, n * sizeof *x, err);
 	for (uint64_t at = 0; tile->bf16 && r == 0 && at < n; at += PIECE) {
 		uint64_t m = n - at < PIECE ? n - at : PIECE;
 		for (uint64_t i = 0; i < m; i++) {
 			piece[i] = cwe_bf16_from_f32(x[at + i]);
 		}
-		r = put(tile, piece, m * sizeof *piece, err);
+		r = cwe_tile_write_bytes(tile, piece, m * sizeof *piece, err);
 	}
 	if (r == 0) {
 		cwb_file_write_behind(tile->fd, from, tile->at - from);
@@ -323,10 +373,10 @@ int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *e
 {
 	uint16_t piece[PIECE];
 	const uint64_t from = tile->at;
-	int r = tile->bf16 ? 0 : get(tile, x, n * sizeof *x, err);
+	int r = tile->bf16 ? 0 : cwe_tile_read_bytes(tile, x, n * sizeof *x, err);
 	for (uint64_t at = 0; tile->bf16 && r == 0 && at < n; at += PIECE) {
 		uint64_t m = n - at < PIECE ? n - at : PIECE;
-		r = get(tile, piece, m * sizeof *piece, err);
+		r = cwe_tile_read_bytes(tile, piece, m * sizeof *piece, err);
 		for (uint64_t i = 0; r == 0 && i < m; i++) {
 			x[at + i] = cwe_f32_from_bf16(piece[i]);
 		}
@@ -385,6 +435,13 @@ int cwe_tile_verify(const struct cwe_tiles *t, uint32_t layer, uint32_t set, str
 		r = cwb_err_set(err, CWP_EDIGEST, "scratch: %s changed on disk; run the job again", name);
 	}
 	return r;
+}
+
+int cwe_tiles_note(struct cwe_tiles *t, json_t *note, struct cwb_err *err)
+{
+	json_decref(t->note);
+	t->note = note;
+	return append(t, note != NULL ? json_pack("{s:O}", "note", note) : NULL, err);
 }
 
 json_t *cwe_tiles_sets_json(const struct cwe_tiles *t, uint32_t layer)

@@ -34,6 +34,7 @@ struct cwe_tiles {
 	uint32_t sets, layers;
 	int bf16;
 	struct cwe_tile_layer *layer; /* [layers] */
+	json_t *note;         /* object that the journal keeps for the caller, of no layer; NULL: none */
 	int journal;          /* descriptor, appended and synced */
 };
 
@@ -66,6 +67,12 @@ int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_
 /* A tile of bf16 takes each value rounded to nearest, ties to even. */
 int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb_err *err);
 int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *err);
+/* A file of another name and form, and bytes to and from it, with their digest. flags: of open(2). */
+int cwe_tile_open_named(const struct cwe_tiles *t, const char *name, int flags, struct cwe_tile *ret, struct cwb_err *err);
+int cwe_tile_write_bytes(struct cwe_tile *tile, const void *data, uint64_t bytes, struct cwb_err *err);
+int cwe_tile_read_bytes(struct cwe_tile *tile, void *data, uint64_t bytes, struct cwb_err *err);
+/* A set's tile that nobody needs any more. */
+int cwe_tile_remove(const struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwb_err *err);
 /* Passes over n numbers; the digest is of no use afterwards. */
 int cwe_tile_skip(struct cwe_tile *tile, uint64_t n);
 /* Ends a tile: digest (NULL: not wanted); a written one is synced when sync is not 0. Closes in every case. */
@@ -75,5 +82,7 @@ void cwe_tile_abort(struct cwe_tile *tile);
  * journal says. */
 int cwe_tile_verify(const struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *tile, int r, struct cwb_err *err);
 
+/* Keeps a note (taken over; NULL: memory ran out) in the journal. Durable on return. */
+int cwe_tiles_note(struct cwe_tiles *t, json_t *note, struct cwb_err *err);
 /* Notes in the journal that all sets of a layer are complete (t->layer[layer] filled by the caller). Durable on return. */
 int cwe_tiles_commit(struct cwe_tiles *t, uint32_t layer, struct cwb_err *err);

@@ -87,6 +87,22 @@ int cwe_threshold_next(struct cwe_threshold *t, struct cwb_err *err);
 float cwe_threshold_value(const struct cwe_threshold *t, uint64_t *ret_above, uint64_t *ret_ties);
 void cwe_threshold_end(struct cwe_threshold *t);
 
+/* A lower bound of the k-th largest of all scores while they come, layer by layer: the lower edge of the bin (as those of
+ * ranks) that holds the k-th largest so far. It only rises, and depends on the scores alone, not on their order. Usage: begin,
+ * then feed and ask as often as needed, end. */
+struct cwe_floor {
+	uint64_t k;
+	uint32_t bin;    /* of the k-th largest so far */
+	uint64_t kept;   /* scores in it and above */
+	uint64_t *count; /* [2^20] */
+};
+int cwe_floor_begin(struct cwe_floor *ret, uint64_t k, struct cwb_err *err);
+/* Finite scores; those below an earlier floor may be left out. Not concurrently. */
+void cwe_floor_feed(struct cwe_floor *f, const float *score, uint64_t n);
+/* -INFINITY before k scores were fed. */
+float cwe_floor_value(const struct cwe_floor *f);
+void cwe_floor_end(struct cwe_floor *f);
+
 /* Number of protected weights for a fraction: floor(fraction * count), computed without rounding surprises (0.05 of
  * 106,168,320 is 5,308,416). */
 uint64_t cwe_fraction_count(double fraction, uint64_t count);

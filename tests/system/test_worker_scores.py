@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
 """How scores become a choice: ranks against their definition, from statistics that the engine prints; scores stored in half
-of the space; the same bytes with other threads and after kills."""
+of the space or only as candidates; the same bytes with other threads and after kills."""
 import os
 import struct
 import subprocess
@@ -126,9 +126,112 @@ class Scores(worker_test.WorkerTest):
                 done = self.worker("run", job, "--threads", threads)
                 self.assertEqual(done.returncode, 0, done.stderr)
                 digests.add(self.digest(output))
-            for last in ("score-1-2", "score-0-0", "combined-1"):
+            for last in ("score-0-1", "combined-1"):
                 digests.add(self.digest(self.resumed(model, parts, last)))
             self.assertEqual(len(digests), 1, score)
+
+    def test_pilot_of_all(self):
+        """Where a pilot is all of a set's samples its factors are the exact ones, and so are the weights that are found among
+        the few that were kept; by any scorer, however scores are stored, with factors or without."""
+        for model, scorer, fraction, score in (("smollm2", "fisher", 0.05, {}), ("smollm2", "fisher", 0.001, {"utility": "subtract"}),
+                ("llama31", "fisher", 0.3, {"combine": "reference"}), ("smollm2", "wanda", 0.1, {}),
+                ("qwen2moe", "gradient", 0.02, {"store": "bf16"}), ("llama31", "fisher", 0.00001, {})):
+            found = {}
+            for scale in ("exact", "pilot"):
+                job, output = self.job(model, **self.protecting(scorer, fraction, scale=scale, **score))
+                self.run_job(job)
+                protection = self.load(output, "report.json")["protection"]
+                found[scale] = (self.digest(output), protection["threshold"], protection["nonpositive"],
+                    [(s["factor"], s["share"], s["total"]) for s in protection["sets"]])
+                self.assertEqual(protection["scoring"]["scale"], scale)
+            self.assertEqual(found["pilot"], found["exact"], (model, scorer, score))
+
+    def pilot_parts(self, scorer="fisher", fraction=0.02, **score):
+        """Sets of more samples than their pilots have."""
+        parts = self.protecting(scorer, fraction, scale="pilot", **score)
+        self.samples("critical.jsonl", count=30, length=12, signed=True)
+        self.samples("utility.jsonl", count=70, length=10, seed=2)
+        return parts
+
+    def test_pilot(self):
+        """Factors from an eighth of the samples, no fewer than eight: what they say is what is done, in less scratch than the
+        exact way takes, as stated."""
+        model = make_model(self.path("model"), layers=12, hidden=128, wide=320)
+        parts = self.pilot_parts(options={"error-aware": False})
+        job, output = self.job(model, **parts)
+        bounds = self.watched(job, output, "few")
+        protection = self.load(output, "report.json")["protection"]
+        mine = self.places(output)
+        self.assertEqual(len(mine), int(0.02 * protection["weights"]))
+        parts["score"]["scale"] = "exact"
+        exact_job, exact = self.job(model, **parts)
+        exact_bounds = self.watched(exact_job, exact, "all")
+        self.assertLess(bounds["scratch"], 0.5 * exact_bounds["scratch"])
+        exactly = self.load(exact, "report.json")["protection"]
+        # Other factors, but of the same scale; mostly the same weights.
+        for a, b in zip(protection["sets"], exactly["sets"]):
+            self.assertNotEqual(a["factor"], b["factor"])
+            self.assertLess(abs(a["factor"] / b["factor"] - 1), 0.5)
+            self.assertEqual(a["total"], b["total"])
+        self.assertGreater(len(mine & self.places(exact)), 0.8 * len(mine))
+        # The exact way with the pilot's factors, written as beta: the same choice.
+        safety, text = (s["factor"] for s in protection["sets"])
+        parts["score"] = {"plugin": "fisher", "combine": "reference", "utility": "add", "beta": text / safety}
+        job, output = self.job(model, **parts)
+        self.run_job(job)
+        self.assertGreater(len(mine & self.places(output)), 0.999 * len(mine))
+
+    def test_pilot_resumed(self):
+        """Kills in the pilot, while candidates are written, while they are written anew, and later: the same bytes."""
+        model = make_model(self.path("model"), layers=8, hidden=64, wide=96)
+        for parts in (self.pilot_parts(fraction=0.05), self.pilot_parts("wanda", combine="reference", utility="add")):
+            digests = set()
+            for threads in ("2", "5"):
+                job, output = self.job(model, **parts)
+                done = self.worker("run", job, "--threads", threads)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                digests.add(self.digest(output))
+            for last in ("journal", "score-1-5", "candidates-4-0", "candidates-5-1"):
+                digests.add(self.digest(self.resumed(model, parts, last)))
+            self.assertEqual(len(digests), 1, parts["score"])
+
+    def test_pilot_damaged(self):
+        """Candidates that are not what was written: scored anew."""
+        model = make_model(self.path("model"), layers=6, hidden=64, wide=96)
+        parts = self.pilot_parts()
+        job, whole = self.job(model, **parts)
+        self.run_job(job)
+        for damage in (lambda p: os.truncate(p, os.path.getsize(p) - 3), os.unlink, self.flip):
+            job, output = self.job(model, **parts)
+            scratch = self.path("." + os.path.basename(output) + ".cwp-scratch")
+            process = subprocess.Popen([WORKER, "run", job, "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while process.poll() is None and not (os.path.isdir(scratch) and
+                    any(n.startswith("candidates-3-") for n in os.listdir(scratch))):
+                time.sleep(0.0005)
+            process.kill()
+            process.wait()
+            found = [n for n in os.listdir(scratch) if n.startswith("candidates-5-")] if os.path.isdir(scratch) else []
+            if found:
+                damage(os.path.join(scratch, found[0]))
+            self.run_job(job)
+            self.assertEqual(self.digest(output), self.digest(whole))
+
+    def flip(self, path):
+        with open(path, "r+b") as f:
+            f.seek(100)
+            byte = f.read(1)
+            f.seek(100)
+            f.write(bytes([byte[0] ^ 1]))
+
+    def test_pilot_refused(self):
+        for protect, score in (({"scope": "layer"}, {}), ({"unit": "column"}, {}), ({}, {"combine": "rank"})):
+            parts = self.protecting(scale="pilot", **score)
+            parts["protect"].update(protect)
+            job, output = self.job("smollm2", **parts)
+            said = self.run_job(job, status=65)
+            self.assertIn("score.scale: pilot keeps only", said)
+            self.assertIn("scale: exact", said)
+            self.assert_nothing(output)
 
     def test_report(self):
         """How scores were made, which modules they protect most, and how many weights they find worthless."""

@@ -197,6 +197,55 @@ static void test_mask(void **state)
 	assert_memory_equal(mask, expected, sizeof(mask));
 }
 
+/* The floor is below the k-th largest by less than a bin, only rises, and tells how many scores reach it, whatever was left
+ * out below it. */
+static void test_floor(void **state)
+{
+	enum { N = 20000, STEP = 700 };
+	static float x[N], sorted[N];
+	uint64_t random = 7;
+
+	(void)state;
+	for (int i = 0; i < N; i++) {
+		random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+		x[i] = ldexpf((float)(random >> 40) + 1, (int)(random >> 20 & 31) - 40) * (random >> 19 & 1 ? -1.0f : 1.0f);
+	}
+	for (uint64_t k = 1; k <= N; k = k * 7 + 3) {
+		struct cwe_floor f, g;
+		float last = -INFINITY;
+		assert_int_equal(cwe_floor_begin(&f, k, NULL), 0);
+		assert_int_equal(cwe_floor_begin(&g, k, NULL), 0);
+		for (uint64_t at = 0; at < N; at += STEP) {
+			uint64_t n = N - at < STEP ? N - at : STEP, reach = 0;
+			cwe_floor_feed(&f, x + at, n);
+			for (uint64_t i = at; i < at + n; i++) {
+				if (x[i] >= last) { /* what a caller would have kept */
+					cwe_floor_feed(&g, &x[i], 1);
+				}
+			}
+			float floor = cwe_floor_value(&f);
+			assert_true(floor == cwe_floor_value(&g));
+			assert_true(floor >= last);
+			last = floor;
+			memcpy(sorted, x, (at + n) * sizeof *x);
+			qsort(sorted, at + n, sizeof *x, descending);
+			if (at + n < k) {
+				assert_true(floor == -INFINITY);
+				continue;
+			}
+			float want = sorted[k - 1];
+			assert_true(floor <= want);
+			assert_true(want - floor <= fabsf(want) / 1024);
+			for (uint64_t i = 0; i < at + n; i++) {
+				reach += x[i] >= floor;
+			}
+			assert_int_equal(f.kept, reach);
+		}
+		cwe_floor_end(&f);
+		cwe_floor_end(&g);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +254,7 @@ int main(void)
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_fraction),
 		cmocka_unit_test(test_mask),
+		cmocka_unit_test(test_floor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
