@@ -21,6 +21,7 @@
 #include "tests/unit/engine/memory.h"
 
 #define RUNS 120
+#define FEWER 50
 
 static char folder[64];
 static long used; /* allocations of the last run */
@@ -70,12 +71,11 @@ static char *content_digest(const char *output)
 	return digest;
 }
 
-static void jobs(void **state)
+static void jobs(const char *score, long runs)
 {
 	const char *shared = getenv("CWP_SHARED");
 	char model[512], text[2][1400];
 	struct cwb_err err = {0};
-	(void)state;
 	(void)snprintf(model, sizeof model, "%s/golden/smollm2", shared != NULL ? shared : "");
 	if (access(model, R_OK) != 0) {
 		print_message("skipped: no reference model %s\n", model);
@@ -87,19 +87,19 @@ static void jobs(void **state)
 	assert_int_equal(cwb_file_replace_path(path("s.jsonl"), samples, sizeof samples - 1, 0600, &err), 0);
 	for (int i = 0; i < 2; i++) {
 		(void)snprintf(text[i], sizeof text[i], "model: %s\noutput: out%d\n"
-			"calibrate: {critical: [{name: a, data: samples, path: s.jsonl}]}\nscore: {plugin: fisher}\n"
+			"calibrate: {critical: [{name: a, data: samples, path: s.jsonl}]}\nscore: {plugin: fisher%s}\n"
 			"protect: {fraction: 0.05}\n"
-			"quantize: {plugin: static, options: {bits: 4, granularity: group, group: 32}}\n", model, i);
+			"quantize: {plugin: static, options: {bits: 4, granularity: group, group: 32}}\n", model, i, score);
 	}
 	if (run(text[0], path("scratch0"), LONG_MAX, &err) != 0) {
 		fail_msg("%s", err.message);
 	}
 	long total = used;
 	print_message("%ld allocations\n", total);
-	assert_true(total > RUNS);
-	for (long i = 0; i < RUNS; i++) {
+	assert_true(total > runs);
+	for (long i = 0; i < runs; i++) {
 		/* From the end to the beginning, so that there is something to go on from. */
-		int r = run(text[1], path("scratch1"), (RUNS - 1 - i) * total / RUNS + i % 7, &err);
+		int r = run(text[1], path("scratch1"), (runs - 1 - i) * total / runs + i % 7, &err);
 		if (r == 0) {
 			/* Where an earlier attempt got far, fewer allocations are left. */
 			assert_int_equal(cwb_file_remove_tree(AT_FDCWD, path("out1"), NULL), 0);
@@ -108,7 +108,7 @@ static void jobs(void **state)
 		assert_true(r < 0);
 		assert_int_equal(err.code, r);
 		if (err.message[0] == '\0') {
-			fail_msg("allocation %ld: error %d without a message", (RUNS - 1 - i) * total / RUNS + i % 7, r);
+			fail_msg("allocation %ld: error %d without a message", (runs - 1 - i) * total / runs + i % 7, r);
 		}
 		assert_int_equal(access(path("out1/manifest.json"), F_OK), -1);
 		cwb_err_clear(&err);
@@ -123,8 +123,26 @@ static void jobs(void **state)
 	assert_int_equal(cwb_file_remove_tree(AT_FDCWD, folder, NULL), 0);
 }
 
+static void means(void **state)
+{
+	(void)state;
+	jobs("", RUNS);
+}
+
+static void ranks(void **state)
+{
+	(void)state;
+	jobs(", combine: rank, store: bf16", FEWER);
+}
+
+static void pilots(void **state)
+{
+	(void)state;
+	jobs(", scale: pilot", FEWER);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(jobs)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(means), cmocka_unit_test(ranks), cmocka_unit_test(pilots)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
