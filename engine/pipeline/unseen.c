@@ -8,7 +8,9 @@
 
 int cwe_unseen_note(const struct cwe_run *run, uint32_t layer, const uint8_t *seen, json_t **ret, struct cwb_err *err)
 {
-	size_t n = run->layer_at[layer + 1] - run->layer_at[layer];
+	/* Where no sample is run for the scorer, no token comes anywhere. */
+	int measured = (run->needs & ~(uint32_t)CWP_STAT_QUANT_ERROR) != 0 && cwe_arch_layer_is(&run->model.arch, layer, CWE_LAYER_MOE);
+	size_t n = measured ? run->layer_at[layer + 1] - run->layer_at[layer] : 0;
 	json_t *list = json_array(), *note = NULL;
 	int failed = list == NULL;
 	for (size_t i = 0; !failed && i < n; i++) {

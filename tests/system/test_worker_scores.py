@@ -134,7 +134,7 @@ class Scores(worker_test.WorkerTest):
         """Where a pilot is all of a set's samples its factors are the exact ones, and so are the weights that are found among
         the few that were kept; by any scorer, however scores are stored, with factors or without."""
         for model, scorer, fraction, score in (("smollm2", "fisher", 0.05, {}), ("smollm2", "fisher", 0.001, {"utility": "subtract"}),
-                ("llama31", "fisher", 0.3, {"combine": "reference"}), ("smollm2", "wanda", 0.1, {}),
+                ("llama31", "fisher", 0.3, {"combine": "reference"}), ("smollm2", "wanda", 0.1, {}), ("smollm2", "control", 0.1, {}),
                 ("qwen2moe", "gradient", 0.02, {"store": "bf16"}), ("llama31", "fisher", 0.00001, {})):
             found = {}
             for scale in ("exact", "pilot"):
@@ -287,6 +287,10 @@ class Scores(worker_test.WorkerTest):
         many = self.samples("many.jsonl", 20, 60)
         parts["calibrate"]["critical"][0]["path"] = many
         job, output = self.job("qwen2moe", **parts)
+        self.assertNotIn("no token", self.run_job(job))
+        self.assertEqual(self.load(output, "report.json")["protection"]["unseen_experts"], [])
+        # The control needs no token at all.
+        job, output = self.job("qwen2moe", **dict(parts, score={"plugin": "control"}))
         self.assertNotIn("no token", self.run_job(job))
         self.assertEqual(self.load(output, "report.json")["protection"]["unseen_experts"], [])
         # After a kill in the selection all layers come from the journal.
