@@ -9,7 +9,6 @@
 
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/checkpoint.h"
-#include "engine/format/dtype.h"
 #include "engine/pipeline/cache.h"
 #include "engine/pipeline/candidates.h"
 #include "engine/pipeline/importance.h"
