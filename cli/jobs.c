@@ -8,6 +8,7 @@
 #include "cli/bar.h"
 #include "cli/daemon.h"
 #include "cli/state.h"
+#include "cli/sweep.h"
 
 /* Collects the pages of a list. */
 struct pages {
@@ -51,8 +52,13 @@ static int asked_states(const struct cwc *cwc, json_t **ret)
 static void add_progress(struct cwc_table *table, const json_t *job)
 {
 	const json_t *progress = json_object_get(job, "progress");
+	const json_t *children = json_object_get(job, "children");
 
-	if (json_is_number(progress)) {
+	if (json_is_integer(children)) { /* of a sweep: how many of its jobs have ended */
+		cwc_table_addf(table, "%" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT,
+			json_integer_value(json_object_get(job, "ended")),
+			json_integer_value(children));
+	} else if (json_is_number(progress)) {
 		cwc_table_addf(table, "%d%%", (int)(json_number_value(progress) * 100));
 	} else {
 		cwc_table_add(table, NULL);
@@ -121,7 +127,11 @@ int cwc_list(struct cwc *cwc)
 		status = cwc_daemon_open(cwc, cwc_jobs_socket(cwc), &daemon);
 	}
 	if (status == 0) {
-		parameters = json_pack("{s:o*}", "states", states);
+		parameters = json_pack("{s:o*,s:s*}", "states", states, "parent",
+			cwc_option_value(cwc, "sweep", 0));
+		if (cwc_option_given(cwc, "children")) {
+			json_object_set_new(parameters, "children", json_true());
+		}
 		states = NULL;
 		status = cwc_daemon_stream(
 			daemon, CWC_JOBS ".List", parameters, -1, add_page, &pages);
@@ -260,6 +270,7 @@ static void print_job(const struct cwc *cwc, const json_t *job)
 	cwc_table_init(&table, 2);
 	row(&table, "job", cwc_string(job, "id"));
 	row(&table, "name", cwc_string(job, "name"));
+	cwc_sweep_rows(&table, job);
 	cwc_table_add_coloured(&table, "state", CWC_DIM);
 	cwc_table_add_coloured(&table, state, cwc_state_colour(state));
 	if (json_is_object(progress)) {
@@ -287,6 +298,10 @@ static void print_job(const struct cwc *cwc, const json_t *job)
 	cwc_table_render(&table, &text, 0, cwc->colour);
 	cwc_table_free(&table);
 	cwc_print(&text);
+	if (json_array_size(json_object_get(job, "children")) > 0) {
+		putchar('\n');
+		print_jobs(cwc, json_object_get(job, "children"));
+	}
 }
 
 int cwc_show(struct cwc *cwc)

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "cli/daemon.h"
 #include "cli/state.h"
+#include "cli/sweep.h"
 
 #define REPORT_MAX ((size_t)64 << 20)
 
@@ -38,8 +39,7 @@ static int fetch(struct cwc *cwc, const char *id, json_t **ret)
 	return 0;
 }
 
-/* "67.2 [60.1, 74.0]" of {value, low, high}; "-" where there is none. */
-static void add_measure(struct cwc_table *table, const json_t *measure, enum cwc_colour colour)
+void cwc_measure_add(struct cwc_table *table, const json_t *measure, enum cwc_colour colour)
 {
 	const json_t *value = json_object_get(measure, "value");
 	const json_t *low = json_object_get(measure, "low"),
@@ -83,9 +83,9 @@ static void print_evaluation(const json_t *evaluation, struct cwc *cwc, struct c
 		cwc_table_addf(&table, "%s.%s", cwc_string(one, "name"), cwc_string(one, "metric"));
 		cwc_table_addf(&table, "%" JSON_INTEGER_FORMAT,
 			json_integer_value(json_object_get(one, "n")));
-		add_measure(&table, json_object_get(one, "original"), CWC_PLAIN);
-		add_measure(&table, json_object_get(one, "quantized"), CWC_PLAIN);
-		add_measure(&table, json_object_get(one, "protected"), CWC_BOLD);
+		cwc_measure_add(&table, json_object_get(one, "original"), CWC_PLAIN);
+		cwc_measure_add(&table, json_object_get(one, "quantized"), CWC_PLAIN);
+		cwc_measure_add(&table, json_object_get(one, "protected"), CWC_BOLD);
 	}
 	cwc_table_render(&table, text, cwc->width, cwc->colour);
 	cwc_table_free(&table);
@@ -183,10 +183,14 @@ int cwc_report(struct cwc *cwc)
 		return cwc_print_json(cwc, reply);
 	}
 	report = json_object_get(reply, "report");
-	print_evaluation(json_object_get(report, "evaluation"), cwc, &text);
-	print_gate(json_object_get(report, "gate"), cwc, &text);
-	print_protection(json_object_get(report, "protection"), &text);
-	print_stages(json_object_get(report, "stages"), &text);
+	if (cwc_sweep_is_report(report)) {
+		cwc_sweep_report(cwc, report, &text);
+	} else {
+		print_evaluation(json_object_get(report, "evaluation"), cwc, &text);
+		print_gate(json_object_get(report, "gate"), cwc, &text);
+		print_protection(json_object_get(report, "protection"), &text);
+		print_stages(json_object_get(report, "stages"), &text);
+	}
 	print_path("report", cwc_string(reply, "html"), &text);
 	json_decref(reply);
 	cwc_print(&text);
@@ -229,11 +233,11 @@ static void compare_rows(struct cwc_table *table, json_t *const *reply, size_t c
 			continue;
 		}
 		cwc_table_addf(table, "%s.%s", name, metric);
-		add_measure(table, json_object_get(one, "original"), CWC_PLAIN);
+		cwc_measure_add(table, json_object_get(one, "original"), CWC_PLAIN);
 		for (j = 0; j < count; j++) {
 			found = find_metric(json_object_get(reply[j], "report"), name, metric);
 			result = json_object_get(found, "protected");
-			add_measure(table,
+			cwc_measure_add(table,
 				json_is_object(result) ? result
 						       : json_object_get(found, "quantized"),
 				CWC_PLAIN);
@@ -252,6 +256,12 @@ int cwc_compare(struct cwc *cwc)
 	for (i = 0; i < (size_t)cwc->n_operands && status == 0; i++) {
 		status = fetch(cwc, cwc->operand[i], &reply[i]);
 		count += status == 0;
+		if (status == 0 && cwc_sweep_is_report(json_object_get(reply[i], "report"))) {
+			status = cwc_fail(cwc, CWC_BAD_INPUT, "IsSweep", NULL,
+				"%s is a sweep, whose report compares its jobs already: cwpctl report "
+				"%s",
+				cwc->operand[i], cwc->operand[i]);
+		}
 	}
 	if (status == 0 && cwc->json) {
 		all = json_array();

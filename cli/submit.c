@@ -12,6 +12,7 @@
 
 #include "cli/follow.h"
 #include "cli/state.h"
+#include "cli/sweep.h"
 
 #define JOB_MAX ((size_t)1 << 20)
 
@@ -192,7 +193,12 @@ static void print_plan(const struct cwc *cwc, const char *path, const json_t *pl
 	struct cwc_text text = {0}, line = {0};
 
 	cwc_text_clean(&text, path, strlen(path), 0);
-	cwc_text_printf(&text, ": valid; at most\n");
+	if (cwc_sweep_plan_jobs(plan) > 0) {
+		cwc_text_printf(&text, ": valid; %zu job%s, each at most\n",
+			cwc_sweep_plan_jobs(plan), cwc_sweep_plan_jobs(plan) == 1 ? "" : "s");
+	} else {
+		cwc_text_printf(&text, ": valid; at most\n");
+	}
 	cwc_table_init(&table, 2);
 	cwc_table_column(&table, 1, NULL, CWC_RIGHT);
 	cwc_table_add(&table, "  threads");
@@ -243,7 +249,15 @@ static int submitted(struct cwc *cwc, struct cwc_daemon *daemon, const json_t *r
 	}
 	if (!cwc->json) {
 		cwc_text_clean(&text, id, strlen(id), 0);
-		cwc_text_printf(&text, "%s\n", cwc_option_given(cwc, "quiet") ? "" : ": submitted");
+		if (!cwc_option_given(cwc, "quiet")) {
+			size_t jobs = cwc_sweep_plan_jobs(json_object_get(reply, "plan"));
+
+			cwc_text_printf(&text, ": submitted");
+			if (jobs > 0) {
+				cwc_text_printf(&text, ", a sweep of %zu job%s", jobs, jobs == 1 ? "" : "s");
+			}
+		}
+		cwc_text_add(&text, "\n", 1);
 		cwc_print(&text);
 		(void)fflush(stdout);
 		if (!cwc_option_given(cwc, "quiet")) {

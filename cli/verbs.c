@@ -34,6 +34,8 @@ static const struct cwc_option submit_options[] = {
 static const struct cwc_option list_options[] = {
 	{"quiet", NULL, "print the ids alone", 0},
 	{"state", "STATE", "only jobs in this state", 1},
+	{"children", NULL, "also the jobs of sweeps", 0},
+	{"sweep", "ID", "only the jobs of that sweep", 0},
 	{0},
 };
 

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { WIDTH = 960, HEIGHT = 330, LEFT = 76, RIGHT = 940, TOP = 16, BOTTOM = 262, TICKS = 6, COLOURS = 8 };
+enum { WIDTH = 960, HEIGHT = 330, LEFT = 90, RIGHT = 940, TOP = 16, BOTTOM = 262, TICKS = 6, COLOURS = 8 };
 
 static const char *const colours[COLOURS] = {"#3567b5", "#c2571a", "#2f8f4e", "#8a4fb0", "#b3261e", "#0e8a93", "#7a6a00", "#55606e"};
 static const char ink[] = "#46536a";

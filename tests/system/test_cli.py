@@ -417,6 +417,53 @@ class Steer(Case):
         self.assertEqual(daemon.calls[-1][0], ADMIN)
 
 
+class Sweeps(Case):
+    POINTS = [{"name": f"fraction={f}", "values": {"protect.fraction": f}, "state": state, "output": "/o", **more} for f, state, more in (
+        (0, "done", {"bits_per_weight": 4.25, "share": 0.0, "seconds": 61.0, "evaluation": [{"name": "ppl", "metric": "word", "n": 9,
+            "original": {"value": 10.0, "low": None, "high": None}, "quantized": {"value": 12.5, "low": 12.0, "high": 13.0},
+            "protected": None}]}),
+        (0.1, "rejected", {"bits_per_weight": 5.5, "share": 0.1, "seconds": 5.0, "evaluation": []}), (0.2, "missing", {}))]
+
+    def test_list_and_show(self):
+        sweep = {**JOB, "children": 9, "ended": 3, "parent": None, "stage": "jobs"}
+        child = {**JOB, "id": "8", "parent": "7", "children": None, "ended": None}
+        daemon = self.daemon(Jobs_List=lambda p: {"jobs": [sweep, child]})
+        lines = cwpctl("list", "--children", daemon=daemon).stdout.split("\n")
+        self.assertEqual((lines[1].split()[:4], lines[2].split()[:4]),
+            (["7", "running", "jobs", "3/9"], ["8", "running", "calibrate", "43%"]))
+        self.assertEqual(daemon.calls[-1][2], {"children": True})
+        self.check(cwpctl("list", "--sweep", "7", "--state", "done", daemon=daemon), 0)
+        self.assertEqual(daemon.calls[-1][2], {"parent": "7", "states": ["done"]})
+        daemon = self.daemon(Jobs_Describe=lambda p: {"job": {**DETAIL, "fields": ["protect.fraction", "seed"], "children": [child]}})
+        shown = cwpctl("show", "7", daemon=daemon).stdout
+        self.assertIn("\nsweeps     protect.fraction\n           seed\n", shown)
+        self.assertIn("\n\nID  STATE", shown)
+        values = {"protect.fraction": 0.05, "score.plugin": "fi\x1bsher", "x.y": True}
+        daemon = self.daemon(Jobs_Describe=lambda p: {"job": {**DETAIL, "parent": "6", "values": values, "children": None}})
+        shown = cwpctl("show", "7", daemon=daemon).stdout
+        self.assertIn("\nsweep      6\nvalues     protect.fraction: 0.05\n           score.plugin: fi\\x1bsher\n           x.y: true\n", shown)
+        self.assertNotIn("ID  STATE", shown)
+
+    def test_submit(self):
+        plan = {"resources": DETAIL["resources"], "plan": {"children": [{}, {}], "warnings": []}}
+        daemon = self.daemon(Jobs_Submit=lambda p: {"id": None if p.get("dry_run") else "7", "plan": plan})
+        path = str(self.job_file())
+        self.check(cwpctl("submit", "--dry-run", path, daemon=daemon), 0, "valid; 2 jobs, each at most\n")
+        self.assertEqual(cwpctl("submit", path, daemon=daemon).stdout, "7: submitted, a sweep of 2 jobs\n")
+        self.assertEqual(cwpctl("submit", "--quiet", path, daemon=daemon).stdout, "7\n")
+
+    def test_report(self):
+        report = {"version": 1, "job": {}, "matrix": [], "points": self.POINTS}
+        daemon = self.daemon(Jobs_Report=lambda p: {"path": "/o/report.json", "html": "/o/report.html", "report": report})
+        lines = [line.split() for line in self.check(cwpctl("report", "7", daemon=daemon), 0).stdout.split("\n")]
+        self.assertEqual(lines, [["POINT", "STATE", "BITS", "PROTECTED", "TOOK"], ["fraction=0", "done", "4.25", "0%", "61", "s"],
+            ["fraction=0.1", "rejected", "5.50", "10.0%", "5.0", "s"], ["fraction=0.2", "missing", "-", "-", "-"], [],
+            ["ppl.word", "N", "ORIGINAL", "QUANTIZED", "PROTECTED"],
+            ["fraction=0", "9", "10.0", "12.5", "[12.0,", "13.0]", "-"], [], ["report", "/o/report.html"], []])
+        self.assertEqual(json.loads(cwpctl("report", "7", "--json", daemon=daemon).stdout)["report"], report)
+        self.check(cwpctl("compare", "7", "8", daemon=daemon), 65, "", "7 is a sweep, whose report compares its jobs already")
+
+
 class Follow(Case):
     def follow(self, *events, describe=None, **more):
         return self.daemon(Jobs_Follow=lambda p: iter(events), Jobs_Describe=lambda p: {"job": describe or DETAIL}, **more)

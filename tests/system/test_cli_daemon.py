@@ -70,6 +70,25 @@ class Cli(daemon_test.DaemonTest):
         self.assertEqual(self.json("list"), {"jobs": []})
         self.assertIn(f"no job {id}", self.err("show", id, status=65))
 
+    def test_sweep(self):
+        path = self.job("points=3", more="matrix: {seed: [1, 2, 3]}\n")
+        self.assertIn("valid; 3 jobs, each at most", self.out("submit", "--dry-run", path))
+        self.assertEqual(self.out("submit", path), "1: submitted, a sweep of 3 jobs\n")
+        self.assertEqual(self.out("wait", "1"), "1: done\n")
+        self.assertEqual([job["id"] for job in self.json("list")["jobs"]], ["1"])
+        self.assertIn(" 3/3 ", self.out("list"))
+        self.assertEqual([job["id"] for job in self.json("list", "--sweep", "1")["jobs"]], ["2", "3", "4"])
+        self.assertEqual(len(self.json("list", "--children")["jobs"]), 4)
+        self.assertIn("points=3 seed=2", self.out("show", "1"))
+        self.assertIn("seed: 2", self.out("show", "3"))
+        self.assertIn("3 of 3 jobs have ended: 3 done", self.out("explain", "1"))
+        self.assertIn("job 3 (points=3 seed=2): done", self.out("log", "1"))
+        self.assertIn("1: done: in ", self.out("follow", "1"))
+        self.assertIn("report.html", self.out("report", "1"))
+        self.assertIn("removed as a whole", self.err("rm", "2", status=65))
+        self.out("rm", "1")
+        self.assertEqual(self.json("list", "--children"), {"jobs": []})
+
     def events(self, id):
         """The kept events, up to the job's end."""
         process = self.start("events", "--from", "0")

@@ -67,7 +67,7 @@ class Sweep(worker_test.WorkerTest):
             self.assertEqual(len(chart.findall("path[@fill='none']")), 2)  # a curve for each number of bits
             points = [c for c in chart.findall("circle") if c.find("title") is not None]
             self.assertEqual(sorted(c.find("title").text for c in points), sorted(names))
-            self.assertTrue(all(76 <= float(c.get("cx")) <= 940 and 16 <= float(c.get("cy")) <= 262 for c in points))
+            self.assertTrue(all(90 <= float(c.get("cx")) <= 940 and 16 <= float(c.get("cy")) <= 262 for c in points))
             self.assertEqual(set(t.text for t in chart.findall("text")) & {"bits=4", "bits=8"}, {"bits=4", "bits=8"})
         # Again: nothing is computed anew, and the same is reported.
         stamps = [os.stat(os.path.join(output, n, "manifest.json")).st_mtime_ns for n in names]
