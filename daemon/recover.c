@@ -158,7 +158,7 @@ static void recover_sweep(struct cwd_daemon *daemon, struct cwd_job *sweep)
 		if (job != NULL && !cwd_state_is_final(job->state)) {
 			(void)cwd_queue_move(&daemon->queue, job, CWD_CANCELLED,
 				"its sweep was cancelled before the daemon stopped", NULL); /* none runs yet */
-			cwd_supervise_clean(daemon, job);
+			cwd_scratch_end(daemon, job);
 		}
 	}
 	cwd_sweep_refresh(&daemon->queue, sweep);
