@@ -16,7 +16,7 @@ GRID = {"plugin": "static", "options": {"bits": 4, "granularity": "group", "grou
 
 def add_arguments(parser):
     parser.add_argument("--build", default=os.path.join(HERE, "..", "build", "check"))
-    parser.add_argument("--plugins", help="folder of plugins, where the programs do not find their own")
+    parser.add_argument("--plugins", type=os.path.abspath, help="folder of plugins, where the programs do not find their own")
     parser.add_argument("--folder", default="measured", help="for models, scratch and outputs")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
 
