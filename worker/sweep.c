@@ -4,6 +4,7 @@
 #include "worker/sweep.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,22 +52,41 @@ static int write_report(const struct cwj_sweep *sweep)
 	return 0;
 }
 
-int cwk_sweep_run(const struct cwj_sweep *sweep, const struct cwk_options *o)
+/* Jobs of a sweep mostly have the same scores: without a cache they get one of their own, where their scratch is. */
+static char *own_cache(const struct cwj_sweep *sweep, const struct cwk_options *o)
+{
+	const char *slash = strrchr(sweep->output, '/');
+	char *path = NULL;
+	int n = o->scratch != NULL
+		? asprintf(&path, "%s/.cwp-cache", o->scratch)
+		: asprintf(&path, "%.*s/.%s.cwp-cache", (int)(slash - sweep->output), sweep->output, slash + 1);
+	return n < 0 ? NULL : path;
+}
+
+int cwk_sweep_run(const struct cwj_sweep *sweep, const struct cwk_options *options)
 {
 	struct cwb_err err = {0};
+	struct cwk_options o = *options;
+	char *cache = o.cache == NULL ? own_cache(sweep, &o) : NULL;
 	int worst = 0, stopped = 0;
 	int r = cwb_file_make_folders(sweep->output, 0777, &err);
 	if (r != 0) {
+		free(cache);
 		cwk_error_print(&err);
 		return cwb_err_exit(r);
 	}
+	o.cache = o.cache == NULL ? cache : o.cache;
 	for (size_t i = 0; i < sweep->n_points && !stopped; i++) {
-		int code = run_point(sweep, i, o);
+		int code = run_point(sweep, i, &o);
 		if (code != 0 && (worst == 0 || (worst == 2 && code != 2))) {
 			worst = code;
 		}
 		stopped = cwk_control_reason() != CWK_STOP_NONE;
 	}
+	if (cache != NULL && !stopped) {
+		(void)cwb_file_remove_tree(AT_FDCWD, cache, NULL); /* it has served its sweep */
+	}
+	free(cache);
 	int code = write_report(sweep);
 	return worst != 0 ? worst : code;
 }

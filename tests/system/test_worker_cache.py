@@ -74,6 +74,24 @@ class Cache(worker_test.WorkerTest):
         both = {"critical": [sets["critical"][0], sets["utility"][0]], "utility": []}
         self.assertEqual(self.run_cached(cached=True, calibrate=both)[0], self.plain(calibrate=both))
 
+    def test_matrix(self):
+        """The jobs of a matrix measure their scores once, and leave nothing beside."""
+        job, output = self.job(**self.changed(matrix={"protect.fraction": [0, .01, .2], "score.utility": ["add", "ignore"]}))
+        for arguments in ((), ("--scratch", self.path("scratch")), ("--cache", self.cache)):
+            self.run_job(job, *arguments)
+            cached = {}
+            for name in os.listdir(output):
+                if os.path.isdir(os.path.join(output, name)):
+                    cached[name] = self.load(os.path.join(output, name), "report.json")["scores_cached"]
+            self.assertEqual(len(cached), 6)
+            self.assertEqual(sum(cached.values()), 3, cached)  # but one of those that protect anything
+            self.assertEqual([n for n in os.listdir(self.folder) if n.startswith(".")], [])
+            digest = self.digest(os.path.join(output, "fraction=0.2,utility=ignore"))
+            self.assertEqual(digest, self.plain(protect={"fraction": .2}, score={"utility": "ignore"}))
+            shutil.rmtree(output)
+        self.assertEqual(os.listdir(self.path("scratch")), [])
+        self.assertEqual(len(self.entries()), 1)
+
     def test_kinds(self):
         """Experts that no token reached are told of as before; halves are entries of their own."""
         few = self.write("few.jsonl", '{"ids": [5, 6], "weights": [0, 1]}\n')
