@@ -240,9 +240,9 @@ uint64_t cwb_cache_shrink(struct cwb_cache *c, uint64_t bytes)
 	if (held < 0) {
 		return 0;
 	}
-	uint64_t before = 0, freed = 0;
+	uint64_t freed = 0;
 	if (look(c->folder, &list, NULL) == 0) {
-		before = list.total;
+		const uint64_t before = list.total;
 		for (size_t i = 0; i < list.n && freed < bytes; i++) {
 			(void)evict(c->folder, &list, &list.item[i]);
 			freed = before - list.total;
