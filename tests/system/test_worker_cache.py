@@ -148,7 +148,7 @@ class Cache(worker_test.WorkerTest):
         names = sorted(os.listdir(self.entry()))
         self.assertIn("entry", names)
         self.assertIn("score-1-0.f32", names)
-        for name in ("entry", "score-0-0.f32", "score-1-0.f32", names[-1]):
+        for name in ("entry", "score-0-0.f32", names[-1]):
             for how in ("changed", "short", "long", "gone", "linked"):
                 if how == "linked" and name == "entry":
                     continue  # its digest is what counts
@@ -179,7 +179,7 @@ class Cache(worker_test.WorkerTest):
                 self.assertFalse(self.load(output, "report.json")["scores_cached"], (name, how))
                 self.assertEqual("taken from the cache" in said, late, (name, how, said))
                 self.assert_tidy(output)
-                self.assertEqual(self.run_cached(cached=True)[0], first)
+            self.assertEqual(self.run_cached(cached=True)[0], first)
         # An entry that holds something else altogether.
         shutil.rmtree(self.entry())
         self.run_cached(cached=False, score={"plugin": "wanda"})
@@ -239,7 +239,7 @@ class Cache(worker_test.WorkerTest):
             job, output = self.job(**self.changed(model=model))
             process = subprocess.Popen([WORKER, "run", job, "--threads", "2", "--cache", self.cache],
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-            time.sleep(rng.random() * duration)
+            time.sleep(rng.random() ** 3 * duration)  # early ones too, when it is being taken
             for name in self.entries():
                 shutil.rmtree(os.path.join(self.cache, name), ignore_errors=True)
             said = process.communicate(timeout=worker_test.TIMEOUT)[1]

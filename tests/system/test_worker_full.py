@@ -6,9 +6,11 @@ there is room. Runs in a mount namespace of its own, with small file systems in 
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import worker_test
@@ -18,9 +20,14 @@ MARK = "CWP_OWN_MOUNTS"
 
 
 class Full(worker_test.WorkerTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.shared = tempfile.mkdtemp(prefix="cwp-full-")
+        cls.addClassCleanup(shutil.rmtree, cls.shared, ignore_errors=True)
+        cls.model = worker_test.make_model(os.path.join(cls.shared, "model"), layers=6)
+
     def setUp(self):
         super().setUp()
-        self.model = worker_test.make_model(self.path("model"), layers=6)
         parts = self.protecting()
         with open(parts["calibrate"]["critical"][0]["path"], encoding="utf-8") as f:
             lines = [json.loads(line) for line in f]
