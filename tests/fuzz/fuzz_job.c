@@ -1,8 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Any text as a job file and as a configuration: refused with a reason, or accepted, written as
- * JSON and read back as the same. Built with libFuzzer by --enable-fuzzers, and in every build as a
- * replay of the corpus. */
+/* Any text as a job file, with or without a matrix, and as a configuration: refused with a reason,
+ * or accepted, written as JSON (of a matrix each point as YAML too) and read back as the same.
+ * Built with libFuzzer by --enable-fuzzers, and in every build as a replay of the corpus. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "job/config.h"
 #include "job/job.h"
+#include "job/sweep.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -75,6 +76,47 @@ static void try_job(const char *text, size_t size)
 	cwj_job_free(again);
 }
 
+/* What a point's text says is what its job says. */
+static void check_point(const struct cwj_sweep_point *point)
+{
+	struct cwb_err err = {0};
+	struct cwj_job *job = NULL;
+	size_t length;
+
+	require(strlen(point->text) == point->length, "a text has its length", &err);
+	int rc = cwj_job_parse(point->text, point->length, "/", &job, &err);
+	if (rc != 0 && point->length > 1 << 20) {
+		return; /* escapes and indents may make more of a text than a file may hold */
+	}
+	require(rc == 0, "the text of a point is a job", &err);
+	char *a = dump(cwj_job_json(job), &length), *b = dump(cwj_job_json(point->job), &length);
+	require(strcmp(a, b) == 0, "the text of a point reads back as its job", &err);
+	require(strchr(point->label, '/') == NULL && point->label[0] != '.',
+		"a label is a file's name", &err);
+	free(a);
+	free(b);
+	cwj_job_free(job);
+}
+
+static void try_sweep(const char *text, size_t size)
+{
+	struct cwb_err err = {0};
+	struct cwj_sweep *sweep = NULL;
+	int rc = cwj_sweep_parse(text, size, "/", &sweep, &err);
+
+	if (rc != 0) {
+		check_error(rc, &err);
+		require(sweep == NULL, "nothing is returned with a failure", &err);
+		return;
+	}
+	require(sweep->n_points >= 1 && sweep->n_points <= CWJ_POINTS_MAX, "the points are few",
+		&err);
+	for (size_t i = 0; sweep->n_keys > 0 && i < sweep->n_points; i++) {
+		check_point(&sweep->points[i]);
+	}
+	cwj_sweep_free(sweep);
+}
+
 static void try_config(const char *text, size_t size)
 {
 	struct cwb_err err = {0};
@@ -104,6 +146,7 @@ static void try_config(const char *text, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	try_job((const char *)data, size);
+	try_sweep((const char *)data, size);
 	try_config((const char *)data, size);
 	return 0;
 }

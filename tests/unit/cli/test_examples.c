@@ -13,20 +13,20 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "job/job.h"
+#include "job/sweep.h"
 
-static struct cwj_job *read_example(const char *name)
+static struct cwj_sweep *read_example(const char *name)
 {
 	const char *source = getenv("CWP_SRCDIR");
-	struct cwj_job *job = NULL;
+	struct cwj_sweep *sweep = NULL;
 	struct cwb_err err = {0};
 	char path[4096];
 
 	(void)snprintf(path, sizeof path, "%s/examples/jobs/%s", source ? source : ".", name);
-	if (cwj_job_read(path, &job, &err) != 0) {
+	if (cwj_sweep_read(path, &sweep, &err) != 0) {
 		print_error("%s:%d:%d: %s\n", path, err.line, err.column, err.message);
 	}
-	return job;
+	return sweep;
 }
 
 static void test_all(void **state)
@@ -42,13 +42,15 @@ static void test_all(void **state)
 	folder = opendir(path);
 	assert_non_null(folder);
 	while ((entry = readdir(folder))) {
-		struct cwj_job *job;
+		struct cwj_sweep *sweep;
+		const struct cwj_job *job;
 
 		if (!strstr(entry->d_name, ".yaml")) {
 			continue;
 		}
-		job = read_example(entry->d_name);
-		assert_non_null(job);
+		sweep = read_example(entry->d_name);
+		assert_non_null(sweep);
+		job = sweep->points[0].job;
 		/* Their data is in the tree; the model is not. */
 		for (i = 0; i < job->n_sets; i++) {
 			assert_int_equal(access(job->sets[i].path, R_OK), 0);
@@ -56,7 +58,7 @@ static void test_all(void **state)
 		for (i = 0; i < job->n_evaluations; i++) {
 			assert_int_equal(access(job->evaluations[i].path, R_OK), 0);
 		}
-		cwj_job_free(job);
+		cwj_sweep_free(sweep);
 		found++;
 	}
 	closedir(folder);
@@ -65,10 +67,12 @@ static void test_all(void **state)
 
 static void test_demo(void **state)
 {
-	struct cwj_job *job = read_example("smollm2-int4.yaml");
+	struct cwj_sweep *sweep = read_example("smollm2-int4.yaml");
+	const struct cwj_job *job;
 
 	(void)state;
-	assert_non_null(job);
+	assert_non_null(sweep);
+	job = sweep->points[0].job;
 	assert_string_equal(job->score.plugin, "fisher");
 	assert_int_equal(job->combine, CWJ_COMBINE_MEAN);
 	assert_int_equal(job->carrier, CWJ_CARRIER_OVERLAY);
@@ -79,12 +83,25 @@ static void test_demo(void **state)
 	assert_int_equal(job->sets[1].role, CWJ_ROLE_CRITICAL);
 	assert_int_equal(job->n_evaluations, 2);
 	assert_int_equal(job->n_gates, 1);
-	cwj_job_free(job);
+	cwj_sweep_free(sweep);
+}
+
+static void test_sweep(void **state)
+{
+	struct cwj_sweep *sweep = read_example("smollm2-sweep.yaml");
+
+	(void)state;
+	assert_non_null(sweep);
+	assert_int_equal(sweep->n_points, 9);
+	assert_true(sweep->points[8].job->fraction == 0.6);
+	assert_int_equal(sweep->points[8].first, 1); /* one calibration for all but 0 */
+	cwj_sweep_free(sweep);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_all), cmocka_unit_test(test_demo)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_all), cmocka_unit_test(test_demo),
+		cmocka_unit_test(test_sweep)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
