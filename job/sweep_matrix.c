@@ -170,7 +170,7 @@ static int fill_points(struct cwj_reader *r, const struct cwj_yaml *matrix, stru
 		if (choice == NULL) {
 			return cwj_fail(r, matrix, -ENOMEM, "no memory for the matrix");
 		}
-		for (size_t k = sweep->n_keys; k-- > 0;) {
+		for (size_t k = sweep->n_keys; k-- > 0 && sweep->keys[k].n_values > 0;) {
 			choice[k] = rest % sweep->keys[k].n_values;
 			rest /= sweep->keys[k].n_values;
 		}
@@ -179,35 +179,51 @@ static int fill_points(struct cwj_reader *r, const struct cwj_yaml *matrix, stru
 	return 0;
 }
 
+static int read_key(struct cwj_reader *r, const struct cwj_yaml *name, const struct cwj_yaml *list,
+	struct cwj_sweep_key *key)
+{
+	size_t mark = cwj_enter(r, name->text);
+
+	key->line = name->line;
+	key->column = name->column;
+	key->path = strdup(name->text);
+	int rc = key->path == NULL ? cwj_fail(r, name, -ENOMEM, "no memory for the matrix")
+				   : refuse_key(r, name);
+	rc = rc == 0 ? read_values(r, list, key) : rc;
+	cwj_leave(r, mark);
+	return rc;
+}
+
+static int read_matrix(struct cwj_reader *r, const struct cwj_yaml *matrix, struct cwj_sweep *sweep)
+{
+	if (matrix->kind != CWJ_YAML_MAPPING) {
+		return cwj_fail_kind(
+			r, matrix, "a mapping", "write {protect.fraction: [0.01, 0.05]}");
+	}
+	if (matrix->count == 0) {
+		return cwj_fail(r, matrix, CWP_EVALUE,
+			"has no keys; write {protect.fraction: [0.01, 0.05]}, or remove it");
+	}
+	sweep->keys = calloc(matrix->count, sizeof(*sweep->keys));
+	if (sweep->keys == NULL) {
+		return cwj_fail(r, matrix, -ENOMEM, "no memory for the matrix");
+	}
+	for (size_t i = 0; i < matrix->count; i++) {
+		sweep->n_keys = i + 1;
+		int rc = read_key(r, matrix->keys[i], matrix->values[i], &sweep->keys[i]);
+		if (rc < 0) {
+			return rc;
+		}
+	}
+	int rc = count_points(r, matrix, sweep);
+	return rc == 0 ? fill_points(r, matrix, sweep) : rc;
+}
+
 int cwj_matrix_read(struct cwj_reader *r, const struct cwj_yaml *matrix, struct cwj_sweep *sweep)
 {
 	size_t mark = cwj_enter(r, "matrix");
-	int rc = 0;
+	int rc = read_matrix(r, matrix, sweep);
 
-	if (matrix->kind != CWJ_YAML_MAPPING) {
-		rc = cwj_fail_kind(
-			r, matrix, "a mapping", "write {protect.fraction: [0.01, 0.05]}");
-	} else if (matrix->count == 0) {
-		rc = cwj_fail(r, matrix, CWP_EVALUE,
-			"has no keys; write {protect.fraction: [0.01, 0.05]}, or remove it");
-	} else if ((sweep->keys = calloc(matrix->count, sizeof(*sweep->keys))) == NULL) {
-		rc = cwj_fail(r, matrix, -ENOMEM, "no memory for the matrix");
-	}
-	for (size_t i = 0; rc == 0 && i < matrix->count; i++) {
-		const struct cwj_yaml *name = matrix->keys[i];
-		struct cwj_sweep_key *key = &sweep->keys[i];
-		size_t inner = cwj_enter(r, name->text);
-		sweep->n_keys = i + 1;
-		key->line = name->line;
-		key->column = name->column;
-		key->path = strdup(name->text);
-		rc = key->path == NULL ? cwj_fail(r, name, -ENOMEM, "no memory for the matrix")
-				       : refuse_key(r, name);
-		rc = rc == 0 ? read_values(r, matrix->values[i], key) : rc;
-		cwj_leave(r, inner);
-	}
-	rc = rc == 0 ? count_points(r, matrix, sweep) : rc;
-	rc = rc == 0 ? fill_points(r, matrix, sweep) : rc;
 	cwj_leave(r, mark);
 	return rc;
 }

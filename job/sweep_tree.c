@@ -118,7 +118,7 @@ static int step_index(
 			"\"%.80s\": an element of a list is written as [0], [1], ..", path->text);
 	}
 	int rc = descend(r, &place, slot, CWJ_YAML_SEQUENCE, &list);
-	if (rc < 0) {
+	if (rc < 0 || list == NULL) {
 		return rc;
 	}
 	for (size_t i = 0; i < digits; i++) {
@@ -151,7 +151,7 @@ static int step_name(struct cwj_reader *r, const struct cwj_yaml *path, const ch
 	if (index == SIZE_MAX) {
 		index = add_key(mapping, new_node(CWJ_YAML_SCALAR, *part, length, &place));
 	}
-	if (index == SIZE_MAX) {
+	if (index == SIZE_MAX || mapping->values == NULL) {
 		return fail_memory(r, &place);
 	}
 	*slot = (struct cwj_slot){
@@ -168,7 +168,7 @@ int cwj_slot_find(struct cwj_reader *r, struct cwj_yaml *root, const struct cwj_
 	struct cwj_yaml *mapping = root;
 	int rc = step_name(r, path, &part, mapping, &slot);
 
-	while (rc == 0 && *part != '\0') {
+	while (rc == 0 && slot.parent != NULL && *part != '\0') {
 		if (*part == '[') {
 			rc = step_index(r, path, &part, &slot);
 			continue;
@@ -199,7 +199,7 @@ int cwj_slot_key(
 	if (index == SIZE_MAX) {
 		index = add_key(root, new_node(CWJ_YAML_SCALAR, name, strlen(name), root));
 	}
-	if (index == SIZE_MAX) {
+	if (index == SIZE_MAX || root->values == NULL) {
 		return fail_memory(r, root);
 	}
 	*ret = (struct cwj_slot){.parent = root, .index = index, .kept = root->values[index]};

@@ -251,14 +251,14 @@ class Steering(SweepTest):
         self.assertIn("none of its jobs", self.bad_state("Release", id=id))
 
     def test_retry(self):
-        id, jobs = self.sweep("full=1", {"quantize.options.do": ["a", "reject"]})
+        id, jobs = self.sweep("", {"quantize.options.do": ["a", "reject"]})
         self.assertEqual(self.daemon.wait(id)[id], "rejected")
         other = self.daemon.submit("plain", os.path.join(self.output, "do=reject"), hold=True)
         self.assertIn("job %s writes to the same output" % other, self.bad_state("Retry", id=id))
         self.daemon.jobs("Cancel", id=other)
         self.daemon.jobs("Retry", id=id)
         self.assertEqual(self.daemon.wait(id)[id], "rejected")
-        self.assertEqual([len([a for a in self.detail(j)["attempts"] if a["result"] != "failed"]) for j in jobs], [1, 2])
+        self.assertEqual([len(self.detail(j)["attempts"]) for j in jobs], [1, 2])
 
     def test_remove(self):
         id, jobs = self.sweep("", {"seed": [1, 2]}, hold=True)
@@ -363,21 +363,21 @@ class Submitting(SweepTest):
 
 class Restart(SweepTest):
     def test_kills_in_the_middle(self):
-        id, jobs = self.sweep("resume=1 steps=10 step=0.02", {"seed": [1, 2, 3, 4]})
-        names = ["seed=%d" % i for i in (1, 2, 3, 4)]
-        for i in range(6):
-            self.daemon.wait_stage(jobs[min(i // 2, 3)])
+        id, jobs = self.sweep("resume=1 steps=10 step=0.02", {"seed": [1, 2, 3]})
+        names = ["seed=%d" % i for i in (1, 2, 3)]
+        for i in range(4):
+            self.daemon.wait_stage(jobs[i // 2])
             time.sleep(0.07 * (i % 3))
             self.daemon.kill()
             self.again()
             found = [self.detail(id)] + [self.detail(j) for j in jobs]
-            self.assertEqual([d["parent"] for d in found], [None] + [id] * 4)
+            self.assertEqual([d["parent"] for d in found], [None] + [id] * 3)
             ended = [d["state"] for d in found[1:]].count("done")
             self.assertIn(found[0]["state"], ("queued", "running") if ended == 0 else ("running", "done"))
         self.assertEqual(self.daemon.wait(id)[id], "done")
-        self.assertEqual(self.runs(*names), [1] * 4)
-        self.assertEqual(self.states(jobs), ["done"] * 4)
-        self.assertEqual([self.detail(j)["values"] for j in jobs], [{"seed": i} for i in (1, 2, 3, 4)])
+        self.assertEqual(self.runs(*names), [1] * 3)
+        self.assertEqual(self.states(jobs), ["done"] * 3)
+        self.assertEqual([self.detail(j)["values"] for j in jobs], [{"seed": i} for i in (1, 2, 3)])
 
     def test_kill_while_the_report_is_written(self):
         id, jobs = self.sweep("report-sleep=1", {"seed": [1, 2]})
