@@ -315,14 +315,15 @@ int cwj_labels_make(struct cwj_sweep *sweep)
 
 /* ---- calibrations ---- */
 
-/* What a calibration depends on: the model, the sets and the scorer, not what is made of the
- * scores. */
+/* What scores depend on: the model, the sets, the scorer and the modules that have any; not what is
+ * made of them. */
 static json_t *calibration_json(const struct cwj_job *job)
 {
 	static const char *const parts[] = {
 		"model", "adapter", "seed", "backend", "precision", "chat", "calibrate", "score"};
-	static const char *const later[] = {"combine", "utility", "beta", "scale"};
+	static const char *const later[] = {"combine", "utility", "beta"};
 	json_t *all = cwj_job_json(job), *some = all != NULL ? json_object() : NULL;
+	json_t *skip = json_object_get(json_object_get(all, "quantize"), "skip");
 
 	for (size_t i = 0; some != NULL && i < sizeof(parts) / sizeof(parts[0]); i++) {
 		json_t *part = json_object_get(all, parts[i]);
@@ -331,11 +332,14 @@ static json_t *calibration_json(const struct cwj_job *job)
 			some = NULL;
 		}
 	}
-	json_t *score = json_object_get(some, "score");
-	for (size_t i = 0; score != NULL && i < sizeof(later) / sizeof(later[0]); i++) {
-		(void)json_object_del(score, later[i]); /* absent is fine */
+	if (some != NULL && skip != NULL && json_object_set(some, "skip", skip) < 0) {
+		json_decref(some);
+		some = NULL;
 	}
-	(void)json_object_del(json_object_get(score, "options"), "error-aware"); /* as above */
+	for (size_t i = 0; some != NULL && i < sizeof(later) / sizeof(later[0]); i++) {
+		(void)json_object_del(
+			json_object_get(some, "score"), later[i]); /* absent is fine */
+	}
 	json_decref(all);
 	return some;
 }
@@ -348,7 +352,8 @@ int cwj_calibrations_find(struct cwj_sweep *sweep)
 	for (size_t i = 0; rc == 0 && i < sweep->n_points; i++) {
 		struct cwj_sweep_point *point = &sweep->points[i];
 		point->first = i;
-		if (!point->calibrated) {
+		/* A pilot keeps scores of its own fraction alone: nothing to share. */
+		if (!point->calibrated || point->job->scale_pilot) {
 			continue;
 		}
 		all[i] = calibration_json(point->job);

@@ -171,6 +171,25 @@ static void calibrations(void **state)
 		  "{quantize.options.bits: [4, 8]}\n");
 	assert_int_equal(s->points[1].first, 1); /* nothing is calibrated, nothing waits */
 	cwj_sweep_free(s);
+	/* What the scores themselves depend on is calibrated anew. */
+	s = parse(BASE "matrix: {quantize.plugin: [static, int8], write.format: [dense, "
+		       "compressed-tensors], score.store: [f32, bf16]}\n");
+	for (size_t i = 0; i < s->n_points; i++) {
+		assert_int_equal(s->points[i].first, s->points[i].choice[2]);
+	}
+	cwj_sweep_free(s);
+	s = parse(BASE
+		"matrix: {score.options.error-aware: [true, false], score.scale: [exact, pilot], "
+		"seed: [1, 2]}\n");
+	for (size_t i = 0; i < s->n_points; i++) {
+		assert_int_equal(s->points[i].first, i);
+	}
+	cwj_sweep_free(s);
+	s = parse(BASE "matrix: {score.scale: [pilot, exact], protect.fraction: [.1, .2]}\n");
+	assert_int_equal(s->points[1].first, 1);
+	assert_int_equal(s->points[2].first, 2);
+	assert_int_equal(s->points[3].first, 2);
+	cwj_sweep_free(s);
 }
 
 static void labels_are_unique_file_names(void **state)
