@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "engine/pipeline/report_p.h"
+
 enum { WIDTH = 960, HEIGHT = 330, LEFT = 90, RIGHT = 940, TOP = 16, BOTTOM = 262, TICKS = 6, COLOURS = 8 };
 
 static const char *const colours[COLOURS] = {"#3567b5", "#c2571a", "#2f8f4e", "#8a4fb0", "#b3261e", "#0e8a93", "#7a6a00", "#55606e"};
@@ -15,25 +17,6 @@ struct axis {
 	double low, high, step;
 	double from, to; /* in the picture */
 };
-
-static void put_text(FILE *f, const char *text)
-{
-	for (; text != NULL && *text != '\0'; text++) {
-		switch (*text) {
-		case '<':
-			(void)fputs("&lt;", f);
-			break;
-		case '>':
-			(void)fputs("&gt;", f);
-			break;
-		case '&':
-			(void)fputs("&amp;", f);
-			break;
-		default:
-			(void)fputc(*text, f);
-		}
-	}
-}
 
 static double place(const struct axis *a, double value)
 {
@@ -104,7 +87,7 @@ static int find_axes(const struct cwe_chart *c, struct axis *x, struct axis *y)
 static void label(FILE *f, double x, double y, const char *anchor, const char *text)
 {
 	(void)fprintf(f, "<text x='%.1f' y='%.1f' font-size='11' text-anchor='%s' fill='%s'>", x, y, anchor, ink);
-	put_text(f, text);
+	escape(f, text);
 	(void)fputs("</text>", f);
 }
 
@@ -131,7 +114,7 @@ static void draw_axes(FILE *f, const struct cwe_chart *c, const struct axis *x, 
 	label(f, (LEFT + RIGHT) / 2.0, BOTTOM + 38, "middle", c->x_label);
 	(void)fprintf(f, "<text transform='translate(16 %.1f) rotate(-90)' font-size='11' text-anchor='middle' fill='%s'>",
 		(TOP + BOTTOM) / 2.0, ink);
-	put_text(f, c->y_label);
+	escape(f, c->y_label);
 	(void)fputs("</text>", f);
 	if (isfinite(c->reference)) {
 		(void)fprintf(f, "<path d='M%d %.1fH%d' stroke='%s' stroke-dasharray='5 4'/>", LEFT, place(y, c->reference), RIGHT, ink);
@@ -165,7 +148,7 @@ static void draw_series(FILE *f, const struct cwe_chart *c, size_t s, const stru
 				place(y, p->high), colour);
 		}
 		(void)fprintf(f, "<circle cx='%.1f' cy='%.1f' r='3.6' fill='%s'><title>", place(x, p->x), place(y, p->y), colour);
-		put_text(f, p->tip);
+		escape(f, p->tip);
 		(void)fputs("</title></circle>", f);
 	}
 }
@@ -203,7 +186,7 @@ void cwe_chart_draw(FILE *f, const struct cwe_chart *c)
 	}
 	int height = HEIGHT + draw_legend(NULL, c) * 18;
 	(void)fprintf(f, "<svg width=%d height=%d viewBox='0 0 %d %d' role=img><title>", WIDTH, height, WIDTH, height);
-	put_text(f, c->y_label);
+	escape(f, c->y_label);
 	(void)fputs("</title>", f);
 	draw_axes(f, c, &x, &y);
 	for (size_t s = 0; s < c->n_series; s++) {
