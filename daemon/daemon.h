@@ -76,9 +76,6 @@ void cwd_daemon_after_commit(
 int cwd_daemon_task(
 	struct cwd_daemon *daemon, void (*work)(void *arg), void (*done)(void *arg), void *arg);
 
-/* Forgets a final job, or a sweep with its jobs: rows, logs, scratch folders. */
-int cwd_daemon_forget(struct cwd_daemon *daemon, struct cwd_job *job, struct cwb_err *err);
-
 /* Drains: reason is shown to those who submit. NULL ends it. */
 void cwd_daemon_drain(struct cwd_daemon *daemon, const char *reason);
 

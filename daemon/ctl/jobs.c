@@ -11,6 +11,7 @@
 #include "daemon/ctl/present.h"
 #include "daemon/ctl/watch.h"
 #include "daemon/scratch.h"
+#include "daemon/retire.h"
 #include "daemon/supervise.h"
 
 #define REASON_MAX 200
@@ -199,7 +200,7 @@ static void remove_job(struct cwd_call *call)
 		cwd_jobs_bad_state(call, job, "only a job that has ended can be removed; cancel it first");
 		return;
 	}
-	if (cwd_daemon_forget(call->daemon, job, &err) < 0) {
+	if (cwd_retire_forget(call->daemon, job, &err) < 0) {
 		cwd_call_fail(call, &err);
 		return;
 	}
