@@ -15,6 +15,7 @@
 
 struct cwi_options {
 	const char *operand;  /* MODEL, OUTPUT or JOB */
+	const char *second;   /* the other OUTPUT of verbs that compare */
 	const char *out;
 	const char *samples;
 	const char *dtype;
@@ -35,6 +36,7 @@ int cwi_loglik(const struct cwi_options *o);
 int cwi_generate(const struct cwi_options *o);
 int cwi_statistics(const struct cwi_options *o);
 int cwi_dense(const struct cwi_options *o);
+int cwi_masks(const struct cwi_options *o);
 int cwi_verify(const struct cwi_options *o);
 int cwi_plan(const struct cwi_options *o);
 

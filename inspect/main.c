@@ -13,7 +13,7 @@
 
 #define USAGE 64
 
-enum need { NEEDS_OUT = 1, NEEDS_SAMPLES = 2, TAKES_ADAPTERS = 4 };
+enum need { NEEDS_OUT = 1, NEEDS_SAMPLES = 2, TAKES_ADAPTERS = 4, TAKES_TWO = 8 };
 
 static const struct {
 	const char *name;
@@ -30,6 +30,7 @@ static const struct {
 		"sample file -> gradient and activation statistics of every parameter"},
 	{"dense", cwi_dense, NEEDS_OUT | TAKES_ADAPTERS, "OUTPUT --out DIR [--dtype f32|bf16]",
 		"an output of ours, or a model with adapters, as a dense checkpoint"},
+	{"masks", cwi_masks, TAKES_TWO, "OUTPUT OUTPUT", "how much two outputs protect the same weights, by module"},
 	{"verify", cwi_verify, 0, "OUTPUT", "checks an output's manifest, digests and structure"},
 	{"plan", cwi_plan, 0, "JOB.yaml", "what a job will do and need"},
 };
@@ -149,17 +150,23 @@ int main(int argc, char **argv)
 			return USAGE;
 		}
 	}
-	if (optind + 2 != argc) {
+	if (optind + 2 != argc && optind + 3 != argc) {
 		usage(stderr);
 		return USAGE;
 	}
 	o.operand = argv[optind + 1];
+	o.second = argv[optind + 2]; /* NULL behind the last */
 	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
 		if (strcmp(verbs[i].name, argv[optind]) != 0) {
 			continue;
 		}
 		if (((verbs[i].needs & NEEDS_OUT) && o.out == NULL) || ((verbs[i].needs & NEEDS_SAMPLES) && o.samples == NULL)) {
 			(void)refuse("missing option; usage: cwp-inspect", verbs[i].name);
+			(void)fprintf(stderr, "       cwp-inspect %s %s\n", verbs[i].name, verbs[i].usage);
+			return USAGE;
+		}
+		if (!(verbs[i].needs & TAKES_TWO) == (o.second != NULL)) {
+			(void)refuse("wrong number of operands; usage: cwp-inspect", verbs[i].name);
 			(void)fprintf(stderr, "       cwp-inspect %s %s\n", verbs[i].name, verbs[i].usage);
 			return USAGE;
 		}

@@ -14,6 +14,7 @@ enum cwj_combine { CWJ_COMBINE_MEAN, CWJ_COMBINE_REFERENCE, CWJ_COMBINE_RANK };
 enum cwj_utility { CWJ_UTILITY_ADD, CWJ_UTILITY_SUBTRACT, CWJ_UTILITY_IGNORE };
 enum cwj_unit { CWJ_UNIT_WEIGHT, CWJ_UNIT_COLUMN, CWJ_UNIT_ROW, CWJ_UNIT_MODULE };
 enum cwj_scope { CWJ_SCOPE_GLOBAL, CWJ_SCOPE_LAYER, CWJ_SCOPE_ROW };
+enum cwj_combine_masks { CWJ_MASKS_UNION, CWJ_MASKS_INTERSECTION, CWJ_MASKS_DIFFERENCE };
 enum cwj_carrier { CWJ_CARRIER_OVERLAY, CWJ_CARRIER_NONE, CWJ_CARRIER_DENSE, CWJ_CARRIER_MODULES, CWJ_CARRIER_ADAPTER };
 enum cwj_format { CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_FORMAT_BITSANDBYTES, CWJ_FORMAT_GPTQ, CWJ_FORMAT_FP8, CWJ_FORMAT_GGUF, CWJ_FORMAT_DENSE };
 enum cwj_precision { CWJ_PRECISION_AUTO, CWJ_PRECISION_F32, CWJ_PRECISION_BF16 };
@@ -105,7 +106,13 @@ struct cwj_job {
 	int store_bf16;   /* score.store: bf16 */
 	int scale_pilot;  /* score.scale: pilot */
 	int has_protect;
-	double fraction;  /* 0 .. 1 */
+	double fraction;  /* 0 .. 1; 0 with another budget */
+	double bits;      /* per weight, as the output is stored; 0: not the budget */
+	uint64_t bytes;   /* of all files of the output; 0: not the budget */
+	size_t n_masks;
+	char **masks;     /* absolute paths: whose masks are taken; none is listed twice */
+	enum cwj_combine_masks combine_masks;
+	int super_weights; /* look for them, and protect them on top */
 	enum cwj_scope scope;
 	enum cwj_unit unit;
 	enum cwj_carrier carrier;
@@ -133,6 +140,10 @@ void cwj_job_free(struct cwj_job *job);
 /* The job with all defaults filled in, keys in a fixed order: for the store, reports and digests. A new reference;
  * NULL only when memory ran out. */
 json_t *cwj_job_json(const struct cwj_job *job);
+
+/* Whether some weights are to be protected, and whether a score chooses which. */
+int cwj_job_protects(const struct cwj_job *job);
+int cwj_job_selects(const struct cwj_job *job);
 
 /* SHA-256 (hexadecimal, 64 + NUL) of what decides the result: cwj_job_json without name, output, limits and
  * backend threads. */

@@ -32,6 +32,12 @@ static int fraction_read(
 
 static int fraction_json(json_t *object, const struct cwj_key *key, const void *target)
 {
+	const struct cwj_draft *d = (const struct cwj_draft *)((const char *)target - key->offset);
+
+	/* Left out where something else is the budget. */
+	if (d->job.bits > 0 || d->job.bytes > 0 || d->job.n_masks > 0) {
+		return 0;
+	}
 	return json_object_set_new(object, key->name, json_real(*(const double *)target)) < 0
 		       ? -ENOMEM
 		       : 0;
@@ -170,6 +176,7 @@ void cwj_job_fill(void *target)
 
 	job->utility = (enum cwj_utility)UNSET;
 	job->beta = 1.0;
+	job->super_weights = 1;
 	job->shard = UINT64_C(5000000000);
 }
 
@@ -347,17 +354,17 @@ static int check_stages(
 		cwj_leave(r, mark);
 		return rc;
 	}
-	if (job->has_score && job->has_protect && job->scale_pilot && (job->scope != CWJ_SCOPE_GLOBAL || job->unit != CWJ_UNIT_WEIGHT ||
-			job->combine == CWJ_COMBINE_RANK)) {
+	if (job->has_score && cwj_job_selects(job) && job->scale_pilot && (job->scope != CWJ_SCOPE_GLOBAL || job->unit != CWJ_UNIT_WEIGHT ||
+			job->combine == CWJ_COMBINE_RANK || job->bits > 0 || job->bytes > 0)) {
 		size_t mark = cwj_enter(r, "score");
 		(void)cwj_enter(r, "scale");
 		int rc = cwj_fail(r, cwj_yaml_get(cwj_yaml_get(node, "score"), "scale"), CWP_EVALUE,
 			"pilot keeps only the weights that may still be among the most important of the model: it goes with combine: mean or "
-			"reference, scope: global and unit: weight; else use scale: exact");
+			"reference, scope: global, unit: weight and a fraction; else use scale: exact");
 		cwj_leave(r, mark);
 		return rc;
 	}
-	if (job->has_protect && job->fraction > 0 && !job->has_score) {
+	if (cwj_job_selects(job) && !job->has_score) {
 		return cwj_fail_missing(r, cwj_yaml_get(node, "protect"), "score",
 			"what to protect is chosen by a score: score: {plugin: fisher}");
 	}
@@ -378,6 +385,9 @@ int cwj_job_check(struct cwj_reader *r, const struct cwj_yaml *node, void *targe
 	}
 	if (rc == 0) {
 		rc = check_set_names(r, node, d);
+	}
+	if (rc == 0) {
+		rc = cwj_job_protect_check(r, node, d);
 	}
 	if (rc == 0) {
 		rc = check_stages(r, node, d);

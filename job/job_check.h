@@ -8,6 +8,8 @@
 
 extern const struct cwj_custom cwj_fraction; /* a double, or the word auto */
 extern const struct cwj_custom cwj_adapters; /* of the draft: a path, or a list of paths */
+extern const struct cwj_custom cwj_masks;    /* likewise */
+extern const struct cwj_custom cwj_budget_bits, cwj_budget_bytes; /* of the draft */
 extern const struct cwj_custom
 	cwj_gate_limit; /* one of a gate's four limits; the key's tag is its kind */
 
@@ -22,4 +24,6 @@ int cwj_backend_check(struct cwj_reader *r, const struct cwj_yaml *node, const v
 void cwj_job_fill(void *draft);
 /* The output is none of the folders that the job reads. */
 int cwj_job_paths_check(struct cwj_reader *r, const struct cwj_yaml *node, const void *draft);
+/* One budget, and what fits it. */
+int cwj_job_protect_check(struct cwj_reader *r, const struct cwj_yaml *node, const void *draft);
 int cwj_job_check(struct cwj_reader *r, const struct cwj_yaml *node, void *draft);

@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The folders of a job: its list of adapters, and that its output is none of those that it reads.
+/* The folders of a job: its lists of adapters and of masks, and that its output is none of those that it reads.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,19 +11,23 @@
 #include "job/job_table.h"
 #include "job/schema_value.h"
 
-/* An adapter counts once: listed twice it would be merged with twice its strength. */
-static int refuse_repeated(
-	struct cwj_reader *r, const struct cwj_yaml *node, const struct cwj_job *job)
+/* A list of folders in the draft, or one folder alone. */
+struct folders {
+	char **path;
+	size_t count;
+};
+
+static int refuse_repeated(struct cwj_reader *r, const struct cwj_yaml *node,
+	const struct folders *f, const char *once)
 {
-	for (size_t i = 1; i < job->n_adapters; i++) {
+	for (size_t i = 1; i < f->count; i++) {
 		for (size_t j = 0; j < i; j++) {
-			if (strcmp(job->adapters[i], job->adapters[j]) != 0) {
+			if (strcmp(f->path[i], f->path[j]) != 0) {
 				continue;
 			}
 			size_t mark = cwj_enter_index(r, i);
 			int rc = cwj_fail(r, node->values[i], CWP_EVALUE,
-				"\"%.200s\" is listed twice; an adapter is merged once",
-				job->adapters[i]);
+				"\"%.200s\" is listed twice; %s", f->path[i], once);
 			cwj_leave(r, mark);
 			return rc;
 		}
@@ -31,45 +35,43 @@ static int refuse_repeated(
 	return 0;
 }
 
-static int adapters_read(
-	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
+static int folders_read(struct cwj_reader *r, const struct cwj_key *key,
+	const struct cwj_yaml *node, const char *once, struct folders *f)
 {
-	struct cwj_job *job = &((struct cwj_draft *)target)->job;
 	struct cwj_key list = {.kind = CWJ_PATHS,
-		.offset = offsetof(struct cwj_job, adapters),
-		.count = offsetof(struct cwj_job, n_adapters),
+		.offset = offsetof(struct folders, path),
+		.count = offsetof(struct folders, count),
 		.high = key->high,
 		.remedy = key->remedy};
 	int rc;
 
 	if (node->kind == CWJ_YAML_SEQUENCE) {
-		rc = cwj_value_read(r, &list, node, (char *)job);
-		return rc == 0 ? refuse_repeated(r, node, job) : rc;
+		rc = cwj_value_read(r, &list, node, (char *)f);
+		return rc == 0 ? refuse_repeated(r, node, f, once) : rc;
 	}
 	if (node->kind != CWJ_YAML_SCALAR) {
 		return cwj_fail_kind(r, node, "a folder or a list of folders", key->remedy);
 	}
-	job->adapters = calloc(1, sizeof(*job->adapters));
-	if (job->adapters == NULL) {
+	f->path = calloc(1, sizeof(*f->path));
+	if (f->path == NULL) {
 		return cwj_fail(r, node, -ENOMEM, "no memory for its path");
 	}
 	list.kind = CWJ_PATH;
-	rc = cwj_scalar_read(r, &list, node, job->adapters);
-	job->n_adapters = rc == 0;
+	rc = cwj_scalar_read(r, &list, node, f->path);
+	f->count = rc == 0;
 	return rc;
 }
 
 /* Left out where there is none, so that it changes no digest. */
-static int adapters_json(json_t *object, const struct cwj_key *key, const void *target)
+static int folders_json(json_t *object, const struct cwj_key *key, const struct folders *f)
 {
-	const struct cwj_job *job = &((const struct cwj_draft *)target)->job;
-	json_t *list = job->n_adapters > 0 ? json_array() : NULL;
+	json_t *list = f->count > 0 ? json_array() : NULL;
 
-	if (job->n_adapters == 0) {
+	if (f->count == 0) {
 		return 0;
 	}
-	for (size_t i = 0; list != NULL && i < job->n_adapters; i++) {
-		if (json_array_append_new(list, json_string(job->adapters[i])) < 0) {
+	for (size_t i = 0; list != NULL && i < f->count; i++) {
+		if (json_array_append_new(list, json_string(f->path[i])) < 0) {
 			json_decref(list);
 			list = NULL;
 		}
@@ -77,20 +79,79 @@ static int adapters_json(json_t *object, const struct cwj_key *key, const void *
 	return json_object_set_new(object, key->name, list) < 0 ? -ENOMEM : 0;
 }
 
+static void folders_free(struct folders *f)
+{
+	for (size_t i = 0; i < f->count; i++) {
+		free(f->path[i]);
+	}
+	free(f->path);
+}
+
+/* An adapter counts once: listed twice it would be merged with twice its strength. */
+static int adapters_read(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
+{
+	struct cwj_job *job = &((struct cwj_draft *)target)->job;
+	struct folders f = {0};
+	int rc = folders_read(r, key, node, "an adapter is merged once", &f);
+
+	job->adapters = f.path;
+	job->n_adapters = f.count;
+	return rc;
+}
+
+static int adapters_json(json_t *object, const struct cwj_key *key, const void *target)
+{
+	const struct cwj_job *job = &((const struct cwj_draft *)target)->job;
+	const struct folders f = {job->adapters, job->n_adapters};
+
+	return folders_json(object, key, &f);
+}
+
 static void adapters_free(void *target)
 {
 	struct cwj_job *job = &((struct cwj_draft *)target)->job;
+	struct folders f = {job->adapters, job->n_adapters};
 
-	for (size_t i = 0; i < job->n_adapters; i++) {
-		free(job->adapters[i]);
-	}
-	free(job->adapters);
+	folders_free(&f);
 	job->adapters = NULL;
 	job->n_adapters = 0;
 }
 
 const struct cwj_custom cwj_adapters = {
 	.read = adapters_read, .json = adapters_json, .free = adapters_free};
+
+static int masks_read(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
+{
+	struct cwj_job *job = &((struct cwj_draft *)target)->job;
+	struct folders f = {0};
+	int rc = folders_read(r, key, node, "a mask counts once", &f);
+
+	job->masks = f.path;
+	job->n_masks = f.count;
+	return rc;
+}
+
+static int masks_json(json_t *object, const struct cwj_key *key, const void *target)
+{
+	const struct cwj_job *job = &((const struct cwj_draft *)target)->job;
+	const struct folders f = {job->masks, job->n_masks};
+
+	return folders_json(object, key, &f);
+}
+
+static void masks_free(void *target)
+{
+	struct cwj_job *job = &((struct cwj_draft *)target)->job;
+	struct folders f = {job->masks, job->n_masks};
+
+	folders_free(&f);
+	job->masks = NULL;
+	job->n_masks = 0;
+}
+
+const struct cwj_custom cwj_masks = {.read = masks_read, .json = masks_json, .free = masks_free};
 
 int cwj_job_paths_check(struct cwj_reader *r, const struct cwj_yaml *node, const void *draft)
 {
@@ -99,6 +160,9 @@ int cwj_job_paths_check(struct cwj_reader *r, const struct cwj_yaml *node, const
 
 	for (size_t i = 0; same == NULL && i < job->n_adapters; i++) {
 		same = strcmp(job->output, job->adapters[i]) == 0 ? "adapter" : NULL;
+	}
+	for (size_t i = 0; same == NULL && i < job->n_masks; i++) {
+		same = strcmp(job->output, job->masks[i]) == 0 ? "mask" : NULL;
 	}
 	if (same == NULL) {
 		return 0;

@@ -18,6 +18,7 @@ static const char *const stores[] = {"f32", "bf16", NULL};
 static const char *const scales[] = {"exact", "pilot", NULL};
 static const char *const scopes[] = {"global", "layer", "row", NULL};
 static const char *const units[] = {"weight", "column", "row", "module", NULL};
+static const char *const combine_masks[] = {"union", "intersection", "difference", NULL};
 static const char *const carriers[] = {"overlay", "none", "dense", "modules", "adapter", NULL};
 static const char *const formats[] = {
 	"compressed-tensors", "bitsandbytes", "gptq", "fp8", "gguf", "dense", NULL};
@@ -127,12 +128,32 @@ static const struct cwj_table score_table = {
 static const struct cwj_key protect_keys[] = {
 	{.name = "fraction",
 		.kind = CWJ_CUSTOM,
-		.required = 1,
 		.offset = JOB(fraction),
 		.least = 0,
 		.most = 1,
 		.remedy = "write a share of the weights from 0 to 1, such as 0.05",
 		.custom = &cwj_fraction},
+	{.name = "bits",
+		.kind = CWJ_CUSTOM,
+		.least = 0,
+		.most = 64,
+		.remedy = "write the bits a weight that the output may take, such as 5.2",
+		.custom = &cwj_budget_bits},
+	{.name = "bytes",
+		.kind = CWJ_CUSTOM,
+		.low = 1,
+		.remedy = "write the size that the output may have, such as 120MB",
+		.custom = &cwj_budget_bytes},
+	{.name = "mask",
+		.kind = CWJ_CUSTOM,
+		.high = 16,
+		.remedy = "write the folder of an earlier output, or a list of folders such as [first, second]",
+		.custom = &cwj_masks},
+	{.name = "combine-masks",
+		.kind = CWJ_CHOICE,
+		.offset = JOB(combine_masks),
+		.names = combine_masks},
+	{.name = "super-weights", .kind = CWJ_SWITCH, .offset = JOB(super_weights)},
 	{.name = "scope", .kind = CWJ_CHOICE, .offset = JOB(scope), .names = scopes},
 	{.name = "unit", .kind = CWJ_CHOICE, .offset = JOB(unit), .names = units},
 	{.name = "carrier", .kind = CWJ_CHOICE, .offset = JOB(carrier), .names = carriers},

@@ -31,6 +31,15 @@ struct cwe_writer_options {
 int cwe_writer_new(struct cwe_source *source, const struct cwe_writer_options *options,
 	const struct cwe_output_module *module, size_t count, struct cwe_writer **ret, struct cwb_err *err);
 
+/* What an output with the overlay will take, without writing it. */
+struct cwe_writer_size {
+	uint64_t quantized_bytes; /* codes, scales, zero points, shapes: as cwe_output_measure will find them */
+	uint64_t files;           /* all files but protected.safetensors, the manifest and the reports */
+	size_t n_files;
+};
+int cwe_writer_measure(struct cwe_source *source, const struct cwe_writer_options *options,
+	const struct cwe_output_module *module, size_t count, struct cwe_writer_size *ret, struct cwb_err *err);
+
 /* Copies a tensor that is not quantized, by name, piece by piece. */
 int cwe_writer_copy(struct cwe_writer *w, const char *tensor, struct cwb_err *err);
 

@@ -35,6 +35,27 @@ int cwe_overlay_measure(const uint8_t *mask, uint64_t stride, uint64_t rows, uin
 /* Bytes of all its tensors, from kind and counts. */
 uint64_t cwe_overlay_plan_bytes(const struct cwe_overlay_plan *p, unsigned value_size);
 
+/* The tensors of one module in the file, in the order in which a writer makes them; 3 or 4 of them, none when nothing is
+ * protected. */
+#define CWE_OVERLAY_TENSORS_MAX 4
+struct cwe_overlay_tensor {
+	const char *kind; /* what follows the module's name and a dot */
+	enum cwe_dtype dtype;
+	uint32_t rank;
+	uint64_t shape[2];
+	uint64_t bytes;
+};
+size_t cwe_overlay_tensors(const struct cwe_overlay_plan *p, enum cwe_dtype values,
+	struct cwe_overlay_tensor ret[CWE_OVERLAY_TENSORS_MAX]);
+
+/* Bytes of protected.safetensors, header included; 0 when nothing is protected: then there is no such file. name, dtype
+ * (of the values): [count], as plan. */
+int cwe_overlay_file_bytes(const struct cwe_overlay_plan *plan, const char *const *name, const enum cwe_dtype *dtype,
+	size_t count, uint64_t *ret_bytes, struct cwb_err *err);
+
+/* From counts alone: fills in gaps, kind and bytes of a plan that has rows, cols, values and escapes. */
+void cwe_overlay_choose(struct cwe_overlay_plan *p, unsigned value_size);
+
 /* Protected columns in one row of a mask; the gap bytes of one row -> dst (at most cols bytes); returns the bytes
  * written, *ret_escapes of them escapes. [any-thread] */
 uint64_t cwe_overlay_count_row(const uint8_t *mask, uint64_t cols);
@@ -70,6 +91,10 @@ uint64_t cwe_overlay_bytes(const struct cwe_overlay_module *m);
  * [total, cols]. CWP_EFORMAT when offsets, gaps or counts do not fit. [any-thread] */
 int cwe_overlay_apply(const struct cwe_overlay_module *m, uint64_t total, uint64_t cols, uint64_t row, uint64_t rows,
 	float *dst, struct cwb_err *err);
+
+/* Which of the rows' weights are protected: bits [rows, (cols + 7) / 8 bytes], as in struct cwp_quantizer_tile. */
+int cwe_overlay_mask(const struct cwe_overlay_module *m, uint64_t total, uint64_t cols, uint64_t row, uint64_t rows,
+	uint8_t *bits, struct cwb_err *err);
 
 /* Decodes the whole module without keeping it: every offset, gap and count. */
 int cwe_overlay_check(const struct cwe_overlay_module *m, uint64_t total, uint64_t cols, struct cwb_err *err);

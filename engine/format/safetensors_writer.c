@@ -238,6 +238,29 @@ out:
 	return 0;
 }
 
+int cwe_safetensors_writer_measure(const struct cwe_safetensors_plan *tensor, size_t count,
+	const struct cwe_safetensors_text *text, size_t n_text, uint64_t *ret_bytes, struct cwb_err *err)
+{
+	struct place *place = calloc(count + 1, sizeof *place);
+	char *header = NULL;
+	size_t length = 0, i;
+	uint64_t total = 0;
+	int rc;
+
+	if (!place)
+		return cwb_err_set(err, -ENOMEM, "header of a tensor file: out of memory");
+	for (i = 0; i < count; i++)
+		place[i] = (struct place){.plan = &tensor[i], .number = i};
+	rc = lay_out(place, count, &total, err);
+	if (!rc)
+		rc = make_header(place, count, text, n_text, &header, &length, err);
+	if (!rc)
+		*ret_bytes = length + total;
+	free(header);
+	free(place);
+	return rc;
+}
+
 int cwe_safetensors_writer_write(struct cwe_safetensors_writer *w, size_t i, uint64_t offset, const void *src,
 	uint64_t bytes, struct cwb_err *err)
 {

@@ -36,6 +36,10 @@ int cwe_safetensors_writer_new(int folder, const char *name, unsigned flags, con
 	size_t count, const struct cwe_safetensors_text *text, size_t n_text, struct cwe_safetensors_writer **ret,
 	int *ret_kept, struct cwb_err *err);
 
+/* Bytes that the whole file would have. */
+int cwe_safetensors_writer_measure(const struct cwe_safetensors_plan *tensor, size_t count,
+	const struct cwe_safetensors_text *text, size_t n_text, uint64_t *ret_bytes, struct cwb_err *err);
+
 /* Bytes [offset, offset + bytes) of tensor number i of the plan. [any-thread] */
 int cwe_safetensors_writer_write(struct cwe_safetensors_writer *w, size_t i, uint64_t offset, const void *src,
 	uint64_t bytes, struct cwb_err *err);

@@ -20,6 +20,7 @@ struct cwe_shards {
 	size_t *shard; /* [count] */
 	size_t *number; /* [count] within the file */
 	uint64_t total;
+	uint64_t bytes; /* of the files, when measured */
 	size_t n_shards;
 	char **file; /* [n_shards] */
 	struct cwe_safetensors_writer **writer;
@@ -90,14 +91,28 @@ static int begin_file(struct cwe_shards *s, size_t k, unsigned flags, const stru
 		part[n++] = tensor[i];
 	}
 	if (flags & CWE_SHARDS_LOOK) {
+		uint64_t bytes = 0;
+
+		rc = flags & CWE_SHARDS_MEASURE ? cwe_safetensors_writer_measure(part, n, NULL, 0, &bytes, err) : 0;
+		s->bytes += bytes;
 		free(part);
-		return 0;
+		return rc;
 	}
 	if (flags & CWE_SAFETENSORS_RESUME)
 		take_back(s->folder, s->file[k]);
 	rc = cwe_safetensors_writer_new(s->folder, s->file[k], flags, part, n, NULL, 0, &s->writer[k], ret_kept, err);
 	free(part);
 	return rc;
+}
+
+size_t cwe_shards_count(const struct cwe_shards *s)
+{
+	return s->n_shards;
+}
+
+uint64_t cwe_shards_bytes(const struct cwe_shards *s)
+{
+	return s->bytes;
 }
 
 int cwe_shards_new(int folder, unsigned flags, const struct cwe_safetensors_plan *tensor, const size_t *unit, size_t count,

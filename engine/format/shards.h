@@ -16,7 +16,8 @@
 struct cwe_shards;
 
 enum cwe_shards_flags {
-	CWE_SHARDS_LOOK = 1 << 8 /* only find the names: for cwe_shards_published */
+	CWE_SHARDS_LOOK = 1 << 8,   /* only find the names: for cwe_shards_published */
+	CWE_SHARDS_MEASURE = 1 << 9 /* with LOOK: for cwe_shards_bytes */
 };
 
 /* Cuts tensors into files of at most `limit` bytes of data (a unit that is larger gets its own) and begins them all.
@@ -35,6 +36,9 @@ int cwe_shards_publish(struct cwe_shards *s, struct cwb_err *err);
 void cwe_shards_unpublish(struct cwe_shards *s);
 /* Whether all files stand under their names. */
 int cwe_shards_published(const struct cwe_shards *s);
+/* Bytes that the files would have; only with CWE_SHARDS_MEASURE. */
+uint64_t cwe_shards_bytes(const struct cwe_shards *s);
+size_t cwe_shards_count(const struct cwe_shards *s);
 /* Removes the unfinished files. */
 void cwe_shards_discard(struct cwe_shards *s);
 /* model.safetensors.index.json; NULL without error when there is one file only. A new reference. */
@@ -46,10 +50,12 @@ void cwe_shards_free(struct cwe_shards *s); /* NULL is allowed */
 /* Small files that appear together. */
 struct cwe_texts {
 	int folder;
+	uint64_t bytes; /* of all that were added */
 	size_t count;
 	struct cwb_file_temp temp[CWE_TEXTS_MAX];
 };
 
+/* folder -1: nothing is written, only measured. */
 void cwe_texts_begin(struct cwe_texts *t, int folder);
 int cwe_texts_add(struct cwe_texts *t, const char *name, const void *data, size_t length, struct cwb_err *err);
 /* An indented JSON file whose numbers read back as the same ones. */

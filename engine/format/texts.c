@@ -16,11 +16,15 @@ void cwe_texts_begin(struct cwe_texts *t, int folder)
 
 int cwe_texts_add(struct cwe_texts *t, const char *name, const void *data, size_t length, struct cwb_err *err)
 {
-	struct cwb_file_temp *temp = &t->temp[t->count];
+	struct cwb_file_temp *temp;
 	int rc;
 
+	t->bytes += length;
+	if (t->folder < 0)
+		return 0;
 	if (t->count == CWE_TEXTS_MAX)
 		return cwb_err_set(err, CWP_ELIMIT, "%s: more than %d files", name, CWE_TEXTS_MAX);
+	temp = &t->temp[t->count];
 	rc = cwb_file_temp_open(t->folder, name, 0666, temp, err);
 	if (rc)
 		return rc;

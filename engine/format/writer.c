@@ -95,7 +95,7 @@ static int plan_unit(struct cwe_writer *w, size_t number, struct cwb_err *err)
 	return rc;
 }
 
-static int make_plan(struct cwe_writer *w, const struct cwe_output_module *module, size_t count, struct cwb_err *err)
+int cwe_writer_plan(struct cwe_writer *w, const struct cwe_output_module *module, size_t count, struct cwb_err *err)
 {
 	const struct cwe_weights *weights = w->source->weights;
 	size_t i;
@@ -220,7 +220,7 @@ int cwe_writer_new(struct cwe_source *source, const struct cwe_writer_options *o
 	w->directory = strdup(options->directory);
 	rc = w->directory ? open_folder(w, err) : nomem(err);
 	if (!rc)
-		rc = make_plan(w, module, count, err);
+		rc = cwe_writer_plan(w, module, count, err);
 	if (!rc && !w->dense)
 		rc = cwe_writer_config(w, &config, err); /* what cannot be said in it is refused now */
 	json_decref(config);

@@ -71,7 +71,7 @@ int cwe_writer_config(const struct cwe_writer *w, json_t **ret, struct cwb_err *
 	return rc;
 }
 
-static int add_texts(struct cwe_writer *w, struct cwe_texts *t, struct cwb_err *err)
+int cwe_writer_texts(const struct cwe_writer *w, struct cwe_texts *t, struct cwb_err *err)
 {
 	json_t *config = json_copy(w->source->config), *quantization = NULL, *index = NULL;
 	int rc;
@@ -118,7 +118,7 @@ int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err)
 	if (rc)
 		return rc;
 	cwe_texts_begin(&texts, w->folder);
-	rc = add_texts(w, &texts, err);
+	rc = cwe_writer_texts(w, &texts, err);
 	if (!rc && w->overlay)
 		rc = cwe_writer_overlay_finish(w, &overlay, err);
 	if (rc)

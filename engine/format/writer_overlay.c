@@ -169,43 +169,29 @@ struct part {
 	uint64_t from, bytes;
 };
 
-static int add_part(struct part *part, size_t *n, const struct cwe_writer_unit *u, const char *kind, enum cwe_dtype dtype,
-	uint64_t from, uint64_t bytes, struct cwb_err *err)
-{
-	struct part *p = &part[*n];
-	char *name;
-
-	if (asprintf(&name, "%s.%s", u->module, kind) < 0)
-		return cwb_err_set(err, -ENOMEM, "%s: out of memory", CWE_OVERLAY_FILE);
-	p->plan = (struct cwe_safetensors_plan){.name = name, .dtype = dtype, .rank = 1};
-	p->plan.shape[0] = bytes / (cwe_dtype_bits(dtype) / 8);
-	if (!strcmp(kind, "bitmap")) {
-		p->plan.rank = 2;
-		p->plan.shape[0] = u->overlay.rows;
-		p->plan.shape[1] = (u->overlay.cols + 7) / 8;
-	}
-	p->from = u->piece + from;
-	p->bytes = bytes;
-	++*n;
-	return 0;
-}
-
 static int add_unit(struct part *part, size_t *n, const struct cwe_writer_unit *u, struct cwb_err *err)
 {
-	const struct parts at = parts_of(u);
-	int sparse = u->overlay.kind == CWE_OVERLAY_ROWS, rc;
 	enum cwe_dtype dtype = u->source->dtype == CWP_F32   ? CWE_DTYPE_F32
 			       : u->source->dtype == CWP_F16 ? CWE_DTYPE_F16
 							     : CWE_DTYPE_BF16;
+	struct cwe_overlay_tensor tensor[CWE_OVERLAY_TENSORS_MAX];
+	size_t count = cwe_overlay_tensors(&u->overlay, dtype, tensor), i;
+	uint64_t from = u->piece;
 
-	rc = add_part(part, n, u, "start", CWE_DTYPE_U32, at.start, at.escapes - at.start, err);
-	if (!rc && at.positions > at.escapes)
-		rc = add_part(part, n, u, "escapes", CWE_DTYPE_U32, at.escapes, at.positions - at.escapes, err);
-	if (!rc)
-		rc = add_part(part, n, u, sparse ? "gaps" : "bitmap", CWE_DTYPE_U8, at.positions, at.values - at.positions, err);
-	if (!rc)
-		rc = add_part(part, n, u, "values", dtype, at.values, at.end - at.values, err);
-	return rc;
+	for (i = 0; i < count; i++) {
+		struct part *p = &part[*n];
+		char *name;
+
+		if (asprintf(&name, "%s.%s", u->module, tensor[i].kind) < 0)
+			return cwb_err_set(err, -ENOMEM, "%s: out of memory", CWE_OVERLAY_FILE);
+		p->plan = (struct cwe_safetensors_plan){.name = name, .dtype = tensor[i].dtype, .rank = tensor[i].rank};
+		memcpy(p->plan.shape, tensor[i].shape, sizeof tensor[i].shape);
+		p->from = from;
+		p->bytes = tensor[i].bytes;
+		from += tensor[i].bytes;
+		++*n;
+	}
+	return 0;
 }
 
 static int copy_part(struct cwe_writer *w, struct cwe_safetensors_writer *to, size_t i, const struct part *p, uint8_t *buffer,

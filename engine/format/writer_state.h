@@ -64,6 +64,11 @@ int cwe_writer_restore(struct cwe_writer *w, const struct cwe_writer_unit *u, co
 struct cwe_writer_unit *cwe_writer_find_tensor(struct cwe_writer *w, const char *tensor);
 struct cwe_writer_unit *cwe_writer_find_module(struct cwe_writer *w, const char *module);
 
+/* writer.c: what becomes of every tensor of the source. */
+int cwe_writer_plan(struct cwe_writer *w, const struct cwe_output_module *module, size_t count, struct cwb_err *err);
+
+/* writer_finish.c: config.json, index, tokenizer and generation files. */
+int cwe_writer_texts(const struct cwe_writer *w, struct cwe_texts *t, struct cwb_err *err);
 /* writer_finish.c: quantization_config of the planned modules. */
 int cwe_writer_config(const struct cwe_writer *w, json_t **ret, struct cwb_err *err);
 

@@ -252,7 +252,7 @@ static int starts(const char *name, const char *with)
 static int is_scratch(const char *name)
 {
 	return is_temporary(name) || strcmp(name, "journal") == 0 || starts(name, "score-") || starts(name, "combined-") ||
-		starts(name, "candidates-") || starts(name, "gradient-") || starts(name, "boundary-");
+		starts(name, "candidates-") || starts(name, "gradient-") || starts(name, "boundary-") || starts(name, "super-");
 }
 
 static int is_scratch_temporary(const char *name)

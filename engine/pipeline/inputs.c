@@ -12,6 +12,7 @@
 #include "base/digest.h"
 #include "base/json.h"
 #include "engine/format/adapter.h"
+#include "engine/pipeline/masks.h"
 #include "engine/pipeline/run.h"
 
 static int cancelled(void *arg)
@@ -133,6 +134,7 @@ int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err)
 	for (size_t i = 0; r == 0 && i < run->job->n_adapters; i++) {
 		r = add_adapter(run, run->job->adapters[i], err);
 	}
+	r = r == 0 ? cwe_run_masks_inputs(run, add_file, err) : r;
 	for (size_t i = 0; r == 0 && i < run->job->n_sets; i++) {
 		r = add_file(run, run->job->sets[i].path, err);
 	}

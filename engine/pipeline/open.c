@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/format/compressed_tensors.h"
+#include "engine/pipeline/masks.h"
 #include "engine/pipeline/run.h"
 #include "engine/plugin/settings.h"
 #include "engine/text/beside.h"
@@ -38,8 +39,8 @@ static int check_available(const struct cwj_job *job, struct cwb_err *err)
 				text[i].value, text[i].instead);
 		}
 	}
-	if (job->has_protect && job->fraction > 0 && !job->has_score) {
-		return cwb_err_set(err, CWP_EMISSING, "protect.fraction is above 0, but there is no score: say which weights "
+	if (cwj_job_selects(job) && !job->has_score) {
+		return cwb_err_set(err, CWP_EMISSING, "protect asks for protected weights, but there is no score: say which weights "
 			"matter with score and calibrate, or set the fraction to 0");
 	}
 	if (job->has_score && job->n_sets == 0) {
@@ -79,7 +80,7 @@ static int open_plugins(struct cwe_run *run, struct cwb_err *err)
 		return cwb_err_set(err, CWP_EVALUE, "quantize: %s with these options needs calibration statistics, which is "
 			"not available in this version", job->quantize.plugin);
 	}
-	if (!job->has_score || !job->has_protect || job->fraction == 0 || job->carrier == CWJ_CARRIER_NONE) {
+	if (!job->has_score || !cwj_job_selects(job) || job->carrier == CWJ_CARRIER_NONE) {
 		return 0;
 	}
 	r = cwe_registry_find(registry, CWP_KIND_SCORER, job->score.plugin, &run->scorer, err);
@@ -265,6 +266,9 @@ int cwe_run_open(struct cwe_run *run, struct cwb_err *err)
 	}
 	if (run->source->kind == CWE_SOURCE_OUTPUT) {
 		return cwb_err_set(err, CWP_EVALUE, "model: %s is quantized already; give the original model", job->model);
+	}
+	if ((r = cwe_run_masks_open(run, err)) != 0) {
+		return r;
 	}
 	r = needs_tokenizer(job) ? cwe_tokenizer_beside(run->source, &run->tokenizer, err) : 0;
 	return r == 0 ? open_chat(run, err) : r;

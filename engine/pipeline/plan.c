@@ -11,9 +11,11 @@
 
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/loglik.h"
+#include "engine/pipeline/budget.h"
 #include "engine/pipeline/cache.h"
 #include "engine/pipeline/candidates.h"
 #include "engine/pipeline/run.h"
+#include "engine/pipeline/super.h"
 
 /* Program, libraries, generated kernels, thread stacks and buffers of files: measured with room to spare. */
 #define BASE_MEMORY (160ull << 20)
@@ -144,10 +146,10 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 	uint64_t score_memory, score_scratch, eval_memory, eval_scratch, n = run->largest;
 	score_bounds(run, &score_memory, &score_scratch);
 	evaluation_bounds(run, &eval_memory, &eval_scratch);
-	uint64_t select = run->scorer != NULL ? combine_memory(run) : 0;
+	uint64_t select = run->scorer != NULL ? combine_memory(run) + cwe_run_budget_memory(run) : 0;
 	uint64_t quantize = n * (2 * sizeof(float) + 6);
 	struct cwe_bounds b = {.memory = cwe_run_base_memory(run) +
-			max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)),
+			max_u64(max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)), cwe_run_super_memory(run)),
 		.scratch = max_u64(score_scratch, eval_scratch + (run->scorer != NULL ? tile_bytes(run) : 0))};
 	const struct cwj_limits *l = &run->job->limits;
 	b.memory -= spare_threads(run, b.memory);

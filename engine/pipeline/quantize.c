@@ -5,20 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/pipeline/candidates.h"
+#include "engine/pipeline/mask.h"
 #include "engine/pipeline/run.h"
-#include "engine/pipeline/tiles.h"
 
 struct quantizing {
 	struct cwe_run *run;
 	const struct cwe_run_module *m;
-	float *weight, *score;
+	float *weight;
 	uint8_t *mask, *codes;
 	uint64_t stride;
 	float *scales;
 	int8_t *zeros;
 	int *code;
-	uint64_t *count; /* protected weights by row tile */
 	int masked;
 };
 
@@ -56,48 +54,24 @@ int cwe_run_quantize_error(struct cwe_run *run, const struct cwe_run_module *m, 
 	return r;
 }
 
-static int fill_mask(const struct quantizing *q, uint64_t rows, const float *score, uint8_t *mask, uint64_t *ret_set)
-{
-	const struct cwe_run *run = q->run;
-	if (run->threshold == NULL) {
-		return cwe_mask_fill_rows(score, rows, q->m->cols, run->job->fraction, mask, q->stride, ret_set);
-	}
-	*ret_set = cwe_mask_fill(score, rows, q->m->cols, run->threshold[q->m->layer], mask, q->stride);
-	return 0;
-}
-
 static void quantize_tile(void *arg, size_t i)
 {
 	struct quantizing *q = arg;
 	const struct cwe_run_module *m = q->m;
 	uint64_t row = i * CWE_ROW_TILE, at = row * m->cols, scale = row * cwe_grid_scales(&m->grid, m->cols);
 	uint64_t rows = m->rows - row < CWE_ROW_TILE ? m->rows - row : CWE_ROW_TILE;
-	uint8_t *mask = q->masked ? q->mask + row * q->stride : NULL;
-	q->count[i] = 0;
-	q->code[i] = q->masked ? fill_mask(q, rows, q->score + at, mask, &q->count[i]) : 0;
-	if (q->code[i] != 0) {
-		return;
-	}
+	const uint8_t *mask = q->masked ? q->mask + row * q->stride : NULL;
 	q->code[i] = cwe_run_quantize_rows(q->run, m, row, rows, q->weight + at, mask, q->stride, q->codes + at,
 		q->scales + scale, q->zeros + scale);
 }
 
-static int quantize_module(struct quantizing *q, struct cwe_run_module *m, struct cwe_scores *scores,
-	struct cwe_writer *writer, struct cwb_err *err)
+static int quantize_module(struct quantizing *q, struct cwe_run_module *m, struct cwe_writer *writer, struct cwb_err *err)
 {
 	struct cwe_run *run = q->run;
 	char name[CWE_MODULE_NAME_MAX + 8];
-	if (cwe_writer_has(writer, m->name)) {
-		/* An earlier attempt wrote it. */
-		m->protected_weights = cwe_writer_protected(writer, m->name);
-		return q->masked ? cwe_scores_skip(scores, m->rows * m->cols, err) : 0;
-	}
 	(void)snprintf(name, sizeof name, "%s.weight", m->name);
 	const struct cwe_tensor *t = cwe_weights_find(run->source->weights, name);
 	int r = cwe_weights_read_f32(run->source->weights, t, 0, m->rows, q->weight, err);
-	if (r == 0 && q->masked) {
-		r = cwe_scores_read(scores, q->score, m->rows * m->cols, err);
-	}
 	if (r != 0) {
 		return r;
 	}
@@ -105,39 +79,41 @@ static int quantize_module(struct quantizing *q, struct cwe_run_module *m, struc
 	q->m = m;
 	q->stride = (m->cols + 7) / 8;
 	cwe_pool_run(run->p->host->pool, tiles, quantize_tile, q);
-	m->protected_weights = 0;
 	for (size_t i = 0; i < tiles; i++) {
 		if (q->code[i] != 0) {
 			return cwe_host_error(run->p->host, run->job->quantize.plugin, m->name, q->code[i], err);
 		}
-		m->protected_weights += q->count[i];
 	}
 	struct cwe_output_module out = {.name = m->name, .rows = m->rows, .cols = m->cols, .grid = m->grid,
-		.protected_weights = m->protected_weights};
+		.protected_weights = m->protected_weights + m->super_added};
 	return cwe_writer_module(writer, &out, q->codes, q->scales, m->grid.symmetric ? NULL : q->zeros,
 		q->masked ? q->mask : NULL, q->stride, err);
+}
+
+/* The next module with its mask, unless an earlier attempt wrote it. */
+static int take_module(struct quantizing *q, struct cwe_run_module *m, struct cwe_mask_reader *masks,
+	struct cwe_writer *writer, struct cwb_err *err)
+{
+	int there = m->quantized && cwe_writer_has(writer, m->name);
+	int r = 0;
+	m->protected_weights = there ? cwe_writer_protected(writer, m->name) - m->super_added : 0;
+	if (q->masked) {
+		r = cwe_mask_reader_next(masks, m, there ? NULL : q->mask, &m->protected_weights, err);
+	}
+	return r == 0 && m->quantized && !there ? quantize_module(q, m, writer, err) : r;
 }
 
 static int all_modules(struct quantizing *q, struct cwe_writer *writer, struct cwb_err *err)
 {
 	struct cwe_run *run = q->run;
-	struct cwe_tiles tiles = {.journal = -1};
-	struct cwe_scores scores = {.tile.fd = -1};
-	int r = q->masked ? cwe_run_tiles(run, &tiles, err) : 0;
+	struct cwe_mask_reader masks = {.tiles.journal = -1, .scores.tile.fd = -1};
+	int r = q->masked ? cwe_mask_reader_open(run, &masks, err) : 0;
 	for (size_t i = 0; r == 0 && i < run->modules; i++) {
-		struct cwe_run_module *m = &run->module[i];
-		if (q->masked && m->first) {
-			r = cwe_scores_open(run, &tiles, m->layer, &scores, err);
-		}
-		r = r == 0 && m->quantized ? quantize_module(q, m, &scores, writer, err) : r;
-		if (q->masked && m->last) {
-			cwe_scores_close(&scores);
-		}
+		r = take_module(q, &run->module[i], &masks, writer, err);
 		cwe_run_progress(run, CWE_STAGE_QUANTIZE, i + 1, run->modules, "modules");
 		r = r == 0 ? cwe_run_cancelled(run, err) : r;
 	}
-	cwe_scores_close(&scores);
-	cwe_tiles_close(&tiles);
+	cwe_mask_reader_close(&masks);
 	return r;
 }
 
@@ -154,23 +130,23 @@ static int allocate(struct quantizing *q, struct cwb_err *err)
 	}
 	size_t tiles = run->tallest / CWE_ROW_TILE + 1;
 	q->weight = malloc(weights * sizeof *q->weight);
-	q->score = q->masked ? malloc(weights * sizeof *q->score) : NULL;
 	q->mask = q->masked ? malloc(mask) : NULL;
 	q->codes = malloc(weights);
 	q->scales = malloc((scales + 1) * sizeof *q->scales);
 	q->zeros = calloc(scales + 1, 1);
 	q->code = calloc(tiles, sizeof *q->code);
-	q->count = calloc(tiles, sizeof *q->count);
-	return q->weight != NULL && (!q->masked || (q->score != NULL && q->mask != NULL)) && q->codes != NULL &&
-			q->scales != NULL && q->zeros != NULL && q->code != NULL && q->count != NULL
+	return q->weight != NULL && (!q->masked || q->mask != NULL) && q->codes != NULL &&
+			q->scales != NULL && q->zeros != NULL && q->code != NULL
 		? 0 : cwb_err_set(err, -ENOMEM, "no memory for quantizing");
 }
 
-/* The modules as the writer wants them. */
-static struct cwe_output_module *list(const struct cwe_run *run, size_t *ret_count)
+struct cwe_output_module *cwe_run_output_modules(const struct cwe_run *run, size_t *ret_count, struct cwb_err *err)
 {
 	struct cwe_output_module *out = calloc(run->modules + 1, sizeof *out);
 	size_t n = 0;
+	if (out == NULL) {
+		(void)cwb_err_set(err, -ENOMEM, "no memory for the list of modules");
+	}
 	for (size_t i = 0; out != NULL && i < run->modules; i++) {
 		const struct cwe_run_module *m = &run->module[i];
 		if (m->quantized) {
@@ -179,6 +155,12 @@ static struct cwe_output_module *list(const struct cwe_run *run, size_t *ret_cou
 	}
 	*ret_count = n;
 	return out;
+}
+
+struct cwe_writer_options cwe_run_writer_options(const struct cwe_run *run, int protecting)
+{
+	return (struct cwe_writer_options){.directory = run->job->output, .format = (int)run->job->format,
+		.carrier = (int)(protecting ? run->job->carrier : CWJ_CARRIER_NONE), .shard = run->job->shard};
 }
 
 static int is_quantized(const struct cwe_output_module *m, size_t n, const char *tensor)
@@ -210,13 +192,12 @@ static int copy_rest(struct cwe_run *run, struct cwe_writer *writer, const struc
 int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err)
 {
 	struct quantizing q = {.run = run, .masked = run->protecting && run->job->carrier != CWJ_CARRIER_NONE};
-	struct cwe_writer_options options = {.directory = run->job->output, .format = (int)run->job->format,
-		.carrier = (int)(q.masked ? run->job->carrier : CWJ_CARRIER_NONE), .shard = run->job->shard};
+	struct cwe_writer_options options = cwe_run_writer_options(run, q.masked);
 	struct cwe_writer *writer = NULL;
 	size_t n = 0;
 	cwe_run_stage(run, CWE_STAGE_QUANTIZE);
-	struct cwe_output_module *module = list(run, &n);
-	int r = module != NULL ? allocate(&q, err) : cwb_err_set(err, -ENOMEM, "no memory for the list of modules");
+	struct cwe_output_module *module = cwe_run_output_modules(run, &n, err);
+	int r = module != NULL ? allocate(&q, err) : -ENOMEM;
 	r = r == 0 ? cwe_writer_new(run->source, &options, module, n, &writer, err) : r;
 	r = r == 0 ? all_modules(&q, writer, err) : r;
 	if (r == 0) {
@@ -227,12 +208,10 @@ int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err)
 	cwe_writer_free(writer);
 	free(module);
 	free(q.weight);
-	free(q.score);
 	free(q.mask);
 	free(q.codes);
 	free(q.scales);
 	free(q.zeros);
 	free(q.code);
-	free(q.count);
 	return r;
 }

@@ -1,17 +1,22 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Stage report: report.json, report.html, and last the manifest that makes the output finished. */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "engine/format/manifest.h"
+#include "engine/pipeline/budget.h"
 #include "engine/pipeline/report.h"
 #include "engine/pipeline/run.h"
+#include "engine/pipeline/super.h"
 
 static json_t *stages_json(const struct cwe_run *run)
 {
@@ -48,13 +53,15 @@ static json_t *sets_json(const struct cwe_run *run)
 /* The one threshold of scope global; those of scope layer come as a list, and rows have too many to be told. */
 static json_t *threshold_json(const struct cwe_run *run)
 {
-	return run->protecting && run->job->scope == CWJ_SCOPE_GLOBAL ? json_real((double)run->threshold[0]) : json_null();
+	int one = run->protecting && run->threshold != NULL && run->job->scope == CWJ_SCOPE_GLOBAL;
+	/* Infinite where super weights alone are protected. */
+	return one && isfinite(run->threshold[0]) ? json_real((double)run->threshold[0]) : json_null();
 }
 
 static json_t *thresholds_json(const struct cwe_run *run)
 {
 	json_t *a = json_array();
-	for (uint32_t l = 0; run->protecting && run->job->scope == CWJ_SCOPE_LAYER && l < run->model.arch.layers; l++) {
+	for (uint32_t l = 0; run->threshold != NULL && run->protecting && run->job->scope == CWJ_SCOPE_LAYER && l < run->model.arch.layers; l++) {
 		/* Infinite where the share of a layer is less than one weight. */
 		(void)json_array_append_new(a, isfinite(run->threshold[l]) ? json_real((double)run->threshold[l]) : json_null());
 	}
@@ -64,19 +71,21 @@ static json_t *thresholds_json(const struct cwe_run *run)
 static json_t *protection_json(const struct cwe_run *run)
 {
 	json_t *modules = json_object(), *fallback = json_array();
-	uint64_t total = 0;
+	uint64_t total = 0, added = 0;
 	for (size_t i = 0; i < run->modules; i++) {
 		const struct cwe_run_module *m = &run->module[i];
 		if (m->quantized) {
 			(void)json_object_set_new(modules, m->name, json_integer((json_int_t)m->protected_weights));
 			total += m->protected_weights;
+			added += m->super_added;
 		}
 		if (m->quantized && m->grid.fallback) {
 			(void)json_array_append_new(fallback, json_pack("{s:s,s:i}", "module", m->name, "group", (int)m->grid.group));
 		}
 	}
-	return json_pack("{s:I,s:I,s:o,s:o,s:o,s:I,s:f,s:o,s:o,s:o,s:O*,s:o}", "weights", (json_int_t)run->weights, "protected",
-		(json_int_t)total, "threshold", threshold_json(run), "thresholds", thresholds_json(run), "scoring", cwe_report_scoring(run),
+	return json_pack("{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:I,s:f,s:o,s:o,s:o,s:O*,s:o}", "weights", (json_int_t)run->weights, "protected",
+		(json_int_t)total, "super_added", (json_int_t)added, "super_weights", cwe_run_super_json(run), "threshold",
+		threshold_json(run), "thresholds", thresholds_json(run), "scoring", cwe_report_scoring(run),
 		"nonpositive", (json_int_t)run->nonpositive, "nonpositive_share",
 		run->weights > 0 ? (double)run->nonpositive / (double)run->weights : 0.0, "sets", sets_json(run), "other_groups", fallback,
 		"top_modules", cwe_report_top(run), "unseen_experts", run->unseen, "per_module", modules);
@@ -157,25 +166,121 @@ static json_t *factors_json(const struct cwe_run *run)
 	return o;
 }
 
-static int write_manifest(struct cwe_run *run, json_t *size, struct cwb_err *err)
+static int manifest_facts(const struct cwe_run *run, json_t *size, json_t **ret, struct cwb_err *err)
 {
-	char job[65], digest[65];
+	char job[65];
 	int r = cwj_job_digest(run->job, job);
 	if (r != 0) {
 		return cwb_err_set(err, r, "digest of the job");
 	}
-	uint64_t kept = 0;
+	uint64_t kept = 0, added = 0;
 	for (size_t i = 0; i < run->modules; i++) {
 		kept += run->module[i].protected_weights;
+		added += run->module[i].super_added;
 	}
-	json_t *facts = json_pack("{s:i,s:s,s:O,s:o,s:s,s:I,s:{s:I,s:I,s:O},s:b,s:o}", "version", 1, "job_digest", job, "inputs",
+	*ret = json_pack("{s:i,s:s,s:O,s:o,s:s,s:I,s:{s:I,s:I,s:I,s:O},s:o,s:b,s:o}", "version", 1, "job_digest", job, "inputs",
 		run->inputs, "plugins", plugins_json(run), "backend", run->device.ops->describe(run->device.b), "seed",
 		(json_int_t)run->job->seed, "counts", "weights", (json_int_t)run->weights, "protected", (json_int_t)kept,
-		"bits_per_weight", json_object_get(size, "bits_per_weight"), "rejected", run->rejected, "factors", factors_json(run));
-	if (facts == NULL) {
-		return cwb_err_set(err, -ENOMEM, "no memory for the manifest");
+		"super_added", (json_int_t)added, "bits_per_weight", json_object_get(size, "bits_per_weight"), "super_weights",
+		cwe_run_super_json(run), "rejected", run->rejected, "factors", factors_json(run));
+	return *ret != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for the manifest");
+}
+
+/* Room for what is not known before the end: names, sizes and digests of files in the manifest; times, counts and bars of
+ * layers in the reports; metrics. */
+#define ROOM_FILE 320u
+#define ROOM_MODULE 32u
+#define ROOM_LAYER 480u
+#define ROOM_EVALUATION (64u << 10)
+#define ROOM_GATE 2048u
+#define ROOM_SET 512u
+#define ROOM_REST (8u << 10)
+
+static uint64_t room(const struct cwe_run *run, size_t n_files)
+{
+	return n_files * ROOM_FILE + run->modules * ROOM_MODULE + run->model.arch.layers * ROOM_LAYER + run->job->n_evaluations * ROOM_EVALUATION +
+		run->job->n_gates * ROOM_GATE + run->sets * ROOM_SET + ROOM_REST;
+}
+
+/* Bytes of a text of JSON, or of the page of a report. */
+static int add_length(const json_t *json, int page, uint64_t *sum)
+{
+	char *text = NULL;
+	size_t length = 0;
+	if (page) {
+		(void)cwe_report_html(json, &text, &length);
+	} else {
+		text = cwb_json_text(json, JSON_INDENT(2) | JSON_PRESERVE_ORDER, &length);
 	}
-	r = cwe_manifest_write(run->job->output, facts, digest, err);
+	int r = text != NULL ? 0 : -ENOMEM;
+	free(text);
+	*sum += length;
+	return r;
+}
+
+int cwe_run_report_bytes(struct cwe_run *run, size_t n_files, uint64_t *ret, struct cwb_err *err)
+{
+	json_t *size = json_pack("{s:I,s:I,s:I,s:f}", "quantized_bytes", (json_int_t)0, "protected_bytes", (json_int_t)0, "other_bytes",
+		(json_int_t)0, "bits_per_weight", 0.0);
+	json_t *none = json_array(), *report = NULL, *facts = NULL;
+	uint64_t sum = room(run, n_files);
+	struct cwe_run now = *run; /* without results */
+	now.evaluation = now.gate = none;
+	/* The budget itself stands in the report: the same room for every number. */
+	char digits[24];
+	sum += sizeof digits - (unsigned)snprintf(digits, sizeof digits, "%llu", (unsigned long long)run->job->bytes);
+	int r = size != NULL && none != NULL ? 0 : -ENOMEM;
+	report = r == 0 ? build(&now, size) : NULL;
+	r = report != NULL ? manifest_facts(&now, size, &facts, NULL) : -ENOMEM;
+	r = r == 0 ? add_length(report, 0, &sum) : r;
+	r = r == 0 ? add_length(report, 1, &sum) : r;
+	r = r == 0 ? add_length(facts, 0, &sum) : r;
+	json_decref(facts);
+	json_decref(report);
+	json_decref(none);
+	json_decref(size);
+	if (r != 0) {
+		return cwb_err_set(err, r, "no memory for the report");
+	}
+	*ret = sum;
+	return 0;
+}
+
+/* Bytes of the output as it stands, with room for its manifest. */
+static int check_budget(const struct cwe_run *run, const json_t *size, const json_t *facts, struct cwb_err *err)
+{
+	uint64_t sum = 0;
+	size_t files = 0;
+	struct stat st;
+	int fd = openat(run->output_fd, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	if (dir == NULL) {
+		int r = cwb_err_errno(err, "output: cannot be read");
+		if (fd >= 0) {
+			(void)close(fd);
+		}
+		return r;
+	}
+	for (const struct dirent *e; (e = readdir(dir)) != NULL;) {
+		if (e->d_name[0] != '.' && fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode)) {
+			sum += (uint64_t)st.st_size;
+			files++;
+		}
+	}
+	(void)closedir(dir);
+	sum += files * ROOM_FILE;
+	int r = add_length(facts, 0, &sum);
+	return r == 0 ? cwe_budget_kept(run, json_number_value(json_object_get(size, "bits_per_weight")), sum, err)
+		: cwb_err_set(err, r, "no memory for the manifest");
+}
+
+static int write_manifest(struct cwe_run *run, json_t *size, struct cwb_err *err)
+{
+	char digest[65];
+	json_t *facts = NULL;
+	int r = manifest_facts(run, size, &facts, err);
+	r = r == 0 && run->budget.total > 0 ? check_budget(run, size, facts, err) : r;
+	r = r == 0 ? cwe_manifest_write(run->job->output, facts, digest, err) : r;
 	json_decref(facts);
 	return r;
 }

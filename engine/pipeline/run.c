@@ -13,6 +13,8 @@
 #include "base/file.h"
 #include "engine/format/manifest.h"
 #include "engine/pipeline/benchmark.h"
+#include "engine/pipeline/budget.h"
+#include "engine/pipeline/masks.h"
 #include "engine/pipeline/cache.h"
 #include "engine/pipeline/run.h"
 #include "engine/plugin/settings.h"
@@ -134,6 +136,8 @@ static void close_run(struct cwe_run *run)
 	free(run->module);
 	free(run->layer_at);
 	free(run->threshold);
+	free(run->super);
+	cwe_run_masks_close(run);
 	cwe_device_close(&run->device);
 	cwe_chat_free(run->chat);
 	cwe_tokenizer_free(run->tokenizer);
@@ -194,7 +198,7 @@ static int run_stages(struct cwe_run *run, struct cwb_err *err)
 		(r = cwe_run_overlap(run, err)) != 0 || (r = check_evaluators(run, err)) != 0 ||
 		(r = cwe_run_output_check(run, err)) != 0 ||
 		(r = cwe_run_inputs(run, err)) != 0 || (r = cwe_cache_open(run, err)) != 0 ||
-		(r = cwe_run_bounds(run, &run->bounds, err)) != 0 ||
+		(r = cwe_run_budget(run, err)) != 0 || (r = cwe_run_bounds(run, &run->bounds, err)) != 0 ||
 		(r = cwe_run_output_open(run, err)) != 0) {
 		return r;
 	}
@@ -225,11 +229,21 @@ int cwe_pipeline_run(const struct cwe_pipeline *p, struct cwb_err *err)
 	return r;
 }
 
+/* How many weights will be protected; null where a size or a mask decides it. */
+static json_t *planned_json(const struct cwe_run *run)
+{
+	if (run->budget.total > 0 || run->n_saved > 0) {
+		return json_null();
+	}
+	return json_integer((json_int_t)(run->scorer != NULL ? cwe_fraction_count(run->job->fraction, run->weights) : 0));
+}
+
 static json_t *plan_json(const struct cwe_run *run)
 {
 	json_t *stages = json_array();
 	for (int s = CWE_STAGE_OPEN; s < CWE_STAGES; s++) {
-		int skipped = ((s == CWE_STAGE_CALIBRATE || s == CWE_STAGE_SCORE || s == CWE_STAGE_SELECT) && run->scorer == NULL) ||
+		int skipped = ((s == CWE_STAGE_CALIBRATE || s == CWE_STAGE_SCORE) && run->scorer == NULL) ||
+			(s == CWE_STAGE_SELECT && run->scorer == NULL && run->n_saved == 0) ||
 			(s == CWE_STAGE_EVALUATE && run->job->n_evaluations == 0) ||
 			(s == CWE_STAGE_GATE && run->job->n_gates == 0);
 		if (!skipped) {
@@ -242,9 +256,9 @@ static json_t *plan_json(const struct cwe_run *run)
 			(json_int_t)run->set[i].count, "tokens", (json_int_t)run->set[i].tokens, "truncated",
 			(json_int_t)run->set[i].truncated, "passed_over", (json_int_t)run->set[i].passed));
 	}
-	return json_pack("{s:o,s:{s:s,s:i,s:I,s:I,s:o,s:I},s:{s:I,s:I,s:I},s:s?,s:O}", "stages", stages, "sizes", "family",
+	return json_pack("{s:o,s:{s:s,s:i,s:I,s:o,s:o,s:I},s:{s:I,s:I,s:I},s:s?,s:O}", "stages", stages, "sizes", "family",
 		run->model.arch.family, "layers", (int)run->model.arch.layers, "weights", (json_int_t)run->weights, "protected",
-		(json_int_t)(run->scorer != NULL ? cwe_fraction_count(run->job->fraction, run->weights) : 0), "sets", sets,
+		planned_json(run), "sets", sets,
 		"tokens", (json_int_t)run->corpus.tokens, "bounds", "memory", (json_int_t)run->bounds.memory, "gpu_memory",
 		(json_int_t)run->bounds.gpu_memory, "scratch", (json_int_t)run->bounds.scratch, "chat",
 		run->chat != NULL ? cwe_chat_name(run->chat) : NULL, "warnings", run->warnings);
@@ -278,7 +292,7 @@ int cwe_pipeline_plan(const struct cwe_pipeline *p, json_t **ret, struct cwb_err
 	if ((r = cwe_run_output_check(&run, err)) == 0 && (r = cwe_run_open(&run, err)) == 0 &&
 		(r = cwe_run_samples(&run, err)) == 0 && (r = cwe_run_overlap(&run, err)) == 0 &&
 		(r = check_evaluators(&run, err)) == 0 &&
-		(r = input_sizes(&run, err)) == 0 && (r = cwe_run_bounds(&run, &run.bounds, err)) == 0) {
+		(r = input_sizes(&run, err)) == 0 && (r = cwe_run_budget(&run, err)) == 0 && (r = cwe_run_bounds(&run, &run.bounds, err)) == 0) {
 		*ret = plan_json(&run);
 		r = *ret != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for the plan");
 	}

@@ -25,7 +25,23 @@ struct cwe_run_module {
 	uint64_t rows, cols;
 	int quantized;           /* not in quantize.skip */
 	struct cwp_grid grid;
-	uint64_t protected_weights;
+	uint64_t protected_weights; /* super weights that are protected only as such left out */
+	uint64_t super_added;       /* those */
+};
+
+/* A weight that is protected whatever its score (super.h, mask.h). */
+struct cwe_super_weight {
+	size_t module; /* among the run's */
+	uint64_t row, col;
+	float value;
+	int selected;  /* without being one too */
+};
+
+/* A budget in bits or bytes; total 0 when there is none. */
+struct cwe_budget {
+	int files;      /* all files count, else codes, scales and protected weights */
+	uint64_t fixed; /* bytes without any protection */
+	uint64_t total;
 };
 
 struct cwe_stage_record {
@@ -72,10 +88,15 @@ struct cwe_run {
 	double *set_sum;        /* [sets] total importance */
 	double *set_factor;     /* [sets] signed, as combined */
 	double *set_value;      /* [sets] total of what was combined: importances, or their ranks */
+	struct cwe_saved_mask **saved; /* [n_saved] masks of earlier outputs, in the place of scores (masks.h) */
+	size_t n_saved;
 	int protecting;         /* some weights are to be protected */
 	float *threshold;       /* [layers] of the combined score; all alike with scope global, NULL with scope row */
 	uint64_t nonpositive;   /* weights with a score <= 0 */
 	json_t *unseen;         /* array: names of experts that no token of any set reached; NULL: not scored */
+	struct cwe_budget budget;
+	struct cwe_super_weight *super; /* [supers] by module, row, column */
+	size_t supers;
 
 	/* Identity and results. */
 	json_t *inputs;         /* object: path -> {size, sha256} */
@@ -133,10 +154,17 @@ int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err);                /
 int cwe_run_evaluate(struct cwe_run *run, struct cwb_err *err);                /* evaluate.c */
 int cwe_run_gate(struct cwe_run *run, struct cwb_err *err);                    /* gate.c */
 int cwe_run_report(struct cwe_run *run, struct cwb_err *err);                  /* report.c */
+/* Bytes that reports and manifest will take at most, beside n_files files. */
+int cwe_run_report_bytes(struct cwe_run *run, size_t n_files, uint64_t *ret, struct cwb_err *err); /* report.c */
 int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *err); /* plan.c */
 
 /* Memory of program, threads and texts, beside what a stage needs. */
 uint64_t cwe_run_base_memory(const struct cwe_run *run); /* plan.c */
+
+/* The modules as the writer wants them, and how it is to write; protecting: something is protected. The list is freed with
+ * free(); NULL with err filled when memory is short. */
+struct cwe_output_module *cwe_run_output_modules(const struct cwe_run *run, size_t *ret_count, struct cwb_err *err);
+struct cwe_writer_options cwe_run_writer_options(const struct cwe_run *run, int protecting);
 
 /* Rows that are quantized and scored at a time: fixed, so that threads never change a result. */
 #define CWE_ROW_TILE 64

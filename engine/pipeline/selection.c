@@ -7,9 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/pipeline/budget.h"
+#include "engine/pipeline/mask.h"
+#include "engine/pipeline/masks.h"
 #include "engine/pipeline/candidates.h"
 #include "engine/pipeline/pilot.h"
 #include "engine/pipeline/run.h"
+#include "engine/pipeline/super.h"
 #include "engine/pipeline/tiles.h"
 
 struct selection {
@@ -220,13 +224,27 @@ static uint64_t layer_weights(const struct cwe_run *run, uint32_t layer)
 	return n;
 }
 
+/* The threshold whose output is as large as the budget allows, from the counts of the first pass. */
+static int keep_to_budget(struct selection *s, struct cwb_err *err)
+{
+	float value = INFINITY;
+	int r = cwe_budget_threshold(s->run, &s->tiles, s->threshold.histogram, &value, err);
+	for (uint32_t l = 0; r == 0 && l < s->run->model.arch.layers; l++) {
+		s->run->threshold[l] = value;
+	}
+	cwe_threshold_end(&s->threshold);
+	return r;
+}
+
 static int all_layers(struct selection *s, struct cwb_err *err)
 {
 	struct cwe_run *run = s->run;
 	uint32_t layers = run->model.arch.layers;
 	enum cwj_scope scope = run->job->scope;
 	int r = 0;
-	if (scope == CWJ_SCOPE_GLOBAL) {
+	if (scope == CWJ_SCOPE_GLOBAL && run->budget.total > 0) {
+		r = cwe_threshold_begin(&s->threshold, 1, err); /* for its histogram */
+	} else if (scope == CWJ_SCOPE_GLOBAL && cwe_fraction_count(run->job->fraction, run->weights) > 0) {
 		r = cwe_threshold_begin(&s->threshold, cwe_fraction_count(run->job->fraction, run->weights), err);
 	}
 	for (uint32_t layer = 0; r == 0 && layer < layers; layer++) {
@@ -236,6 +254,9 @@ static int all_layers(struct selection *s, struct cwb_err *err)
 		r = r == 0 && scope == CWJ_SCOPE_LAYER ? finish_threshold(s, layer, layer + 1, err) : r;
 		cwe_run_progress(run, CWE_STAGE_SELECT, layer + 1, layers, "layers");
 		r = r == 0 ? cwe_run_cancelled(run, err) : r;
+	}
+	if (r == 0 && run->budget.total > 0) {
+		return keep_to_budget(s, err);
 	}
 	return r == 0 && scope == CWJ_SCOPE_GLOBAL ? finish_threshold(s, 0, layers, err) : r;
 }
@@ -300,6 +321,9 @@ static int select_candidates(struct selection *s, struct cwb_err *err)
 		run->nonpositive += c.layer[l].nonpositive;
 		run->threshold[l] = INFINITY; /* no weight has a score above zero */
 	}
+	if (cwe_fraction_count(run->job->fraction, run->weights) == 0) {
+		c.total = 0; /* super weights alone */
+	}
 	r = c.total > 0 ? cwe_threshold_begin(&s->threshold, c.floor.k < c.total ? c.floor.k : c.total, err) : 0;
 	do {
 		r = r >= 0 && c.total > 0 ? cwe_candidates_feed(&c, &s->threshold, err) : r;
@@ -315,8 +339,13 @@ int cwe_run_select(struct cwe_run *run, struct cwb_err *err)
 {
 	struct selection s = {.run = run, .tiles.journal = -1};
 	cwe_run_stage(run, CWE_STAGE_SELECT);
-	if (run->scorer == NULL || cwe_fraction_count(run->job->fraction, run->weights) == 0) {
-		return 0; /* nothing is protected */
+	if (run->n_saved > 0) {
+		return cwe_run_masks_select(run, err);
+	}
+	int r = cwe_run_super(run, err);
+	if (r != 0 || run->scorer == NULL || (run->supers == 0 && run->budget.total == 0 &&
+			cwe_fraction_count(run->job->fraction, run->weights) == 0)) {
+		return r; /* nothing is protected */
 	}
 	/* Damaged scratch brings a run here a second time. */
 	free(run->threshold);
@@ -328,7 +357,7 @@ int cwe_run_select(struct cwe_run *run, struct cwb_err *err)
 		}
 	}
 	int pilot = run->job->scale_pilot;
-	int r = cwe_run_tiles(run, &s.tiles, err);
+	r = cwe_run_tiles(run, &s.tiles, err);
 	r = r != 0 ? r : pilot ? cwe_run_pilot(run, &s.tiles, &s.combine, err)
 			       : cwe_combine_make(run->job, run->set_sum, run->weights, &s.combine, err);
 	r = r == 0 && !pilot ? allocate(&s, err) : r;
@@ -344,5 +373,5 @@ int cwe_run_select(struct cwe_run *run, struct cwb_err *err)
 	release(&s);
 	cwe_threshold_end(&s.threshold);
 	cwe_combine_free(&s.combine);
-	return r;
+	return r == 0 ? cwe_run_mark_super(run, err) : r;
 }

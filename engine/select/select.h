@@ -102,6 +102,20 @@ void cwe_floor_feed(struct cwe_floor *f, const float *score, uint64_t n);
 /* -INFINITY before k scores were fed. */
 float cwe_floor_value(const struct cwe_floor *f);
 void cwe_floor_end(struct cwe_floor *f);
+/* Integers in the order of the floats, both zeros being equal, and back. */
+uint32_t cwe_threshold_key(float value);
+float cwe_threshold_of_key(uint32_t key);
+
+/* What an overlay (doc/overlay.md) would hold under each of several thresholds: protected weights, and escapes among the
+ * gaps between them. */
+#define CWE_SIZES_MOST 63
+struct cwe_sizes {
+	uint64_t values[CWE_SIZES_MOST], escapes[CWE_SIZES_MOST];
+};
+/* Adds the rows of a score [rows, cols]. threshold [n]: ascending, n <= CWE_SIZES_MOST; a weight is protected as
+ * cwe_mask_fill has it. [any-thread], with sizes of its own for each thread */
+void cwe_sizes_add(const float *score, uint64_t rows, uint64_t cols, const float *threshold, uint32_t n,
+	struct cwe_sizes *sizes);
 
 /* Number of protected weights for a fraction: floor(fraction * count), computed without rounding surprises (0.05 of
  * 106,168,320 is 5,308,416). */

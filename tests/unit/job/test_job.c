@@ -298,7 +298,7 @@ static void refuses_unknown_names_with_the_nearest(void **state)
 	refuse_with(change("combine: mean", "combine: xyzzy"), CWP_EUNKNOWN, "score.combine", "",
 		"write one of: mean, reference, rank");
 	refuse_with(change("scope:", "zzz:"), CWP_EUNKNOWN, "protect.zzz", "",
-		"write one of: fraction, scope, unit, carrier");
+		"write one of: fraction, bits, bytes, mask, combine-masks, super-weights, scope, unit");
 	refuse_with(change("seed: 0", "\"\": 0"), CWP_EUNKNOWN, "", "", "not a key here");
 }
 

@@ -20,6 +20,7 @@
 #include "base/json.h"
 #include "engine/format/checkpoint.h"
 #include "engine/format/dtype.h"
+#include "engine/format/overlay.h"
 #include "tests/unit/engine/output/toy.h"
 
 struct world {
@@ -743,9 +744,73 @@ static void test_output_as_source(void **state)
 	end(&x);
 }
 
+/* Sizes of what is written, known before. */
+static void measure(uint32_t dtype, const struct cwp_grid *grid, double fraction, uint64_t shard)
+{
+	struct world x;
+	struct cwb_err err = {0};
+	struct cwe_writer_size size;
+	struct cwe_output_size found;
+	struct cwe_overlay_plan plan[4];
+	enum cwe_dtype values[4];
+	const char *name[4];
+	uint64_t files = 0, overlay = 0, want = 0;
+	struct dirent *e;
+	DIR *dir;
+	size_t i, n_files = 0;
+
+	begin_with(&x, dtype, grid, fraction);
+	x.options.shard = shard;
+	assert_int_equal(cwe_writer_measure(x.source, &x.options, x.module, 4, &size, &err), 0);
+	toy_write(x.source, &x.options, x.result, 4);
+	dir = opendir(x.out);
+	assert_non_null(dir);
+	while ((e = readdir(dir))) {
+		size_t length;
+
+		if (e->d_name[0] == '.')
+			continue;
+		free(toy_read(x.out, e->d_name, &length));
+		if (!strcmp(e->d_name, CWE_OVERLAY_FILE))
+			overlay += length;
+		else
+			files += length, n_files++;
+	}
+	closedir(dir);
+	assert_int_equal(size.files, files);
+	assert_true(size.n_files >= n_files);
+	assert_int_equal(cwe_output_measure(x.out, &found, &err), 0);
+	assert_int_equal(size.quantized_bytes, found.quantized_bytes);
+	for (i = 0; i < 4; i++) {
+		const struct cwe_output_module *m = &x.module[i];
+
+		name[i] = m->name;
+		values[i] = dtype == CWP_F32 ? CWE_DTYPE_F32 : CWE_DTYPE_BF16;
+		plan[i] = (struct cwe_overlay_plan){.rows = m->rows, .cols = m->cols};
+		if (x.result[i].mask)
+			assert_int_equal(cwe_overlay_measure(x.result[i].mask, x.result[i].stride, m->rows, m->cols,
+						 cwe_dtype_bits(values[i]) / 8, &plan[i], &err), 0);
+	}
+	assert_int_equal(cwe_overlay_file_bytes(plan, name, values, 4, &want, &err), 0);
+	assert_int_equal(overlay, want);
+	end(&x);
+}
+
+static void sizes_are_known_before(void **state)
+{
+	struct cwp_grid four = toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE), eight = toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TOKEN);
+
+	(void)state;
+	measure(CWP_BF16, &four, 0.05, 1u << 30);
+	measure(CWP_F32, &four, 0.4, 1u << 30);
+	measure(CWP_BF16, &eight, 0.002, 4096);
+	measure(CWP_F32, &eight, 0, 20000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sizes_are_known_before),
 		cmocka_unit_test(test_config),
 		cmocka_unit_test(test_several_groups),
 		cmocka_unit_test(test_mixed_formats),

@@ -1,0 +1,16 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Super weights of a run: protected whatever the budget, and counted apart. Private to this folder. */
+#pragma once
+
+#include "engine/pipeline/run.h"
+
+/* Fills in run->super, from scratch where an earlier attempt found them. Nothing to do where nothing is scored or the job
+ * does not want it. [worker] */
+int cwe_run_super(struct cwe_run *run, struct cwb_err *err);
+/* Adds one, once, with its value. */
+int cwe_run_super_add(struct cwe_run *run, size_t module, uint64_t row, uint64_t col, struct cwb_err *err);
+/* Memory of the pass, from shapes. */
+uint64_t cwe_run_super_memory(const struct cwe_run *run);
+/* [{module, row, column, value, selected}]; a new reference. */
+json_t *cwe_run_super_json(const struct cwe_run *run);
