@@ -213,7 +213,7 @@ static void knows_every_choice(void **state)
 		"calibrate: {critical: [{name: a, data: samples, path: p}, {name: b, data: csv, "
 		"path: q, as: refusals, charset: mac-roman, language: sw, refusal: No., columns: "
 		"{prompt: Frage, id: 'No'}}]}\n"
-		"score: {plugin: wanda, utility: ignore, store: bf16, scale: pilot, beta: 1e-2}\n"
+		"score: {plugin: wanda, utility: ignore, store: bf16, scale: exact, beta: 1e-2}\n"
 		"protect: {fraction: 1, scope: layer, unit: module, carrier: adapter}\n"
 		"quantize: {plugin: fp8, skip: []}\n"
 		"write: {format: gguf, shard: 1MB}\n"
@@ -239,7 +239,7 @@ static void knows_every_choice(void **state)
 	assert_string_equal(j->sets[1].columns[0].value, "Frage");
 	assert_string_equal(j->sets[1].columns[1].value, "No");
 	assert_int_equal(j->store_bf16, 1);
-	assert_int_equal(j->scale_pilot, 1);
+	assert_int_equal(j->scale_pilot, 0);
 	assert_true(j->beta == 0.01);
 	assert_true(j->fraction == 1);
 	assert_int_equal(j->scope, CWJ_SCOPE_LAYER);
@@ -252,6 +252,9 @@ static void knows_every_choice(void **state)
 	assert_int_equal(j->gates[0].than, CWJ_THAN_QUANTIZED);
 	assert_int_equal(j->gates[1].kind, CWJ_GATE_AT_MOST);
 	assert_string_equal(j->evaluations[0].options[0].value, "v");
+	cwj_job_free(j);
+	j = parse(change("combine: mean", "combine: mean, scale: pilot"));
+	assert_int_equal(j->scale_pilot, 1);
 	cwj_job_free(j);
 	static const char *const formats[] = {
 		"compressed-tensors", "bitsandbytes", "gptq", "fp8", "gguf", "dense"};
