@@ -231,19 +231,27 @@ class Order(daemon_test.DaemonTest):
         jobs = [self.daemon.jobs("Describe", id=id)["job"] for id in ids]
         return [job["id"] for job in sorted(jobs, key=lambda job: job["started"] or 0)]
 
+    def blocker(self):
+        """A job that the others wait for until it is cancelled, however slow submitting is."""
+        first = self.daemon.submit("steps=1 step=60")
+        self.daemon.wait_stage(first)
+        return first
+
     def test_priority_then_order(self):
-        first = self.daemon.submit("steps=1 step=0.5")
+        first = self.blocker()
         low = self.daemon.submit("plain", priority=-5)
         a, b = self.daemon.submit("plain"), self.daemon.submit("plain")
         high = self.daemon.submit("plain", priority=7)
+        self.daemon.jobs("Cancel", id=first)
         self.assertEqual(self.started(first, low, a, b, high), [first, high, a, b, low])
 
     def test_top_and_priority(self):
-        first = self.daemon.submit("steps=1 step=0.5")
+        first = self.blocker()
         a, b, c = (self.daemon.submit("plain") for _ in range(3))
         self.daemon.jobs("Top", id=c)
         self.assertEqual(self.daemon.jobs("SetPriority", id=b, priority=3), {"priority": 3})
         self.fails("org.varlink.service.InvalidParameter", "org.cwpd.Jobs.SetPriority", id=b, priority=101)
+        self.daemon.jobs("Cancel", id=first)
         self.assertEqual(self.started(first, a, b, c), [first, b, c, a])
 
     def test_after(self):

@@ -45,12 +45,12 @@ static inline int32_t key_of(float v, int magnitude)
 {
 	const int32_t u = (int32_t)float_bits(v);
 
-	return magnitude ? u & 0x7fffffff : u ^ (u >> 31 & 0x7fffffff);
+	return magnitude ? u & 0x7fffffff : u ^ (u < 0 ? 0x7fffffff : 0);
 }
 
 static inline float of_key(int32_t key)
 {
-	return bits_float((uint32_t)(key ^ (key >> 31 & 0x7fffffff)));
+	return bits_float((uint32_t)(key ^ (key < 0 ? 0x7fffffff : 0)));
 }
 
 /* Unprotected weights whose key is at most `limit`. */
