@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Rows of an overlay, decoded: every offset, gap and count is checked against the module's shape before it is used. */
+#include <assert.h>
 #include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -170,6 +171,7 @@ static int decode_rows(const struct cwe_overlay_module *m, uint64_t cols, uint64
 	uint64_t stride = (cols + 7) / 8;
 	uint64_t r, at = 0;
 
+	assert(s->start);
 	for (r = 0; r < rows; r++) {
 		uint64_t n = s->start[r + 1] - s->start[r];
 		uint64_t expected = n - (s->escapes ? s->escapes[r + 1] - s->escapes[r] : 0);
