@@ -118,7 +118,7 @@ class Cache(worker_test.WorkerTest):
         self.run_cached(cached=False)
         sets = self.parts["calibrate"]
         moved = self.path("moved")
-        shutil.copytree(worker_test.golden("smollm2"), moved)
+        worker_test.copy_golden("smollm2", moved)
         self.run_cached(cached=True, model=moved)  # the same model in another place
         with open(os.path.join(moved, "model.safetensors"), "r+b") as f:
             f.seek(-2, 2)

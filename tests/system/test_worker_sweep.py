@@ -12,7 +12,6 @@ import xml.etree.ElementTree
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import worker_test
 from byte_tokenizer import write_tokenizer
-from worker_test import golden
 
 TEXT = "One two three, four five. Six seven eight nine ten eleven twelve, thirteen fourteen.\n\n" * 3
 
@@ -21,7 +20,7 @@ class Sweep(worker_test.WorkerTest):
     def setUp(self):
         super().setUp()
         self.model = self.path("model")
-        shutil.copytree(golden("smollm2"), self.model)
+        worker_test.copy_golden("smollm2", self.model)
         write_tokenizer(self.model, ["<s>"], bos="<s>", eos="<s>")
 
     def sweep(self, matrix, evaluate=True, **parts):

@@ -35,6 +35,13 @@ def golden(name):
     return os.path.join(SHARED, "golden", name)
 
 
+def copy_golden(name, folder):
+    """A copy that may be changed, whatever the original allows."""
+    os.mkdir(folder)
+    for file in os.listdir(golden(name)):
+        shutil.copyfile(os.path.join(golden(name), file), os.path.join(folder, file))
+
+
 def main():
     if not os.path.exists(os.path.join(golden("smollm2"), "config.json")):
         skip("no reference models below CWP_SHARED (%s)" % (SHARED or "not set"))
