@@ -63,3 +63,5 @@ int cwb_file_make_folders(const char *path, mode_t mode, struct cwb_err *err);
  * nothing there is fine; mount points below are not entered. Trees deeper than 128 levels are
  * refused with CWP_ELIMIT. */
 int cwb_file_remove_tree(int folder, const char *name, struct cwb_err *err);
+/* The same of all entries of an open folder that `wanted` names. what: the folder, for messages. */
+int cwb_file_remove_matching(int folder, int (*wanted)(const char *name), const char *what, struct cwb_err *err);

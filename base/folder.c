@@ -148,3 +148,25 @@ int cwb_file_remove_tree(int folder, const char *name, struct cwb_err *err)
 	}
 	return remove_entry(folder, name, 0, 0, err);
 }
+
+int cwb_file_remove_matching(int folder, int (*wanted)(const char *name), const char *what, struct cwb_err *err)
+{
+	int fd = openat(folder, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC), rc = 0;
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	const struct dirent *e;
+
+	if (dir == NULL) {
+		rc = cwb_err_errno(err, "%s: cannot be read", what);
+		if (fd >= 0) {
+			(void)close(fd);
+		}
+		return rc;
+	}
+	while (rc == 0 && (e = readdir(dir)) != NULL) {
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && wanted(e->d_name)) {
+			rc = cwb_file_remove_tree(folder, e->d_name, err);
+		}
+	}
+	(void)closedir(dir);
+	return rc;
+}

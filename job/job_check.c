@@ -211,6 +211,17 @@ static size_t find_name(const char *name, const char *const *first, size_t count
 	return i;
 }
 
+int cwj_job_fail_at(
+	struct cwj_reader *r, const struct cwj_yaml *node, const char *section, const char *key, const char *what)
+{
+	size_t mark = cwj_enter(r, section);
+	(void)cwj_enter(r, key);
+	int rc = cwj_fail(r, cwj_yaml_get(cwj_yaml_get(node, section), key), CWP_EVALUE, "%s", what);
+
+	cwj_leave(r, mark);
+	return rc;
+}
+
 static int fail_repeated(struct cwj_reader *r, const struct cwj_yaml *node, const char *list,
 	size_t i, int first_line)
 {
@@ -346,23 +357,15 @@ static int check_stages(
 			"utility sets alone give a score only with utility: add");
 	}
 	if (job->has_protect && job->scope == CWJ_SCOPE_ROW && job->unit != CWJ_UNIT_WEIGHT) {
-		size_t mark = cwj_enter(r, "protect");
-		(void)cwj_enter(r, "unit");
-		int rc = cwj_fail(r, cwj_yaml_get(cwj_yaml_get(node, "protect"), "unit"), CWP_EVALUE,
+		return cwj_job_fail_at(r, node, "protect", "unit",
 			"with scope: row every row has a threshold of its own, which divides single weights only: use unit: weight, or "
 			"scope: global or layer");
-		cwj_leave(r, mark);
-		return rc;
 	}
 	if (job->has_score && cwj_job_selects(job) && job->scale_pilot && (job->scope != CWJ_SCOPE_GLOBAL || job->unit != CWJ_UNIT_WEIGHT ||
 			job->combine == CWJ_COMBINE_RANK || job->bits > 0 || job->bytes > 0)) {
-		size_t mark = cwj_enter(r, "score");
-		(void)cwj_enter(r, "scale");
-		int rc = cwj_fail(r, cwj_yaml_get(cwj_yaml_get(node, "score"), "scale"), CWP_EVALUE,
+		return cwj_job_fail_at(r, node, "score", "scale",
 			"pilot keeps only the weights that may still be among the most important of the model: it goes with combine: mean or "
 			"reference, scope: global, unit: weight and a fraction; else use scale: exact");
-		cwj_leave(r, mark);
-		return rc;
 	}
 	if (cwj_job_selects(job) && !job->has_score) {
 		return cwj_fail_missing(r, cwj_yaml_get(node, "protect"), "score",

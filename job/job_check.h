@@ -24,6 +24,9 @@ int cwj_backend_check(struct cwj_reader *r, const struct cwj_yaml *node, const v
 void cwj_job_fill(void *draft);
 /* The output is none of the folders that the job reads. */
 int cwj_job_paths_check(struct cwj_reader *r, const struct cwj_yaml *node, const void *draft);
+/* As cwj_fail at a key of one of the job's sections. */
+int cwj_job_fail_at(
+	struct cwj_reader *r, const struct cwj_yaml *node, const char *section, const char *key, const char *what);
 /* One budget, and what fits it. */
 int cwj_job_protect_check(struct cwj_reader *r, const struct cwj_yaml *node, const void *draft);
 int cwj_job_check(struct cwj_reader *r, const struct cwj_yaml *node, void *draft);

@@ -68,31 +68,21 @@ static int bytes_json(json_t *object, const struct cwj_key *key, const void *tar
 
 const struct cwj_custom cwj_budget_bytes = {.read = bytes_read, .json = bytes_json};
 
-static int fail_at(struct cwj_reader *r, const struct cwj_yaml *protect, const char *key, const char *what)
-{
-	size_t mark = cwj_enter(r, "protect");
-	(void)cwj_enter(r, key);
-	int rc = cwj_fail(r, cwj_yaml_get(protect, key), CWP_EVALUE, "%s", what);
-
-	cwj_leave(r, mark);
-	return rc;
-}
-
 /* A size is known for what the overlay stores, and one threshold decides it. */
-static int check_size(struct cwj_reader *r, const struct cwj_yaml *protect, const struct cwj_job *job,
+static int check_size(struct cwj_reader *r, const struct cwj_yaml *node, const struct cwj_job *job,
 	const char *budget)
 {
 	if (job->carrier != CWJ_CARRIER_OVERLAY) {
-		return fail_at(r, protect, budget,
+		return cwj_job_fail_at(r, node, "protect", budget,
 			"is a budget for what an overlay stores; use carrier: overlay, or write a fraction");
 	}
 	if (job->format == CWJ_FORMAT_DENSE) {
-		return fail_at(r, protect, budget,
+		return cwj_job_fail_at(r, node, "protect", budget,
 			"a dense output has the same size whatever is protected; use write.format: compressed-tensors, or "
 			"write a fraction");
 	}
 	if (job->scope != CWJ_SCOPE_GLOBAL) {
-		return fail_at(r, protect, budget,
+		return cwj_job_fail_at(r, node, "protect", budget,
 			"is kept by one threshold for all layers; use scope: global, or write a fraction");
 	}
 	return 0;
@@ -113,7 +103,7 @@ int cwj_job_protect_check(struct cwj_reader *r, const struct cwj_yaml *node, con
 			continue;
 		}
 		if (first != NULL) {
-			return fail_at(r, protect, budget[i],
+			return cwj_job_fail_at(r, node, "protect", budget[i],
 				"is a second budget; write one of: fraction, bits, bytes, mask");
 		}
 		first = budget[i];
@@ -123,7 +113,7 @@ int cwj_job_protect_check(struct cwj_reader *r, const struct cwj_yaml *node, con
 			"say how much to protect, such as fraction: 0.05 (or bits, bytes, mask)");
 	}
 	if (job->combine_masks != CWJ_MASKS_UNION && job->n_masks < 2) {
-		return fail_at(r, protect, "combine-masks", "needs at least two folders under mask");
+		return cwj_job_fail_at(r, node, "protect", "combine-masks", "needs at least two folders under mask");
 	}
-	return job->bits > 0 || job->bytes > 0 ? check_size(r, protect, job, first) : 0;
+	return job->bits > 0 || job->bytes > 0 ? check_size(r, node, job, first) : 0;
 }

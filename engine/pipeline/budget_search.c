@@ -10,6 +10,7 @@
 
 #include "engine/format/overlay.h"
 #include "engine/pipeline/budget.h"
+#include "engine/select/key.h"
 
 struct search {
 	struct cwe_run *run;
@@ -132,7 +133,7 @@ static void choose(struct search *s, uint32_t low, uint32_t high)
 	for (uint32_t i = 0; i < s->n; i++) {
 		uint64_t step = ((uint64_t)(high - low) * (i + 1)) / (s->n + 1);
 		s->key[i] = low + (uint32_t)step;
-		s->threshold[i] = cwe_threshold_of_key(s->key[i]);
+		s->threshold[i] = cwe_key_value(s->key[i]);
 	}
 }
 
@@ -140,7 +141,7 @@ static void choose(struct search *s, uint32_t low, uint32_t high)
 static uint32_t lower_bound(const struct search *s, const uint64_t *histogram)
 {
 	uint64_t most = cwe_budget_left(s->run) / 2, count = 0;
-	uint32_t least = cwe_threshold_key(-FLT_MAX);
+	uint32_t least = cwe_key_of(-FLT_MAX);
 	for (uint32_t b = CWE_THRESHOLD_BUCKETS; b > 0; b--) {
 		count += histogram[b - 1];
 		if (count > most) {
@@ -157,7 +158,7 @@ static int try_ends(struct search *s, uint32_t low, int *ret_all, struct cwb_err
 	uint64_t least = 0;
 	int ok = 0;
 	s->n = 2;
-	s->threshold[0] = cwe_threshold_of_key(low);
+	s->threshold[0] = cwe_key_value(low);
 	s->threshold[1] = INFINITY;
 	int r = measure(s, err);
 	r = r == 0 ? fits(s, 1, &ok, err) : r;
@@ -170,7 +171,7 @@ static int try_ends(struct search *s, uint32_t low, int *ret_all, struct cwb_err
 
 static int search(struct search *s, const uint64_t *histogram, float *ret, struct cwb_err *err)
 {
-	uint32_t low = lower_bound(s, histogram), high = cwe_threshold_key(INFINITY), first;
+	uint32_t low = lower_bound(s, histogram), high = cwe_key_of(INFINITY), first;
 	int all = 0, r = try_ends(s, low, &all, err);
 	while (r == 0 && !all && high - low > 1) {
 		choose(s, low, high);
@@ -183,7 +184,7 @@ static int search(struct search *s, const uint64_t *histogram, float *ret, struc
 			low = s->key[first - 1];
 		}
 	}
-	*ret = cwe_threshold_of_key(all ? low : high);
+	*ret = cwe_key_value(all ? low : high);
 	return r;
 }
 
@@ -209,9 +210,7 @@ static int allocate(struct search *s, struct cwb_err *err)
 	}
 	for (size_t i = 0; i < run->modules; i++) {
 		const struct cwe_run_module *m = &run->module[i];
-		char name[CWE_MODULE_NAME_MAX + 8];
-		(void)snprintf(name, sizeof name, "%s.weight", m->name);
-		const struct cwe_tensor *t = m->quantized ? cwe_weights_find(run->source->weights, name) : NULL;
+		const struct cwe_tensor *t = m->quantized ? cwe_run_module_tensor(run, m) : NULL;
 		if (t != NULL) {
 			s->name[n] = m->name;
 			s->dtype[n++] = t->dtype == CWP_F32 ? CWE_DTYPE_F32 : t->dtype == CWP_F16 ? CWE_DTYPE_F16 : CWE_DTYPE_BF16;

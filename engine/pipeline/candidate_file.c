@@ -170,19 +170,6 @@ static int open_checked(const struct cwe_candidates *c, uint32_t layer, struct c
 	return r == 0 ? 0 : cwb_err_set(err, r == -ENOENT ? CWP_EDIGEST : r, "%s", opening.message);
 }
 
-static int close_checked(const struct cwe_candidates *c, uint32_t layer, struct cwe_tile *tile, int r, struct cwb_err *err)
-{
-	char digest[65], name[sizeof tile->name];
-	memcpy(name, tile->name, sizeof name);
-	if (r != 0) {
-		cwe_tile_abort(tile);
-		return r;
-	}
-	r = cwe_tile_finish(tile, 0, digest, err);
-	return r == 0 && strcmp(digest, c->layer[layer].digest) != 0
-		? cwb_err_set(err, CWP_EDIGEST, "scratch: %s changed on disk; run the job again", name) : r;
-}
-
 int cwe_candidate_file_walk(const struct cwe_candidates *c, uint32_t layer,
 	int (*take)(void *arg, const struct cwe_candidate *candidate, size_t n), void *arg, struct cwb_err *err)
 {
@@ -198,7 +185,7 @@ int cwe_candidate_file_walk(const struct cwe_candidates *c, uint32_t layer,
 		r = m->quantized ? walk_module(&tile, m->rows * m->cols, piece, take, arg, err) : 0;
 	}
 	free(piece);
-	return close_checked(c, layer, &tile, r, err);
+	return cwe_tile_finish_checked(&tile, c->layer[layer].digest, r, err);
 }
 
 /* A module's candidates once to count those that stay, once to copy them. */
@@ -258,7 +245,7 @@ int cwe_candidate_file_renew(struct cwe_candidates *c, uint32_t layer, float flo
 		const struct cwe_run_module *m = &c->run->module[i];
 		r = m->quantized ? renew_module(&in, m->rows * m->cols, piece, &copy, err) : 0;
 	}
-	r = close_checked(c, layer, &in, r, err);
+	r = cwe_tile_finish_checked(&in, c->layer[layer].digest, r, err);
 	r = end(&s, r, err);
 	free(piece);
 	if (r == 0) {

@@ -31,10 +31,7 @@ static uint64_t largest_layer(const struct cwe_run *run)
 {
 	uint64_t most = 0;
 	for (uint32_t l = 0; l < run->model.arch.layers; l++) {
-		uint64_t n = 0;
-		for (size_t i = run->layer_at[l]; i < run->layer_at[l + 1]; i++) {
-			n += run->module[i].quantized ? run->module[i].rows * run->module[i].cols : 0;
-		}
+		uint64_t n = cwe_run_layer_weights(run, l);
 		most = n > most ? n : most;
 	}
 	return most;

@@ -210,31 +210,10 @@ static int open_locked(struct cwe_run *run, const char *job, struct cwb_err *err
 	}
 }
 
-/* Removes the entries of a folder that `wanted` names, except the mark. */
-static int remove_entries(int folder, int (*wanted)(const char *name), struct cwb_err *err)
+/* Everything but the mark, which no other predicate names. */
+static int is_content(const char *name)
 {
-	int fd = openat(folder, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC), r = 0;
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	if (dir == NULL) {
-		r = cwb_err_errno(err, "output: cannot be read");
-		if (fd >= 0) {
-			(void)close(fd);
-		}
-		return r;
-	}
-	for (const struct dirent *e; r == 0 && (e = readdir(dir)) != NULL;) {
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && strcmp(e->d_name, MARK) != 0 && wanted(e->d_name)) {
-			r = cwb_file_remove_tree(folder, e->d_name, err);
-		}
-	}
-	(void)closedir(dir);
-	return r;
-}
-
-static int is_any(const char *name)
-{
-	(void)name;
-	return 1;
+	return strcmp(name, MARK) != 0;
 }
 
 /* What cwb_file_temp_open leaves when its process is killed. */
@@ -264,7 +243,7 @@ static void clean_scratch(const struct cwe_run *run, int (*wanted)(const char *n
 {
 	int folder = run->p->scratch != NULL ? open(run->p->scratch, O_DIRECTORY | O_RDONLY | O_CLOEXEC) : -1;
 	if (folder >= 0) {
-		(void)remove_entries(folder, wanted, NULL);
+		(void)cwb_file_remove_matching(folder, wanted, "scratch folder", NULL);
 		(void)close(folder);
 	}
 }
@@ -300,7 +279,7 @@ int cwe_run_output_open(struct cwe_run *run, struct cwb_err *err)
 	if (r == 0 && !run->ended) {
 		/* Files made from other inputs, or by another backend, are not gone on with. */
 		int same = read_mark(folder, &mark) && strcmp(mark.identity, run->identity) == 0;
-		r = remove_entries(folder, same ? is_temporary : is_any, err);
+		r = cwb_file_remove_matching(folder, same ? is_temporary : is_content, "output", err);
 		r = r == 0 && !same ? write_mark(folder, mine, run->identity, err) : r;
 		clean_scratch(run, is_scratch_temporary);
 	}
@@ -340,7 +319,7 @@ int cwe_run_output_end(struct cwe_run *run, struct cwb_err *err)
 {
 	clean_scratch(run, is_scratch);
 	/* A kill between the manifest and the removal of the writer's journal leaves it to the run that ends this one. */
-	int r = remove_entries(run->output_fd, is_temporary, err);
+	int r = cwb_file_remove_matching(run->output_fd, is_temporary, "output", err);
 	if (r == 0 && run->rejected) {
 		return withhold(run, err);
 	}

@@ -68,10 +68,7 @@ static void quantize_tile(void *arg, size_t i)
 static int quantize_module(struct quantizing *q, struct cwe_run_module *m, struct cwe_writer *writer, struct cwb_err *err)
 {
 	struct cwe_run *run = q->run;
-	char name[CWE_MODULE_NAME_MAX + 8];
-	(void)snprintf(name, sizeof name, "%s.weight", m->name);
-	const struct cwe_tensor *t = cwe_weights_find(run->source->weights, name);
-	int r = cwe_weights_read_f32(run->source->weights, t, 0, m->rows, q->weight, err);
+	int r = cwe_run_module_read(run, m, 0, m->rows, q->weight, err);
 	if (r != 0) {
 		return r;
 	}

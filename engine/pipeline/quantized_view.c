@@ -99,9 +99,7 @@ int cwe_quantized_view_open(struct cwe_run *run, struct cwe_weights **ret, struc
 	v->base = (struct cwe_weights){.ops = &ops, .count = source->count, .tensors = source->tensors};
 	v->run = run;
 	for (size_t i = 0; i < run->modules; i++) {
-		char name[CWE_MODULE_NAME_MAX + 8];
-		(void)snprintf(name, sizeof name, "%s.weight", run->module[i].name);
-		const struct cwe_tensor *t = run->module[i].quantized ? cwe_weights_find(source, name) : NULL;
+		const struct cwe_tensor *t = run->module[i].quantized ? cwe_run_module_tensor(run, &run->module[i]) : NULL;
 		if (t != NULL) {
 			v->module[t - source->tensors] = &run->module[i];
 		}

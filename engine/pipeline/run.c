@@ -113,6 +113,28 @@ static void log_warnings(const struct cwe_run *run)
 	}
 }
 
+uint64_t cwe_run_layer_weights(const struct cwe_run *run, uint32_t layer)
+{
+	uint64_t n = 0;
+	for (size_t i = run->layer_at[layer]; i < run->layer_at[layer + 1]; i++) {
+		n += run->module[i].quantized ? run->module[i].rows * run->module[i].cols : 0;
+	}
+	return n;
+}
+
+const struct cwe_tensor *cwe_run_module_tensor(const struct cwe_run *run, const struct cwe_run_module *m)
+{
+	char name[CWE_MODULE_NAME_MAX + 8];
+	(void)snprintf(name, sizeof name, "%s.weight", m->name);
+	return cwe_weights_find(run->source->weights, name);
+}
+
+int cwe_run_module_read(const struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows, float *dst,
+	struct cwb_err *err)
+{
+	return cwe_weights_read_f32(run->source->weights, cwe_run_module_tensor(run, m), row, rows, dst, err);
+}
+
 int cwe_run_cancelled(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwp_host *host = &run->p->host->table;

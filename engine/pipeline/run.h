@@ -158,6 +158,13 @@ int cwe_run_report(struct cwe_run *run, struct cwb_err *err);                  /
 int cwe_run_report_bytes(struct cwe_run *run, size_t n_files, uint64_t *ret, struct cwb_err *err); /* report.c */
 int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *err); /* plan.c */
 
+/* Weights of a layer's quantized modules. */
+uint64_t cwe_run_layer_weights(const struct cwe_run *run, uint32_t layer); /* run.c */
+/* A module's weight in the source, or NULL; and its rows [row, row + rows) as f32, [rows, cols]. run.c */
+const struct cwe_tensor *cwe_run_module_tensor(const struct cwe_run *run, const struct cwe_run_module *m);
+int cwe_run_module_read(const struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows, float *dst,
+	struct cwb_err *err);
+
 /* Memory of program, threads and texts, beside what a stage needs. */
 uint64_t cwe_run_base_memory(const struct cwe_run *run); /* plan.c */
 

@@ -151,15 +151,11 @@ int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
 	run->record[run->records].tokens = run->corpus.tokens;
 	int r = allocate(&sc, err);
 	r = r == 0 ? cwe_run_tiles(run, &sc.tiles, err) : r;
-	/* A pilot leaves no scores of single sets to keep. */
-	const int keeps = !run->job->scale_pilot;
-	r = r == 0 && keeps ? cwe_cache_fetch(run, &sc.tiles, err) : r;
+	r = r == 0 ? cwe_cache_fetch(run, &sc.tiles, err) : r;
 	r = r == 0 ? calibrate(&sc, err) : r;
 	if (r == 0) {
 		run->cached = sc.tiles.layer[0].cached;
-		if (keeps) {
-			cwe_cache_store(run, &sc.tiles);
-		}
+		cwe_cache_store(run, &sc.tiles);
 		run->record[run->records].tokens = run->cached ? 0 : run->corpus.tokens;
 		/* Scoring runs inside calibration, a layer behind; what is left of it is the sums. */
 		cwe_run_stage(run, CWE_STAGE_SCORE);

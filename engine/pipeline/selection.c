@@ -62,14 +62,6 @@ static void combine_rows(void *arg, size_t i)
 	free(error);
 }
 
-static int read_weights(struct selection *s, struct cwb_err *err)
-{
-	char name[CWE_MODULE_NAME_MAX + 8];
-	(void)snprintf(name, sizeof name, "%s.weight", s->m->name);
-	const struct cwe_tensor *t = cwe_weights_find(s->run->source->weights, name);
-	return cwe_weights_read_f32(s->run->source->weights, t, 0, s->m->rows, s->weight, err);
-}
-
 /* The finished scores of a module: counted, and written for the later passes and for the mask. */
 static int keep(struct selection *s, uint64_t n, struct cwe_tile *out, struct cwb_err *err)
 {
@@ -85,7 +77,7 @@ static int keep(struct selection *s, uint64_t n, struct cwe_tile *out, struct cw
 static int combine_module(struct selection *s, struct cwe_tile *out, struct cwb_err *err)
 {
 	uint64_t n = s->m->rows * s->m->cols;
-	int r = s->weight != NULL ? read_weights(s, err) : 0;
+	int r = s->weight != NULL ? cwe_run_module_read(s->run, s->m, 0, s->m->rows, s->weight, err) : 0;
 	for (size_t k = 0; r == 0 && k < s->run->sets; k++) {
 		r = cwe_tile_read(&s->tile[k], s->importance[k], n, err);
 	}
@@ -215,15 +207,6 @@ static int finish_threshold(struct selection *s, uint32_t from, uint32_t to, str
 	return r;
 }
 
-static uint64_t layer_weights(const struct cwe_run *run, uint32_t layer)
-{
-	uint64_t n = 0;
-	for (size_t i = run->layer_at[layer]; i < run->layer_at[layer + 1]; i++) {
-		n += run->module[i].quantized ? run->module[i].rows * run->module[i].cols : 0;
-	}
-	return n;
-}
-
 /* The threshold whose output is as large as the budget allows, from the counts of the first pass. */
 static int keep_to_budget(struct selection *s, struct cwb_err *err)
 {
@@ -248,7 +231,7 @@ static int all_layers(struct selection *s, struct cwb_err *err)
 		r = cwe_threshold_begin(&s->threshold, cwe_fraction_count(run->job->fraction, run->weights), err);
 	}
 	for (uint32_t layer = 0; r == 0 && layer < layers; layer++) {
-		uint64_t k = scope == CWJ_SCOPE_LAYER ? cwe_fraction_count(run->job->fraction, layer_weights(run, layer)) : 0;
+		uint64_t k = scope == CWJ_SCOPE_LAYER ? cwe_fraction_count(run->job->fraction, cwe_run_layer_weights(run, layer)) : 0;
 		r = k > 0 ? cwe_threshold_begin(&s->threshold, k, err) : 0;
 		r = r == 0 ? combine_layer(s, layer, err) : r;
 		r = r == 0 && scope == CWJ_SCOPE_LAYER ? finish_threshold(s, layer, layer + 1, err) : r;

@@ -83,10 +83,7 @@ static int make_corpus(const struct cwe_run *run, struct cwe_corpus *ret, struct
 /* The weight itself, as the model has it. */
 static int read_value(const struct cwe_run *run, struct cwe_super_weight *w, float *row, struct cwb_err *err)
 {
-	char name[CWE_MODULE_NAME_MAX + 8];
-	(void)snprintf(name, sizeof name, "%s.weight", run->module[w->module].name);
-	const struct cwe_tensor *t = cwe_weights_find(run->source->weights, name);
-	int r = cwe_weights_read_f32(run->source->weights, t, w->row, 1, row, err);
+	int r = cwe_run_module_read(run, &run->module[w->module], w->row, 1, row, err);
 	w->value = r == 0 ? row[w->col] : 0;
 	return r;
 }

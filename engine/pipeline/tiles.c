@@ -1,7 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Score tiles and their journal. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -157,22 +156,9 @@ static int allocate(struct cwe_tiles *t)
 }
 
 /* Their names follow from no shape (candidates.h). */
-static int remove_candidates(int folder, struct cwb_err *err)
+static int is_candidates(const char *name)
 {
-	int copy = openat(folder, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC), r = 0;
-	DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
-	if (dir == NULL) {
-		r = cwb_err_errno(err, "scratch folder");
-		if (copy >= 0) {
-			(void)close(copy);
-		}
-		return r;
-	}
-	for (const struct dirent *e; r == 0 && (e = readdir(dir)) != NULL;) {
-		r = strncmp(e->d_name, "candidates-", 11) == 0 ? cwb_file_remove_tree(folder, e->d_name, err) : 0;
-	}
-	(void)closedir(dir);
-	return r;
+	return strncmp(name, "candidates-", 11) == 0;
 }
 
 /* A scratch folder of another job, or one without a journal, starts empty. */
@@ -184,7 +170,7 @@ static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
 	}
 	char name[64];
 	int r = cwb_file_remove_tree(folder, JOURNAL, err);
-	r = r == 0 ? remove_candidates(folder, err) : r;
+	r = r == 0 ? cwb_file_remove_matching(folder, is_candidates, "scratch folder", err) : r;
 	json_decref(t->note);
 	t->note = NULL;
 	for (uint32_t l = 0; r == 0 && l < t->layers; l++) {
@@ -422,7 +408,7 @@ void cwe_tile_abort(struct cwe_tile *tile)
 	tile->fd = -1;
 }
 
-int cwe_tile_verify(const struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *tile, int r, struct cwb_err *err)
+int cwe_tile_finish_checked(struct cwe_tile *tile, const char *want, int r, struct cwb_err *err)
 {
 	char digest[65], name[sizeof tile->name];
 	if (r != 0) {
@@ -431,10 +417,15 @@ int cwe_tile_verify(const struct cwe_tiles *t, uint32_t layer, uint32_t set, str
 	}
 	memcpy(name, tile->name, sizeof name);
 	r = cwe_tile_finish(tile, 0, digest, err);
-	if (r == 0 && strcmp(digest, t->layer[layer].digest[set]) != 0) {
+	if (r == 0 && strcmp(digest, want) != 0) {
 		r = cwb_err_set(err, CWP_EDIGEST, "scratch: %s changed on disk; run the job again", name);
 	}
 	return r;
+}
+
+int cwe_tile_verify(const struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *tile, int r, struct cwb_err *err)
+{
+	return cwe_tile_finish_checked(tile, t->layer[layer].digest[set], r, err);
 }
 
 int cwe_tiles_note(struct cwe_tiles *t, json_t *note, struct cwb_err *err)

@@ -78,8 +78,10 @@ int cwe_tile_skip(struct cwe_tile *tile, uint64_t n);
 /* Ends a tile: digest (NULL: not wanted); a written one is synced when sync is not 0. Closes in every case. */
 int cwe_tile_finish(struct cwe_tile *tile, int sync, char *ret_digest, struct cwb_err *err);
 void cwe_tile_abort(struct cwe_tile *tile);
-/* Ends a set's tile that was read as a whole; r: how that went. r where it is not 0; CWP_EDIGEST when the tile is not what the
- * journal says. */
+/* Ends a tile that was read as a whole; r: how that went. r where it is not 0; CWP_EDIGEST when its digest is not the one
+ * that is wanted. */
+int cwe_tile_finish_checked(struct cwe_tile *tile, const char *want, int r, struct cwb_err *err);
+/* The same of a set's tile, whose digest the journal has. */
 int cwe_tile_verify(const struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *tile, int r, struct cwb_err *err);
 
 /* Keeps a note (taken over; NULL: memory ran out) in the journal. Durable on return. */

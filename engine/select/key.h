@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Floats as integers of the same order. Private to this folder. */
+/* Floats as integers of the same order. */
 #pragma once
 
 #include <stdint.h>

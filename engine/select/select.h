@@ -102,9 +102,6 @@ void cwe_floor_feed(struct cwe_floor *f, const float *score, uint64_t n);
 /* -INFINITY before k scores were fed. */
 float cwe_floor_value(const struct cwe_floor *f);
 void cwe_floor_end(struct cwe_floor *f);
-/* Integers in the order of the floats, both zeros being equal, and back. */
-uint32_t cwe_threshold_key(float value);
-float cwe_threshold_of_key(uint32_t key);
 
 /* What an overlay (doc/overlay.md) would hold under each of several thresholds: protected weights, and escapes among the
  * gaps between them. */

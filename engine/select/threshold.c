@@ -18,16 +18,6 @@ static const struct {
 	unsigned shift, width;
 } passes[PASSES] = {{21, 11}, {10, 11}, {0, 10}};
 
-uint32_t cwe_threshold_key(float value)
-{
-	return cwe_key_of(value);
-}
-
-float cwe_threshold_of_key(uint32_t key)
-{
-	return cwe_key_value(key);
-}
-
 int cwe_threshold_begin(struct cwe_threshold *t, uint64_t k, struct cwb_err *err)
 {
 	if (k == 0) {

@@ -30,10 +30,7 @@ def state_dict(folder, dtype=torch.float32):
     """A checkpoint's tensors under the names of the model before quantization; those of quantized modules in dtype, all
     others as they are."""
     checkpoint = Checkpoint(folder)
-    tensors = {name: checkpoint.tensor(name) for name in checkpoint.others()}
-    for module in checkpoint.modules():
-        tensors[f"{module}.weight"] = checkpoint.weight(module, dtype)
-    return tensors
+    return _dense(checkpoint, {name: checkpoint.module(name) for name in checkpoint.modules()}, dtype)
 
 
 def load(folder, dtype=None, device=None, dense=False, activations=True, model_class=transformers.AutoModelForCausalLM,
@@ -51,6 +48,7 @@ def load(folder, dtype=None, device=None, dense=False, activations=True, model_c
 
     Raises CheckpointError for a checkpoint that is damaged or that this package does not read."""
     checkpoint = Checkpoint(folder)
+    modules = {name: checkpoint.module(name) for name in checkpoint.modules()}
     config = copy.deepcopy(transformers.AutoConfig.from_pretrained(folder))
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -58,24 +56,30 @@ def load(folder, dtype=None, device=None, dense=False, activations=True, model_c
     options.setdefault(DTYPE, dtype)
     with torch.device("meta"):
         concrete = type(model_class.from_config(config))
-    model = concrete.from_pretrained(None, config=config, state_dict=state_dict(folder, dtype), **options)
+    model = concrete.from_pretrained(None, config=config, state_dict=_dense(checkpoint, modules, dtype), **options)
     if os.path.exists(os.path.join(folder, "generation_config.json")):
         model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
     if not dense:
-        _make_small(model, checkpoint, dtype, activations)
+        _make_small(model, checkpoint, modules, dtype, activations)
         gc.collect()
     return model.to(device).eval() if device is not None else model.eval()
 
 
-def _make_small(model, checkpoint, dtype, activations):
+def _dense(checkpoint, modules, dtype):
+    """All tensors, those of quantized modules as weights in dtype."""
+    tensors = {name: checkpoint.tensor(name) for name in checkpoint.others()}
+    tensors.update((f"{name}.weight", module.weight(dtype)) for name, module in modules.items())
+    return tensors
+
+
+def _make_small(model, checkpoint, modules, dtype, activations):
     """Puts a ProtectedLinear in the place of each Linear that is quantized."""
     present = dict(model.named_modules())
-    for name in checkpoint.modules():
+    for name, module in modules.items():
         linear = present.get(name)
         if not isinstance(linear, torch.nn.Linear):
             continue
-        codes = checkpoint.codes(name)
-        small = ProtectedLinear(codes, checkpoint.protected(name, codes.rows, codes.cols), linear.bias, dtype,
+        small = ProtectedLinear(module.codes, module.protected, linear.bias, dtype,
                                 checkpoint.activation(name) if activations else None)
         parent, _, leaf = name.rpartition(".")
         setattr(present[parent] if parent else model, leaf, small)

@@ -7,11 +7,25 @@ import re
 
 from safetensors import safe_open
 
-from .codes import SUFFIXES, Codes, is_quantized
+from .codes import SUFFIXES, Codes
 from .errors import CheckpointError
 from .overlay import Overlay
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+
+
+class Module:
+    """codes; protected: (positions, values), or None where nothing of the module is protected."""
+
+    def __init__(self, codes, protected):
+        self.codes, self.protected = codes, protected
+
+    def weight(self, dtype):
+        """The weight that an engine must compute with: dequantized, then the protected values in their places."""
+        weight = self.codes.dequantize(dtype)
+        if self.protected is not None:
+            weight.view(-1)[self.protected[0]] = self.protected[1].to(dtype)
+        return weight
 
 
 class Checkpoint:
@@ -25,7 +39,7 @@ class Checkpoint:
         if method != "compressed-tensors":
             raise CheckpointError(f"{self.folder}/config.json: quant_method \"{method}\" is not supported "
                                   "(compressed-tensors is)")
-        self.file_of = self._list()
+        self.file_of, self.open = self._list(), {}
         self.overlay = Overlay.open(self.folder)
         self._check_overlay()
 
@@ -60,29 +74,19 @@ class Checkpoint:
         return [name for name in self.file_of if name not in codes]
 
     def tensor(self, name):
-        with safe_open(os.path.join(self.folder, self.file_of[name]), "pt") as file:
-            return file.get_tensor(name)
+        file = self.file_of[name]
+        if file not in self.open:  # a header is read once
+            self.open[file] = safe_open(os.path.join(self.folder, file), "pt")
+        return self.open[file].get_tensor(name)
 
-    def codes(self, module):
-        tensors = {suffix: self.tensor(f"{module}.{suffix}") for suffix in SUFFIXES if f"{module}.{suffix}" in self.file_of}
-        if not is_quantized(tensors) or not ("weight" in tensors or "weight_packed" in tensors):
-            raise CheckpointError(f"{self.folder}: module \"{module}\" has scales and no codes")
-        return Codes(module, tensors)
-
-    def protected(self, module, rows, cols):
-        """(positions, values), or None where nothing of the module is protected."""
-        if self.overlay is None or module not in self.overlay.modules:
-            return None
-        return self.overlay.read(module, rows, cols)
-
-    def weight(self, module, dtype):
-        """The weight that an engine must compute with: dequantized, then the protected values in their places."""
-        codes = self.codes(module)
-        weight = codes.dequantize(dtype)
-        protected = self.protected(module, codes.rows, codes.cols)
-        if protected is not None:
-            weight.view(-1)[protected[0]] = protected[1].to(dtype)
-        return weight
+    def module(self, name):
+        """The codes and protected weights of a quantized module, as they lie in the files."""
+        tensors = {suffix: self.tensor(f"{name}.{suffix}") for suffix in SUFFIXES if f"{name}.{suffix}" in self.file_of}
+        if "weight" not in tensors and "weight_packed" not in tensors:
+            raise CheckpointError(f"{self.folder}: module \"{name}\" has scales and no codes")
+        codes = Codes(name, tensors)
+        kept = self.overlay is not None and name in self.overlay.modules
+        return Module(codes, self.overlay.read(name, codes.rows, codes.cols) if kept else None)
 
     def activation(self, module):
         """How the inputs of a module are quantized: None, "int8" or "fp8", a scale for each token."""

@@ -8,11 +8,6 @@ from .errors import CheckpointError
 SUFFIXES = ("weight_packed", "weight", "weight_scale", "weight_zero_point", "weight_shape")
 
 
-def is_quantized(tensors):
-    """Whether these tensors of a module (by suffix) are codes and scales."""
-    return "weight_scale" in tensors
-
-
 def unpack(words, bits, count):
     """Words of 32 bits [n, words] -> codes [n, count]: int8, with the offset 2^(bits - 1) taken off."""
     per_byte = 8 // bits

@@ -17,21 +17,21 @@ KINDS = {"start": (torch.uint32, 1), "escapes": (torch.uint32, 1), "gaps": (torc
 
 
 class Overlay:
-    """The protected weights of a checkpoint, module by module. Nothing is held but the file's names."""
+    """The protected weights of a checkpoint, module by module; the file stays open."""
 
     def __init__(self, path):
         self.path = path
         self.modules = {}  # name -> set of the kinds of its tensors
-        with safe_open(path, "pt") as file:
-            version = (file.metadata() or {}).get(KEY)
-            if version != VERSION:
-                raise CheckpointError(f"{path}: overlay version {version!r} is not known (known: {VERSION}): "
-                                      "read it with a newer release")
-            for tensor in file.keys():
-                module, _, kind = tensor.rpartition(".")
-                if not module or kind not in KINDS:
-                    raise CheckpointError(f"{path}: tensor \"{tensor}\" is not part of an overlay")
-                self.modules.setdefault(module, set()).add(kind)
+        self.file = safe_open(path, "pt")
+        version = (self.file.metadata() or {}).get(KEY)
+        if version != VERSION:
+            raise CheckpointError(f"{path}: overlay version {version!r} is not known (known: {VERSION}): "
+                                  "read it with a newer release")
+        for tensor in self.file.keys():
+            module, _, kind = tensor.rpartition(".")
+            if not module or kind not in KINDS:
+                raise CheckpointError(f"{path}: tensor \"{tensor}\" is not part of an overlay")
+            self.modules.setdefault(module, set()).add(kind)
         for module, kinds in self.modules.items():
             if not {"start", "values"} <= kinds or ("gaps" in kinds) == ("bitmap" in kinds) or {"bitmap", "escapes"} <= kinds:
                 self._refuse(module, "it needs the tensors start, values, and either gaps or bitmap")
@@ -62,14 +62,13 @@ class Overlay:
 
     def _tensors(self, module):
         parts = {}
-        with safe_open(self.path, "pt") as file:
-            for kind in self.modules[module]:
-                tensor = file.get_tensor(f"{module}.{kind}")
-                dtype, rank = KINDS[kind]
-                if tensor.dim() != rank or (tensor.dtype != dtype if dtype else
-                                            tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16)):
-                    self._refuse(module, f"{kind} is {tensor.dtype} of rank {tensor.dim()}")
-                parts[kind] = tensor.to(torch.int64) if dtype == torch.uint32 else tensor
+        for kind in self.modules[module]:
+            tensor = self.file.get_tensor(f"{module}.{kind}")
+            dtype, rank = KINDS[kind]
+            if tensor.dim() != rank or (tensor.dtype != dtype if dtype else
+                                        tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16)):
+                self._refuse(module, f"{kind} is {tensor.dtype} of rank {tensor.dim()}")
+            parts[kind] = tensor.to(torch.int64) if dtype == torch.uint32 else tensor
         return parts
 
     def _check_ascending(self, module, name, offsets, end, per_row):

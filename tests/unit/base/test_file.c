@@ -257,6 +257,31 @@ static void removes_trees_and_follows_no_links(void **state)
 	assert_true(cwb_file_remove_tree(p->folder, "..", NULL) < 0);
 }
 
+static int is_log(const char *name)
+{
+	size_t n = strlen(name);
+
+	return n > 4 && strcmp(name + n - 4, ".log") == 0;
+}
+
+static void removes_what_is_wanted(void **state)
+{
+	struct place *p = *state;
+	struct cwb_err err = {0};
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/old.log/inside", p->path);
+	assert_int_equal(cwb_file_make_folders(path, 0700, NULL), 0);
+	assert_int_equal(cwb_file_replace(p->folder, ".new.log", "x", 1, 0600, NULL), 0);
+	assert_int_equal(cwb_file_replace(p->folder, "log", "x", 1, 0600, NULL), 0);
+	assert_int_equal(cwb_file_remove_matching(p->folder, is_log, "folder", NULL), 0);
+	assert_int_equal(faccessat(p->folder, "log", F_OK, 0), 0);
+	assert_int_equal(count_entries(p), 1);
+	assert_int_equal(cwb_file_remove_matching(p->folder, is_log, "folder", NULL), 0);
+	assert_int_equal(cwb_file_remove_matching(-1, is_log, "the place", &err), -EBADF);
+	assert_non_null(strstr(err.message, "the place"));
+}
+
 static void refuses_endless_trees(void **state)
 {
 	struct place *p = *state;
@@ -292,6 +317,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(makes_folders, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			removes_trees_and_follows_no_links, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(removes_what_is_wanted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(refuses_endless_trees, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

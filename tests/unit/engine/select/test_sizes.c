@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "engine/format/overlay.h"
+#include "engine/select/key.h"
 #include "engine/select/select.h"
 
 static uint64_t state_of = 12345;
@@ -72,10 +73,10 @@ static void keys_have_the_order_of_floats(void **state)
 	static const float x[] = {-INFINITY, -3e38f, -1, -1e-45f, 0, 1e-45f, 1, 3e38f, INFINITY};
 	(void)state;
 	for (size_t i = 0; i < sizeof x / sizeof *x; i++) {
-		assert_true(cwe_threshold_of_key(cwe_threshold_key(x[i])) == x[i]);
-		assert_true(i == 0 || cwe_threshold_key(x[i - 1]) < cwe_threshold_key(x[i]));
+		assert_true(cwe_key_value(cwe_key_of(x[i])) == x[i]);
+		assert_true(i == 0 || cwe_key_of(x[i - 1]) < cwe_key_of(x[i]));
 	}
-	assert_int_equal(cwe_threshold_key(-0.0f), cwe_threshold_key(0.0f));
+	assert_int_equal(cwe_key_of(-0.0f), cwe_key_of(0.0f));
 }
 
 int main(void)
