@@ -15,6 +15,9 @@ struct cwe_output_module {
 	uint64_t rows, cols;
 	struct cwp_grid grid; /* grid.code 0: not quantized, kept in the source's dtype */
 	uint64_t protected_weights;
+	/* For cwe_writer_module: [rows, cols], whose values at protected positions are stored, rounded to the source's dtype,
+	 * in place of the source's own; NULL: those. Borrowed until the call returns. */
+	const float *exact;
 };
 
 struct cwe_writer;
@@ -43,8 +46,9 @@ int cwe_writer_measure(struct cwe_source *source, const struct cwe_writer_option
 /* Copies a tensor that is not quantized, by name, piece by piece. */
 int cwe_writer_copy(struct cwe_writer *w, const char *tensor, struct cwb_err *err);
 
-/* One quantized module: codes, scales, zeros of the whole matrix (as quantizer.h lays them out), mask and the exact
- * weights (in the source's dtype, read by the writer itself) for protected positions. mask NULL: none protected.
+/* One quantized module: codes, scales, zeros of the whole matrix (as quantizer.h lays them out), mask and, for protected
+ * positions, the weights in the source's dtype, read by the writer itself or given as module->exact: CWP_ENUMBER where
+ * the dtype cannot hold such a value. mask NULL: none protected.
  * For DENSE: dequantized values rounded to the source's dtype with protected values exact. */
 int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *module, const uint8_t *codes,
 	const float *scales, const int8_t *zeros, const uint8_t *mask, uint64_t mask_stride, struct cwb_err *err);

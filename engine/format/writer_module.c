@@ -207,6 +207,7 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 	if (rc)
 		return rc;
 	u->done = u->has_overlay = 0;
+	u->exact = module->exact;
 	u->protected_weights = 0;
 	for (row = 0; q.mask && row < module->rows; row++)
 		u->protected_weights += cwe_overlay_count_row(q.mask + row * mask_stride, module->cols);
@@ -221,6 +222,7 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 		rc = cwe_shards_sync(w->shards, u->first, err);
 	if (!rc)
 		rc = cwe_writer_journal_module(w, u, err);
+	u->exact = NULL;
 	u->done = !rc;
 	return rc;
 }

@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Protected values on their way: exact values from the source, one piece a module while the job runs, and
+/* Protected values on their way: exact values from the source or as given, one piece a module while the job runs, and
  * protected.safetensors when all counts are known. A piece holds start, escapes, gaps or bitmap, and values. */
 #include <endian.h>
 #include <errno.h>
@@ -21,6 +21,40 @@ uint64_t cwe_writer_step(uint64_t cols)
 	return step ? step : 1;
 }
 
+static int too_large(const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride, uint64_t row, uint64_t rows,
+	const float *rounded, struct cwb_err *err)
+{
+	uint64_t cols = u->source->shape[1], r, c;
+
+	for (r = 0; r < rows; r++)
+		for (c = 0; c < cols; c++)
+			if (mask[(row + r) * stride + (c >> 3)] >> (c & 7) & 1 && rounded[r * cols + c] - rounded[r * cols + c] != 0)
+				return cwb_err_set(err, CWP_ENUMBER, "module \"%s\": protected weight [%" PRIu64 ", %" PRIu64
+					"] became %g, which the model's dtype cannot hold", u->module, row + r, c,
+					(double)u->exact[(row + r) * cols + c]);
+	return 0;
+}
+
+/* Exact values of the rows [row, row + rows) in the source's dtype; those that are not protected do not count. */
+static int read_exact(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride, uint64_t row,
+	uint64_t rows, uint8_t *dst, struct cwb_err *err)
+{
+	uint64_t n = rows * u->source->shape[1];
+	float *rounded;
+	int rc;
+
+	if (!u->exact)
+		return cwe_weights_read_raw(w->source->weights, u->source, row, rows, dst, err);
+	rounded = malloc(n * sizeof *rounded + 1);
+	if (!rounded)
+		return cwb_err_set(err, -ENOMEM, "module \"%s\": out of memory", u->module);
+	cwe_f32_to_dtype(dst, u->exact + row * u->source->shape[1], u->source->dtype, n);
+	cwe_f32_from_dtype(rounded, dst, u->source->dtype, n);
+	rc = too_large(u, mask, stride, row, rows, rounded, err);
+	free(rounded);
+	return rc;
+}
+
 int cwe_writer_restore(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,
 	uint64_t row, uint64_t rows, uint8_t *dst, struct cwb_err *err)
 {
@@ -31,7 +65,7 @@ int cwe_writer_restore(struct cwe_writer *w, const struct cwe_writer_unit *u, co
 
 	if (!exact)
 		return cwb_err_set(err, -ENOMEM, "module \"%s\": out of memory", u->module);
-	rc = cwe_weights_read_raw(w->source->weights, u->source, row, rows, exact, err);
+	rc = read_exact(w, u, mask, stride, row, rows, exact, err);
 	for (r = 0; r < rows && !rc; r++) {
 		const uint8_t *bits = mask + (row + r) * stride;
 
@@ -109,7 +143,7 @@ static int put_positions(struct cwe_writer *w, const struct cwe_writer_unit *u, 
 	return rc;
 }
 
-/* The source's values at protected positions, in row order. */
+/* Exact values at protected positions, in row order. */
 static int put_values(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,
 	struct cwb_err *err)
 {
@@ -122,7 +156,7 @@ static int put_values(struct cwe_writer *w, const struct cwe_writer_unit *u, con
 	for (row = 0; row < rows && !rc; row += step) {
 		uint64_t count = rows - row < step ? rows - row : step;
 
-		rc = cwe_weights_read_raw(w->source->weights, u->source, row, count, exact, err);
+		rc = read_exact(w, u, mask, stride, row, count, exact, err);
 		for (r = 0, n = 0; r < count && !rc; r++) {
 			const uint8_t *bits = mask + (row + r) * stride;
 

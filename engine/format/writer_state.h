@@ -23,6 +23,7 @@ struct cwe_writer_unit {
 	int has_overlay;
 	struct cwe_overlay_plan overlay;
 	uint64_t piece;          /* where its overlay begins in the file of pieces */
+	const float *exact;      /* protected values in place of the source's while the module is written, or NULL */
 };
 
 struct cwe_writer {
@@ -56,7 +57,7 @@ int cwe_writer_overlay_module(struct cwe_writer *w, struct cwe_writer_unit *u, c
 	struct cwb_err *err);
 /* *ret stays NULL when nothing is protected. */
 int cwe_writer_overlay_finish(struct cwe_writer *w, struct cwe_safetensors_writer **ret, struct cwb_err *err);
-/* Replaces protected positions of the rows [row, row + rows) of dst, in the source's dtype, by the source's values. */
+/* Replaces protected positions of the rows [row, row + rows) of dst, in the source's dtype, by their exact values. */
 int cwe_writer_restore(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,
 	uint64_t row, uint64_t rows, uint8_t *dst, struct cwb_err *err);
 

@@ -378,6 +378,100 @@ static void test_refused_results(void **state)
 	end(&x);
 }
 
+/* Protected values that are not the source's: in their places, rounded to its dtype. */
+static void check_exact(int format)
+{
+	struct cwp_grid grid = toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE);
+	struct cwe_source *out;
+	struct cwb_err err = {0};
+	struct world x;
+	size_t i, m;
+
+	begin_with(&x, CWP_F16, &grid, 0.05);
+	x.options.format = format;
+	float *given[4], *plain[4];
+	for (m = 0; m < 4; m++) {
+		struct cwe_output_module *module = &x.result[m].module;
+		size_t n = module->rows * module->cols;
+
+		plain[m] = toy_expected(x.source, &x.result[m]);
+		given[m] = malloc(n * sizeof **given);
+		assert_non_null(given[m]);
+		for (i = 0; i < n; i++)
+			given[m][i] = 1.5f * plain[m][i] + 0.001f;
+		module->exact = m == 3 ? NULL : given[m]; /* the last keeps the source's */
+	}
+	toy_write(x.source, &x.options, x.result, 4);
+	assert_int_equal(cwe_source_open(x.out, 0, &out, &err), 0);
+	for (m = 0; m < 4; m++) {
+		const struct toy_result *r = &x.result[m];
+		size_t cols = r->module.cols, n = r->module.rows * cols, changed = 0;
+		char name[256];
+		float *got = malloc(n * sizeof *got);
+
+		snprintf(name, sizeof name, "%s.weight", toy_modules[m]);
+		assert_int_equal(cwe_weights_read_f32(out->weights, cwe_weights_find(out->weights, name), 0, r->module.rows, got, &err), 0);
+		for (i = 0; i < n; i++) {
+			int kept = r->mask[i / cols * r->stride + i % cols / 8] >> (i % cols % 8) & 1;
+			float want = kept && m < 3 ? cwe_f32_from_f16(cwe_f16_from_f32(given[m][i])) : plain[m][i];
+
+			if (format == CWJ_FORMAT_DENSE)
+				want = cwe_f32_from_f16(cwe_f16_from_f32(want));
+			assert_true(got[i] == want);
+			changed += kept;
+		}
+		assert_true(changed > 0);
+		free(got);
+		free(given[m]);
+		free(plain[m]);
+	}
+	cwe_source_close(out);
+	end(&x);
+}
+
+static void test_exact(void **state)
+{
+	(void)state;
+	check_exact(CWJ_FORMAT_COMPRESSED_TENSORS);
+	check_exact(CWJ_FORMAT_DENSE);
+}
+
+/* A value that f16 cannot hold counts where it is protected, nowhere else. */
+static void test_exact_too_large(void **state)
+{
+	struct cwp_grid grid = toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE);
+	struct cwe_writer *w;
+	struct cwb_err err = {0};
+	struct world x;
+	size_t i, free_at = 0, kept_at = 0;
+
+	(void)state;
+	begin_with(&x, CWP_F16, &grid, 0.05);
+	struct toy_result *r = &x.result[0];
+	size_t cols = r->module.cols, n = r->module.rows * cols;
+	float *given = calloc(n, sizeof *given);
+	assert_non_null(given);
+	for (i = 0; i < n; i++)
+		if (r->mask[i / cols * r->stride + i % cols / 8] >> (i % cols % 8) & 1)
+			kept_at = i;
+		else
+			free_at = i;
+	r->module.exact = given;
+	assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
+	given[free_at] = 70000;
+	assert_int_equal(put(&x, w, 0, &err), 0);
+	given[kept_at] = 65520;
+	assert_int_equal(put(&x, w, 0, &err), CWP_ENUMBER);
+	assert_non_null(strstr(err.message, toy_modules[0]));
+	assert_non_null(strstr(err.message, "65520"));
+	given[kept_at] = 65519;
+	cwb_err_clear(&err);
+	assert_int_equal(put(&x, w, 0, &err), 0);
+	cwe_writer_free(w);
+	free(given);
+	end(&x);
+}
+
 static void test_finished_folder(void **state)
 {
 	struct world x;
@@ -818,6 +912,8 @@ int main(void)
 		cmocka_unit_test(test_refused_grids),
 		cmocka_unit_test(test_refused_modules),
 		cmocka_unit_test(test_refused_results),
+		cmocka_unit_test(test_exact),
+		cmocka_unit_test(test_exact_too_large),
 		cmocka_unit_test(test_finished_folder),
 		cmocka_unit_test(test_resume),
 		cmocka_unit_test(test_resume_finished),

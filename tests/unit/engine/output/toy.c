@@ -215,7 +215,7 @@ void toy_quantize(struct cwe_source *s, const char *module, const struct cwp_gri
 	cols = t->shape[1];
 	n = cwe_grid_scales(grid, cols);
 	*ret = (struct toy_result){.name = strdup(module), .stride = (cols + 7) / 8};
-	ret->module = (struct cwe_output_module){ret->name, rows, cols, *grid, 0};
+	ret->module = (struct cwe_output_module){.name = ret->name, .rows = rows, .cols = cols, .grid = *grid};
 	w = malloc(rows * cols * sizeof *w);
 	ret->codes = malloc(rows * cols);
 	ret->scales = malloc(rows * n * sizeof(float));
