@@ -1,7 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The writing half of compressed-tensors: grid -> scheme -> tensors and quantization_config. What is written here was
- * loaded by transformers and compared; what does not load there is refused with a remedy. */
+/* compressed-tensors: grid -> scheme -> tensors and quantization_config. */
 #include "engine/format/compressed_tensors.h"
 
 #include <errno.h>
@@ -12,75 +11,20 @@
 
 #include "engine/format/packing.h"
 
-#define DENSE_REMEDY "choose protect.carrier dense or write.format dense"
-
-static int refuse(const char *module, struct cwb_err *err, const char *what)
-{
-	return cwb_err_set(err, CWP_EVALUE, "module \"%s\": compressed-tensors has no engine for %s", module, what);
-}
-
-static int check_numbers(const struct cwp_grid *grid, const char *module, uint64_t cols, struct cwb_err *err)
-{
-	if (grid->code != CWP_CODE_INT && grid->code != CWP_CODE_E4M3)
-		return refuse(module, err, "codes of this kind: " DENSE_REMEDY);
-	if (grid->bits != 8 && (grid->code == CWP_CODE_E4M3 || grid->bits != 4))
-		return cwb_err_set(err, CWP_EVALUE, "module \"%s\": no engine loads %" PRIu32 " bit codes: " DENSE_REMEDY,
-			module, grid->bits);
-	if (grid->granularity == CWP_PER_BLOCK)
-		return refuse(module, err, "scales by blocks that was checked: choose granularity channel");
-	if (grid->granularity == CWP_PER_GROUP && (!grid->group || cols % grid->group))
-		return cwb_err_set(err, CWP_EVALUE,
-			"module \"%s\": groups of %" PRIu32 " do not divide its width of %" PRIu64
-			", which no engine loads: choose a group that does",
-			module, grid->group, cols);
-	if (grid->code == CWP_CODE_E4M3 && (grid->granularity == CWP_PER_GROUP || !grid->symmetric))
-		return refuse(module, err, "fp8 by groups or with zero points: choose granularity channel, symmetric");
-	return 0;
-}
-
-static int choose_format(const struct cwp_grid *grid, const char *module, struct cwe_ct_scheme *s, struct cwb_err *err)
+struct cwe_ct_scheme cwe_ct_scheme(const struct cwp_grid *grid)
 {
 	int grouped = grid->granularity == CWP_PER_GROUP;
+	struct cwe_ct_scheme s = {.code = grid->code, .bits = grid->bits, .symmetric = grid->symmetric != 0,
+		.group = grouped ? grid->group : 0, .activation = grid->activation};
 
-	switch (grid->activation) {
-	case CWP_ACT_NONE:
-		/* 8 bits by channel stay unpacked, unless the job asked for groups: then all its modules are packed. */
-		if (grid->code == CWP_CODE_INT && (grid->bits == 4 || grouped || grid->fallback))
-			s->format = CWE_CT_PACK;
-		else
-			s->format = CWE_CT_NAIVE;
-		return 0;
-	case CWP_ACT_INT8_TOKEN:
-		if (grid->code != CWP_CODE_INT || grid->bits != 8 || grouped)
-			return refuse(module, err,
-				"int8 activations with these weights: choose bits 8 and granularity channel, or activations none");
-		s->format = CWE_CT_INT;
-		return 0;
-	case CWP_ACT_FP8_TOKEN:
-		if (grid->code != CWP_CODE_E4M3)
-			return refuse(module, err, "fp8 activations with int weights: choose activations none");
-		s->format = CWE_CT_FLOAT;
-		return 0;
-	default:
-		return refuse(module, err, "static activations here, as their scales are not kept: choose activations "
-					   "dynamic or none");
-	}
-}
-
-int cwe_ct_scheme(const struct cwp_grid *grid, const char *module, uint64_t cols, struct cwe_ct_scheme *ret,
-	struct cwb_err *err)
-{
-	struct cwe_ct_scheme s = {.code = grid->code, .bits = grid->bits, .symmetric = grid->symmetric != 0};
-	int rc = check_numbers(grid, module, cols, err);
-
-	if (!rc)
-		rc = choose_format(grid, module, &s, err);
-	if (rc)
-		return rc;
-	s.group = grid->granularity == CWP_PER_GROUP ? grid->group : 0;
-	s.activation = grid->activation;
-	*ret = s;
-	return 0;
+	if (grid->activation != CWP_ACT_NONE)
+		s.format = grid->code == CWP_CODE_E4M3 ? CWE_CT_FLOAT : CWE_CT_INT;
+	/* 8 bits by channel stay unpacked, unless the job asked for groups: then all its modules are packed. */
+	else if (grid->code == CWP_CODE_INT && (grid->bits != 8 || grouped || grid->fallback))
+		s.format = CWE_CT_PACK;
+	else
+		s.format = CWE_CT_NAIVE;
+	return s;
 }
 
 int cwe_ct_scheme_equal(const struct cwe_ct_scheme *a, const struct cwe_ct_scheme *b)
@@ -103,25 +47,25 @@ static enum cwe_dtype scale_dtype(const struct cwe_ct_scheme *s, uint32_t source
 }
 
 size_t cwe_ct_tensors(const struct cwe_ct_scheme *s, uint64_t rows, uint64_t cols, uint32_t source,
-	struct cwe_ct_tensor ret[CWE_CT_TENSORS_MAX])
+	struct cwe_format_tensor ret[CWE_FORMAT_TENSORS_MAX])
 {
 	uint64_t scales = cwe_ct_scales(s, cols);
 	int packed = s->format == CWE_CT_PACK;
 	size_t n = 0;
 
 	if (packed)
-		ret[n++] = (struct cwe_ct_tensor){".weight_packed", CWE_DTYPE_I32, 2, {rows, cwe_pack_words(cols, s->bits)}};
+		ret[n++] = (struct cwe_format_tensor){".weight_packed", CWE_DTYPE_I32, 2, {rows, cwe_pack_words(cols, s->bits)}};
 	else
-		ret[n++] = (struct cwe_ct_tensor){
+		ret[n++] = (struct cwe_format_tensor){
 			".weight", s->code == CWP_CODE_E4M3 ? CWE_DTYPE_F8_E4M3 : CWE_DTYPE_I8, 2, {rows, cols}};
-	ret[n++] = (struct cwe_ct_tensor){".weight_scale", scale_dtype(s, source), 2, {rows, scales}};
+	ret[n++] = (struct cwe_format_tensor){".weight_scale", scale_dtype(s, source), 2, {rows, scales}};
 	if (!s->symmetric && packed)
-		ret[n++] = (struct cwe_ct_tensor){
+		ret[n++] = (struct cwe_format_tensor){
 			".weight_zero_point", CWE_DTYPE_I32, 2, {cwe_pack_words(rows, s->bits), scales}};
 	else if (!s->symmetric)
-		ret[n++] = (struct cwe_ct_tensor){".weight_zero_point", CWE_DTYPE_I8, 2, {rows, scales}};
+		ret[n++] = (struct cwe_format_tensor){".weight_zero_point", CWE_DTYPE_I8, 2, {rows, scales}};
 	if (packed)
-		ret[n++] = (struct cwe_ct_tensor){".weight_shape", CWE_DTYPE_I64, 1, {2}};
+		ret[n++] = (struct cwe_format_tensor){".weight_shape", CWE_DTYPE_I64, 1, {2}};
 	return n;
 }
 

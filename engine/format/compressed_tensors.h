@@ -10,7 +10,7 @@
 #include <cwp/quantizer.h>
 
 #include "base/err.h"
-#include "engine/format/dtype.h"
+#include "engine/format/format.h"
 
 enum cwe_ct_format {
 	CWE_CT_INT = 1, /* int-quantized: int8 weights, quantized activations */
@@ -30,26 +30,16 @@ struct cwe_ct_scheme {
 	uint32_t activation; /* enum cwp_activation_kind */
 };
 
-/* The scheme of a grid. CWP_EVALUE with a remedy when no engine loads such a module. module is for the message. */
-int cwe_ct_scheme(const struct cwp_grid *grid, const char *module, uint64_t cols, struct cwe_ct_scheme *ret,
-	struct cwb_err *err);
+/* The scheme of a grid that the format carries. */
+struct cwe_ct_scheme cwe_ct_scheme(const struct cwp_grid *grid);
 int cwe_ct_scheme_equal(const struct cwe_ct_scheme *a, const struct cwe_ct_scheme *b);
 /* Scales of a row. */
 uint64_t cwe_ct_scales(const struct cwe_ct_scheme *s, uint64_t cols);
 
-#define CWE_CT_TENSORS_MAX 4
-
-struct cwe_ct_tensor {
-	const char *suffix; /* behind the module's name: ".weight_packed" */
-	enum cwe_dtype dtype;
-	uint32_t rank;
-	uint64_t shape[2];
-};
-
 /* The tensors of a module [rows, cols] whose source dtype (enum cwp_dtype) is given, codes first, scales second, then
  * zero points and shape where there are any. Returns their number. */
 size_t cwe_ct_tensors(const struct cwe_ct_scheme *s, uint64_t rows, uint64_t cols, uint32_t source,
-	struct cwe_ct_tensor ret[CWE_CT_TENSORS_MAX]);
+	struct cwe_format_tensor ret[CWE_FORMAT_TENSORS_MAX]);
 
 struct cwe_ct_module {
 	const char *name;

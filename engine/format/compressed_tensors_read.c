@@ -315,20 +315,13 @@ static int read_groups(const json_t *object, struct cwe_ct_config *c, struct cwb
 int cwe_ct_config_read(const json_t *object, struct cwe_ct_config **ret, struct cwb_err *err)
 {
 	struct cwe_ct_config *c = calloc(1, sizeof *c);
-	const char *method = NULL, *status = NULL;
+	const char *status = NULL;
 	json_t *ignore = NULL;
 	int rc;
 
 	if (!c)
 		return cwb_err_set(err, -ENOMEM, "quantization_config: out of memory");
-	rc = cwb_json_get_string(object, "quant_method", CWB_JSON_REQUIRED, &method, err);
-	if (!rc && strcmp(method, "compressed-tensors") != 0)
-		rc = cwb_err_set(err, CWP_EVALUE,
-			"quantization_config: quant_method \"%.40s\" is not supported (compressed-tensors is): use the original, "
-			"unquantized model",
-			method);
-	if (!rc)
-		rc = cwb_json_get_string(object, "quantization_status", CWB_JSON_REQUIRED, &status, err);
+	rc = cwb_json_get_string(object, "quantization_status", CWB_JSON_REQUIRED, &status, err);
 	if (!rc && strcmp(status, "compressed") != 0)
 		rc = cwb_err_set(err, CWP_EVALUE, "quantization_config: quantization_status \"%.40s\" is not \"compressed\"",
 			status);

@@ -5,14 +5,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/json.h"
 #include "engine/format/output_state.h"
-#include "engine/format/packing.h"
 
 uint64_t cwe_grid_scales(const struct cwp_grid *grid, uint64_t cols)
 {
@@ -48,7 +47,7 @@ int cwe_output_is(const char *directory, const json_t *config)
 	char *path;
 	int there;
 
-	if (method && !strcmp(method, "compressed-tensors"))
+	if (method && cwe_output_reader_find(method))
 		return 1;
 	if (asprintf(&path, "%s/%s", directory, CWE_OVERLAY_FILE) < 0)
 		return 0;
@@ -59,114 +58,56 @@ int cwe_output_is(const char *directory, const json_t *config)
 
 uint32_t cwe_output_activation(const json_t *config, const char *module)
 {
-	struct cwe_ct_config *c = NULL;
-	const struct cwe_ct_scheme *s;
-	uint32_t activation = CWP_ACT_NONE;
+	const json_t *object = json_object_get(config, "quantization_config");
+	const char *method = json_string_value(json_object_get(object, "quant_method"));
+	const struct cwe_output_reader *reader = method ? cwe_output_reader_find(method) : NULL;
+	struct cwp_grid grid = {0};
+	void *read = NULL;
 
-	if (cwe_ct_config_read(json_object_get(config, "quantization_config"), &c, NULL))
+	if (!reader || reader->config_read(object, &read, NULL))
 		return CWP_ACT_NONE;
-	s = cwe_ct_config_find(c, module);
-	if (s)
-		activation = s->activation;
-	cwe_ct_config_free(c);
-	return activation;
+	if (reader->config_grid(read, module, &grid))
+		grid.activation = CWP_ACT_NONE;
+	reader->config_free(read);
+	return grid.activation;
 }
 
 /* ---- rows of a quantized module ---- */
 
-static int read_codes(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint8_t *codes, struct cwb_err *err)
+int cwe_output_read_scales(const struct cwe_output_reader *reader, const struct cwe_output_item *m, uint64_t row,
+	uint64_t rows, float *ret, struct cwb_err *err)
 {
-	uint64_t bytes, r;
-	uint8_t *packed;
-	int rc;
+	uint64_t n = cwe_grid_scales(&m->grid, m->cols), i;
+	int rc = reader->scales(m, row, rows, n, ret, err);
 
-	if (m->scheme.format != CWE_CT_PACK)
-		return cwe_checkpoint_read(m->codes, row * m->cols, codes, rows * m->cols, err);
-	bytes = 4 * cwe_pack_words(m->cols, m->scheme.bits);
-	packed = malloc(rows * bytes + 1);
-	if (!packed)
-		return cwb_err_set(err, -ENOMEM, "tensor \"%s\": out of memory", m->codes->entry->name);
-	rc = cwe_checkpoint_read(m->codes, row * bytes, packed, rows * bytes, err);
-	for (r = 0; r < rows && !rc; r++)
-		cwe_unpack_row(m->scheme.bits, packed + r * bytes, m->cols, codes + r * m->cols);
-	free(packed);
+	for (i = 0; i < rows * n && !rc; i++)
+		if (!isfinite(ret[i]) || ret[i] < 0)
+			rc = cwb_err_set(err, CWP_ENUMBER,
+				"%s: tensor \"%s\": the scale of row %" PRIu64 " is %g: scales are finite and not negative",
+				m->scale->file->input.path, m->scale->entry->name, row + i / n, (double)ret[i]);
 	return rc;
 }
 
-static int read_scales(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint64_t n, float *scales,
-	struct cwb_err *err)
+static int read_module(const struct cwe_output_reader *reader, const struct cwe_output_item *m, uint64_t row, uint64_t rows,
+	float *dst, struct cwb_err *err)
 {
-	uint32_t dtype = cwe_dtype_to_cwp(m->scale->entry->dtype);
-	size_t size = cwe_cwp_dtype_size(dtype);
-	uint64_t count = m->scheme.tensor ? 1 : rows * n, r;
-	uint8_t *raw = malloc(count * size + 1);
-	int rc;
-
-	if (!raw)
-		return cwb_err_set(err, -ENOMEM, "tensor \"%s\": out of memory", m->scale->entry->name);
-	rc = cwe_checkpoint_read(m->scale, m->scheme.tensor ? 0 : row * n * size, raw, count * size, err);
-	if (!rc)
-		cwe_f32_from_dtype(scales, raw, dtype, count);
-	for (r = 1; r < rows && m->scheme.tensor && !rc; r++)
-		scales[r] = scales[0];
-	free(raw);
-	return rc;
-}
-
-static int read_zeros(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint64_t n, int8_t *zeros,
-	struct cwb_err *err)
-{
-	uint64_t per, first, words, r, g;
-	uint8_t *packed;
-	int rc;
-
-	if (m->scheme.format != CWE_CT_PACK) {
-		rc = cwe_checkpoint_read(m->zero, m->scheme.tensor ? 0 : row * n, zeros, m->scheme.tensor ? 1 : rows * n, err);
-		for (r = 1; r < rows && m->scheme.tensor && !rc; r++)
-			zeros[r] = zeros[0];
-		return rc;
-	}
-	per = 32 / m->scheme.bits;
-	first = row / per;
-	words = (row + rows - 1) / per - first + 1;
-	packed = malloc(words * n * 4 + 1);
-	if (!packed)
-		return cwb_err_set(err, -ENOMEM, "tensor \"%s\": out of memory", m->zero->entry->name);
-	rc = cwe_checkpoint_read(m->zero, first * n * 4, packed, words * n * 4, err);
-	for (r = 0; r < rows && !rc; r++)
-		for (g = 0; g < n; g++)
-			zeros[r * n + g] = cwe_unpack_zero(m->scheme.bits, packed, row, row + r, n, g);
-	free(packed);
-	return rc;
-}
-
-/* The grid that cwe_dequantize wants. */
-static struct cwp_grid grid_of(const struct cwe_ct_scheme *s)
-{
-	return (struct cwp_grid){.size = sizeof(struct cwp_grid), .code = s->code, .bits = s->bits, .symmetric = s->symmetric,
-		.granularity = s->group ? CWP_PER_GROUP : CWP_PER_CHANNEL, .group = s->group, .activation = s->activation};
-}
-
-static int read_module(const struct cwe_output_item *m, uint64_t row, uint64_t rows, float *dst, struct cwb_err *err)
-{
-	struct cwp_grid grid = grid_of(&m->scheme);
-	uint64_t n = cwe_ct_scales(&m->scheme, m->cols);
+	uint64_t n = cwe_grid_scales(&m->grid, m->cols);
 	uint8_t *codes = malloc(rows * m->cols + 1);
 	float *scales = malloc(rows * n * sizeof *scales + 1);
-	int8_t *zeros = m->scheme.symmetric ? NULL : calloc(rows, n);
+	int8_t *zeros = m->grid.symmetric ? NULL : calloc(rows, n);
 	int rc;
 
-	if (!codes || !scales || (!m->scheme.symmetric && !zeros)) {
+	if (!codes || !scales || (!m->grid.symmetric && !zeros)) {
 		rc = cwb_err_set(err, -ENOMEM, "tensor \"%s\": out of memory", m->codes->entry->name);
 		goto out;
 	}
-	rc = read_codes(m, row, rows, codes, err);
+	rc = reader->codes(m, row, rows, codes, err);
 	if (!rc)
-		rc = read_scales(m, row, rows, n, scales, err);
+		rc = cwe_output_read_scales(reader, m, row, rows, scales, err);
 	if (!rc && zeros)
-		rc = read_zeros(m, row, rows, n, zeros, err);
+		rc = reader->zeros(m, row, rows, n, zeros, err);
 	if (!rc)
-		cwe_dequantize(&grid, rows, m->cols, codes, scales, zeros, dst);
+		cwe_dequantize(&m->grid, rows, m->cols, codes, scales, zeros, dst);
 	if (!rc && m->overlay)
 		rc = cwe_overlay_apply(m->overlay, m->rows, m->cols, row, rows, dst, err);
 out:
@@ -191,7 +132,8 @@ static uint64_t row_elements(const struct cwe_tensor *t)
 static int output_read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, void *dst,
 	struct cwb_err *err)
 {
-	const struct cwe_output_item *m = &((struct cwe_output_weights *)w)->item[t->index];
+	const struct cwe_output_weights *o = (struct cwe_output_weights *)w;
+	const struct cwe_output_item *m = &o->item[t->index];
 	uint64_t bytes = row_elements(t) * cwe_cwp_dtype_size(t->dtype), at, n, step;
 	int rc = 0;
 
@@ -200,7 +142,7 @@ static int output_read_raw(struct cwe_weights *w, const struct cwe_tensor *t, ui
 	step = m->cols ? (1u << 20) / m->cols + 1 : 1;
 	for (at = 0; at < rows && !rc; at += n) {
 		n = rows - at < step ? rows - at : step;
-		rc = read_module(m, row + at, n, (float *)dst + at * m->cols, err);
+		rc = read_module(o->reader, m, row + at, n, (float *)dst + at * m->cols, err);
 	}
 	return rc;
 }

@@ -24,7 +24,7 @@ struct cwe_writer;
 
 struct cwe_writer_options {
 	const char *directory;  /* the unfinished output folder, exists; unfinished files of the same plan are gone on with */
-	int format;             /* enum cwj_format: COMPRESSED_TENSORS or DENSE */
+	int format;             /* enum cwj_format, one that is made of safetensors files */
 	int carrier;            /* enum cwj_carrier: OVERLAY, NONE or DENSE */
 	uint64_t shard;         /* bytes a shard at most */
 };
@@ -70,7 +70,7 @@ void cwe_dequantize(const struct cwp_grid *grid, uint64_t rows, uint64_t cols, c
 /* Scales of a row under this grid: 1, or ceil(cols / group). */
 uint64_t cwe_grid_scales(const struct cwp_grid *grid, uint64_t cols);
 
-/* Whether a directory with this config.json is an output of ours or a compressed-tensors checkpoint that we can run. */
+/* Whether a directory with this config.json is an output of ours or a quantized checkpoint in a format that we can run. */
 int cwe_output_is(const char *directory, const json_t *config);
 /* The quantized, protected weights as cwe_weights: read_f32 gives exactly what the engine computes with. Quantized modules
  * have dtype CWP_F32, so that read_raw is exact too. */
@@ -99,6 +99,6 @@ struct cwe_output_size {
 int cwe_output_measure(const char *directory, struct cwe_output_size *ret, struct cwb_err *err);
 double cwe_output_bits(const struct cwe_output_size *size); /* 0 when nothing is quantized */
 
-/* Checks a folder's tensor files without reading codes: config, headers, index, companions of each module, and every
- * offset and gap of the overlay. For cwe_manifest_verify. */
+/* Checks a folder's tensor files without reading codes: config, headers, index, companions and scales of each module, and
+ * every offset and gap of the overlay. For cwe_manifest_verify. */
 int cwe_output_check(const char *directory, const json_t *config, struct cwb_err *err);

@@ -35,7 +35,8 @@ static void measure_item(const struct cwe_output_item *m, struct cwe_output_size
 	}
 	size->modules++;
 	size->quantized_weights += m->rows * m->cols;
-	size->quantized_bytes += bytes_of(m->codes) + bytes_of(m->scale) + bytes_of(m->zero) + bytes_of(m->shape);
+	size->quantized_bytes += bytes_of(m->codes) + bytes_of(m->scale) + bytes_of(m->zero) + bytes_of(m->shape) +
+				 bytes_of(m->extra);
 	if (m->overlay) {
 		size->protected_weights += cwe_overlay_values(m->overlay);
 		size->protected_bytes += cwe_overlay_bytes(m->overlay);
@@ -94,6 +95,30 @@ double cwe_output_bits(const struct cwe_output_size *size)
 	return 8.0 * (double)(size->quantized_bytes + size->protected_bytes) / (double)size->quantized_weights;
 }
 
+/* Scales of all rows, what else the format wants, and the overlay. */
+static int check_item(const struct cwe_output_weights *o, const struct cwe_output_item *m, struct cwb_err *err)
+{
+	uint64_t n, row, step;
+	float *scales;
+	int rc = 0;
+
+	if (!m->quantized)
+		return 0;
+	n = cwe_grid_scales(&m->grid, m->cols);
+	step = (1u << 18) / n + 1;
+	scales = malloc((step < m->rows ? step : m->rows) * n * sizeof *scales);
+	if (!scales)
+		return cwb_err_set(err, -ENOMEM, "tensor \"%s\": out of memory", m->codes->entry->name);
+	for (row = 0; row < m->rows && !rc; row += step)
+		rc = cwe_output_read_scales(o->reader, m, row, m->rows - row < step ? m->rows - row : step, scales, err);
+	free(scales);
+	if (!rc && o->reader->check_values)
+		rc = o->reader->check_values(m, err);
+	if (!rc && m->overlay)
+		rc = cwe_overlay_check(m->overlay, m->rows, m->cols, err);
+	return rc;
+}
+
 int cwe_output_check(const char *directory, const json_t *config, struct cwb_err *err)
 {
 	struct cwe_output_weights *o = NULL;
@@ -110,8 +135,7 @@ int cwe_output_check(const char *directory, const json_t *config, struct cwb_err
 	if (rc)
 		return rc;
 	for (i = 0; i < o->count && !rc; i++)
-		if (o->item[i].overlay)
-			rc = cwe_overlay_check(o->item[i].overlay, o->item[i].rows, o->item[i].cols, err);
+		rc = check_item(o, &o->item[i], err);
 	cwe_output_state_free(o);
 	return rc;
 }

@@ -1,10 +1,9 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* From the tensors of a compressed-tensors checkpoint to weights: each quantized module with its companions, all shapes
+/* From the tensors of a quantized checkpoint to weights: each quantized module with its companions, all shapes
  * checked against each other, nothing left over. */
 #include "engine/format/output_state.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,14 +11,13 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "engine/format/packing.h"
 
 static int nomem(struct cwb_err *err)
 {
 	return cwb_err_set(err, -ENOMEM, "output: out of memory");
 }
 
-static int ends_with(const char *name, const char *tail)
+int cwe_output_ends_with(const char *name, const char *tail)
 {
 	size_t n = strlen(name), t = strlen(tail);
 
@@ -38,120 +36,49 @@ static const struct cwe_checkpoint_tensor *companion(const struct cwe_output_wei
 	return t;
 }
 
-static int has_shape(const struct cwe_checkpoint_tensor *t, uint64_t rows, uint64_t cols)
+int cwe_output_has_shape(const struct cwe_checkpoint_tensor *t, uint64_t rows, uint64_t cols)
 {
 	return t->entry->rank == 2 && t->entry->shape[0] == rows && t->entry->shape[1] == cols;
 }
 
-static int misfit(const struct cwe_checkpoint_tensor *t, const char *what, struct cwb_err *err)
+int cwe_output_misfit(const struct cwe_checkpoint_tensor *t, const char *what, struct cwb_err *err)
 {
 	return cwb_err_set(err, CWP_EFORMAT, "%s: tensor \"%s\": %s", t->file->input.path, t->entry->name, what);
 }
 
-/* weight_shape of a packed module: the matrix before packing. */
-static int read_shape(struct cwe_output_item *m, struct cwb_err *err)
+/* Where an item keeps a companion. */
+static const struct cwe_checkpoint_tensor **slot(struct cwe_output_item *m, const struct cwe_output_companion *c)
 {
-	const struct cwe_safetensors_entry *e = m->shape->entry;
-	uint8_t raw[16];
-	unsigned size = cwe_dtype_bits(e->dtype) / 8, d, b;
-	uint64_t value[2] = {0, 0};
-	int rc;
-
-	if ((e->dtype != CWE_DTYPE_I64 && e->dtype != CWE_DTYPE_I32) || e->rank != 1 || e->shape[0] != 2)
-		return misfit(m->shape, "it must be I64 [2]", err);
-	rc = cwe_checkpoint_read(m->shape, 0, raw, 2ull * size, err);
-	if (rc)
-		return rc;
-	for (d = 0; d < 2; d++)
-		for (b = 0; b < size; b++)
-			value[d] |= (uint64_t)raw[d * size + b] << 8 * b;
-	m->rows = value[0];
-	m->cols = value[1];
-	if (!m->rows || !m->cols || m->cols > INT32_MAX || m->codes->entry->dtype != CWE_DTYPE_I32 ||
-		!has_shape(m->codes, m->rows, cwe_pack_words(m->cols, m->scheme.bits)))
-		return misfit(m->codes, "it must be I32 of the size that weight_shape and num_bits give", err);
-	return 0;
+	return (const struct cwe_checkpoint_tensor **)((char *)m + c->at);
 }
 
-static int check_codes(struct cwe_output_item *m, struct cwb_err *err)
-{
-	const struct cwe_safetensors_entry *e = m->codes->entry;
-	int packed = ends_with(e->name, ".weight_packed");
-
-	if (packed != (m->scheme.format == CWE_CT_PACK) ||
-		(!packed && (e->dtype == CWE_DTYPE_F8_E4M3) != (m->scheme.code == CWP_CODE_E4M3)))
-		return misfit(m->codes, "it does not fit the format in quantization_config", err);
-	if (packed) {
-		if (!m->shape)
-			return misfit(m->codes, "its weight_shape is missing", err);
-		return read_shape(m, err);
-	}
-	if (e->rank != 2 || !e->shape[0] || !e->shape[1])
-		return misfit(m->codes, "a quantized weight has two dimensions", err);
-	m->rows = e->shape[0];
-	m->cols = e->shape[1];
-	return 0;
-}
-
-static int check_companions(const struct cwe_output_item *m, struct cwb_err *err)
-{
-	uint64_t n;
-
-	if (m->scheme.group && m->cols % m->scheme.group)
-		return misfit(m->codes, "its width is no multiple of the group size", err);
-	n = cwe_ct_scales(&m->scheme, m->cols);
-	if (!m->scale)
-		return misfit(m->codes, "its weight_scale is missing", err);
-	if (!cwe_dtype_to_cwp(m->scale->entry->dtype))
-		return misfit(m->scale, "scales are F32, BF16 or F16", err);
-	if (m->scheme.tensor ? m->scale->entry->rank != 1 || m->scale->entry->shape[0] != 1 : !has_shape(m->scale, m->rows, n))
-		return misfit(m->scale, "its shape does not fit the weight and the strategy", err);
-	if (m->scheme.symmetric)
-		return m->zero ? misfit(m->zero, "a symmetric weight has no zero point", err) : 0;
-	if (!m->zero)
-		return misfit(m->codes, "its weight_zero_point is missing", err);
-	if (m->scheme.format == CWE_CT_PACK) {
-		if (m->scheme.tensor || m->zero->entry->dtype != CWE_DTYPE_I32 ||
-			!has_shape(m->zero, cwe_pack_words(m->rows, m->scheme.bits), n))
-			return misfit(m->zero, "it must be I32 [ceil(rows * bits / 32), groups]", err);
-		return 0;
-	}
-	if (m->zero->entry->dtype != CWE_DTYPE_I8 ||
-		(m->scheme.tensor ? m->zero->entry->rank != 1 || m->zero->entry->shape[0] != 1 : !has_shape(m->zero, m->rows, n)))
-		return misfit(m->zero, "it must be I8 of the scale's shape", err);
-	return 0;
-}
-
-static int add_quantized(struct cwe_output_weights *o, const struct cwe_checkpoint_tensor *t, struct cwb_err *err)
+static int add_quantized(struct cwe_output_weights *o, const struct cwe_checkpoint_tensor *t, const char *suffix, struct cwb_err *err)
 {
 	struct cwe_output_item *m = &o->item[o->count];
-	const char *name = t->entry->name;
-	size_t n = strlen(name) - strlen(ends_with(name, ".weight_packed") ? ".weight_packed" : ".weight");
-	const struct cwe_ct_scheme *s;
-	char *module = strndup(name, n);
+	const struct cwe_output_companion *c;
+	char *module = strndup(t->entry->name, strlen(t->entry->name) - strlen(suffix));
 	int rc = module ? 0 : nomem(err);
 
 	if (rc)
 		return rc;
-	s = cwe_ct_config_find(o->config, module);
-	if (!s) {
+	*m = (struct cwe_output_item){.quantized = 1, .codes = t};
+	if (o->reader->config_grid(o->config, module, &m->grid)) {
 		free(module);
-		return misfit(t, "quantization_config names no group for it", err);
+		return cwe_output_misfit(t, "quantization_config names no group for it", err);
 	}
-	*m = (struct cwe_output_item){.quantized = 1, .scheme = *s, .codes = t};
-	m->scale = companion(o, module, ".weight_scale");
-	m->zero = companion(o, module, ".weight_zero_point");
-	m->shape = companion(o, module, ".weight_shape");
+	for (c = o->reader->companion; c < o->reader->companion + CWE_OUTPUT_COMPANIONS_MAX && c->suffix; c++)
+		*slot(m, c) = companion(o, module, c->suffix);
 	if (o->overlay)
 		m->overlay = cwe_overlay_find(o->overlay, module);
 	if (asprintf(&m->name, "%s.weight", module) < 0)
 		m->name = NULL;
+	rc = m->name ? 0 : nomem(err);
+	if (!rc) {
+		o->count++;
+		rc = o->reader->check(o->config, module, m, err);
+	}
 	free(module);
-	if (!m->name)
-		return nomem(err);
-	o->count++;
-	rc = check_codes(m, err);
-	return rc ? rc : check_companions(m, err);
+	return rc;
 }
 
 static int add_plain(struct cwe_output_weights *o, const struct cwe_checkpoint_tensor *t, struct cwb_err *err)
@@ -159,13 +86,29 @@ static int add_plain(struct cwe_output_weights *o, const struct cwe_checkpoint_t
 	struct cwe_output_item *m = &o->item[o->count];
 
 	if (!cwe_dtype_to_cwp(t->entry->dtype))
-		return misfit(t, "its dtype is not supported here (F32, F16, BF16, or I8 and F8_E4M3 of a quantized weight)", err);
+		return cwe_output_misfit(t, "its dtype is not supported here (F32, F16, BF16, or I8 and F8_E4M3 of a quantized weight)", err);
 	if (t->entry->rank > CWE_RANK_MAX)
-		return misfit(t, "it has too many dimensions", err);
+		return cwe_output_misfit(t, "it has too many dimensions", err);
 	*m = (struct cwe_output_item){.codes = t, .name = strdup(t->entry->name)};
 	if (!m->name)
 		return nomem(err);
 	o->count++;
+	return 0;
+}
+
+/* Whether some tensor holds the codes of a module. */
+static int has_codes(const struct cwe_output_weights *o, const char *module)
+{
+	static const char *const suffixes[] = {".weight", ".weight_packed", ".qweight"};
+	size_t i;
+
+	for (i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+		const struct cwe_checkpoint_tensor *t = companion(o, module, suffixes[i]);
+		const char *suffix = t ? o->reader->codes_suffix(t->entry) : NULL;
+
+		if (suffix && !strcmp(suffix, suffixes[i]))
+			return 1;
+	}
 	return 0;
 }
 
@@ -175,31 +118,25 @@ static int check_owner(const struct cwe_output_weights *o, const struct cwe_chec
 {
 	const char *name = t->entry->name;
 	char *module = strndup(name, strlen(name) - strlen(suffix));
-	const struct cwe_checkpoint_tensor *codes;
+	int there;
 
 	if (!module)
 		return nomem(err);
-	codes = companion(o, module, ".weight_packed");
-	if (!codes)
-		codes = companion(o, module, ".weight");
+	there = has_codes(o, module);
 	free(module);
-	if (!codes || cwe_dtype_to_cwp(codes->entry->dtype))
-		return misfit(t, "there is no quantized weight that it belongs to", err);
-	return 0;
+	return there ? 0 : cwe_output_misfit(t, "there is no quantized weight that it belongs to", err);
 }
 
 static int add_tensor(struct cwe_output_weights *o, const struct cwe_checkpoint_tensor *t, struct cwb_err *err)
 {
-	static const char *const companions[] = {".weight_scale", ".weight_zero_point", ".weight_shape"};
-	const char *name = t->entry->name;
-	size_t i;
+	const char *suffix = o->reader->codes_suffix(t->entry);
+	const struct cwe_output_companion *c;
 
-	if (ends_with(name, ".weight_packed") ||
-		(ends_with(name, ".weight") && (t->entry->dtype == CWE_DTYPE_I8 || t->entry->dtype == CWE_DTYPE_F8_E4M3)))
-		return add_quantized(o, t, err);
-	for (i = 0; i < sizeof companions / sizeof *companions; i++)
-		if (ends_with(name, companions[i]))
-			return check_owner(o, t, companions[i], err);
+	if (suffix)
+		return add_quantized(o, t, suffix, err);
+	for (c = o->reader->companion; c < o->reader->companion + CWE_OUTPUT_COMPANIONS_MAX && c->suffix; c++)
+		if (cwe_output_ends_with(t->entry->name, c->suffix))
+			return check_owner(o, t, c->suffix, err);
 	return add_plain(o, t, err);
 }
 
@@ -253,25 +190,60 @@ static int check_overlay(const struct cwe_output_weights *o, struct cwb_err *err
 	}
 	for (i = 0; o->overlay && used < cwe_overlay_count(o->overlay) && i < cwe_overlay_count(o->overlay); i++) {
 		const struct cwe_overlay_module *m = cwe_overlay_at(o->overlay, i);
-		const struct cwe_checkpoint_tensor *t = companion(o, m->name, ".weight_packed");
 
-		if (!t)
-			t = companion(o, m->name, ".weight");
-		if (!t || cwe_dtype_to_cwp(t->entry->dtype))
+		if (!has_codes(o, m->name))
 			return cwb_err_set(err, CWP_EFORMAT, "%s: module \"%s\" is not a quantized weight of this checkpoint",
 				m->file->input.path, m->name);
 	}
 	return 0;
 }
 
-static int open_parts(struct cwe_output_weights *o, const char *directory, const json_t *config, struct cwb_err *err)
+static const struct cwe_output_reader *const readers[] = {&cwe_output_reader_compressed_tensors};
+
+const struct cwe_output_reader *cwe_output_reader_find(const char *method)
 {
-	struct cwb_err local = {0};
+	size_t i;
+
+	for (i = 0; i < sizeof readers / sizeof *readers; i++)
+		if (!strcmp(readers[i]->method, method))
+			return readers[i];
+	return NULL;
+}
+
+static int unknown_method(const char *method, struct cwb_err *err)
+{
+	char known[160] = "";
+	size_t i;
+
+	for (i = 0; i < sizeof readers / sizeof *readers; i++) {
+		size_t n = strlen(known);
+
+		snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", readers[i]->method);
+	}
+	return cwb_err_set(err, CWP_EVALUE,
+		"quantization_config: quant_method \"%.40s\" is not supported (of these: %s): use the original, unquantized model", method,
+		known);
+}
+
+static int open_config(struct cwe_output_weights *o, const json_t *config, struct cwb_err *err)
+{
 	json_t *quantization = NULL;
+	const char *method = NULL;
 	int rc = cwb_json_get_object(config, "quantization_config", CWB_JSON_REQUIRED, &quantization, err);
 
 	if (!rc)
-		rc = cwe_ct_config_read(quantization, &o->config, err);
+		rc = cwb_json_get_string(quantization, "quant_method", CWB_JSON_REQUIRED, &method, err);
+	if (rc)
+		return rc;
+	o->reader = cwe_output_reader_find(method);
+	return o->reader ? o->reader->config_read(quantization, &o->config, err) : unknown_method(method, err);
+}
+
+static int open_parts(struct cwe_output_weights *o, const char *directory, const json_t *config, struct cwb_err *err)
+{
+	struct cwb_err local = {0};
+	int rc = open_config(o, config, err);
+
 	if (rc)
 		return cwb_err_prefix(err, "%s/config.json", directory), rc;
 	rc = cwe_checkpoint_open(directory, &o->checkpoint, err);
@@ -324,6 +296,7 @@ void cwe_output_state_free(struct cwe_output_weights *o)
 	free(o->tensor);
 	cwe_overlay_close(o->overlay);
 	cwe_checkpoint_close(o->checkpoint);
-	cwe_ct_config_free(o->config);
+	if (o->reader)
+		o->reader->config_free(o->config);
 	free(o);
 }

@@ -12,14 +12,57 @@
 struct cwe_output_item {
 	char *name;     /* of the tensor: "model.norm.weight" */
 	int quantized;
-	struct cwe_ct_scheme scheme;
+	struct cwp_grid grid; /* what the codes mean */
+	struct cwe_ct_scheme scheme; /* of compressed-tensors only */
 	uint64_t rows, cols;
 	const struct cwe_checkpoint_tensor *codes; /* or the tensor itself when it is not quantized */
 	const struct cwe_checkpoint_tensor *scale;
-	const struct cwe_checkpoint_tensor *zero;  /* NULL when symmetric */
-	const struct cwe_checkpoint_tensor *shape; /* packed only */
+	const struct cwe_checkpoint_tensor *zero;  /* NULL when there is none */
+	const struct cwe_checkpoint_tensor *shape; /* packed compressed-tensors only */
+	const struct cwe_checkpoint_tensor *extra; /* another companion of the format */
 	const struct cwe_overlay_module *overlay;  /* or NULL */
 };
+
+/* A tensor that stands beside the codes, and where an item keeps it. */
+struct cwe_output_companion {
+	const char *suffix; /* behind the module's name */
+	size_t at;          /* offset of the pointer in struct cwe_output_item */
+};
+
+#define CWE_OUTPUT_COMPANIONS_MAX 6
+
+/* How a format's files are read. All sizes come from strangers; check sees to it that the rest cannot go wrong. */
+struct cwe_output_reader {
+	const char *method; /* quant_method */
+	/* From the object quantization_config, with field in errors. *ret is closed with config_free. */
+	int (*config_read)(const json_t *object, void **ret, struct cwb_err *err);
+	void (*config_free)(void *config); /* NULL is allowed */
+	/* The grid of a module by its name, NULL: of any. 0, or -1 when the configuration leaves it alone. */
+	int (*config_grid)(const void *config, const char *module, struct cwp_grid *ret);
+	/* The suffix that makes a tensor the codes of a module, NULL when it is none. */
+	const char *(*codes_suffix)(const struct cwe_safetensors_entry *e);
+	struct cwe_output_companion companion[CWE_OUTPUT_COMPANIONS_MAX]; /* up to the first without suffix */
+	/* With grid, codes and companions set: checks dtypes and shapes against each other, sets rows and cols. */
+	int (*check)(const void *config, const char *module, struct cwe_output_item *m, struct cwb_err *err);
+	/* The rows [row, row + rows) as quantizer.h has them: codes [rows, cols], scales and zeros [rows, n]. */
+	int (*codes)(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint8_t *ret, struct cwb_err *err);
+	int (*scales)(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint64_t n, float *ret, struct cwb_err *err);
+	int (*zeros)(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint64_t n, int8_t *ret, struct cwb_err *err);
+	/* What only values can say, for cwe_output_check; NULL: nothing. */
+	int (*check_values)(const struct cwe_output_item *m, struct cwb_err *err);
+};
+
+/* By quant_method. NULL: not one that we read. */
+const struct cwe_output_reader *cwe_output_reader_find(const char *method);
+extern const struct cwe_output_reader cwe_output_reader_compressed_tensors;
+
+/* For checks: a CWP_EFORMAT that names file and tensor; whether a tensor is [rows, cols]; whether a name ends so. */
+int cwe_output_misfit(const struct cwe_checkpoint_tensor *t, const char *what, struct cwb_err *err);
+int cwe_output_has_shape(const struct cwe_checkpoint_tensor *t, uint64_t rows, uint64_t cols);
+int cwe_output_ends_with(const char *name, const char *tail);
+/* The scales of rows, finite and not negative. */
+int cwe_output_read_scales(const struct cwe_output_reader *reader, const struct cwe_output_item *m, uint64_t row,
+	uint64_t rows, float *ret, struct cwb_err *err);
 
 struct cwe_output_weights {
 	struct cwe_weights base;
@@ -28,7 +71,8 @@ struct cwe_output_weights {
 	size_t count;
 	struct cwe_checkpoint *checkpoint;
 	struct cwe_overlay *overlay; /* NULL when there is none */
-	struct cwe_ct_config *config;
+	const struct cwe_output_reader *reader;
+	void *config;
 };
 
 /* Opens everything but the operations of base. Closed with cwe_output_state_free. */

@@ -48,8 +48,7 @@ static int take_module(struct cwe_writer *w, const struct cwe_output_module *m, 
 	u = &w->unit[t - w->source->weights->tensors];
 	if (u->module)
 		return cwb_err_set(err, CWP_EVALUE, "module \"%s\" is named twice", m->name);
-	if (!w->dense)
-		rc = cwe_ct_scheme(&m->grid, m->name, m->cols, &u->scheme, err);
+	rc = cwe_format_check(w->format, m, err);
 	u->grid = m->grid;
 	u->module = strdup(m->name);
 	return rc ? rc : u->module ? 0 : nomem(err);
@@ -72,7 +71,8 @@ static int plan_tensor(struct cwe_writer *w, size_t unit, char *name, enum cwe_d
 static int plan_unit(struct cwe_writer *w, size_t number, struct cwb_err *err)
 {
 	struct cwe_writer_unit *u = &w->unit[number];
-	struct cwe_ct_tensor part[CWE_CT_TENSORS_MAX];
+	struct cwe_format_tensor part[CWE_FORMAT_TENSORS_MAX];
+	struct cwe_output_module m;
 	size_t i, n;
 	int rc = 0;
 
@@ -81,8 +81,8 @@ static int plan_unit(struct cwe_writer *w, size_t number, struct cwb_err *err)
 		rc = plan_tensor(w, number, strdup(u->source->name), file_dtype(u->source->dtype), u->source->rank,
 			u->source->shape, err);
 	} else {
-		n = cwe_ct_tensors(&u->scheme, u->source->shape[0], u->source->shape[1],
-			u->source->stored ? u->source->stored : u->source->dtype, part);
+		m = cwe_writer_unit_module(u);
+		n = w->format->tensors(&m, cwe_writer_unit_dtype(u), part);
 		for (i = 0; i < n && !rc; i++) {
 			char *name;
 
@@ -103,9 +103,9 @@ int cwe_writer_plan(struct cwe_writer *w, const struct cwe_output_module *module
 
 	w->count = weights->count;
 	w->unit = calloc(w->count + 1, sizeof *w->unit);
-	w->plan = calloc(w->count * CWE_CT_TENSORS_MAX + 1, sizeof *w->plan);
-	w->plan_unit = calloc(w->count * CWE_CT_TENSORS_MAX + 1, sizeof *w->plan_unit);
-	w->plan_name = calloc(w->count * CWE_CT_TENSORS_MAX + 1, sizeof *w->plan_name);
+	w->plan = calloc(w->count * CWE_FORMAT_TENSORS_MAX + 1, sizeof *w->plan);
+	w->plan_unit = calloc(w->count * CWE_FORMAT_TENSORS_MAX + 1, sizeof *w->plan_unit);
+	w->plan_name = calloc(w->count * CWE_FORMAT_TENSORS_MAX + 1, sizeof *w->plan_name);
 	if (!w->unit || !w->plan || !w->plan_unit || !w->plan_name)
 		return nomem(err);
 	for (i = 0; i < w->count; i++)
@@ -119,14 +119,20 @@ int cwe_writer_plan(struct cwe_writer *w, const struct cwe_output_module *module
 
 /* ---- begin and end ---- */
 
-static int check_options(const struct cwe_writer_options *o, struct cwb_err *err)
+int cwe_writer_begin(struct cwe_writer *w, struct cwe_source *source, const struct cwe_writer_options *o, struct cwb_err *err)
 {
-	if (o->format != CWJ_FORMAT_COMPRESSED_TENSORS && o->format != CWJ_FORMAT_DENSE)
+	w->source = source;
+	w->folder = w->journal = w->pieces = -1;
+	w->format = cwe_format_find(o->carrier == CWJ_CARRIER_DENSE ? CWJ_FORMAT_DENSE : o->format);
+	if (!w->format || !(w->format->flags & CWE_FORMAT_SAFETENSORS))
 		return cwb_err_set(err, CWP_EVALUE, "write.format: this format cannot be written yet: choose compressed-tensors or dense");
-	if (o->carrier != CWJ_CARRIER_OVERLAY && o->carrier != CWJ_CARRIER_NONE && o->carrier != CWJ_CARRIER_DENSE)
+	if (o->carrier < 0 || o->carrier >= 32 || !(w->format->carriers & CWE_SET(o->carrier)))
 		return cwb_err_set(err, CWP_EVALUE, "protect.carrier: this carrier cannot be written yet: choose overlay, dense or none");
 	if (!o->shard)
 		return cwb_err_set(err, CWP_EVALUE, "write.shard: 0 bytes a file");
+	w->dense = w->format->tensors == NULL;
+	w->overlay = !w->dense && o->carrier == CWJ_CARRIER_OVERLAY;
+	w->exact = o->carrier != CWJ_CARRIER_NONE;
 	return 0;
 }
 
@@ -203,20 +209,14 @@ static int open_files(struct cwe_writer *w, uint64_t shard, struct cwb_err *err)
 int cwe_writer_new(struct cwe_source *source, const struct cwe_writer_options *options,
 	const struct cwe_output_module *module, size_t count, struct cwe_writer **ret, struct cwb_err *err)
 {
-	struct cwe_writer *w;
+	struct cwe_writer *w = calloc(1, sizeof *w);
 	json_t *config = NULL;
-	int rc = check_options(options, err);
+	int rc = w ? cwe_writer_begin(w, source, options, err) : nomem(err);
 
-	if (rc)
+	if (rc) {
+		cwe_writer_free(w);
 		return rc;
-	w = calloc(1, sizeof *w);
-	if (!w)
-		return nomem(err);
-	w->source = source;
-	w->folder = w->journal = w->pieces = -1;
-	w->dense = options->format == CWJ_FORMAT_DENSE || options->carrier == CWJ_CARRIER_DENSE;
-	w->overlay = !w->dense && options->carrier == CWJ_CARRIER_OVERLAY;
-	w->exact = options->carrier != CWJ_CARRIER_NONE;
+	}
 	w->directory = strdup(options->directory);
 	rc = w->directory ? open_folder(w, err) : nomem(err);
 	if (!rc)
@@ -260,6 +260,17 @@ void cwe_writer_free(struct cwe_writer *w)
 }
 
 /* ---- what is there ---- */
+
+struct cwe_output_module cwe_writer_unit_module(const struct cwe_writer_unit *u)
+{
+	return (struct cwe_output_module){
+		.name = u->module, .rows = u->source->shape[0], .cols = u->source->shape[1], .grid = u->grid};
+}
+
+uint32_t cwe_writer_unit_dtype(const struct cwe_writer_unit *u)
+{
+	return u->source->stored ? u->source->stored : u->source->dtype;
+}
 
 struct cwe_writer_unit *cwe_writer_find_tensor(struct cwe_writer *w, const char *tensor)
 {

@@ -51,7 +51,7 @@ static int ignored_names(const struct cwe_writer *w, char **name, size_t *n, str
 
 int cwe_writer_config(const struct cwe_writer *w, json_t **ret, struct cwb_err *err)
 {
-	struct cwe_ct_module *module = calloc(w->count + 1, sizeof *module);
+	struct cwe_output_module *module = calloc(w->count + 1, sizeof *module);
 	char **ignore = calloc(w->count + 2, sizeof *ignore);
 	size_t n = 0, n_ignore = 0, i;
 	int rc;
@@ -61,9 +61,9 @@ int cwe_writer_config(const struct cwe_writer *w, json_t **ret, struct cwb_err *
 				cwb_err_set(err, -ENOMEM, "config.json: out of memory");
 	for (i = 0; i < w->count && !rc; i++)
 		if (w->unit[i].module)
-			module[n++] = (struct cwe_ct_module){w->unit[i].module, w->unit[i].scheme};
-	if (!rc && n)
-		rc = cwe_ct_config(module, n, (const char *const *)ignore, n_ignore, ret, err);
+			module[n++] = cwe_writer_unit_module(&w->unit[i]);
+	if (!rc && n && w->format->config)
+		rc = w->format->config(module, n, (const char *const *)ignore, n_ignore, ret, err);
 	for (i = 0; i < n_ignore; i++)
 		free(ignore[i]);
 	free(ignore);
@@ -80,7 +80,7 @@ int cwe_writer_texts(const struct cwe_writer *w, struct cwe_texts *t, struct cwb
 		return cwb_err_set(err, -ENOMEM, "config.json: out of memory");
 	json_object_del(config, "quantization_config");
 	rc = cwe_texts_add_source(t, w->source, err);
-	if (!rc && !w->dense)
+	if (!rc)
 		rc = cwe_writer_config(w, &quantization, err);
 	if (!rc && quantization)
 		json_object_set(config, "quantization_config", quantization);

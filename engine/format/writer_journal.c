@@ -39,7 +39,7 @@ static int layout_digest(const struct cwe_writer *w, char ret_hex[CWB_DIGEST_HEX
 
 		cwb_digest_update(&d, fields, sizeof fields);
 	}
-	cwb_digest_update(&d, &w->dense, sizeof w->dense);
+	cwb_digest_update(&d, &w->format->id, sizeof w->format->id);
 	cwb_digest_update(&d, &w->overlay, sizeof w->overlay);
 	cwb_digest_update(&d, &w->exact, sizeof w->exact);
 	return cwb_digest_end_hex(&d, ret_hex);

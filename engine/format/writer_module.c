@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/format/packing.h"
 #include "engine/format/writer_state.h"
 
 /* What cwe_writer_module was given. */
@@ -16,6 +15,12 @@ struct result {
 	const int8_t *zeros;
 	const uint8_t *mask;
 	uint64_t mask_stride;
+};
+
+/* Where encoded bytes go. */
+struct target {
+	struct cwe_writer *w;
+	const struct cwe_writer_unit *u;
 };
 
 static int nomem(struct cwb_err *err)
@@ -48,7 +53,7 @@ int cwe_writer_copy(struct cwe_writer *w, const char *tensor, struct cwb_err *er
 		return 0;
 	rows = u->source->rank ? u->source->shape[0] : 1;
 	cols = row_elements(u->source);
-	step = cwe_writer_step(cols);
+	step = cwe_format_step(cols);
 	size = cwe_cwp_dtype_size(u->source->dtype);
 	buffer = malloc(step * cols * size + 1);
 	if (!buffer)
@@ -92,82 +97,27 @@ static int check_result(const struct cwe_writer_unit *u, const uint8_t *codes, c
 	return 0;
 }
 
-static int write_packed(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *codes, struct cwb_err *err)
+static int put(void *arg, size_t tensor, uint64_t offset, const void *data, uint64_t bytes, struct cwb_err *err)
 {
-	uint64_t rows = u->source->shape[0], cols = u->source->shape[1], row, r, n;
-	uint64_t bytes = 4 * cwe_pack_words(cols, u->scheme.bits), step = cwe_writer_step(cols);
-	uint8_t *buffer = malloc(step * bytes + 1);
-	int rc = buffer ? 0 : nomem(err);
+	const struct target *t = arg;
 
-	for (row = 0; row < rows && !rc; row += step) {
-		n = rows - row < step ? rows - row : step;
-		for (r = 0; r < n; r++)
-			cwe_pack_row(u->scheme.bits, codes + (row + r) * cols, cols, buffer + r * bytes);
-		rc = cwe_shards_write(w->shards, u->first, row * bytes, buffer, n * bytes, err);
-	}
-	free(buffer);
-	return rc;
+	return cwe_shards_write(t->w->shards, t->u->first + tensor, offset, data, bytes, err);
 }
 
-static int write_scales(struct cwe_writer *w, const struct cwe_writer_unit *u, const float *scales, struct cwb_err *err)
+/* In the format's own tensors. */
+static int write_encoded(struct cwe_writer *w, const struct cwe_writer_unit *u, const struct result *q, struct cwb_err *err)
 {
-	uint64_t n = u->source->shape[0] * cwe_ct_scales(&u->scheme, u->source->shape[1]);
-	uint32_t dtype = cwe_dtype_to_cwp(w->plan[u->first + 1].dtype);
-	size_t size = cwe_cwp_dtype_size(dtype);
-	uint8_t *buffer = malloc(n * size + 1);
-	int rc;
+	struct target target = {w, u};
+	const struct cwe_format_sink sink = {put, &target};
+	const struct cwe_format_values values = {q->codes, q->scales, q->zeros};
+	struct cwe_output_module m = cwe_writer_unit_module(u);
 
-	if (!buffer)
-		return nomem(err);
-	cwe_f32_to_dtype(buffer, scales, dtype, n);
-	rc = cwe_shards_write(w->shards, u->first + 1, 0, buffer, n * size, err);
-	free(buffer);
-	return rc;
-}
-
-static int write_zeros(struct cwe_writer *w, const struct cwe_writer_unit *u, const int8_t *zeros, struct cwb_err *err)
-{
-	uint64_t rows = u->source->shape[0], groups = cwe_ct_scales(&u->scheme, u->source->shape[1]);
-	uint64_t bytes = 4 * cwe_pack_words(rows, u->scheme.bits) * groups;
-	uint8_t *buffer;
-	int rc;
-
-	if (u->scheme.format != CWE_CT_PACK)
-		return cwe_shards_write(w->shards, u->first + 2, 0, zeros, rows * groups, err);
-	buffer = malloc(bytes + 1);
-	if (!buffer)
-		return nomem(err);
-	cwe_pack_zeros(u->scheme.bits, zeros, rows, groups, buffer);
-	rc = cwe_shards_write(w->shards, u->first + 2, 0, buffer, bytes, err);
-	free(buffer);
-	return rc;
-}
-
-static int write_compressed(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *codes, const float *scales,
-	const int8_t *zeros, struct cwb_err *err)
-{
-	uint8_t shape[16];
-	int rc, d, b;
-
-	if (u->scheme.format == CWE_CT_PACK)
-		rc = write_packed(w, u, codes, err);
-	else
-		rc = cwe_shards_write(w->shards, u->first, 0, codes, u->source->shape[0] * u->source->shape[1], err);
-	if (!rc)
-		rc = write_scales(w, u, scales, err);
-	if (!rc && !u->scheme.symmetric)
-		rc = write_zeros(w, u, zeros, err);
-	if (rc || u->scheme.format != CWE_CT_PACK)
-		return rc;
-	for (d = 0; d < 2; d++)
-		for (b = 0; b < 8; b++)
-			shape[8 * d + b] = (uint8_t)(u->source->shape[d] >> 8 * b);
-	return cwe_shards_write(w->shards, u->first + u->count - 1, 0, shape, sizeof shape, err);
+	return w->format->encode(&m, cwe_writer_unit_dtype(u), &values, &sink, err);
 }
 
 static int write_dense(struct cwe_writer *w, const struct cwe_writer_unit *u, const struct result *q, struct cwb_err *err)
 {
-	uint64_t rows = u->source->shape[0], cols = u->source->shape[1], step = cwe_writer_step(cols), row, n;
+	uint64_t rows = u->source->shape[0], cols = u->source->shape[1], step = cwe_format_step(cols), row, n;
 	uint64_t scales = cwe_grid_scales(&u->grid, cols);
 	size_t size = cwe_cwp_dtype_size(u->source->dtype);
 	float *value = malloc(step * cols * sizeof *value + 1);
@@ -215,7 +165,7 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 	if (w->dense)
 		rc = write_dense(w, u, &q, err);
 	else
-		rc = write_compressed(w, u, codes, scales, zeros, err);
+		rc = write_encoded(w, u, &q, err);
 	if (!rc && w->overlay && mask)
 		rc = cwe_writer_overlay_module(w, u, mask, mask_stride, err);
 	if (!rc)

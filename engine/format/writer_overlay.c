@@ -14,13 +14,6 @@
 
 #define BUFFER (1u << 20)
 
-uint64_t cwe_writer_step(uint64_t cols)
-{
-	uint64_t step = cols ? (1u << 20) / cols : 1;
-
-	return step ? step : 1;
-}
-
 static int too_large(const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride, uint64_t row, uint64_t rows,
 	const float *rounded, struct cwb_err *err)
 {
@@ -147,7 +140,7 @@ static int put_positions(struct cwe_writer *w, const struct cwe_writer_unit *u, 
 static int put_values(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,
 	struct cwb_err *err)
 {
-	uint64_t rows = u->source->shape[0], cols = u->source->shape[1], step = cwe_writer_step(cols), row, r, c;
+	uint64_t rows = u->source->shape[0], cols = u->source->shape[1], step = cwe_format_step(cols), row, r, c;
 	size_t size = cwe_cwp_dtype_size(u->source->dtype), n;
 	uint64_t to = u->piece + parts_of(u).values;
 	uint8_t *exact = malloc(step * cols * size + 1);

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "engine/format/writer_state.h"
-#include "job/job.h"
 
 static int measure_tensors(const struct cwe_writer *w, struct cwe_writer_size *size, struct cwb_err *err)
 {
@@ -48,10 +47,9 @@ int cwe_writer_measure(struct cwe_source *source, const struct cwe_writer_option
 
 	if (!w)
 		return cwb_err_set(err, -ENOMEM, "size of the output: out of memory");
-	w->source = source;
-	w->folder = w->journal = w->pieces = -1;
-	w->dense = options->format == CWJ_FORMAT_DENSE || options->carrier == CWJ_CARRIER_DENSE;
-	rc = cwe_writer_plan(w, module, count, err);
+	rc = cwe_writer_begin(w, source, options, err);
+	if (!rc)
+		rc = cwe_writer_plan(w, module, count, err);
 	if (!rc)
 		rc = measure_tensors(w, &size, err);
 	if (!rc)

@@ -3,7 +3,7 @@
 /* Inside of struct cwe_writer, shared by the files writer*.c only. */
 #pragma once
 
-#include "engine/format/compressed_tensors.h"
+#include "engine/format/format.h"
 #include "engine/format/output.h"
 #include "engine/format/overlay.h"
 #include "engine/format/shards.h"
@@ -16,7 +16,6 @@ struct cwe_writer_unit {
 	const struct cwe_tensor *source;
 	char *module;            /* name without ".weight" when it is quantized, else NULL */
 	struct cwp_grid grid;
-	struct cwe_ct_scheme scheme;
 	size_t first, count;     /* tensors in the plan */
 	int done;
 	uint64_t protected_weights;
@@ -30,6 +29,7 @@ struct cwe_writer {
 	struct cwe_source *source;
 	int folder;
 	char *directory;
+	const struct cwe_format *format;
 	int dense;    /* dequantized values in the source's dtype */
 	int overlay;  /* protected values beside */
 	int exact;    /* masks are honoured */
@@ -61,17 +61,19 @@ int cwe_writer_overlay_finish(struct cwe_writer *w, struct cwe_safetensors_write
 int cwe_writer_restore(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,
 	uint64_t row, uint64_t rows, uint8_t *dst, struct cwb_err *err);
 
+/* A quantized unit as formats see it, and the dtype of the model (enum cwp_dtype) for what follows it. */
+struct cwe_output_module cwe_writer_unit_module(const struct cwe_writer_unit *u);
+uint32_t cwe_writer_unit_dtype(const struct cwe_writer_unit *u);
+
 /* A tensor's unit, a quantized module's unit, or NULL. */
 struct cwe_writer_unit *cwe_writer_find_tensor(struct cwe_writer *w, const char *tensor);
 struct cwe_writer_unit *cwe_writer_find_module(struct cwe_writer *w, const char *module);
 
-/* writer.c: what becomes of every tensor of the source. */
+/* writer.c: takes the options over; then what becomes of every tensor of the source. */
+int cwe_writer_begin(struct cwe_writer *w, struct cwe_source *source, const struct cwe_writer_options *options, struct cwb_err *err);
 int cwe_writer_plan(struct cwe_writer *w, const struct cwe_output_module *module, size_t count, struct cwb_err *err);
 
 /* writer_finish.c: config.json, index, tokenizer and generation files. */
 int cwe_writer_texts(const struct cwe_writer *w, struct cwe_texts *t, struct cwb_err *err);
 /* writer_finish.c: quantization_config of the planned modules. */
 int cwe_writer_config(const struct cwe_writer *w, json_t **ret, struct cwb_err *err);
-
-/* Rows of cols elements that are worked on at a time: about 4 MiB of f32. */
-uint64_t cwe_writer_step(uint64_t cols);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/format/compressed_tensors.h"
+#include "engine/format/format.h"
 #include "engine/pipeline/masks.h"
 #include "engine/pipeline/run.h"
 #include "engine/plugin/settings.h"
@@ -22,12 +22,12 @@ static int check_available(const struct cwj_job *job, struct cwb_err *err)
 	static const struct {
 		const char *field, *value, *instead;
 	} text[] = {{"protect.carrier", "modules and adapter", "use overlay, dense or none"},
-		{"write.format", "this format", "use compressed-tensors or dense"},
+		{"write.format", "this format", "use one of cwp-job(5)"},
 		{"backend", "another backend than cpu", "use auto or cpu"},
 		{"precision", "bf16", "use auto or f32"}};
-	const int asked[] = {job->has_protect && job->carrier != CWJ_CARRIER_OVERLAY && job->carrier != CWJ_CARRIER_NONE &&
-			job->carrier != CWJ_CARRIER_DENSE,
-		job->format != CWJ_FORMAT_COMPRESSED_TENSORS && job->format != CWJ_FORMAT_DENSE,
+	const struct cwe_format *format = cwe_format_find((int)job->format);
+	const int asked[] = {job->has_protect && format != NULL && (format->carriers & CWE_SET(job->carrier)) == 0,
+		format == NULL,
 		strcmp(job->backend, "auto") != 0 && strcmp(job->backend, "cpu") != 0,
 		job->precision == CWJ_PRECISION_BF16};
 	for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
@@ -124,23 +124,20 @@ static int check_skip(const struct cwe_run *run, struct cwb_err *err)
 static int check_format(const struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwj_job *job = run->job;
-	if (job->format != CWJ_FORMAT_COMPRESSED_TENSORS || (job->has_protect && job->carrier == CWJ_CARRIER_DENSE)) {
-		return 0;
-	}
-	struct cwe_ct_module *list = calloc(run->modules + 1, sizeof *list);
-	json_t *config = NULL;
-	size_t n = 0;
-	int r = list != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for %zu modules", run->modules);
+	int dense = job->has_protect && job->carrier == CWJ_CARRIER_DENSE;
+	const struct cwe_format *format = cwe_format_find(dense ? CWJ_FORMAT_DENSE : (int)job->format);
+	const char **kept = calloc(run->modules + 1, sizeof *kept);
+	size_t n = 0, n_kept = 0;
+	struct cwe_output_module *list = cwe_run_output_modules(run, &n, err);
+	int r = kept == NULL ? cwb_err_set(err, -ENOMEM, "no memory for %zu modules", run->modules) : list == NULL ? -ENOMEM : 0;
 	for (size_t i = 0; r == 0 && i < run->modules; i++) {
-		const struct cwe_run_module *m = &run->module[i];
-		if (m->quantized) {
-			list[n].name = m->name;
-			r = cwe_ct_scheme(&m->grid, m->name, m->cols, &list[n++].scheme, err);
+		if (!run->module[i].quantized) {
+			kept[n_kept++] = run->module[i].name;
 		}
 	}
-	r = r == 0 && n > 0 ? cwe_ct_config(list, n, NULL, 0, &config, err) : r;
-	json_decref(config);
+	r = r == 0 ? cwe_format_check_all(format, list, n, kept, n_kept, err) : r;
 	free(list);
+	free(kept);
 	return r;
 }
 

@@ -287,7 +287,7 @@ class Run(worker_test.WorkerTest):
         """Refused before anything is scored."""
         job, output = self.job(quantize=static(3, "group"), **self.protecting())
         said = self.run_job(job, status=65)
-        self.assertIn("no engine loads 3 bit codes", said)
+        self.assertIn("(int3, groups of 32, symmetric, activations none)", said)
         self.assertNotIn("calibrate", said)
         self.assert_nothing(output)
 

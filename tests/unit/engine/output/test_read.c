@@ -66,8 +66,6 @@ static void test_refused_configs(void **state)
 	const char *good = "\"g\": " GROUP("\"Linear\"", INT8_CHANNEL);
 
 	(void)state;
-	refuse(good, "", CWP_EMISSING, "quant_method");
-	refuse(good, ", \"quant_method\": \"gptq\"", CWP_EVALUE, "unquantized");
 	refuse(good, ", \"quant_method\": \"compressed-tensors\"", CWP_EMISSING, "quantization_status");
 	refuse(good, ", \"quant_method\": \"compressed-tensors\", \"quantization_status\": \"frozen\"", CWP_EVALUE, "frozen");
 	refuse(good, REST ", \"kv_cache_scheme\": {\"num_bits\": 8}", CWP_EVALUE, "kv_cache_scheme");
@@ -248,6 +246,65 @@ static void test_plain_tensors(void **state)
 	refuse_parts(part, 2, "\"type\": \"float\"", "naive-quantized", "no quantized weight");
 }
 
+static void refuse_method(const char *quantization, int code, const char *text)
+{
+	struct cwe_weights *weights = NULL;
+	struct cwb_err err = {0};
+	json_t *config = json_pack("{s:o}", "quantization_config", parse(quantization));
+	int rc = cwe_output_weights_open("/nowhere", config, &weights, &err);
+
+	if (rc != code || !strstr(err.message, text))
+		fail_msg("%d, \"%s\" instead of %d, \"%s\"", rc, err.message, code, text);
+	assert_null(weights);
+	json_decref(config);
+}
+
+static void test_refused_methods(void **state)
+{
+	(void)state;
+	refuse_method("{}", CWP_EMISSING, "quant_method");
+	refuse_method("{\"quant_method\": 8}", CWP_EVALUE, "quant_method");
+	refuse_method("{\"quant_method\": \"awq\"}", CWP_EVALUE, "unquantized model");
+}
+
+/* Scales that are no numbers are found when a row is read, and by the check of the whole folder. */
+static void test_refused_scales(void **state)
+{
+	static const float bad[] = {__builtin_nanf(""), __builtin_inff(), -0.5f};
+	const char *text = "{\"quantization_config\": {\"config_groups\": {\"g\": {\"targets\": [\"Linear\"], \"format\": "
+			   "\"naive-quantized\", \"weights\": {" INT8_CHANNEL "}}}" REST "}}";
+	struct cwe_safetensors_plan plan[2] = {{"m.weight", CWE_DTYPE_I8, 2, {8, 16}}, {"m.weight_scale", CWE_DTYPE_F32, 2, {8, 1}}};
+	float scale[8] = {1, 1, 1, 1, 1, 1, 1, 1}, row[16];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i <= sizeof bad / sizeof *bad; i++) {
+		char *folder = toy_folder();
+		int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), expected = i < 3 ? CWP_ENUMBER : 0;
+		struct cwe_safetensors_writer *w;
+		struct cwe_weights *weights = NULL;
+		struct cwb_err err = {0};
+		json_t *config = parse(text);
+
+		scale[5] = i < 3 ? bad[i] : 1;
+		assert_int_equal(cwe_safetensors_writer_new(fd, "model.safetensors", 0, plan, 2, NULL, 0, &w, NULL, &err), 0);
+		assert_int_equal(cwe_safetensors_writer_write(w, 1, 0, scale, sizeof scale, &err), 0);
+		assert_int_equal(cwe_safetensors_writer_publish(w, &err), 0);
+		cwe_safetensors_writer_free(w);
+		close(fd);
+		assert_int_equal(cwe_output_weights_open(folder, config, &weights, &err), 0);
+		assert_int_equal(cwe_weights_read_f32(weights, &weights->tensors[0], 4, 1, row, &err), 0);
+		assert_int_equal(cwe_weights_read_f32(weights, &weights->tensors[0], 5, 1, row, &err), expected);
+		assert_true(i == 3 || strstr(err.message, "row 5"));
+		cwb_err_clear(&err);
+		assert_int_equal(cwe_output_check(folder, config, &err), expected);
+		cwe_weights_close(weights);
+		json_decref(config);
+		toy_remove(folder);
+		free(folder);
+	}
+}
+
 /* What only fits together: an overlay of another model, an overlay without quantization. */
 static void test_foreign_overlay(void **state)
 {
@@ -298,6 +355,8 @@ int main(void)
 		cmocka_unit_test(test_matching),
 		cmocka_unit_test(test_packed_tensors),
 		cmocka_unit_test(test_plain_tensors),
+		cmocka_unit_test(test_refused_methods),
+		cmocka_unit_test(test_refused_scales),
 		cmocka_unit_test(test_foreign_overlay),
 	};
 

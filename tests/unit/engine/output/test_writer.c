@@ -301,15 +301,15 @@ static void test_refused_grids(void **state)
 	(void)state;
 	block.granularity = CWP_PER_BLOCK;
 	block.block_rows = 32;
-	refuse_grid(block, "granularity channel");
-	refuse_grid(toy_grid(CWP_CODE_INT, 3, 1, 32, CWP_ACT_NONE), "protect.carrier dense or write.format dense");
-	refuse_grid(toy_grid(CWP_CODE_INT, 2, 1, 0, CWP_ACT_NONE), "2 bit");
-	refuse_grid(toy_grid(7, 8, 1, 0, CWP_ACT_NONE), "write.format dense");
+	refuse_grid(block, "blocks of 32 x 32");
+	refuse_grid(toy_grid(CWP_CODE_INT, 3, 1, 32, CWP_ACT_NONE), "int3, groups of 32, symmetric, activations none");
+	refuse_grid(toy_grid(CWP_CODE_INT, 2, 1, 0, CWP_ACT_NONE), "for this choose dense");
+	refuse_grid(toy_grid(7, 8, 1, 0, CWP_ACT_NONE), "no format holds this");
 	refuse_grid(toy_grid(CWP_CODE_INT, 4, 1, 48, CWP_ACT_NONE), "do not divide its width of 160");
-	refuse_grid(toy_grid(CWP_CODE_E4M3, 8, 1, 32, CWP_ACT_NONE), "granularity channel");
-	refuse_grid(toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_INT8_TOKEN), "bits 8");
-	refuse_grid(toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TENSOR), "dynamic");
-	refuse_grid(toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_FP8_TOKEN), "activations none");
+	refuse_grid(toy_grid(CWP_CODE_E4M3, 8, 1, 32, CWP_ACT_NONE), "fp8 by channel, symmetric, activations fp8 by token");
+	refuse_grid(toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_INT8_TOKEN), "it holds int8 by channel, activations int8 by token");
+	refuse_grid(toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TENSOR), "activations int8 static");
+	refuse_grid(toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_FP8_TOKEN), "for this choose dense");
 	refuse_grid(toy_grid(CWP_CODE_INT, 4, 0, 32, CWP_ACT_NONE), "symmetric true"); /* beside symmetric ones */
 }
 

@@ -1,0 +1,159 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The writing half of compressed-tensors. What is declared here was loaded by transformers and compared; what does not
+ * load there is refused with a remedy. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "engine/format/compressed_tensors.h"
+#include "engine/format/packing.h"
+
+#define EITHER (CWE_SET(0) | CWE_SET(1))
+
+static const struct cwe_format_grid grids[] = {
+	{"int-quantized", CWP_CODE_INT, CWE_SET(8), CWE_SET(CWP_PER_CHANNEL), EITHER, CWE_SET(CWP_ACT_INT8_TOKEN)},
+	{"float-quantized", CWP_CODE_E4M3, CWE_SET(8), CWE_SET(CWP_PER_CHANNEL), CWE_SET(1), CWE_SET(CWP_ACT_FP8_TOKEN)},
+	{"pack-quantized", CWP_CODE_INT, CWE_SET(4), CWE_SET(CWP_PER_CHANNEL) | CWE_SET(CWP_PER_GROUP), EITHER,
+		CWE_SET(CWP_ACT_NONE)},
+	{"pack-quantized", CWP_CODE_INT, CWE_SET(8), CWE_SET(CWP_PER_GROUP), EITHER, CWE_SET(CWP_ACT_NONE)},
+	{"naive-quantized", CWP_CODE_INT, CWE_SET(8), CWE_SET(CWP_PER_CHANNEL), EITHER, CWE_SET(CWP_ACT_NONE)},
+	{"naive-quantized", CWP_CODE_E4M3, CWE_SET(8), CWE_SET(CWP_PER_CHANNEL), CWE_SET(1), CWE_SET(CWP_ACT_NONE)},
+};
+
+static int check(const struct cwe_output_module *m, struct cwb_err *err)
+{
+	if (m->grid.granularity == CWP_PER_GROUP && (!m->grid.group || m->cols % m->grid.group))
+		return cwb_err_set(err, CWP_EVALUE,
+			"module \"%s\": groups of %" PRIu32 " do not divide its width of %" PRIu64
+			", which no engine loads: choose a group that does",
+			m->name, m->grid.group, m->cols);
+	return 0;
+}
+
+static size_t tensors(const struct cwe_output_module *m, uint32_t source, struct cwe_format_tensor *ret)
+{
+	struct cwe_ct_scheme s = cwe_ct_scheme(&m->grid);
+
+	return cwe_ct_tensors(&s, m->rows, m->cols, source, ret);
+}
+
+static int nomem(const struct cwe_output_module *m, struct cwb_err *err)
+{
+	return cwb_err_set(err, -ENOMEM, "module \"%s\": out of memory", m->name);
+}
+
+/* What an encoding needs at hand. */
+struct encoding {
+	const struct cwe_output_module *m;
+	struct cwe_ct_scheme scheme;
+	struct cwe_format_tensor tensor[CWE_FORMAT_TENSORS_MAX];
+	size_t count;
+	const struct cwe_format_values *v;
+	const struct cwe_format_sink *to;
+};
+
+static int put_packed(const struct encoding *e, struct cwb_err *err)
+{
+	uint64_t rows = e->m->rows, cols = e->m->cols, row, r, n;
+	uint64_t bytes = 4 * cwe_pack_words(cols, e->scheme.bits), step = cwe_format_step(cols);
+	uint8_t *buffer = malloc(step * bytes + 1);
+	int rc = buffer ? 0 : nomem(e->m, err);
+
+	for (row = 0; row < rows && !rc; row += step) {
+		n = rows - row < step ? rows - row : step;
+		for (r = 0; r < n; r++)
+			cwe_pack_row(e->scheme.bits, e->v->codes + (row + r) * cols, cols, buffer + r * bytes);
+		rc = e->to->put(e->to->arg, 0, row * bytes, buffer, n * bytes, err);
+	}
+	free(buffer);
+	return rc;
+}
+
+static int put_scales(const struct encoding *e, struct cwb_err *err)
+{
+	uint64_t n = e->m->rows * cwe_ct_scales(&e->scheme, e->m->cols);
+	uint32_t dtype = cwe_dtype_to_cwp(e->tensor[1].dtype);
+	size_t size = cwe_cwp_dtype_size(dtype);
+	uint8_t *buffer = malloc(n * size + 1);
+	int rc;
+
+	if (!buffer)
+		return nomem(e->m, err);
+	cwe_f32_to_dtype(buffer, e->v->scales, dtype, n);
+	rc = e->to->put(e->to->arg, 1, 0, buffer, n * size, err);
+	free(buffer);
+	return rc;
+}
+
+static int put_zeros(const struct encoding *e, struct cwb_err *err)
+{
+	uint64_t rows = e->m->rows, groups = cwe_ct_scales(&e->scheme, e->m->cols);
+	uint64_t bytes = 4 * cwe_pack_words(rows, e->scheme.bits) * groups;
+	uint8_t *buffer;
+	int rc;
+
+	if (e->scheme.format != CWE_CT_PACK)
+		return e->to->put(e->to->arg, 2, 0, e->v->zeros, rows * groups, err);
+	buffer = malloc(bytes + 1);
+	if (!buffer)
+		return nomem(e->m, err);
+	cwe_pack_zeros(e->scheme.bits, e->v->zeros, rows, groups, buffer);
+	rc = e->to->put(e->to->arg, 2, 0, buffer, bytes, err);
+	free(buffer);
+	return rc;
+}
+
+static int put_shape(const struct encoding *e, struct cwb_err *err)
+{
+	const uint64_t size[2] = {e->m->rows, e->m->cols};
+	uint8_t shape[16];
+	int d, b;
+
+	for (d = 0; d < 2; d++)
+		for (b = 0; b < 8; b++)
+			shape[8 * d + b] = (uint8_t)(size[d] >> 8 * b);
+	return e->to->put(e->to->arg, e->count - 1, 0, shape, sizeof shape, err);
+}
+
+static int encode(const struct cwe_output_module *m, uint32_t source, const struct cwe_format_values *v,
+	const struct cwe_format_sink *to, struct cwb_err *err)
+{
+	struct encoding e = {.m = m, .scheme = cwe_ct_scheme(&m->grid), .v = v, .to = to};
+	int rc;
+
+	e.count = cwe_ct_tensors(&e.scheme, m->rows, m->cols, source, e.tensor);
+	if (e.scheme.format == CWE_CT_PACK)
+		rc = put_packed(&e, err);
+	else
+		rc = to->put(to->arg, 0, 0, v->codes, m->rows * m->cols, err);
+	if (!rc)
+		rc = put_scales(&e, err);
+	if (!rc && !e.scheme.symmetric)
+		rc = put_zeros(&e, err);
+	if (!rc && e.scheme.format == CWE_CT_PACK)
+		rc = put_shape(&e, err);
+	return rc;
+}
+
+static int config(const struct cwe_output_module *m, size_t count, const char *const *ignore, size_t n_ignore, json_t **ret,
+	struct cwb_err *err)
+{
+	struct cwe_ct_module *list = calloc(count + 1, sizeof *list);
+	size_t i;
+	int rc;
+
+	if (!list)
+		return cwb_err_set(err, -ENOMEM, "quantization_config: out of memory");
+	for (i = 0; i < count; i++)
+		list[i] = (struct cwe_ct_module){m[i].name, cwe_ct_scheme(&m[i].grid)};
+	rc = cwe_ct_config(list, count, ignore, n_ignore, ret, err);
+	free(list);
+	return rc;
+}
+
+const struct cwe_format cwe_format_compressed_tensors = {.id = CWJ_FORMAT_COMPRESSED_TENSORS, .name = "compressed-tensors",
+	.flags = CWE_FORMAT_SAFETENSORS,
+	.carriers = CWE_SET(CWJ_CARRIER_OVERLAY) | CWE_SET(CWJ_CARRIER_NONE) | CWE_SET(CWJ_CARRIER_DENSE),
+	.grid = grids, .n_grids = sizeof grids / sizeof *grids, .check = check, .tensors = tensors, .encode = encode,
+	.config = config};
