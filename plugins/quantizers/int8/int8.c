@@ -9,6 +9,7 @@
 #include <cwp/quantizer.h>
 
 #include "plugins/quantizers/rounding.h"
+#include "plugins/quantizers/rows/rows.h"
 
 enum option { THRESHOLD, GRANULARITY, ACTIVATIONS };
 enum { ACTIVATIONS_DYNAMIC, ACTIVATIONS_NONE };
@@ -62,11 +63,11 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 	for (uint64_t r = 0; r < tile->rows; r++) {
 		const float *row = tile->weight + r * tile->cols;
 		const uint8_t *mask = tile->mask != NULL ? tile->mask + r * tile->mask_stride : NULL;
-		if (!all_finite(row, tile->cols)) {
+		if (!row_all_finite(row, tile->cols)) {
 			return CWP_ENUMBER;
 		}
-		result->scales[r] = usable_scale(absmax_of(row, mask, 0, tile->cols) / 127.0f);
-		codes_int(row, tile->cols, tile->cols, &result->scales[r], NULL, 8, result->codes + r * tile->cols);
+		result->scales[r] = usable_scale(row_absmax_of(row, mask, 0, tile->cols) / 127.0f);
+		row_codes_int(row, tile->cols, tile->cols, &result->scales[r], NULL, 8, result->codes + r * tile->cols);
 	}
 	return 0;
 }

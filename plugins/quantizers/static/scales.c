@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "plugins/quantizers/rounding.h"
+#include "plugins/quantizers/rows/rows.h"
 
 enum { SHRINK_STEPS = 60 }; /* of a hundredth of the range each */
 
@@ -32,10 +33,10 @@ static struct range whole_range(const struct scale_rule *rule, const float *row,
 	struct range range;
 
 	if (rule->symmetric) {
-		range.high = absmax_of(row, mask, first, n);
+		range.high = row_absmax_of(row, mask, first, n);
 		range.low = -range.high;
 	} else {
-		range_of(row, mask, first, n, &range.low, &range.high);
+		row_range_of(row, mask, first, n, &range.low, &range.high);
 	}
 	return range;
 }

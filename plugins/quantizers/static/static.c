@@ -10,6 +10,7 @@
 #include <cwp/quantizer.h>
 
 #include "plugins/quantizers/rounding.h"
+#include "plugins/quantizers/rows/rows.h"
 #include "plugins/quantizers/static/scales.h"
 
 enum option { BITS, GRANULARITY, GROUP, SYMMETRIC, ALGORITHM, SCALE, ACTIVATIONS, PERCENTILE };
@@ -128,7 +129,7 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 		const uint8_t *mask = tile->mask != NULL ? tile->mask + r * tile->mask_stride : NULL;
 		float *scales = result->scales + r * n_scales;
 		int8_t *zeros = g->symmetric ? NULL : result->zeros + r * n_scales;
-		if (!all_finite(row, cols)) {
+		if (!row_all_finite(row, cols)) {
 			return CWP_ENUMBER;
 		}
 		for (uint64_t first = 0, i = 0; first < cols; first += group, i++) {
@@ -138,7 +139,7 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 				zeros[i] = zero;
 			}
 		}
-		codes_int(row, cols, group, scales, zeros, rule.bits, result->codes + r * cols);
+		row_codes_int(row, cols, group, scales, zeros, rule.bits, result->codes + r * cols);
 	}
 	return 0;
 }

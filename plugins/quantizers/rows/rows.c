@@ -1,0 +1,125 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Which kernels this machine runs, and rows in terms of them. */
+#include "plugins/quantizers/rows/rows.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plugins/quantizers/rounding.h"
+
+enum { PIECE = 512 }; /* columns that are fetched and divided at a time */
+
+enum row_tier row_best(void)
+{
+#if defined(ROW_X86)
+	__builtin_cpu_init();
+	if (!__builtin_cpu_supports("avx2")) {
+		return ROW_SCALAR;
+	}
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+			__builtin_cpu_supports("avx512dq")
+		? ROW_AVX512 : ROW_AVX2;
+#else
+	return ROW_SCALAR;
+#endif
+}
+
+const struct row_kernels *row_kernels_of(enum row_tier tier)
+{
+#if defined(ROW_X86)
+	if (tier != ROW_SCALAR) {
+		return tier == ROW_AVX512 ? &row_kernels_avx512 : &row_kernels_avx2;
+	}
+#endif
+	(void)tier;
+	return &row_kernels_scalar;
+}
+
+/* The backend refuses a tier that the machine lacks; here, where all give the same, the best one stands in for it. */
+static enum row_tier wanted(void)
+{
+	static const char *const name[] = {"scalar", "avx2", "avx512"};
+	const char *forced = getenv("CWP_CPU");
+	enum row_tier best = row_best();
+
+	for (int i = 0; forced != NULL && i < (int)best; i++) {
+		if (strcmp(forced, name[i]) == 0) {
+			return (enum row_tier)i;
+		}
+	}
+	return best;
+}
+
+static _Atomic(const struct row_kernels *) chosen;
+
+void row_kernels_use(enum row_tier tier)
+{
+	atomic_store_explicit(&chosen, row_kernels_of(tier), memory_order_release);
+}
+
+/* Threads that come first at the same time find the same. */
+static const struct row_kernels *kernels(void)
+{
+	const struct row_kernels *k = atomic_load_explicit(&chosen, memory_order_acquire);
+
+	if (k == NULL) {
+		k = row_kernels_of(wanted());
+		atomic_store_explicit(&chosen, k, memory_order_release);
+	}
+	return k;
+}
+
+/* The row behind this one comes from memory while this one, which the search for its range brought into the cache, is
+ * divided. What does not exist is fetched by nobody. */
+static void fetch_behind(const float *row, uint64_t cols, uint64_t first, uint64_t n)
+{
+	const uintptr_t from = (uintptr_t)row + (cols + first) * sizeof(float);
+
+	for (uint64_t at = 0; at < n * sizeof(float); at += 64) {
+		__builtin_prefetch((const void *)(from + at));
+	}
+}
+
+int row_all_finite(const float *v, uint64_t n)
+{
+	return kernels()->top(v, n) < 0x7f800000;
+}
+
+float row_absmax_of(const float *row, const uint8_t *mask, uint64_t first, uint64_t n)
+{
+	return bits_float(mask == NULL ? kernels()->top(row + first, n) : kernels()->top_masked(row, mask, first, n));
+}
+
+void row_range_of(const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float *ret_low, float *ret_high)
+{
+	kernels()->range(row, mask, first, n, ret_low, ret_high);
+}
+
+void row_codes_int(const float *row, uint64_t cols, uint64_t group, const float *scales, const int8_t *zeros, int bits,
+	uint8_t *codes)
+{
+	const struct row_kernels *k = kernels();
+	const float low = -(float)(1 << (bits - 1)), high = -low - 1;
+
+	for (uint64_t first = 0, g = 0; first < cols; first += group, g++) {
+		const uint64_t end = cols - first < group ? cols : first + group;
+		for (uint64_t at = first, n; at < end; at += n) {
+			n = end - at < PIECE ? end - at : PIECE;
+			fetch_behind(row, cols, at, n);
+			k->code_int(row + at, n, scales[g], zeros != NULL ? (float)zeros[g] : 0, low, high, codes + at);
+		}
+	}
+}
+
+void row_codes_e4m3(const float *row, uint64_t cols, float scale, uint8_t *codes)
+{
+	const struct row_kernels *k = kernels();
+
+	for (uint64_t at = 0, n; at < cols; at += n) {
+		n = cols - at < PIECE ? cols - at : PIECE;
+		fetch_behind(row, cols, at, n);
+		k->code_e4m3(row + at, n, scale, codes + at);
+	}
+}

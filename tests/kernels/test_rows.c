@@ -1,0 +1,229 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Ranges and codes of every tier that this machine has against plain C, bit for bit: random and extreme weights, ties, all
+ * short lengths, any alignment, masks that begin anywhere, and no byte touched outside the arrays, which end at pages
+ * without access and in a second round begin at them. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "plugins/quantizers/rounding.h"
+#include "plugins/quantizers/rows/rows.h"
+
+enum { LONGEST = 300, ROUNDS = 40 };
+
+static const float extreme[] = {0.0f, -0.0f, 1e-45f, -1e-45f, 1.1754942e-38f, -1.17549435e-38f, 0.5f, -0.5f, 1.5f, -2.5f, 6.5f,
+	7.5f, -7.5f, -8.5f, 126.5f, 127.5f, -127.5f, -128.5f, 0.015625f, 0.0009765625f, 0.0029296875f, -0.0048828125f, 0.015136719f,
+	448.0f, 464.0f, -480.0f, 1e30f, -3.4028235e38f, 3.4028235e38f};
+static const float scales[] = {1.0f, 0.0078125f, 0.333984375f, 1.17549435e-38f, 2.6584559915698317e36f, 0.099609375f};
+enum { EXTREMES = sizeof extreme / sizeof *extreme, SCALES = sizeof scales / sizeof *scales };
+
+static uint64_t state = 1;
+
+static uint32_t number(void)
+{
+	state = state * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(state >> 33);
+}
+
+/* `bytes` at the end, or at the beginning, of memory that has pages without access on both sides. */
+struct guarded {
+	char *map;
+	size_t size;
+	void *p;
+};
+
+static struct guarded guarded_new(size_t bytes, int at_end)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = (bytes + page - 1) / page * page;
+	struct guarded g = {.size = inner + 2 * page};
+	g.map = mmap(NULL, g.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(g.map != MAP_FAILED);
+	assert_int_equal(mprotect(g.map, page, PROT_NONE), 0);
+	assert_int_equal(mprotect(g.map + page + inner, page, PROT_NONE), 0);
+	g.p = g.map + page + (at_end ? inner - bytes : 0);
+	return g;
+}
+
+/* What one call sees. */
+struct rows {
+	struct guarded v, mask, codes;
+	uint64_t first, n;
+	float *row; /* weights [first, first + n) may be read, no other */
+};
+
+static void begin(struct rows *r, uint64_t n, int at_end)
+{
+	*r = (struct rows){.n = n, .first = number() % 41};
+	r->v = guarded_new(n * sizeof(float), at_end);
+	r->row = (float *)r->v.p - r->first;
+	/* The mask's first byte that holds a bit of ours is the first that may be read. */
+	uint64_t skipped = r->first >> 3, bytes = ((r->first + n + 7) >> 3) - skipped;
+	r->mask = guarded_new(bytes, at_end);
+	for (uint64_t i = 0; i < bytes; i++) {
+		((uint8_t *)r->mask.p)[i] = (uint8_t)number();
+	}
+	r->codes = guarded_new(n, at_end);
+	for (uint64_t i = 0; i < n; i++) {
+		float v = number() % 3 == 0 ? extreme[number() % EXTREMES] : ldexpf((float)number() - 0x40000000, -(int)(number() % 40));
+		((float *)r->v.p)[i] = v;
+	}
+}
+
+static const uint8_t *mask_of(const struct rows *r)
+{
+	return (const uint8_t *)r->mask.p - (r->first >> 3);
+}
+
+static void end(struct rows *r)
+{
+	assert_int_equal(munmap(r->v.map, r->v.size), 0);
+	assert_int_equal(munmap(r->mask.map, r->mask.size), 0);
+	assert_int_equal(munmap(r->codes.map, r->codes.size), 0);
+}
+
+static void same_ranges(const struct row_kernels *k, const struct rows *r, const uint8_t *mask)
+{
+	float low, high, l, h;
+
+	row_kernels_scalar.range(r->row, mask, r->first, r->n, &low, &high);
+	k->range(r->row, mask, r->first, r->n, &l, &h);
+	assert_int_equal(float_bits(low), float_bits(l));
+	assert_int_equal(float_bits(high), float_bits(h));
+}
+
+static void same_codes(const struct row_kernels *k, const struct rows *r)
+{
+	uint8_t want[LONGEST + 1];
+	const float *v = r->v.p;
+	const float scale = scales[number() % SCALES];
+
+	for (int bits = 2; bits <= 8; bits++) {
+		const float low = -(float)(1 << (bits - 1)), high = -low - 1;
+		const float zero = number() % 2 == 0 ? 0 : (float)(int)(number() % (1u << bits)) + low;
+		row_kernels_scalar.code_int(v, r->n, scale, zero, low, high, want);
+		k->code_int(v, r->n, scale, zero, low, high, r->codes.p);
+		assert_memory_equal(want, r->codes.p, r->n);
+	}
+	row_kernels_scalar.code_e4m3(v, r->n, scale, want);
+	k->code_e4m3(v, r->n, scale, r->codes.p);
+	assert_memory_equal(want, r->codes.p, r->n);
+}
+
+static void compare(const struct row_kernels *k, uint64_t n, int at_end)
+{
+	struct rows r;
+
+	begin(&r, n, at_end);
+	assert_int_equal(row_kernels_scalar.top(r.v.p, n), k->top(r.v.p, n));
+	assert_int_equal(row_kernels_scalar.top_masked(r.row, mask_of(&r), r.first, n), k->top_masked(r.row, mask_of(&r), r.first, n));
+	same_ranges(k, &r, NULL);
+	same_ranges(k, &r, mask_of(&r));
+	same_codes(k, &r);
+	if (n > 0) {
+		/* One weight that is no finite number, anywhere. */
+		const float odd[] = {NAN, -NAN, INFINITY, -INFINITY};
+		((float *)r.v.p)[number() % n] = odd[number() % 4];
+		assert_true(k->top(r.v.p, n) >= 0x7f800000);
+		assert_int_equal(row_kernels_scalar.top(r.v.p, n), k->top(r.v.p, n));
+	}
+	end(&r);
+}
+
+static void test_tiers(void **unused)
+{
+	(void)unused;
+	for (int tier = ROW_SCALAR; tier <= (int)row_best(); tier++) {
+		const struct row_kernels *k = row_kernels_of((enum row_tier)tier);
+		for (uint64_t n = 0; n <= 70; n++) {
+			compare(k, n, 0);
+			compare(k, n, 1);
+		}
+		for (int i = 0; i < ROUNDS; i++) {
+			compare(k, number() % LONGEST + 1, i & 1);
+		}
+	}
+}
+
+/* Every pair of neighbours of E4M3 has its tie, and those beside it; all exponents of finite numbers occur. */
+static void test_e4m3_ties(void **unused)
+{
+	(void)unused;
+	float v[3 * 256];
+	uint8_t want[3 * 256], got[3 * 256];
+
+	for (uint32_t upper = 0; upper < 0x10000; upper += 256) {
+		for (uint32_t i = 0; i < 256; i++) {
+			const uint32_t bits = (upper + i) << 16 | (number() % 2 == 0 ? 0 : 0x8000);
+			if ((bits & 0x7f800000) == 0x7f800000) {
+				v[3 * i] = v[3 * i + 1] = v[3 * i + 2] = 0;
+				continue;
+			}
+			v[3 * i] = bits_float(bits - (bits & 0xffff ? 1 : 0));
+			v[3 * i + 1] = bits_float(bits);
+			v[3 * i + 2] = bits_float(bits + 1);
+		}
+		row_kernels_scalar.code_e4m3(v, 768, 1.0f, want);
+		for (int tier = ROW_SCALAR; tier <= (int)row_best(); tier++) {
+			row_kernels_of((enum row_tier)tier)->code_e4m3(v, 768, 1.0f, got);
+			assert_memory_equal(want, got, sizeof got);
+		}
+	}
+}
+
+/* The rows' own functions: a group at a time, the last one shorter, with and without zero points. */
+static void test_rows(void **unused)
+{
+	(void)unused;
+	enum { COLS = 150 };
+	float row[COLS], scale[10], low, high, l, h;
+	int8_t zero[10];
+	uint8_t mask[(COLS + 7) / 8], want[COLS], got[COLS];
+
+	for (int i = 0; i < COLS; i++) {
+		row[i] = ldexpf((float)number() - 0x40000000, -30);
+	}
+	for (int i = 0; i < 10; i++) {
+		scale[i] = round_bf16(0.01f + ldexpf((float)number(), -33));
+		zero[i] = (int8_t)(number() % 16) - 8;
+	}
+	memset(mask, 0x5a, sizeof mask);
+	for (int tier = ROW_SCALAR; tier <= (int)row_best(); tier++) {
+		row_kernels_use((enum row_tier)tier);
+		codes_int(row, COLS, 16, scale, zero, 4, want);
+		row_codes_int(row, COLS, 16, scale, zero, 4, got);
+		assert_memory_equal(want, got, COLS);
+		codes_int(row, COLS, COLS, scale, NULL, 8, want);
+		row_codes_int(row, COLS, COLS, scale, NULL, 8, got);
+		assert_memory_equal(want, got, COLS);
+		codes_e4m3(row, COLS, scale[0], want);
+		row_codes_e4m3(row, COLS, scale[0], got);
+		assert_memory_equal(want, got, COLS);
+		assert_true(row_absmax_of(row, NULL, 7, 90) == absmax_of(row, NULL, 7, 90));
+		assert_true(row_absmax_of(row, mask, 7, 90) == absmax_of(row, mask, 7, 90));
+		range_of(row, mask, 3, 99, &low, &high);
+		row_range_of(row, mask, 3, 99, &l, &h);
+		assert_true(low == l && high == h);
+		assert_true(row_all_finite(row, COLS));
+	}
+	row[149] = NAN;
+	assert_false(row_all_finite(row, COLS));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_tiers),
+		cmocka_unit_test(test_e4m3_ties),
+		cmocka_unit_test(test_rows),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
