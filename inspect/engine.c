@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/format/output.h"
 #include "engine/plugin/places.h"
 #include "inspect/inspect.h"
 
@@ -40,8 +39,8 @@ int cwi_engine_open(const struct cwi_options *o, const char *model, struct cwi_e
 		if (r == 0 && cwe_model_extra_text(&e->model, text, sizeof text) > 0) {
 			(void)fprintf(stderr, "cwp-inspect: warning: %s: %s\n", model, text);
 		}
-		if (r == 0 && e->source->kind == CWE_SOURCE_OUTPUT) {
-			e->model.activation = cwe_output_activation(e->source->config, NULL);
+		if (o->exact_inputs) {
+			e->model.quantizes = e->model.splits = 0;
 		}
 	}
 	if (r != 0) {

@@ -24,6 +24,7 @@ struct cwi_options {
 	const char *chat;     /* a chat format's name, or the path of its file; NULL: what the model shows */
 	size_t n_adapters;
 	char *adapters[CWI_ADAPTERS_MAX]; /* folders, merged in this order */
+	int exact_inputs;     /* the inputs of quantized Linears are not quantized */
 	uint32_t threads;
 	uint32_t batch;       /* sequences that generate continues at once; 0: by their memory */
 	uint64_t memory;      /* bytes of weights that generation keeps */

@@ -36,14 +36,14 @@ static const struct {
 };
 
 enum { OPT_ADAPTER = 256, OPT_OUT, OPT_SAMPLES, OPT_DTYPE, OPT_THREADS, OPT_PLUGIN_DIR, OPT_SCRATCH, OPT_MEMORY, OPT_CHAT,
-	OPT_BATCH, OPT_BACKEND, OPT_PRECISION, OPT_HELP, OPT_VERSION };
+	OPT_BATCH, OPT_BACKEND, OPT_PRECISION, OPT_ACTIVATIONS, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {{"adapter", required_argument, NULL, OPT_ADAPTER}, {"out", required_argument, NULL, OPT_OUT},
 	{"samples", required_argument, NULL, OPT_SAMPLES}, {"dtype", required_argument, NULL, OPT_DTYPE},
 	{"threads", required_argument, NULL, OPT_THREADS}, {"plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR},
 	{"scratch", required_argument, NULL, OPT_SCRATCH}, {"memory", required_argument, NULL, OPT_MEMORY},
 	{"chat", required_argument, NULL, OPT_CHAT}, {"batch", required_argument, NULL, OPT_BATCH},
-	{"backend", required_argument, NULL, OPT_BACKEND}, {"precision", required_argument, NULL, OPT_PRECISION},
+	{"backend", required_argument, NULL, OPT_BACKEND}, {"precision", required_argument, NULL, OPT_PRECISION}, {"activations", required_argument, NULL, OPT_ACTIVATIONS},
 	{"help", no_argument, NULL, OPT_HELP}, {"version", no_argument, NULL, OPT_VERSION}, {NULL, 0, NULL, 0}};
 
 static void usage(FILE *f)
@@ -61,6 +61,7 @@ static void usage(FILE *f)
 		    "  --batch N         sequences that generate continues at once, 1 to 16 (default: by the memory of their caches)\n"
 		    "  --backend B       auto or cpu\n"
 		    "  --precision P     auto or f32\n"
+		    "  --activations A   on: inputs are quantized as the output says (default); off: its weights alone are\n"
 		    "  --plugin-dir DIR  another folder of plugins\n"
 		    "  --help, --version\n"
 		    "\nExit: 0 done, 64 usage, 65 bad input.\n", f);
@@ -115,6 +116,9 @@ static int take_option(struct cwi_options *o, int option)
 		return strcmp(optarg, "auto") != 0 && strcmp(optarg, "cpu") != 0 ? refuse("backend not available:", optarg) : 0;
 	case OPT_PRECISION:
 		return strcmp(optarg, "auto") != 0 && strcmp(optarg, "f32") != 0 ? refuse("precision not available:", optarg) : 0;
+	case OPT_ACTIVATIONS:
+		o->exact_inputs = strcmp(optarg, "off") == 0;
+		return !o->exact_inputs && strcmp(optarg, "on") != 0 ? refuse("activations are on or off, not", optarg) : 0;
 	default:
 		return -1;
 	}

@@ -246,10 +246,10 @@ void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t
 	int gradients = (needs & GRADIENTS) != 0;
 	uint64_t row = (uint64_t)m->arch.hidden * sizeof(float);
 	if ((needs & MEASURED) == 0) {
-		*ret = (struct cwe_calibration_bounds){.device = cwe_layer_bytes(&m->arch) + cwe_statistics_bytes(&m->arch, needs)};
+		*ret = (struct cwe_calibration_bounds){.device = cwe_layer_bytes(m) + cwe_statistics_bytes(&m->arch, needs)};
 		return;
 	}
-	uint64_t base = cwe_layer_bytes(&m->arch) + cwe_statistics_bytes(&m->arch, needs) + 2 * widest * row +
+	uint64_t base = cwe_layer_bytes(m) + cwe_statistics_bytes(&m->arch, needs) + 2 * widest * row +
 		widest * sizeof(uint32_t);
 	uint64_t ws = cwe_workspace_bytes(m, widest, longest, gradients);
 	uint64_t head = gradients ? cwe_head_bytes(m, widest) + widest * row + tokens * sizeof(float) : 0;

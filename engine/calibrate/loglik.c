@@ -12,7 +12,7 @@ uint64_t cwe_loglik_bytes(const struct cwe_model *m, uint64_t tokens, uint64_t w
 	uint64_t *ret_boundaries)
 {
 	uint64_t row = (uint64_t)m->arch.hidden * sizeof(float);
-	uint64_t pass = cwe_layer_bytes(&m->arch) + cwe_workspace_bytes(m, widest, longest, 0) +
+	uint64_t pass = cwe_layer_bytes(m) + cwe_workspace_bytes(m, widest, longest, 0) +
 		widest * (2 * row + sizeof(uint32_t));
 	uint64_t head = cwe_head_bytes(m, widest) + widest * row;
 	*ret_boundaries = 2 * tokens * row;

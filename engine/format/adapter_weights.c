@@ -258,7 +258,7 @@ static int open_merged(struct merged *m, char *const *directories, size_t n, str
 int cwe_adapter_weights_open(struct cwe_weights *weights, char *const *directories, size_t n,
 	struct cwe_weights **ret, uint64_t *ret_memory, struct cwb_err *err)
 {
-	static const struct cwe_weights_ops ops = {read_f32, read_raw, close_merged};
+	static const struct cwe_weights_ops ops = {.read_f32 = read_f32, .read_raw = read_raw, .close = close_merged};
 	struct merged *m = calloc(1, sizeof *m);
 	int rc;
 

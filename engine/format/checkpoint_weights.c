@@ -70,7 +70,7 @@ static void close_weights(struct cwe_weights *w)
 	free(c);
 }
 
-static const struct cwe_weights_ops ops = {read_f32, read_raw, close_weights};
+static const struct cwe_weights_ops ops = {.read_f32 = read_f32, .read_raw = read_raw, .close = close_weights};
 
 static int ends_with(const char *name, const char *end)
 {

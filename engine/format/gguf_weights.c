@@ -144,7 +144,7 @@ static void close_weights(struct cwe_weights *base)
 	free(w);
 }
 
-static const struct cwe_weights_ops ops = {read_f32, read_raw, close_weights};
+static const struct cwe_weights_ops ops = {.read_f32 = read_f32, .read_raw = read_raw, .close = close_weights};
 
 static int no_memory(const struct gguf_weights *w, struct cwb_err *err)
 {

@@ -56,22 +56,6 @@ int cwe_output_is(const char *directory, const json_t *config)
 	return there;
 }
 
-uint32_t cwe_output_activation(const json_t *config, const char *module)
-{
-	const json_t *object = json_object_get(config, "quantization_config");
-	const char *method = json_string_value(json_object_get(object, "quant_method"));
-	const struct cwe_output_reader *reader = method ? cwe_output_reader_find(method) : NULL;
-	struct cwp_grid grid = {0};
-	void *read = NULL;
-
-	if (!reader || reader->config_read(object, &read, NULL))
-		return CWP_ACT_NONE;
-	if (reader->config_grid(read, module, &grid))
-		grid.activation = CWP_ACT_NONE;
-	reader->config_free(read);
-	return grid.activation;
-}
-
 /* ---- rows of a quantized module ---- */
 
 int cwe_output_read_scales(const struct cwe_output_reader *reader, const struct cwe_output_item *m, uint64_t row,
@@ -173,7 +157,8 @@ static void output_close(struct cwe_weights *w)
 
 int cwe_output_weights_open(const char *directory, const json_t *config, struct cwe_weights **ret, struct cwb_err *err)
 {
-	static const struct cwe_weights_ops ops = {output_read_f32, output_read_raw, output_close};
+	static const struct cwe_weights_ops ops = {.read_f32 = output_read_f32, .read_raw = output_read_raw,
+		.close = output_close, .input = cwe_output_input, .read_split = cwe_output_read_split};
 	struct cwe_output_weights *o = NULL;
 	int rc = cwe_output_state_open(directory, config, &o, err);
 

@@ -75,8 +75,6 @@ int cwe_output_is(const char *directory, const json_t *config);
 /* The quantized, protected weights as cwe_weights: read_f32 gives exactly what the engine computes with. Quantized modules
  * have dtype CWP_F32, so that read_raw is exact too. */
 int cwe_output_weights_open(const char *directory, const json_t *config, struct cwe_weights **ret, struct cwb_err *err);
-/* enum cwp_activation_kind that this output's modules use at run time (module NULL: the first group's). */
-uint32_t cwe_output_activation(const json_t *config, const char *module);
 
 /* cwp-inspect dense: a dense checkpoint (dtype CWP_F32: exactly the values that the engine computes with, or CWP_BF16). */
 int cwe_output_dense(const char *directory, const char *out, uint32_t dtype, uint64_t shard, struct cwb_err *err);

@@ -78,3 +78,8 @@ struct cwe_output_weights {
 /* Opens everything but the operations of base. Closed with cwe_output_state_free. */
 int cwe_output_state_open(const char *directory, const json_t *config, struct cwe_output_weights **ret, struct cwb_err *err);
 void cwe_output_state_free(struct cwe_output_weights *o); /* NULL is allowed */
+
+/* output_input.c: operations of base. */
+void cwe_output_input(const struct cwe_weights *w, const struct cwe_tensor *t, struct cwe_linear_input *ret);
+int cwe_output_read_split(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *quantized,
+	float *exact, struct cwb_err *err);

@@ -59,6 +59,23 @@ int cwe_weights_read_f32(struct cwe_weights *w, const struct cwe_tensor *t, uint
 	return rc ? rc : w->ops->read_f32(w, t, row, rows, dst, err);
 }
 
+void cwe_weights_input(const struct cwe_weights *w, const struct cwe_tensor *t, struct cwe_linear_input *ret)
+{
+	*ret = (struct cwe_linear_input){.how = {.size = sizeof ret->how}};
+	if (w->ops->input)
+		w->ops->input(w, t, ret);
+}
+
+int cwe_weights_read_split(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *quantized,
+	float *exact, struct cwb_err *err)
+{
+	int rc = check_range(t, row, rows, err);
+
+	if (!rc && !w->ops->read_split)
+		return cwb_err_set(err, CWP_ESTATE, "tensor \"%s\": no input of these weights is split", t->name);
+	return rc ? rc : w->ops->read_split(w, t, row, rows, quantized, exact, err);
+}
+
 int cwe_weights_read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, void *dst,
 	struct cwb_err *err)
 {

@@ -24,11 +24,21 @@ struct cwe_tensor {
 
 struct cwe_weights;
 
+/* How the input of a Linear is quantized before the product; how.kind 0: not at all. */
+struct cwe_linear_input {
+	struct cwp_activation how; /* sequences are the caller's */
+	int split; /* part of the weight multiplies the input as it is: cwe_weights_read_split */
+};
+
 /* What an implementation provides; see the wrappers below for the contract. */
 struct cwe_weights_ops {
 	int (*read_f32)(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *dst, struct cwb_err *err);
 	int (*read_raw)(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, void *dst, struct cwb_err *err);
 	void (*close)(struct cwe_weights *w);
+	/* Both NULL where no input is quantized. */
+	void (*input)(const struct cwe_weights *w, const struct cwe_tensor *t, struct cwe_linear_input *ret);
+	int (*read_split)(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *quantized,
+		float *exact, struct cwb_err *err);
 };
 
 /* Implementations embed this first. tensors is sorted by name (strcmp). */
@@ -53,3 +63,11 @@ int cwe_weights_read_f32(struct cwe_weights *w, const struct cwe_tensor *t, uint
 
 /* The same in the tensor's own dtype (t->dtype), little endian. [any-thread] */
 int cwe_weights_read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, void *dst, struct cwb_err *err);
+
+/* The input of the Linear whose weight t is: a property of the weights, since it belongs to their quantization. [any-thread] */
+void cwe_weights_input(const struct cwe_weights *w, const struct cwe_tensor *t, struct cwe_linear_input *ret);
+
+/* The two summands of rows of a weight whose input is split: y = quantized * Q(x) + exact * x, each [rows, shape[1]]. Where
+ * weights are protected, those are in exact, and 0 in quantized. [any-thread] */
+int cwe_weights_read_split(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *quantized,
+	float *exact, struct cwb_err *err);

@@ -33,12 +33,10 @@ static int project(const struct cwe_block *b, const float *d_x, struct cwb_err *
 	struct cwe_workspace *ws = b->ws;
 	struct cwe_rows rows = cwe_block_rows(b);
 	float *const out[3] = {ws->d_q0 != NULL ? ws->d_q0 : ws->d_q, ws->d_k0 != NULL ? ws->d_k0 : ws->d_k, ws->d_v};
-	const float *d_in = NULL;
+	struct cwe_operand x = {.d_x = input_of(b, d_x)};
 	int r = 0;
 	for (int role = CWE_Q; r == 0 && role <= CWE_V; role++) {
-		r = role == CWE_Q ? cwe_block_input(b, role, CWE_DENSE, &rows, input_of(b, d_x), &d_in, err)
-				  : cwe_block_show(b, role, CWE_DENSE, &rows, input_of(b, d_x), err);
-		r = r == 0 ? cwe_block_linear(b, role, CWE_DENSE, rows.count, d_in, out[role], err) : r;
+		r = cwe_block_linear(b, role, CWE_DENSE, &rows, &x, out[role], err);
 	}
 	if (r == 0 && a->norm[CWE_NORM_Q] != NULL) {
 		r = cwe_block_norm(b, CWE_NORM_Q, ws->d_q0, ws->d_q, err);
@@ -73,7 +71,7 @@ int cwe_attention_forward(const struct cwe_block *b, const float *d_x, const str
 	struct cwe_workspace *ws = b->ws;
 	struct cwp_attention attention = attention_of(b);
 	struct cwe_rows rows = cwe_block_rows(b);
-	const float *d_in;
+	struct cwe_operand x = {.d_x = ws->d_attention};
 	int normed = b->model->arch.norm[CWE_NORM_ATTENTION] != NULL;
 	int r = normed ? cwe_block_norm(b, CWE_NORM_ATTENTION, d_x, ws->d_h1, err) : 0;
 	r = r == 0 ? project(b, d_x, err) : r;
@@ -82,10 +80,7 @@ int cwe_attention_forward(const struct cwe_block *b, const float *d_x, const str
 	} else if (r == 0) {
 		r = CWE_OP(b->model->device, attention, &attention, ws->d_q, ws->d_k, ws->d_v, ws->d_attention, ws->d_lse);
 	}
-	if (r != 0 || (r = cwe_block_input(b, CWE_O, CWE_DENSE, &rows, ws->d_attention, &d_in, err)) != 0) {
-		return r;
-	}
-	r = cwe_block_linear(b, CWE_O, CWE_DENSE, rows.count, d_in, ws->d_o != NULL ? ws->d_o : ws->d_x2, err);
+	r = r == 0 ? cwe_block_linear(b, CWE_O, CWE_DENSE, &rows, &x, ws->d_o != NULL ? ws->d_o : ws->d_x2, err) : r;
 	return r == 0 && ws->d_o != NULL ? cwe_block_norm(b, CWE_NORM_ATTENTION_OUT, ws->d_o, ws->d_x2, err) : r;
 }
 

@@ -3,12 +3,13 @@
 /* Matrices and norms as backend operations. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/model/block.h"
 
 struct cwe_rows cwe_block_rows(const struct cwe_block *b)
 {
-	return (struct cwe_rows){b->chunk->tokens, b->chunk->samples};
+	return (struct cwe_rows){b->chunk->tokens, b->chunk->samples, b->chunk->sequences};
 }
 
 static struct cwe_flow flow_of(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows)
@@ -19,39 +20,54 @@ static struct cwe_flow flow_of(const struct cwe_block *b, enum cwe_role role, ui
 	return f;
 }
 
-int cwe_block_show(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows,
-	const float *d_x, struct cwb_err *err)
+/* Shows X [rows, in] to the tap. */
+static int show(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows, const float *d_x,
+	struct cwb_err *err)
 {
 	struct cwe_flow f = flow_of(b, role, expert, rows);
 	/* A matrix of several roles is shown once. */
 	return b->tap != NULL && b->tap->input != NULL && f.row == 0 ? b->tap->input(b->tap->arg, &f, d_x, err) : 0;
 }
 
-int cwe_block_input(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows,
-	const float *d_x, const float **ret_x, struct cwb_err *err)
+static int same(const struct cwp_activation *a, const struct cwp_activation *b)
 {
-	struct cwe_model *m = b->model;
-	int r = cwe_block_show(b, role, expert, rows, d_x, err);
-	*ret_x = d_x;
-	if (r == 0 && m->activation != 0 && role < CWE_ROUTER) {
-		uint64_t out, in;
-		cwe_role_shape(&m->arch, role, expert, &out, &in);
-		r = CWE_OP(m->device, fake_quant_rows, m->activation, d_x, rows->count, in, b->ws->d_quantized);
-		*ret_x = b->ws->d_quantized;
-	}
-	return r;
+	return a->kind == b->kind && a->group == b->group && a->zero == b->zero && memcmp(&a->scale, &b->scale, sizeof a->scale) == 0 &&
+		memcmp(&a->threshold, &b->threshold, sizeof a->threshold) == 0;
 }
 
-int cwe_block_linear(const struct cwe_block *b, enum cwe_role role, uint32_t expert, uint64_t rows, const float *d_x,
-	float *d_y, struct cwb_err *err)
+/* X as the matrix wants it: in ws->d_quantized, unless that holds it already. */
+static int quantize(const struct cwe_block *b, const struct cwe_part *w, const struct cwe_rows *rows, struct cwe_operand *x,
+	const float **ret, struct cwb_err *err)
+{
+	*ret = x->d_x;
+	if (w->input->how.kind == 0) {
+		return 0;
+	}
+	*ret = b->ws->d_quantized;
+	if (x->how != NULL && same(x->how, &w->input->how)) {
+		return 0;
+	}
+	struct cwp_activation how = w->input->how;
+	how.sequences = rows->sequences;
+	x->how = &w->input->how;
+	return CWE_OP(b->model->device, fake_quant, &how, x->d_x, rows->count, w->cols, b->ws->d_quantized);
+}
+
+int cwe_block_linear(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows,
+	struct cwe_operand *x, float *d_y, struct cwb_err *err)
 {
 	struct cwe_model *m = b->model;
-	uint64_t out, in;
-	float *d_bias;
-	const float *d_w = cwe_layer_weight(m, b->layer, role, expert, &d_bias);
-	cwe_role_shape(&m->arch, role, expert, &out, &in);
-	int r = CWE_OP(m->device, matmul, 0, 1, rows, out, in, d_x, in, d_w, in, 0, d_y, out);
-	return r == 0 && d_bias != NULL ? CWE_OP(m->device, add_bias, d_y, d_bias, rows, out) : r;
+	struct cwe_part w = cwe_layer_part(m, b->layer, role, expert);
+	const float *d_in;
+	int r = show(b, role, expert, rows, x->d_x, err);
+	if (r != 0 || d_y == NULL || (r = quantize(b, &w, rows, x, &d_in, err)) != 0 ||
+		(r = CWE_OP(m->device, matmul, 0, 1, rows->count, w.rows, w.cols, d_in, w.cols, w.d_weight, w.cols, 0, d_y, w.rows)) != 0) {
+		return r;
+	}
+	if (w.d_exact != NULL) {
+		r = CWE_OP(m->device, matmul, 0, 1, rows->count, w.rows, w.cols, x->d_x, w.cols, w.d_exact, w.cols, 1, d_y, w.rows);
+	}
+	return r == 0 && w.d_bias != NULL ? CWE_OP(m->device, add_bias, d_y, w.d_bias, rows->count, w.rows) : r;
 }
 
 int cwe_block_linear_backward(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows,
@@ -65,8 +81,11 @@ int cwe_block_linear_backward(const struct cwe_block *b, enum cwe_role role, uin
 			return r;
 		}
 	}
-	const float *d_w = cwe_layer_weight(m, b->layer, role, expert, NULL);
-	return CWE_OP(m->device, matmul, 0, 0, rows->count, f.in, f.out, d_dy, f.out, d_w, f.in, accumulate, d_dx, f.in);
+	/* Rounding of the input counts as the identity. */
+	struct cwe_part w = cwe_layer_part(m, b->layer, role, expert);
+	int r = CWE_OP(m->device, matmul, 0, 0, rows->count, f.in, f.out, d_dy, f.out, w.d_weight, f.in, accumulate, d_dx, f.in);
+	return r == 0 && w.d_exact != NULL
+		? CWE_OP(m->device, matmul, 0, 0, rows->count, f.in, f.out, d_dy, f.out, w.d_exact, f.in, 1, d_dx, f.in) : r;
 }
 
 /* Rows of a norm for each token: its heads, where each has its own. */

@@ -18,21 +18,23 @@ struct cwe_block {
 struct cwe_rows {
 	uint64_t count;
 	struct cwp_sequences samples;
+	struct cwp_sequences sequences; /* count 0: each row is one of its own */
+};
+
+/* What the matrices of one input multiply: X [rows, in], and X as the last of them quantized it. */
+struct cwe_operand {
+	const float *d_x;
+	const struct cwp_activation *how; /* NULL: not quantized yet */
 };
 
 /* All tokens of the chunk. */
 struct cwe_rows cwe_block_rows(const struct cwe_block *b);
 
-/* Shows X [rows, in] to the tap. */
-int cwe_block_show(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows,
-	const float *d_x, struct cwb_err *err);
-/* Shows it, and gives what the matrix really multiplies with: X, or X as its run-time quantization
- * leaves it (valid until the next call). */
-int cwe_block_input(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows,
-	const float *d_x, const float **ret_x, struct cwb_err *err);
-/* y [rows, out] = x W^T + bias. */
-int cwe_block_linear(const struct cwe_block *b, enum cwe_role role, uint32_t expert, uint64_t rows, const float *d_x,
-	float *d_y, struct cwb_err *err);
+/* Shows X to the tap; then y [rows, out] = x W^T + bias, where x is X, or X as the matrix quantizes its input. The matrices of one
+ * input come one after another with one operand, in which d_x alone is filled at first: then X is quantized once for all
+ * that do it alike. y NULL: X is only shown. */
+int cwe_block_linear(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows,
+	struct cwe_operand *x, float *d_y, struct cwb_err *err);
 /* Shows X and dY to the tap; then dx (+)= dY W. */
 int cwe_block_linear_backward(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows,
 	const float *d_x, const float *d_dy, int accumulate, float *d_dx, struct cwb_err *err);

@@ -55,7 +55,7 @@ uint64_t cwe_generator_bytes(const struct cwe_model *m, const struct cwe_generat
 	const struct cwe_arch *a = &m->arch;
 	uint64_t cache = 2 * a->layers * size->slots * size->positions * row_floats(a);
 	uint64_t ids = size->slots * size->positions, head = slice(a) * a->hidden;
-	return cwe_layer_bytes(a) + cwe_workspace_bytes(m, max_u64(fill_rows(a, size), size->slots), size->positions, 0) +
+	return cwe_layer_bytes(m) + cwe_workspace_bytes(m, max_u64(fill_rows(a, size), size->slots), size->positions, 0) +
 		sizeof(float) * (cache + ids + head + step_floats(a, size));
 }
 
@@ -105,7 +105,7 @@ static uint32_t layer_count(const struct cwe_generator *g)
 static int load_resident(struct cwe_generator *g, uint64_t memory, struct cwb_err *err)
 {
 	struct cwe_model *m = g->model;
-	uint64_t layer = cwe_layer_bytes(&m->arch), head = (uint64_t)m->arch.vocabulary * m->arch.hidden * sizeof(float);
+	uint64_t layer = cwe_layer_bytes(m), head = (uint64_t)m->arch.vocabulary * m->arch.hidden * sizeof(float);
 	uint64_t fit = memory / layer;
 	g->resident = fit < m->arch.layers ? (uint32_t)fit : m->arch.layers;
 	g->head_resident = fit >= m->arch.layers && memory - m->arch.layers * layer >= head;

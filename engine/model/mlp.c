@@ -8,18 +8,15 @@ int cwe_mlp_forward(const struct cwe_block *b, uint32_t expert, const float *d_x
 	struct cwe_workspace *ws = b->ws;
 	struct cwe_rows rows = cwe_block_rows(b);
 	uint64_t inner, hidden;
-	const float *d_in;
+	struct cwe_operand x = {.d_x = d_x}, h = {.d_x = ws->d_h};
 	int r;
 	cwe_role_shape(&b->model->arch, CWE_GATE, expert, &inner, &hidden);
-	if ((r = cwe_block_input(b, CWE_GATE, expert, &rows, d_x, &d_in, err)) != 0 ||
-		(r = cwe_block_linear(b, CWE_GATE, expert, rows.count, d_in, ws->d_gate, err)) != 0 ||
-		(r = cwe_block_show(b, CWE_UP, expert, &rows, d_x, err)) != 0 ||
-		(r = cwe_block_linear(b, CWE_UP, expert, rows.count, d_in, ws->d_up, err)) != 0 ||
-		(r = CWE_OP(b->model->device, glu, b->model->arch.glu, ws->d_gate, ws->d_up, rows.count * inner, ws->d_h)) != 0 ||
-		(r = cwe_block_input(b, CWE_DOWN, expert, &rows, ws->d_h, &d_in, err)) != 0) {
+	if ((r = cwe_block_linear(b, CWE_GATE, expert, &rows, &x, ws->d_gate, err)) != 0 ||
+		(r = cwe_block_linear(b, CWE_UP, expert, &rows, &x, ws->d_up, err)) != 0 ||
+		(r = CWE_OP(b->model->device, glu, b->model->arch.glu, ws->d_gate, ws->d_up, rows.count * inner, ws->d_h)) != 0) {
 		return r;
 	}
-	return d_y != NULL ? cwe_block_linear(b, CWE_DOWN, expert, rows.count, d_in, d_y, err) : 0;
+	return cwe_block_linear(b, CWE_DOWN, expert, &rows, &h, d_y, err);
 }
 
 int cwe_mlp_backward(const struct cwe_block *b, uint32_t expert, const float *d_x, const float *d_dy, int accumulate,

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/model/model.h"
+#include "engine/model/model_p.h"
 #include "engine/model/ops.h"
 
 /* Where the text model's tensors may be: multimodal models have it below a part of theirs, by the old and the new
@@ -62,9 +62,7 @@ static int find(struct cwe_model *m, const char *name, uint64_t rows, uint64_t c
 	return 0;
 }
 
-typedef int (*visitor)(struct cwe_model *m, const struct cwe_tensor *t, float *d, struct cwb_err *err);
-
-static int each_norm(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, visitor visit, struct cwb_err *err)
+static int each_norm(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, cwe_visitor visit, struct cwb_err *err)
 {
 	const struct cwe_tensor *t;
 	char module[CWE_MODULE_NAME_MAX], name[CWE_MODULE_NAME_MAX + 8];
@@ -75,15 +73,14 @@ static int each_norm(struct cwe_model *m, uint32_t index, struct cwe_layer *laye
 		}
 		(void)snprintf(name, sizeof name, "%s.weight", cwe_norm_name(m, index, i, module, sizeof module));
 		int r = find(m, name, width, 0, &t, err);
-		if (r != 0 || (r = visit(m, t, layer->d_norm[i], err)) != 0) {
+		if (r != 0 || (r = visit(m, t, layer, -1, layer != NULL ? layer->d_norm[i] : NULL, err)) != 0) {
 			return r;
 		}
 	}
 	return 0;
 }
 
-/* Calls visit for each tensor of a layer with its place in *layer. */
-static int each_tensor(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, visitor visit, struct cwb_err *err)
+int cwe_model_each_tensor(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, cwe_visitor visit, struct cwb_err *err)
 {
 	const struct cwe_tensor *t;
 	char module[CWE_MODULE_NAME_MAX], name[CWE_MODULE_NAME_MAX + 8];
@@ -95,19 +92,27 @@ static int each_tensor(struct cwe_model *m, uint32_t index, struct cwe_layer *la
 		(void)cwe_module_name(m, index, i, module, sizeof module);
 		(void)snprintf(name, sizeof name, "%s.weight", module);
 		r = find(m, name, l.rows, l.cols, &t, err);
-		r = r == 0 ? visit(m, t, layer->d_weight != NULL ? layer->d_weight[i] : NULL, err) : r;
+		r = r == 0 ? visit(m, t, layer, (int32_t)i, layer != NULL ? layer->d_weight[i] : NULL, err) : r;
 		if (r == 0 && l.bias) {
 			(void)snprintf(name, sizeof name, "%s.bias", module);
 			r = find(m, name, l.rows, 0, &t, err);
-			r = r == 0 ? visit(m, t, layer->d_bias != NULL ? layer->d_bias[i] : NULL, err) : r;
+			r = r == 0 ? visit(m, t, layer, -1, layer != NULL ? layer->d_bias[i] : NULL, err) : r;
 		}
 	}
 	return r;
 }
 
-static int visit_nothing(struct cwe_model *m, const struct cwe_tensor *t, float *d, struct cwb_err *err)
+/* What happens to the inputs of a matrix. */
+static int visit_input(struct cwe_model *m, const struct cwe_tensor *t, struct cwe_layer *layer, int32_t linear, float *d,
+	struct cwb_err *err)
 {
-	(void)m, (void)t, (void)d, (void)err;
+	struct cwe_linear_input input;
+	(void)layer, (void)d, (void)err;
+	if (linear >= 0) {
+		cwe_weights_input(m->weights, t, &input);
+		m->quantizes |= input.how.kind != 0;
+		m->splits |= input.how.kind != 0 && input.split;
+	}
 	return 0;
 }
 
@@ -171,11 +176,10 @@ int cwe_model_open(struct cwe_source *source, struct cwe_weights *weights, struc
 	if (r != 0) {
 		return cwb_err_prefix(err, "%s", source->path);
 	}
-	struct cwe_layer nowhere = {0};
 	choose_place(&m);
 	r = open_outside(&m, err);
 	for (uint32_t i = 0; r == 0 && i < m.arch.layers; i++) {
-		r = each_tensor(&m, i, &nowhere, visit_nothing, err);
+		r = cwe_model_each_tensor(&m, i, NULL, visit_input, err);
 	}
 	if (r == 0) {
 		*ret = m;
@@ -208,8 +212,7 @@ static int check_finite(const struct cwe_model *m, const struct cwe_tensor *t, u
 	return 0;
 }
 
-/* Reads rows of a tensor to the device, f32; a weight that is NaN or infinite is refused. */
-static int read_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *d,
+int cwe_model_read_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *d,
 	struct cwb_err *err)
 {
 	uint64_t n = rows * (t->rank > 1 ? t->shape[1] : 1);
@@ -227,91 +230,25 @@ static int read_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t r
 	return r;
 }
 
-static uint64_t bias_floats(const struct cwe_arch *a)
+int cwe_model_read_split(struct cwe_model *m, const struct cwe_tensor *t, float *d_quantized, float *d_exact,
+	struct cwb_err *err)
 {
-	uint64_t q = (uint64_t)a->heads * a->head_dim, kv = (uint64_t)a->kv_heads * a->head_dim;
-	return (a->bias_qkv ? q + 2 * kv : 0) + (a->bias_o ? a->hidden : 0) +
-		(a->bias_mlp ? 2 * (uint64_t)a->intermediate + a->hidden : 0);
-}
-
-uint64_t cwe_layer_bytes(const struct cwe_arch *a)
-{
-	uint64_t n, inputs;
-	cwe_linears_sum_most(a, &n, &inputs);
-	for (int i = 0; i < CWE_NORMS; i++) {
-		n += cwe_norm_width(a, i);
+	uint64_t rows = t->shape[0], n = rows * t->shape[1];
+	int host_memory = (m->device->ops->flags & CWP_BACKEND_HOST_MEMORY) != 0;
+	float *host = host_memory ? NULL : malloc(2 * n * sizeof *host + 1);
+	float *quantized = host_memory ? d_quantized : host, *exact = host_memory ? d_exact : host + n;
+	if (!host_memory && host == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory to read %s", t->name);
 	}
-	return (n + bias_floats(a)) * sizeof(float);
-}
-
-int cwe_layer_new(struct cwe_model *m, struct cwe_layer *ret, struct cwb_err *err)
-{
-	struct cwe_layer layer = {.bytes = cwe_layer_bytes(&m->arch)};
-	uint32_t n = cwe_linears_most(&m->arch);
-	layer.d_weight = calloc(2 * (size_t)n, sizeof *layer.d_weight);
-	if (layer.d_weight == NULL) {
-		return cwb_err_set(err, -ENOMEM, "no memory for a layer of %" PRIu32 " matrices", n);
+	int r = cwe_weights_read_split(m->weights, t, 0, rows, quantized, exact, err);
+	r = r == 0 ? check_finite(m, t, 0, quantized, n, err) : r;
+	r = r == 0 ? check_finite(m, t, 0, exact, n, err) : r;
+	if (!host_memory) {
+		r = r == 0 ? CWE_OP(m->device, upload, d_quantized, quantized, n * sizeof *host) : r;
+		r = r == 0 ? CWE_OP(m->device, upload, d_exact, exact, n * sizeof *host) : r;
+		free(host);
 	}
-	layer.d_bias = layer.d_weight + n;
-	int r = cwe_device_bytes(m->device, layer.bytes, (void **)&layer.d_block, err);
-	if (r != 0) {
-		free(layer.d_weight);
-		return r;
-	}
-	*ret = layer;
-	return 0;
-}
-
-/* Gives the tensors of layer `index` their places. Matrices first: their sizes keep the next one's alignment. */
-static void lay_out(const struct cwe_arch *a, uint32_t index, struct cwe_layer *layer)
-{
-	uint32_t n = cwe_linears(a, index);
-	uint64_t weights, inputs;
-	cwe_linears_sum(a, index, &weights, &inputs);
-	float *p = layer->d_block + weights;
-	layer->index = index;
-	for (int i = 0; i < CWE_NORMS; i++) {
-		uint64_t width = cwe_norm_width(a, i);
-		layer->d_norm[i] = width > 0 ? p : NULL;
-		p += width;
-	}
-	for (uint32_t i = 0; i < n; i++) {
-		struct cwe_linear l;
-		cwe_linear_at(a, index, i, &l);
-		layer->d_weight[i] = layer->d_block + l.weight_at;
-		layer->d_bias[i] = l.bias ? p : NULL;
-		p += l.bias ? l.rows : 0;
-	}
-}
-
-float *cwe_layer_weight(const struct cwe_model *m, const struct cwe_layer *layer, enum cwe_role role, uint32_t expert,
-	float **ret_bias)
-{
-	uint64_t row, rows, cols;
-	uint32_t i = cwe_linear_of(&m->arch, layer->index, role, expert, &row);
-	cwe_role_shape(&m->arch, role, expert, &rows, &cols);
-	if (ret_bias != NULL) {
-		*ret_bias = layer->d_bias[i] != NULL ? layer->d_bias[i] + row : NULL;
-	}
-	return layer->d_weight[i] + row * cols;
-}
-
-void cwe_layer_free(struct cwe_model *m, struct cwe_layer *layer)
-{
-	cwe_device_free(m->device, layer->d_block, layer->bytes);
-	free(layer->d_weight);
-	memset(layer, 0, sizeof *layer);
-}
-
-static int load_tensor(struct cwe_model *m, const struct cwe_tensor *t, float *d, struct cwb_err *err)
-{
-	return read_rows(m, t, 0, t->shape[0], d, err);
-}
-
-int cwe_layer_load(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, struct cwb_err *err)
-{
-	lay_out(&m->arch, index, layer);
-	return each_tensor(m, index, layer, load_tensor, err);
+	return r;
 }
 
 static int by_id(const void *a, const void *b)
@@ -347,7 +284,7 @@ static int embed_row(struct cwe_model *m, const struct cwe_tensor *t, uint64_t r
 {
 	float scale = m->arch.embedding_scale;
 	if (scale == 1) {
-		return read_rows(m, t, row, 1, d, err);
+		return cwe_model_read_rows(m, t, row, 1, d, err);
 	}
 	uint64_t n = m->arch.hidden;
 	int r = cwe_weights_read_f32(m->weights, t, row, 1, host, err);
@@ -390,12 +327,12 @@ int cwe_model_head_rows(struct cwe_model *m, uint64_t first, uint64_t rows, floa
 {
 	char name[64];
 	(void)snprintf(name, sizeof name, "%sembed_tokens.weight", m->body);
-	return read_rows(m, cwe_weights_find(m->weights, m->arch.tied ? name : m->head), first, rows, d_w, err);
+	return cwe_model_read_rows(m, cwe_weights_find(m->weights, m->arch.tied ? name : m->head), first, rows, d_w, err);
 }
 
 int cwe_model_final_norm(struct cwe_model *m, float *d_w, struct cwb_err *err)
 {
 	char name[64];
 	(void)snprintf(name, sizeof name, "%snorm.weight", m->body);
-	return read_rows(m, cwe_weights_find(m->weights, name), 0, m->arch.hidden, d_w, err);
+	return cwe_model_read_rows(m, cwe_weights_find(m->weights, name), 0, m->arch.hidden, d_w, err);
 }

@@ -13,7 +13,8 @@ struct cwe_model {
 	struct cwe_source *source;   /* borrowed */
 	struct cwe_weights *weights; /* borrowed: the source's, or a view of it (quantized on the fly) */
 	struct cwe_device *device;   /* borrowed */
-	uint32_t activation;         /* enum cwp_activation_kind that every decoder Linear applies to its input */
+	int quantizes;               /* some Linear quantizes its input, as its weights say; 0 makes all inputs exact */
+	int splits;                  /* and some weights meet their input both ways */
 	const char *body;            /* what all tensors but the output projection begin with: "model." */
 	const char *head;            /* tensor of the output projection: the embedding matrix when tied */
 };
@@ -24,6 +25,8 @@ struct cwe_layer {
 	float *d_norm[CWE_NORMS]; /* [cwe_norm_width], or NULL */
 	float **d_weight; /* [cwe_linears] of [out, in] */
 	float **d_bias;   /* [cwe_linears] of [out], or NULL */
+	float **d_exact;  /* [cwe_linears] of [out, in]: what multiplies the exact input beside d_weight; NULL: nothing */
+	struct cwe_linear_input *input; /* [cwe_linears] */
 	float *d_block;   /* the one allocation behind all of them */
 	uint64_t bytes;
 };
@@ -48,15 +51,21 @@ char *cwe_norm_name(const struct cwe_model *model, uint32_t layer, enum cwe_norm
 uint64_t cwe_norm_width(const struct cwe_arch *arch, enum cwe_norm norm);
 
 /* Bytes of one layer's weights as f32: of the largest layer. */
-uint64_t cwe_layer_bytes(const struct cwe_arch *arch);
+uint64_t cwe_layer_bytes(const struct cwe_model *model);
 /* Allocates room for any layer's weights; then cwe_layer_load fills it, as often as wanted. */
 int cwe_layer_new(struct cwe_model *model, struct cwe_layer *ret, struct cwb_err *err);
 void cwe_layer_free(struct cwe_model *model, struct cwe_layer *layer);
 /* Reads layer index. CWP_ENUMBER, naming the tensor, when a weight is NaN or infinite. */
 int cwe_layer_load(struct cwe_model *model, uint32_t index, struct cwe_layer *layer, struct cwb_err *err);
-/* The weight [rows, cols] of a role, and its bias or NULL. */
-float *cwe_layer_weight(const struct cwe_model *model, const struct cwe_layer *layer, enum cwe_role role, uint32_t expert,
-	float **ret_bias);
+/* A role's part of its matrix. */
+struct cwe_part {
+	const float *d_weight; /* [rows, cols] */
+	const float *d_exact;  /* likewise, or NULL */
+	const float *d_bias;   /* or NULL */
+	const struct cwe_linear_input *input;
+	uint64_t rows, cols;
+};
+struct cwe_part cwe_layer_part(const struct cwe_model *model, const struct cwe_layer *layer, enum cwe_role role, uint32_t expert);
 
 /* Rows of the embedding matrix, times embedding_scale -> d_x [count, hidden], each read once. CWP_ENUMBER as above;
  * CWP_EVALUE when an id is not in the vocabulary. */

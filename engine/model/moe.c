@@ -13,7 +13,9 @@ static int rows_of(const struct cwe_block *b, uint32_t expert, uint64_t *ret_fir
 	struct cwe_routing *routing = &b->ws->routing;
 	*ret_first = routing->start[expert];
 	ret->count = routing->start[expert + 1] - routing->start[expert];
-	return cwe_routing_samples(routing, expert, &b->chunk->samples, &ret->samples, err);
+	int r = cwe_routing_samples(routing, expert, &b->chunk->samples, &ret->samples, err);
+	ret->sequences = ret->samples; /* sequences of one sample count as one here */
+	return r;
 }
 
 /* Who goes where, on the host, and back to the device. */
@@ -24,10 +26,9 @@ static int route(const struct cwe_block *b, const float *d_x, struct cwb_err *er
 	struct cwe_workspace *ws = b->ws;
 	struct cwe_rows rows = cwe_block_rows(b);
 	uint64_t n = rows.count * moe->top_k;
-	const float *d_in;
+	struct cwe_operand x = {.d_x = d_x};
 	int r;
-	if ((r = cwe_block_input(b, CWE_ROUTER, CWE_DENSE, &rows, d_x, &d_in, err)) != 0 ||
-		(r = cwe_block_linear(b, CWE_ROUTER, CWE_DENSE, rows.count, d_in, ws->d_router, err)) != 0 ||
+	if ((r = cwe_block_linear(b, CWE_ROUTER, CWE_DENSE, &rows, &x, ws->d_router, err)) != 0 ||
 		(r = CWE_OP(dev, download, ws->host, ws->d_router, rows.count * moe->experts * sizeof *ws->host)) != 0) {
 		return r;
 	}
@@ -45,20 +46,16 @@ static int expert_forward(const struct cwe_block *b, uint32_t expert, float *d_y
 	struct cwe_workspace *ws = b->ws;
 	struct cwe_rows rows;
 	uint64_t first, i = a->moe.intermediate, d = a->hidden;
-	const float *d_in;
 	int r = rows_of(b, expert, &first, &rows, err);
 	if (r != 0 || rows.count == 0) {
 		return r;
 	}
-	const float *d_xe = ws->d_xe + first * d;
 	float *d_ge = ws->d_ge + first * i, *d_ue = ws->d_ue + first * i, *d_he = ws->d_he + first * i;
-	if ((r = cwe_block_input(b, CWE_GATE, expert, &rows, d_xe, &d_in, err)) != 0 ||
-		(r = cwe_block_linear(b, CWE_GATE, expert, rows.count, d_in, d_ge, err)) != 0 ||
-		(r = cwe_block_show(b, CWE_UP, expert, &rows, d_xe, err)) != 0 ||
-		(r = cwe_block_linear(b, CWE_UP, expert, rows.count, d_in, d_ue, err)) != 0 ||
+	struct cwe_operand x = {.d_x = ws->d_xe + first * d}, h = {.d_x = d_he};
+	if ((r = cwe_block_linear(b, CWE_GATE, expert, &rows, &x, d_ge, err)) != 0 ||
+		(r = cwe_block_linear(b, CWE_UP, expert, &rows, &x, d_ue, err)) != 0 ||
 		(r = CWE_OP(dev, glu, a->glu, d_ge, d_ue, rows.count * i, d_he)) != 0 ||
-		(r = cwe_block_input(b, CWE_DOWN, expert, &rows, d_he, &d_in, err)) != 0 ||
-		(r = cwe_block_linear(b, CWE_DOWN, expert, rows.count, d_in, ws->d_ye + first * d, err)) != 0 || d_y == NULL) {
+		(r = cwe_block_linear(b, CWE_DOWN, expert, &rows, &h, ws->d_ye + first * d, err)) != 0 || d_y == NULL) {
 		return r;
 	}
 	return CWE_OP(dev, scatter_rows, ws->d_ye + first * d, ws->d_token + first, ws->d_weight + first, rows.count, d, d_y);
@@ -70,11 +67,10 @@ static int shared_forward(const struct cwe_block *b, const float *d_x, float *d_
 	struct cwe_device *dev = b->model->device;
 	struct cwe_workspace *ws = b->ws;
 	struct cwe_rows rows = cwe_block_rows(b);
-	const float *d_in;
+	struct cwe_operand x = {.d_x = d_x};
 	int r;
 	if ((r = cwe_mlp_forward(b, CWE_SHARED, d_x, ws->d_ys, err)) != 0 ||
-		(r = cwe_block_input(b, CWE_SHARED_GATE, CWE_DENSE, &rows, d_x, &d_in, err)) != 0 ||
-		(r = cwe_block_linear(b, CWE_SHARED_GATE, CWE_DENSE, rows.count, d_in, ws->d_ws, err)) != 0 ||
+		(r = cwe_block_linear(b, CWE_SHARED_GATE, CWE_DENSE, &rows, &x, ws->d_ws, err)) != 0 ||
 		(r = CWE_OP(dev, download, ws->host, ws->d_ws, rows.count * sizeof *ws->host)) != 0) {
 		return r;
 	}

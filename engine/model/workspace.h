@@ -23,7 +23,7 @@ struct cwe_workspace {
 	float *d_h2;        /* [T, hidden] normed input of the MLP */
 	float *d_gate, *d_up, *d_h; /* [T, intermediate], of the dense MLP or the shared expert */
 	float *d_m;         /* [T, hidden] output of the MLP before its norm */
-	float *d_quantized; /* [T, widest input] when activations are quantized at run time */
+	float *d_quantized; /* [T, widest input] where inputs are quantized */
 	float *d_cos[2], *d_sin[2]; /* [positions, rotary / 2], as struct cwe_arch's rope */
 
 	/* Mixture of experts. A: assignments of a token to an expert, T * top_k. */

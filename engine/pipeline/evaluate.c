@@ -86,16 +86,13 @@ static int run_model(struct evaluation *e, enum cwe_compared which, struct cwe_m
 	return r != 0 ? cwb_err_prefix(err, "evaluating the %s model", model_name[which]) : 0;
 }
 
-static int run_quantized(struct evaluation *e, uint32_t activation, struct cwb_err *err)
+static int run_quantized(struct evaluation *e, const struct cwe_weights *output, struct cwb_err *err)
 {
 	struct cwe_weights *view = NULL;
 	struct cwe_model model;
-	int r = cwe_quantized_view_open(e->run, &view, err);
+	int r = cwe_quantized_view_open(e->run, output, &view, err);
 	r = r == 0 ? cwe_model_open(e->run->source, view, &e->run->device, &model, err) : r;
-	if (r == 0) {
-		model.activation = activation;
-		r = run_model(e, CWE_COMPARED_QUANTIZED, &model, err);
-	}
+	r = r == 0 ? run_model(e, CWE_COMPARED_QUANTIZED, &model, err) : r;
 	cwe_weights_close(view);
 	return r;
 }
@@ -107,14 +104,10 @@ static int run_all(struct evaluation *e, struct cwb_err *err)
 	int r = run_model(e, CWE_COMPARED_ORIGINAL, &e->run->model, err);
 	r = r == 0 ? cwe_source_open(e->run->job->output, 0, &output, err) : r;
 	if (r == 0) {
-		uint32_t activation = cwe_output_activation(output->config, NULL);
 		/* Where nothing is protected the output is the plainly quantized model. */
-		r = e->run->protecting ? run_quantized(e, activation, err) : 0;
+		r = e->run->protecting ? run_quantized(e, output->weights, err) : 0;
 		r = r == 0 ? cwe_model_open(output, NULL, &e->run->device, &model, err) : r;
-		if (r == 0) {
-			model.activation = activation;
-			r = run_model(e, CWE_COMPARED_PROTECTED, &model, err);
-		}
+		r = r == 0 ? run_model(e, CWE_COMPARED_PROTECTED, &model, err) : r;
 	}
 	for (size_t i = 0; r == 0 && !e->run->protecting && i < e->n; i++) {
 		r = cwe_benchmark_same(&e->benchmark[i], CWE_COMPARED_PROTECTED, CWE_COMPARED_QUANTIZED, err);

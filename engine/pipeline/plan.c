@@ -78,6 +78,17 @@ static void score_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64
 		tile_bytes(run);
 }
 
+/* The model that an evaluation needs most memory for: the output, whose inputs may be quantized. */
+static struct cwe_model evaluated(const struct cwe_run *run)
+{
+	struct cwe_model m = run->model;
+	for (size_t i = 0; i < run->modules; i++) {
+		m.quantizes |= run->module[i].quantized && run->module[i].grid.activation != CWP_ACT_NONE;
+	}
+	m.splits = m.quantizes && (run->scorer != NULL || run->n_saved > 0) && run->job->carrier == CWJ_CARRIER_OVERLAY;
+	return m;
+}
+
 /* Tokens of the evaluations are not known before they are read; a data file has at most one token a byte. */
 static void evaluation_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch)
 {
@@ -90,9 +101,10 @@ static void evaluation_bounds(const struct cwe_run *run, uint64_t *ret_memory, u
 	if (run->job->n_evaluations == 0) {
 		return;
 	}
+	const struct cwe_model model = evaluated(run);
 	uint64_t longest = widest < run->model.arch.context + 1 ? widest : run->model.arch.context + 1;
 	uint64_t tokens = bytes + bytes / 4; /* windows overlap a little */
-	uint64_t device = cwe_loglik_bytes(&run->model, tokens, widest, longest, &boundaries);
+	uint64_t device = cwe_loglik_bytes(&model, tokens, widest, longest, &boundaries);
 	*ret_memory = device + (boundaries < CWE_BOUNDARY_MEMORY ? boundaries : CWE_BOUNDARY_MEMORY) +
 		bytes * 4 + tokens * 24 + run->largest * 2 * sizeof(float);
 	*ret_scratch = boundaries > CWE_BOUNDARY_MEMORY ? boundaries : 0;

@@ -11,6 +11,7 @@
 struct view {
 	struct cwe_weights base;
 	struct cwe_run *run;
+	const struct cwe_weights *inputs;
 	const struct cwe_run_module **module; /* [tensors] the module that a tensor is the weight of, or NULL */
 };
 
@@ -81,15 +82,26 @@ static int read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t 
 	return cwe_weights_read_raw(v->run->source->weights, t, row, rows, dst, err);
 }
 
+/* As the output has it; nothing is protected here, so that all of a weight meets one input. */
+static void view_input(const struct cwe_weights *w, const struct cwe_tensor *t, struct cwe_linear_input *ret)
+{
+	const struct view *v = (const struct view *)w;
+	const struct cwe_tensor *there = v->inputs != NULL && module_of(v, t) != NULL ? cwe_weights_find(v->inputs, t->name) : NULL;
+	if (there != NULL) {
+		cwe_weights_input(v->inputs, there, ret);
+		ret->split = 0;
+	}
+}
+
 static void close_view(struct cwe_weights *w)
 {
 	free(((struct view *)w)->module);
 	free(w);
 }
 
-int cwe_quantized_view_open(struct cwe_run *run, struct cwe_weights **ret, struct cwb_err *err)
+int cwe_quantized_view_open(struct cwe_run *run, const struct cwe_weights *inputs, struct cwe_weights **ret, struct cwb_err *err)
 {
-	static const struct cwe_weights_ops ops = {read_f32, read_raw, close_view};
+	static const struct cwe_weights_ops ops = {.read_f32 = read_f32, .read_raw = read_raw, .close = close_view, .input = view_input};
 	struct view *v = calloc(1, sizeof *v);
 	const struct cwe_weights *source = run->source->weights;
 	if (v == NULL || (v->module = calloc(source->count + 1, sizeof *v->module)) == NULL) {
@@ -98,6 +110,7 @@ int cwe_quantized_view_open(struct cwe_run *run, struct cwe_weights **ret, struc
 	}
 	v->base = (struct cwe_weights){.ops = &ops, .count = source->count, .tensors = source->tensors};
 	v->run = run;
+	v->inputs = inputs;
 	for (size_t i = 0; i < run->modules; i++) {
 		const struct cwe_tensor *t = run->module[i].quantized ? cwe_run_module_tensor(run, &run->module[i]) : NULL;
 		if (t != NULL) {

@@ -6,5 +6,6 @@
 
 #include "engine/pipeline/run.h"
 
-/* run must outlive the view. *ret is closed with cwe_weights_close; the source's weights stay open. */
-int cwe_quantized_view_open(struct cwe_run *run, struct cwe_weights **ret, struct cwb_err *err);
+/* inputs: weights that say how the Linears' inputs are quantized, those of the run's output; NULL: not at all. Both must
+ * outlive the view. *ret is closed with cwe_weights_close; the source's weights stay open. */
+int cwe_quantized_view_open(struct cwe_run *run, const struct cwe_weights *inputs, struct cwe_weights **ret, struct cwb_err *err);

@@ -70,6 +70,26 @@ struct cwp_grad_stats {
 	float *d_sq;
 };
 
+/* How the input X [rows, cols] of a Linear is quantized before the product. v / s and all sums are f32, rounding is to
+ * nearest even; a row whose scale would be 0 becomes 0, one that holds NaN or infinity NaN where a scale follows from it.
+ *   INT8_TOKEN:   s = absmax of the row / 127.5;  s * clamp(round(x / s), -128, 127)
+ *   FP8_TOKEN:    s = absmax of the row / 448;    s * E4M3(clamp(x / s, -448, 448))
+ *   FP8_GROUP:    the same of each `group` neighbouring columns, which divides cols
+ *   INT8_TENSOR:  s = scale;  s * (round(clamp(x / s + zero, -128, 127)) - zero)
+ *   FP8_TENSOR:   s = scale;  as FP8_TOKEN
+ *   INT8_OUTLIER: with h = x rounded to F16. A column where |h| >= threshold in any row of a sequence is an outlier in
+ *     that sequence and stays x. The others: a = absmax of the row's h below the threshold;
+ *     round(h * ((1 / a) * 127)) * (a / 127). Threshold 0: there are no outliers. */
+struct cwp_activation {
+	uint32_t size;
+	uint32_t kind;   /* enum cwp_activation_kind of quantizer.h */
+	uint32_t group;  /* of FP8_GROUP, else 0 */
+	int32_t zero;    /* of INT8_TENSOR, -128 .. 127, else 0 */
+	float scale;     /* of INT8_TENSOR and FP8_TENSOR, positive, else 0 */
+	float threshold; /* of INT8_OUTLIER, else 0 */
+	struct cwp_sequences sequences; /* of INT8_OUTLIER: those that the rows belong to; count 0: each row is one */
+};
+
 struct cwp_backend {
 	uint32_t size;  /* sizeof(struct cwp_backend) */
 	uint32_t flags; /* enum cwp_backend_flags */
@@ -154,9 +174,8 @@ struct cwp_backend {
 	int (*act_stats)(void *b, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld, double *d_sum,
 		double *d_sq, float *d_absmax);
 
-	/* y = dequantized(quantized(x)) by row, as the run-time activation schemes of enum cwp_activation_kind
-	 * (quantizer.h) do it: INT8_TOKEN, FP8_TOKEN. d_y may be d_x. */
-	int (*fake_quant_rows)(void *b, uint32_t activation, const float *d_x, uint64_t rows, uint64_t cols,
+	/* y [rows, cols] = dequantized(quantized(x)). d_y may be d_x, but not with INT8_OUTLIER. */
+	int (*fake_quant)(void *b, const struct cwp_activation *a, const float *d_x, uint64_t rows, uint64_t cols,
 		float *d_y);
 
 	/* Rows by number, for mixtures of experts. d_index [rows] u32, or NULL: row i itself; d_factor [rows], or NULL: 1. */

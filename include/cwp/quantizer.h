@@ -34,10 +34,12 @@ enum cwp_granularity {
 
 enum cwp_activation_kind {
 	CWP_ACT_NONE = 0,
-	CWP_ACT_INT8_TOKEN = 1, /* at run time, symmetric, one scale a token: absmax / 127 */
-	CWP_ACT_FP8_TOKEN = 2,  /* at run time, one scale a token: absmax / 448 */
-	CWP_ACT_INT8_TENSOR = 3,
-	CWP_ACT_FP8_TENSOR = 4
+	CWP_ACT_INT8_TOKEN = 1,  /* at run time, symmetric, one scale a token: absmax / 127.5, codes -128 .. 127 */
+	CWP_ACT_FP8_TOKEN = 2,   /* at run time, one scale a token: absmax / 448 */
+	CWP_ACT_INT8_TENSOR = 3, /* one scale, found in calibration, for all inputs of a module */
+	CWP_ACT_FP8_TENSOR = 4,  /* likewise */
+	CWP_ACT_FP8_GROUP = 5,   /* at run time, one scale for so many neighbouring channels of a token: absmax / 448 */
+	CWP_ACT_INT8_OUTLIER = 6 /* LLM.int8(): at run time, one scale a token, channels that reach the threshold left out */
 };
 
 /* How one module is quantized; what decoding and the format writers need to know. */

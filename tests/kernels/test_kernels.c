@@ -83,7 +83,10 @@ typedef void (*run_kernel)(const struct kernels *k, struct arrays *s);
 	K(rmsnorm_dw, 1024, GATE, k->rmsnorm_dw(s->a, s->b, 0.7F, s->n, s->x))                     \
 	K(rope, 2048, GATE, k->rope(s->x, s->n / 2, s->a, s->b, -1.0F))                            \
 	K(absmax, 0, EXTREME, s->scalar = k->absmax(s->a, s->n))                                   \
-	K(fake_int8, 0, EXTREME, k->fake_int8(s->a, 0.03F, s->n, s->x))                            \
+	K(fake_int8, 0, EXTREME, k->fake_int8(s->a, 0.03F, 0.0F, s->n, s->x))                      \
+	K(fake_int8_zero, 0, EXTREME, k->fake_int8(s->a, 0.03F, -7.0F, s->n, s->x))                \
+	K(outliers, 0, EXTREME, s->scalar = k->outliers(s->a, 3.0F, s->n, s->x))                   \
+	K(fake_outliers, 0, EXTREME, k->fake_outliers(s->a, 40.0F, 0.025F, 3.0F, s->b, s->n, s->x))\
 	K(fake_e4m3, 0, EXTREME, k->fake_e4m3(s->a, 0.013F, s->n, s->x))                           \
 	K(act_stats, 0, EXTREME, k->act_stats(s->a, s->n, s->d, s->e, s->x))                       \
 	K(scores, 1, EXTREME, s->scalar = k->scores(s->x, s->n, 0.3F, 0.0F))                       \
@@ -324,7 +327,9 @@ static void test_complete(void **state)
 	(void)state;
 	size_t fields = (sizeof(struct kernels) - offsetof(struct kernels, gemm)) / sizeof(void *);
 	size_t not_pointers = 1; /* mr and nr share the room of one */
-	size_t variants = 3;     /* scores, probs and dscores are listed with and without the cap */
+	/* scores, probs and dscores are listed with and without the cap, fake_int8 with a zero
+	 * point and without. */
+	size_t variants = 4;
 	size_t elsewhere = 4;    /* gemm (test_ops), pack, micro, micro_stats */
 	assert_int_equal(
 		fields - not_pointers - elsewhere, sizeof(list) / sizeof(list[0]) - variants);

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <cwp/quantizer.h>
 
 #include "tests/kernels/support.h"
 
@@ -367,21 +366,6 @@ static void test_rows(void **state)
 	be->close(b);
 }
 
-/* Nearest of all E4M3 values, of two equally near ones that with an even mantissa. */
-static double e4m3(double x)
-{
-	double best = 0.0, distance = fabs(x);
-	for (int code = 1; code < 0x7F; code++) {
-		int e = code >> 3, m = code & 7;
-		double v = e ? ldexp(8 + m, e - 10) : ldexp(m, -9), d = fabs(fabs(x) - v);
-		if (d < distance || (d == distance && code % 2 == 0)) {
-			best = v;
-			distance = d;
-		}
-	}
-	return copysign(best, x);
-}
-
 /* Rows by number: 5 rows taken out of 7, with and without numbers and factors. */
 static void test_rows_by_number(void **state)
 {
@@ -468,51 +452,6 @@ static void test_softcap(void **state)
 	be->close(b);
 }
 
-static void test_fake_quant(void **state)
-{
-	(void)state;
-	enum { ROWS = 9, COLS = 517, N = ROWS * COLS };
-	struct test_host h;
-	void *b = test_open(&h, 2);
-	uint64_t seed = 6;
-	float *x = test_normal(&seed, N, 1.0F), *y = test_filled(N, 1.0F);
-	double *want = doubles(N);
-	memset(x + COLS, 0, COLS * sizeof(float));
-	x[2 * COLS + 7] = NAN;
-	x[3 * COLS] = INFINITY;
-	for (size_t i = 4 * COLS; i < 5 * COLS; i++) {
-		x[i] *= 1e-40F; /* denormals */
-	}
-	for (uint32_t kind = CWP_ACT_INT8_TOKEN; kind <= CWP_ACT_FP8_TOKEN; kind++) {
-		assert_int_equal(be->fake_quant_rows(b, kind, x, ROWS, COLS, y), 0);
-		for (size_t t = 0; t < ROWS; t++) {
-			float m = 0.0F;
-			for (size_t i = 0; i < COLS; i++) {
-				m = fmaxf(m, fabsf(x[t * COLS + i]));
-			}
-			float scale = m / (kind == CWP_ACT_FP8_TOKEN ? 448.0F : 127.0F);
-			for (size_t i = 0; i < COLS; i++) {
-				float v = x[t * COLS + i];
-				double q = (double)(v / scale);
-				double r = kind == CWP_ACT_FP8_TOKEN ? e4m3(q) : rint(q);
-				want[t * COLS + i] =
-					scale > 0.0F ? (double)((float)r * scale) : 0.0;
-				if (t == 2 || t == 3) {
-					assert_true(isnan(y[t * COLS + i]));
-					y[t * COLS + i] = 0.0F;
-					want[t * COLS + i] = 0.0;
-				}
-			}
-		}
-		test_close("fake_quant_rows", y, want, N, 0.0);
-	}
-	assert_int_not_equal(be->fake_quant_rows(b, CWP_ACT_INT8_TENSOR, x, ROWS, COLS, y), 0);
-	free(x);
-	free(y);
-	free(want);
-	be->close(b);
-}
-
 static void test_convert(void **state)
 {
 	(void)state;
@@ -558,7 +497,6 @@ static int group(void)
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_rows_by_number),
 		cmocka_unit_test(test_softcap),
-		cmocka_unit_test(test_fake_quant),
 		cmocka_unit_test(test_convert),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

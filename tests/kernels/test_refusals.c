@@ -82,6 +82,31 @@ static void test_memory(void **state)
 	be->close(b);
 }
 
+static void refuse_activations(void *b, float *at)
+{
+	const uint64_t start[] = {0, 1}, late[] = {1, 2};
+	const struct {
+		struct cwp_activation a;
+		int code;
+		const char *text;
+	} list[] = {{{.kind = CWP_ACT_NONE}, CWP_EVALUE, "scheme 0"},
+		{{.kind = CWP_ACT_INT8_OUTLIER + 1}, CWP_EVALUE, "scheme 7"},
+		{{.kind = CWP_ACT_FP8_GROUP, .group = 3}, CWP_ESHAPE, "groups of 3"},
+		{{.kind = CWP_ACT_FP8_GROUP}, CWP_ESHAPE, "groups of 0"},
+		{{.kind = CWP_ACT_INT8_TENSOR}, CWP_EVALUE, "scale 0"},
+		{{.kind = CWP_ACT_FP8_TENSOR, .scale = INFINITY}, CWP_EVALUE, "scale inf"},
+		{{.kind = CWP_ACT_INT8_TENSOR, .scale = 1.0F, .zero = 128}, CWP_EVALUE, "zero point 128"},
+		{{.kind = CWP_ACT_FP8_TENSOR, .scale = 1.0F, .zero = 1}, CWP_EVALUE, "zero point 1"},
+		{{.kind = CWP_ACT_INT8_OUTLIER, .sequences = {1, start}}, CWP_ESHAPE, "1 rows and x has 2"},
+		{{.kind = CWP_ACT_INT8_OUTLIER, .sequences = {1, late}}, CWP_ESHAPE, "token 0"},
+		{{.kind = CWP_ACT_INT8_OUTLIER}, CWP_EVALUE, "may not be x"},
+		{{.kind = CWP_ACT_INT8_TOKEN}, CWP_EVALUE, "x is NULL"}};
+	for (size_t i = 0; i < sizeof(list) / sizeof(*list); i++) {
+		int null = list[i].a.kind == CWP_ACT_INT8_TOKEN;
+		refused(be->fake_quant(b, &list[i].a, null ? NULL : at, 2, 4, at), list[i].code, list[i].text);
+	}
+}
+
 static void test_matrices(void **state)
 {
 	(void)state;
@@ -104,7 +129,7 @@ static void test_matrices(void **state)
 	refused(be->glu(b, 7, x, x, 4, x), CWP_EVALUE, "activation 7");
 	refused(be->glu_backward(b, CWP_GLU_SILU, x, x, NULL, 4, x, x), CWP_EVALUE, "dh is NULL");
 	refused(be->act_stats(b, x, 4, 4, 2, NULL, NULL, x), CWP_ESHAPE, "act_stats");
-	refused(be->fake_quant_rows(b, CWP_ACT_NONE, x, 1, 4, x), CWP_EVALUE, "scheme 0");
+	refuse_activations(b, x);
 	refused(be->xent_begin(b, 1, x, NULL, x, x, tokens), CWP_EVALUE, "xent_begin");
 	refused(be->xent_slice(b, x, 1, 4, 4, 0, NULL, x, NULL, x, x, NULL), CWP_EVALUE, "targets");
 	refused(be->xent_slice(b, x, 1, 4, 4, UINT32_MAX, tokens, x, NULL, x, x, NULL), CWP_ESHAPE,
@@ -183,7 +208,8 @@ static void test_empty(void **state)
 	assert_int_equal(be->rmsnorm(b, NULL, NULL, 0.0F, 1.0F, 0, 4, NULL, NULL), 0);
 	assert_int_equal(be->convert(b, NULL, NULL, CWP_BF16, 0), 0);
 	assert_int_equal(be->act_stats(b, NULL, 0, 4, 4, NULL, NULL, NULL), 0);
-	assert_int_equal(be->fake_quant_rows(b, CWP_ACT_INT8_TOKEN, NULL, 0, 4, NULL), 0);
+	const struct cwp_activation token = {.size = sizeof(token), .kind = CWP_ACT_INT8_TOKEN};
+	assert_int_equal(be->fake_quant(b, &token, NULL, 0, 4, NULL), 0);
 	be->close(b);
 }
 

@@ -104,10 +104,16 @@ struct kernels {
 	void (*rope)(float *x, size_t half, const float *c, const float *s, float sign);
 	/* Largest |x|, 0 for none; NaN when there is one. */
 	float (*absmax)(const float *x, size_t n);
-	/* y = scale * clamp(rint(x / scale), -127, 127) */
-	void (*fake_int8)(const float *x, float scale, size_t n, float *y);
+	/* y = scale * (rint(clamp(x / scale + zero, -128, 127)) - zero); NaN stays NaN. */
+	void (*fake_int8)(const float *x, float scale, float zero, size_t n, float *y);
 	/* y = scale * E4M3(x / scale), round to nearest even, limited to +-448; NaN stays NaN. */
 	void (*fake_e4m3)(const float *x, float scale, size_t n, float *y);
+	/* With h = |F16(x)|: column = max(column, h), NaN kept; returns the largest h that is not
+	 * >= threshold, NaN when there is one. */
+	float (*outliers)(const float *x, float threshold, size_t n, float *column);
+	/* y = column >= threshold ? x : rint(F16(x) * inverse) * step */
+	void (*fake_outliers)(const float *x, float inverse, float step, float threshold,
+		const float *column, size_t n, float *y);
 	/* sum += x, sq += x * x, absmax = max(absmax, |x|) by column, NaN kept; each [n] or NULL.
 	 */
 	void (*act_stats)(const float *x, size_t n, double *sum, double *sq, float *absmax);

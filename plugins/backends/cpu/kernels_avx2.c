@@ -181,6 +181,11 @@ static inline V v_f16(const uint16_t *p)
 	return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
 
+static inline V v_round_f16(V a)
+{
+	return _mm256_cvtph_ps(_mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+
 static inline D d_low(V a)
 {
 	return _mm256_cvtps_pd(_mm256_castps256_ps128(a));

@@ -167,6 +167,11 @@ static inline V v_f16(const uint16_t *p)
 	return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
 
+static inline V v_round_f16(V a)
+{
+	return _mm512_cvtph_ps(_mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+
 static inline D d_low(V a)
 {
 	return _mm512_cvtps_pd(_mm512_castps512_ps256(a));

@@ -248,11 +248,12 @@ static float absmax(const float *x, size_t n)
 	return m;
 }
 
-static void fake_int8(const float *x, float s, size_t n, float *y)
+static void fake_int8(const float *x, float s, float zero, size_t n, float *y)
 {
 	for (size_t i = 0; i < n; i++) {
-		float q = rintf(x[i] / s);
-		y[i] = s * (q < -127.0F ? -127.0F : q > 127.0F ? 127.0F : q);
+		float q = x[i] / s + zero;
+		q = rintf(q < -128.0F ? -128.0F : q > 127.0F ? 127.0F : q);
+		y[i] = s * (q - zero);
 	}
 }
 
@@ -277,6 +278,44 @@ static void fake_e4m3(const float *x, float s, size_t n, float *y)
 {
 	for (size_t i = 0; i < n; i++) {
 		y[i] = s * e4m3(x[i] / s);
+	}
+}
+
+/* The nearest number that F16 can hold, ties to even; infinite from 65520 on. */
+static float round_f16(float x)
+{
+	float a = fabsf(x), r = INFINITY;
+	if (a < 0x1p-14F) {
+		r = rintf(a * 0x1p24F) * 0x1p-24F;
+	} else if (a < 65520.0F) {
+		uint32_t bits = 0;
+		memcpy(&bits, &a, sizeof(bits));
+		bits = (bits + 0xFFF + (bits >> 13 & 1)) & ~0x1FFFU;
+		memcpy(&r, &bits, sizeof(bits));
+	}
+	return isnan(x) ? x : copysignf(r, x);
+}
+
+static float outliers(const float *x, float threshold, size_t n, float *column)
+{
+	float most = 0.0F;
+	for (size_t i = 0; i < n; i++) {
+		float h = fabsf(round_f16(x[i]));
+		if (h > column[i] || isnan(h)) {
+			column[i] = h;
+		}
+		if (!(h >= threshold) && (h > most || isnan(h))) {
+			most = h;
+		}
+	}
+	return most;
+}
+
+static void fake_outliers(const float *x, float inverse, float step, float threshold,
+	const float *column, size_t n, float *y)
+{
+	for (size_t i = 0; i < n; i++) {
+		y[i] = column[i] >= threshold ? x[i] : rintf(round_f16(x[i]) * inverse) * step;
 	}
 }
 
@@ -400,6 +439,8 @@ void kernels_scalar(struct kernels *k)
 		.absmax = absmax,
 		.fake_int8 = fake_int8,
 		.fake_e4m3 = fake_e4m3,
+		.outliers = outliers,
+		.fake_outliers = fake_outliers,
 		.act_stats = act_stats,
 		.scores = scores,
 		.exp_sum = exp_sum,

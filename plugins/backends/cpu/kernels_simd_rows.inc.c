@@ -72,13 +72,13 @@ static float absmax(const float *x, size_t n)
 	return most;
 }
 
-static void fake_int8(const float *x, float s, size_t n, float *y)
+static void fake_int8(const float *x, float s, float zero, size_t n, float *y)
 {
-	V step = v_set(s);
+	V step = v_set(s), z = v_set(zero);
 	for (size_t i = 0; i < n; i += W) {
-		V q = v_rint(v_div(load(x + i, n - i), step));
-		q = v_min(v_set(127.0F), v_max(v_set(-127.0F), q));
-		store(y + i, v_mul(step, q), n - i);
+		V q = v_add(v_div(load(x + i, n - i), step), z);
+		q = v_rint(v_min(v_set(127.0F), v_max(v_set(-128.0F), q)));
+		store(y + i, v_mul(step, v_sub(q, z)), n - i);
 	}
 }
 
@@ -91,6 +91,38 @@ static void fake_e4m3(const float *x, float s, size_t n, float *y)
 		V small = v_mul(v_rint(v_mul(v, v_set(512.0F))), v_set(0x1p-9F));
 		V q = v_choose(v_less(v_abs(v), v_set(0x1p-6F)), small, v_round3(v));
 		store(y + i, v_mul(step, v_choose(v_nan(v), v, q)), n - i);
+	}
+}
+
+static float outliers(const float *x, float threshold, size_t n, float *column)
+{
+	V most = v_set(0.0F), limit = v_set(threshold);
+	for (size_t i = 0; i < n; i += W) {
+		V h = v_abs(v_round_f16(load(x + i, n - i)));
+		store(column + i, keep_largest(load(column + i, n - i), h), n - i);
+		V inside = v_choose(v_less(h, limit), h, v_choose(v_nan(h), h, v_set(0.0F)));
+		most = keep_largest(most, inside);
+	}
+	float lane[W], largest = 0.0F;
+	v_store(lane, most);
+	for (size_t i = 0; i < W; i++) {
+		if (lane[i] > largest || lane[i] != lane[i]) {
+			largest = lane[i];
+		}
+	}
+	return largest;
+}
+
+static void fake_outliers(const float *x, float inverse, float step, float threshold,
+	const float *column, size_t n, float *y)
+{
+	V factor = v_set(inverse), s = v_set(step), limit = v_set(threshold);
+	for (size_t i = 0; i < n; i += W) {
+		V v = load(x + i, n - i), c = load(column + i, n - i);
+		V q = v_mul(v_rint(v_mul(v_round_f16(v), factor)), s);
+		/* An outlier is neither below the threshold nor NaN. */
+		V other = v_choose(v_nan(c), q, v);
+		store(y + i, v_choose(v_less(c, limit), q, other), n - i);
 	}
 }
 
@@ -256,6 +288,8 @@ void TIER_FILL(struct kernels *k)
 		.absmax = absmax,
 		.fake_int8 = fake_int8,
 		.fake_e4m3 = fake_e4m3,
+		.outliers = outliers,
+		.fake_outliers = fake_outliers,
 		.act_stats = act_stats,
 		.scores = scores,
 		.exp_sum = exp_sum,

@@ -1,12 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Operations on elements, rows and columns that need no product: conversion, sums, statistics, fake
- * quantization. */
-#include <math.h>
-#include <stdbool.h>
-
-#include <cwp/quantizer.h>
-
+/* Operations on elements, rows and columns that need no product: conversion, sums, statistics. */
 #include "plugins/backends/cpu/cpu.h"
 
 enum {
@@ -97,7 +91,6 @@ struct rows {
 	uint64_t rows;
 	uint64_t cols;
 	uint64_t rows_each; /* rows of one piece of work */
-	uint32_t activation;
 };
 
 static uint64_t rows_each(uint64_t cols)
@@ -136,57 +129,8 @@ int cpu_add_bias(void *vb, float *d_y, const float *d_bias, uint64_t rows, uint6
 	if (rc || rows == 0 || cols == 0) {
 		return rc;
 	}
-	struct rows r = {b, d_bias, d_y, rows, cols, rows_each(cols), 0};
+	struct rows r = {b, d_bias, d_y, rows, cols, rows_each(cols)};
 	cpu_run(b, pieces(&r), add_bias_piece, &r);
-	return 0;
-}
-
-/* A row with NaN or infinity has no scale: all of it becomes NaN. A row whose scale is 0 becomes 0.
- */
-static void fake_quant_row(const struct rows *r, const float *x, float *y)
-{
-	const struct kernels *k = &r->b->k;
-	bool fp8 = r->activation == CWP_ACT_FP8_TOKEN;
-	float scale = k->absmax(x, r->cols) / (fp8 ? 448.0F : 127.0F);
-	if (!isfinite(scale) || scale == 0.0F) {
-		for (uint64_t i = 0; i < r->cols; i++) {
-			y[i] = scale == 0.0F ? 0.0F : NAN;
-		}
-	} else if (fp8) {
-		k->fake_e4m3(x, scale, r->cols, y);
-	} else {
-		k->fake_int8(x, scale, r->cols, y);
-	}
-}
-
-static void fake_quant_piece(void *arg, size_t i)
-{
-	const struct rows *r = arg;
-	uint64_t first = 0, end = 0;
-	row_range(r, i, &first, &end);
-	for (uint64_t t = first; t < end; t++) {
-		fake_quant_row(r, r->x + t * r->cols, r->y + t * r->cols);
-	}
-}
-
-int cpu_fake_quant_rows(
-	void *vb, uint32_t activation, const float *d_x, uint64_t rows, uint64_t cols, float *d_y)
-{
-	struct cpu *b = vb;
-	if (activation != CWP_ACT_INT8_TOKEN && activation != CWP_ACT_FP8_TOKEN) {
-		return cpu_refuse(b, CWP_EVALUE,
-			"fake_quant_rows: activation scheme %u is neither INT8_TOKEN nor FP8_TOKEN",
-			activation);
-	}
-	int rc = cpu_check_matrix(b, "fake_quant_rows", "x", d_x, rows, cols, cols);
-	if (!rc) {
-		rc = cpu_check_matrix(b, "fake_quant_rows", "y", d_y, rows, cols, cols);
-	}
-	if (rc || rows == 0 || cols == 0) {
-		return rc;
-	}
-	struct rows r = {b, d_x, d_y, rows, cols, rows_each(cols), activation};
-	cpu_run(b, pieces(&r), fake_quant_piece, &r);
 	return 0;
 }
 

@@ -100,7 +100,7 @@ static int by_name(const void *a, const void *b)
 
 static struct cwe_weights *make_weights(const struct cwe_arch *a)
 {
-	static const struct cwe_weights_ops ops = {read_f32, read_raw, close_memory};
+	static const struct cwe_weights_ops ops = {.read_f32 = read_f32, .read_raw = read_raw, .close = close_memory};
 	struct memory *m = calloc(1, sizeof *m);
 	char name[CWE_MODULE_NAME_MAX + 8];
 	assert_non_null(m);

@@ -127,7 +127,7 @@ static void check_model(const char *config)
 	struct answer alone[REQUESTS], together[REQUESTS];
 	struct synthetic s;
 	synthetic_open(&s, config);
-	uint64_t layer = cwe_layer_bytes(&s.model.arch);
+	uint64_t layer = cwe_layer_bytes(&s.model);
 	const struct {
 		uint64_t slots, memory;
 	} way[] = {{1, 0}, {3, layer}, {4, UINT64_MAX}, {CWE_GENERATOR_SLOTS, 0}};
@@ -427,7 +427,7 @@ static void check_bytes(const char *config)
 	struct cwe_generator_size size;
 	struct synthetic s;
 	synthetic_open(&s, config);
-	uint64_t layer = cwe_layer_bytes(&s.model.arch);
+	uint64_t layer = cwe_layer_bytes(&s.model);
 	for (size_t i = 0; i < 3; i++) {
 		for (uint64_t slots = 1; slots <= 4; slots += 3) {
 			ask(&s, a);

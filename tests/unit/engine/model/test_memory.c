@@ -56,7 +56,7 @@ static int run_generation(struct synthetic *s, struct cwb_err *err)
 	struct cwe_generator_size size;
 	struct cwe_generator *g = NULL;
 	cwe_generator_fit(&s->model, what, 3, 2, UINT64_MAX, &size);
-	int r = cwe_generator_new(&s->model, &size, cwe_layer_bytes(&s->model.arch), &g, err);
+	int r = cwe_generator_new(&s->model, &size, cwe_layer_bytes(&s->model), &g, err);
 	r = r == 0 ? cwe_generator_run(g, what, 3, err) : r;
 	cwe_generator_free(g);
 	assert_true(r != 0 || tokens == 6);

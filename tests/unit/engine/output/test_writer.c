@@ -222,6 +222,8 @@ static void test_mixed_formats(void **state)
 	struct cwp_grid fp8 = toy_grid(CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_FP8_TOKEN);
 	struct world x;
 	json_t *config;
+	const json_t *group;
+	const char *name;
 
 	(void)state;
 	begin(&x);
@@ -231,8 +233,13 @@ static void test_mixed_formats(void **state)
 	config = read_config(x.out, "config.json");
 	assert_string_equal(json_string_value(json_object_get(json_object_get(config, "quantization_config"), "format")),
 		"mixed-precision");
-	assert_int_equal(cwe_output_activation(config, toy_modules[0]), CWP_ACT_FP8_TOKEN);
-	assert_int_equal(cwe_output_activation(config, toy_modules[1]), CWP_ACT_NONE);
+	json_object_foreach (json_object_get(json_object_get(config, "quantization_config"), "config_groups"), name, group) {
+		const json_t *targets = json_object_get(group, "targets");
+		int fp8_group = !strcmp(json_string_value(json_object_get(group, "format")), "float-quantized");
+
+		assert_int_equal(json_array_size(targets), fp8_group ? 1 : 3);
+		assert_int_equal(!strcmp(json_string_value(json_array_get(targets, 0)), toy_modules[0]), fp8_group);
+	}
 	json_decref(config);
 	end(&x);
 }
