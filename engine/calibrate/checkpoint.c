@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Gradient checkpoints in the scratch folder. */
+/* Checkpoints of boundaries in the scratch folder. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,8 +20,9 @@ static int open_folder(const char *scratch, struct cwb_err *err)
 	return fd >= 0 ? fd : cwb_err_errno(err, "scratch folder %s", scratch);
 }
 
-/* Streams the gradient through a buffer to or from a file, with its digest. */
-static int stream(int fd, const char *name, struct cwe_boundary *g, int save, char ret_digest[65], struct cwb_err *err)
+/* Streams a slot through a buffer to or from a file, with its digest. */
+static int stream(int fd, const char *name, struct cwe_boundary *b, uint32_t slot, int save, char ret_digest[65],
+	struct cwb_err *err)
 {
 	struct cwb_digest digest;
 	float *buffer = malloc(CHUNK * sizeof *buffer);
@@ -30,14 +31,14 @@ static int stream(int fd, const char *name, struct cwe_boundary *g, int save, ch
 		free(buffer);
 		return cwb_err_set(err, -ENOMEM, "no memory for a checkpoint");
 	}
-	for (uint64_t at = 0; r == 0 && at < g->floats; at += CHUNK) {
-		uint64_t n = g->floats - at < CHUNK ? g->floats - at : CHUNK;
+	for (uint64_t at = 0; r == 0 && at < b->floats; at += CHUNK) {
+		uint64_t n = b->floats - at < CHUNK ? b->floats - at : CHUNK;
 		if (save) {
-			r = cwe_boundary_read(g, 0, at, buffer, n, err);
+			r = cwe_boundary_read(b, slot, at, buffer, n, err);
 			r = r == 0 ? cwb_file_pwrite(fd, buffer, n * sizeof *buffer, at * sizeof *buffer, name, err) : r;
 		} else {
 			r = cwb_file_pread(fd, buffer, n * sizeof *buffer, at * sizeof *buffer, name, err);
-			r = r == 0 ? cwe_boundary_write(g, 0, at, buffer, n, err) : r;
+			r = r == 0 ? cwe_boundary_write(b, slot, at, buffer, n, err) : r;
 		}
 		if (r == 0) {
 			cwb_digest_update(&digest, buffer, n * sizeof *buffer);
@@ -52,18 +53,17 @@ static int stream(int fd, const char *name, struct cwe_boundary *g, int save, ch
 	return r != 0 ? cwb_err_set(err, r, "no memory for the digest of %s", name) : 0;
 }
 
-int cwe_gradient_save(const char *scratch, uint32_t layer, struct cwe_boundary *g, char ret_digest[65], struct cwb_err *err)
+int cwe_checkpoint_save(const char *scratch, const char *name, struct cwe_boundary *b, uint32_t slot, char ret_digest[65],
+	struct cwb_err *err)
 {
-	char name[32];
 	struct cwb_file_temp temp;
-	(void)snprintf(name, sizeof name, "gradient-%u", layer);
 	int folder = open_folder(scratch, err);
 	if (folder < 0) {
 		return folder;
 	}
 	int r = cwb_file_temp_open(folder, name, 0600, &temp, err);
 	if (r == 0) {
-		r = stream(temp.fd, name, g, 1, ret_digest, err);
+		r = stream(temp.fd, name, b, slot, 1, ret_digest, err);
 		if (r == 0) {
 			r = cwb_file_temp_commit(&temp, err);
 		} else {
@@ -74,18 +74,18 @@ int cwe_gradient_save(const char *scratch, uint32_t layer, struct cwe_boundary *
 	return r;
 }
 
-int cwe_gradient_load(const char *scratch, uint32_t layer, const char *digest, struct cwe_boundary *g, struct cwb_err *err)
+int cwe_checkpoint_load(const char *scratch, const char *name, const char *digest, struct cwe_boundary *b, uint32_t slot,
+	struct cwb_err *err)
 {
-	char name[32], found[65] = "";
+	char found[65] = "";
 	struct cwb_err reading = {0};
-	(void)snprintf(name, sizeof name, "gradient-%u", layer);
 	int folder = open_folder(scratch, err);
 	if (folder < 0) {
 		return folder;
 	}
 	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
 	(void)close(folder);
-	int r = fd >= 0 ? stream(fd, name, g, 0, found, &reading) : cwb_err_errno(&reading, "%s", name);
+	int r = fd >= 0 ? stream(fd, name, b, slot, 0, found, &reading) : cwb_err_errno(&reading, "%s", name);
 	if (fd >= 0) {
 		(void)close(fd);
 	}
@@ -95,10 +95,36 @@ int cwe_gradient_load(const char *scratch, uint32_t layer, const char *digest, s
 	return r != 0 ? cwb_err_set(err, r, "checkpoint %s: %s", scratch, reading.message) : 0;
 }
 
-void cwe_gradient_remove(const char *scratch, uint32_t layer)
+void cwe_checkpoint_remove(const char *scratch, const char *name)
 {
 	char path[4200];
-	if ((size_t)snprintf(path, sizeof path, "%s/gradient-%u", scratch, layer) < sizeof path) {
+	if ((size_t)snprintf(path, sizeof path, "%s/%s", scratch, name) < sizeof path) {
 		(void)unlink(path); /* best effort: the scratch folder goes as a whole at the end */
 	}
+}
+
+#define NAME_SIZE 32
+
+static const char *gradient_name(uint32_t layer, char name[NAME_SIZE])
+{
+	(void)snprintf(name, NAME_SIZE, "gradient-%u", layer);
+	return name;
+}
+
+int cwe_gradient_save(const char *scratch, uint32_t layer, struct cwe_boundary *g, char ret_digest[65], struct cwb_err *err)
+{
+	char name[NAME_SIZE];
+	return cwe_checkpoint_save(scratch, gradient_name(layer, name), g, 0, ret_digest, err);
+}
+
+int cwe_gradient_load(const char *scratch, uint32_t layer, const char *digest, struct cwe_boundary *g, struct cwb_err *err)
+{
+	char name[NAME_SIZE];
+	return cwe_checkpoint_load(scratch, gradient_name(layer, name), digest, g, 0, err);
+}
+
+void cwe_gradient_remove(const char *scratch, uint32_t layer)
+{
+	char name[NAME_SIZE];
+	cwe_checkpoint_remove(scratch, gradient_name(layer, name));
 }

@@ -61,17 +61,30 @@ int cwe_pass_embed(struct cwe_pass *pass, struct cwb_err *err)
 	return 0;
 }
 
-int cwe_pass_piece(struct cwe_pass *pass, const struct cwe_piece *p, uint32_t from, uint32_t to,
-	const struct cwe_tap *tap, struct cwb_err *err)
+/* out NULL: only what a tap sees. */
+static int forward(struct cwe_pass *pass, const struct cwe_piece *p, uint32_t from, const struct cwe_tap *tap, float *d_out,
+	struct cwb_err *err)
 {
 	uint64_t n = p->tokens * pass->model->arch.hidden, at = p->at * pass->model->arch.hidden;
 	struct cwe_chunk chunk;
 	int e;
 	if ((e = cwe_pass_cancelled(pass, err)) != 0 ||
 		(e = cwe_chunk_load(pass->model, pass->corpus, p, pass->d_position, &chunk, err)) != 0 ||
-		(e = cwe_boundary_get(&pass->boundary, from, at, pass->d_x, n, err)) != 0 ||
-		(e = cwe_layer_forward(pass->model, &pass->layer, &chunk, pass->d_x, &pass->ws, pass->d_y, tap, err)) != 0) {
+		(e = cwe_boundary_get(&pass->boundary, from, at, pass->d_x, n, err)) != 0) {
 		return e;
 	}
-	return cwe_boundary_put(&pass->boundary, to, at, pass->d_y, n, err);
+	return cwe_layer_forward(pass->model, &pass->layer, &chunk, pass->d_x, &pass->ws, d_out, tap, err);
+}
+
+int cwe_pass_piece(struct cwe_pass *pass, const struct cwe_piece *p, uint32_t from, uint32_t to,
+	const struct cwe_tap *tap, struct cwb_err *err)
+{
+	uint64_t n = p->tokens * pass->model->arch.hidden, at = p->at * pass->model->arch.hidden;
+	int e = forward(pass, p, from, tap, pass->d_y, err);
+	return e == 0 ? cwe_boundary_put(&pass->boundary, to, at, pass->d_y, n, err) : e;
+}
+
+int cwe_pass_look(struct cwe_pass *pass, const struct cwe_piece *p, uint32_t from, const struct cwe_tap *tap, struct cwb_err *err)
+{
+	return forward(pass, p, from, tap, NULL, err);
 }

@@ -26,5 +26,7 @@ int cwe_pass_embed(struct cwe_pass *pass, struct cwb_err *err);
 /* One piece through the loaded layer, slot `from` -> slot `to`. CWP_ECANCELLED when the host says so. */
 int cwe_pass_piece(struct cwe_pass *pass, const struct cwe_piece *p, uint32_t from, uint32_t to,
 	const struct cwe_tap *tap, struct cwb_err *err);
+/* One piece through the loaded layer for what a tap sees of it; no boundary is written. */
+int cwe_pass_look(struct cwe_pass *pass, const struct cwe_piece *p, uint32_t from, const struct cwe_tap *tap, struct cwb_err *err);
 /* CWP_ECANCELLED once the job was cancelled, else 0. */
 int cwe_pass_cancelled(const struct cwe_pass *pass, struct cwb_err *err);

@@ -8,6 +8,9 @@
 #include "engine/calibrate/statistics.h"
 #include "engine/model/ops.h"
 
+/* Rows of x x^T that are computed together. */
+#define GRAM_STRIP 512
+
 #define GRADIENTS (CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ)
 
 static const uint32_t grad_bit[3] = {CWP_STAT_GRAD_SUM, CWP_STAT_GRAD_ABS, CWP_STAT_GRAD_SQ};
@@ -30,6 +33,35 @@ static uint64_t bias_most(const struct cwe_arch *a)
 	for (uint32_t l = 0; l < a->layers; l++) {
 		uint64_t n = bias_at(a, l, cwe_linears(a, l));
 		most = n > most ? n : most;
+	}
+	return most;
+}
+
+/* Elements of x x^T of the inputs before one, by its first channel. Routers are no affair of a quantizer. */
+static uint64_t gram_at(const struct cwe_arch *a, uint32_t layer, uint64_t input_at)
+{
+	uint64_t at = 0;
+	for (uint32_t i = 0; i < cwe_linears_scored(a, layer); i++) {
+		struct cwe_linear l;
+		cwe_linear_at(a, layer, i, &l);
+		at += l.measures && l.input_at < input_at ? l.cols * l.cols : 0;
+	}
+	return at;
+}
+
+/* The most of any layer, and the widest input. */
+static uint64_t gram_most(const struct cwe_arch *a, uint64_t *ret_widest)
+{
+	uint64_t most = 0;
+	*ret_widest = 0;
+	for (uint32_t l = 0; l < a->layers; l++) {
+		uint64_t n = gram_at(a, l, UINT64_MAX);
+		most = n > most ? n : most;
+		for (uint32_t i = 0; i < cwe_linears_scored(a, l); i++) {
+			struct cwe_linear linear;
+			cwe_linear_at(a, l, i, &linear);
+			*ret_widest = linear.cols > *ret_widest ? linear.cols : *ret_widest;
+		}
 	}
 	return most;
 }
@@ -61,12 +93,18 @@ static uint64_t lay_out(const struct cwe_arch *a, uint32_t needs, uint64_t wides
 	s->d_act = place(base, at);
 	at += lines(2 * s->inputs * sizeof(double));
 	s->d_absmax = place(base, at);
-	return at + s->inputs * sizeof(float);
+	at += lines(s->inputs * sizeof(float));
+	if (needs & CWP_STAT_GRAM) {
+		uint64_t floats = gram_most(a, &s->widest_input);
+		s->d_gram = place(base, at);
+		at += floats * sizeof(float);
+	}
+	return at;
 }
 
 uint64_t cwe_statistics_bytes(const struct cwe_arch *arch, uint32_t needs)
 {
-	struct cwe_statistics s;
+	struct cwe_statistics s = {0};
 	return lay_out(arch, needs, 0, NULL, &s);
 }
 
@@ -91,8 +129,9 @@ static int host_memory(struct cwe_statistics *s, struct cwb_err *err)
 	if (staged) {
 		s->host = malloc((4 * s->weights + 3 * s->biases + s->inputs) * sizeof *s->host);
 		s->host_act = malloc(2 * s->inputs * sizeof *s->host_act);
+		s->host_gram = s->d_gram != NULL ? malloc(s->widest_input * s->widest_input * sizeof *s->host_gram) : NULL;
 	}
-	return s->tokens != NULL && (!staged || (s->host != NULL && s->host_act != NULL))
+	return s->tokens != NULL && (!staged || (s->host != NULL && s->host_act != NULL && (s->d_gram == NULL || s->host_gram != NULL)))
 		? 0 : cwb_err_set(err, -ENOMEM, "no memory for statistics");
 }
 
@@ -100,9 +139,6 @@ int cwe_statistics_new(struct cwe_model *m, uint32_t needs, uint64_t widest, str
 	struct cwb_err *err)
 {
 	struct cwe_statistics s = {.model = m, .needs = needs, .widest = widest};
-	if (needs & CWP_STAT_GRAM) {
-		return cwb_err_set(err, CWP_EVALUE, "statistic x x^T is not available in this version");
-	}
 	s.bytes = lay_out(&m->arch, needs, widest, NULL, &s);
 	int r = cwe_device_bytes(m->device, s.bytes, &s.d_block, err);
 	if (r == 0) {
@@ -129,6 +165,7 @@ void cwe_statistics_free(struct cwe_statistics *s)
 	free(s->tokens);
 	free(s->host);
 	free(s->host_act);
+	free(s->host_gram);
 	memset(s, 0, sizeof *s);
 }
 
@@ -139,13 +176,35 @@ int cwe_statistics_begin(struct cwe_statistics *s, uint32_t layer, struct cwb_er
 	return CWE_OP(s->model->device, zero, s->d_block, s->bytes);
 }
 
+/* x x^T is symmetric: only what lies right of the strips' diagonal blocks is computed. Sums are f32 in the order of the
+ * pieces. */
+static int add_gram(struct cwe_statistics *s, const float *d_x, uint64_t tokens, uint64_t cols, float *d_gram, struct cwb_err *err)
+{
+	int r = 0;
+	for (uint64_t at = 0; r == 0 && at < cols; at += GRAM_STRIP) {
+		uint64_t rows = cols - at < GRAM_STRIP ? cols - at : GRAM_STRIP;
+		r = CWE_OP(s->model->device, matmul, 1, 0, rows, cols - at, tokens, d_x + at, cols, d_x + at, cols, 1,
+			d_gram + at * cols + at, cols);
+	}
+	return r;
+}
+
 static int take_input(void *arg, const struct cwe_flow *flow, const float *d_x, struct cwb_err *err)
 {
 	struct cwe_statistics *s = arg;
 	struct cwe_linear l;
 	cwe_linear_at(&s->model->arch, s->layer, flow->linear, &l);
 	s->tokens[flow->linear] += flow->tokens;
-	if (!l.measures || !(s->needs & (CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABSMAX))) {
+	if (!l.measures) {
+		return 0;
+	}
+	if (s->d_gram != NULL && !l.kept) {
+		int r = add_gram(s, d_x, flow->tokens, l.cols, s->d_gram + gram_at(&s->model->arch, s->layer, l.input_at), err);
+		if (r != 0) {
+			return r;
+		}
+	}
+	if (!(s->needs & (CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABSMAX))) {
 		return 0;
 	}
 	return CWE_OP(s->model->device, act_stats, d_x, flow->tokens, l.cols, l.cols,
@@ -211,11 +270,30 @@ static int get_gradients(struct cwe_statistics *s, const struct cwe_linear *l, u
 	return r;
 }
 
+/* x x^T of a matrix's input, with its lower triangle. */
+static int get_gram(struct cwe_statistics *s, const struct cwe_linear *l, const float **ret, struct cwb_err *err)
+{
+	float *d = s->d_gram != NULL && !l->kept ? s->d_gram + gram_at(&s->model->arch, s->layer, l->input_at) : NULL, *g = d;
+	int r = 0;
+	if (d != NULL && s->host_gram != NULL) {
+		g = s->host_gram;
+		r = CWE_OP(s->model->device, download, g, d, l->cols * l->cols * sizeof *g);
+	}
+	for (uint64_t i = 1; r == 0 && g != NULL && i < l->cols; i++) {
+		for (uint64_t k = 0; k < i; k++) {
+			g[i * l->cols + k] = g[k * l->cols + i];
+		}
+	}
+	*ret = g;
+	return r;
+}
+
 int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, uint32_t linear,
 	struct cwe_module_statistics *ret, struct cwb_err *err)
 {
 	struct cwe_linear l;
 	const void *grad[3] = {NULL}, *bias[3] = {NULL}, *weight, *sum, *sq, *absmax;
+	const float *gram;
 	cwe_linear_at(&s->model->arch, s->layer, linear, &l);
 	int r = CWE_OP(s->model->device, sync);
 	r = r == 0 ? get_gradients(s, &l, linear, grad, bias, err) : r;
@@ -225,6 +303,7 @@ int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, 
 		(r = to_host(s, s->d_act + l.input_at, s->host_act, l.cols * sizeof(double), &sum, err)) != 0 ||
 		(r = to_host(s, s->d_act + s->inputs + l.input_at, s->host_act != NULL ? s->host_act + s->inputs : NULL,
 			l.cols * sizeof(double), &sq, err)) != 0 ||
+		(r = get_gram(s, &l, &gram, err)) != 0 ||
 		(r = to_host(s, s->d_absmax + l.input_at, s->host != NULL ? s->host + 4 * s->weights : NULL,
 			l.cols * sizeof(float), &absmax, err)) != 0) {
 		return r;
@@ -233,6 +312,6 @@ int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, 
 		.grad_sum = grad[0], .grad_abs = grad[1], .grad_sq = grad[2], .bias_sum = bias[0], .bias_abs = bias[1],
 		.bias_sq = bias[2], .act_sum = s->needs & CWP_STAT_ACT_SUM ? sum : NULL,
 		.act_sq = s->needs & CWP_STAT_ACT_SQ ? sq : NULL,
-		.act_absmax = s->needs & CWP_STAT_ACT_ABSMAX ? absmax : NULL};
+		.act_absmax = s->needs & CWP_STAT_ACT_ABSMAX ? absmax : NULL, .gram = gram};
 	return 0;
 }

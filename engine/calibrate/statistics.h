@@ -17,6 +17,7 @@ struct cwe_module_statistics {
 	const float *bias_sum, *bias_abs, *bias_sq; /* [rows] the same of the bias, where there is one */
 	const double *act_sum, *act_sq; /* [cols] sums over the tokens */
 	const float *act_absmax; /* [cols] */
+	const float *gram;       /* [cols, cols] sum over the tokens of x x^T */
 };
 
 struct cwe_statistics {
@@ -29,14 +30,17 @@ struct cwe_statistics {
 	uint64_t widest;    /* tokens of the largest piece */
 	double *d_act;      /* sums, then squares, of the distinct inputs */
 	float *d_absmax;
+	float *d_gram;      /* of the distinct inputs one after another: upper triangles; NULL when not wanted */
 	uint64_t *tokens;   /* [cwe_linears_most] */
 	uint64_t weights;   /* of the largest layer's matrices */
 	uint64_t inputs;    /* all distinct inputs' channels */
 	uint64_t biases;    /* elements, 0 when not wanted */
 	void *d_block;
 	uint64_t bytes;
+	uint64_t widest_input; /* channels */
 	float *host;        /* staging for devices without host memory */
 	double *host_act;
+	float *host_gram;
 };
 
 /* Bytes of device memory for these needs, biases left out. */

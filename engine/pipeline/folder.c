@@ -222,6 +222,13 @@ static int is_temporary(const char *name)
 	return name[0] == '.' && strstr(name, ".tmp-") != NULL;
 }
 
+/* The same in the output, where the writer's unfinished files have such names too and are gone on with. */
+static int is_left_over(const char *name)
+{
+	const char *end = strrchr(name, '.');
+	return is_temporary(name) && strcmp(end, ".tmp-partial") != 0;
+}
+
 static int starts(const char *name, const char *with)
 {
 	return strncmp(name, with, strlen(with)) == 0;
@@ -231,7 +238,8 @@ static int starts(const char *name, const char *with)
 static int is_scratch(const char *name)
 {
 	return is_temporary(name) || strcmp(name, "journal") == 0 || starts(name, "score-") || starts(name, "combined-") ||
-		starts(name, "candidates-") || starts(name, "gradient-") || starts(name, "boundary-") || starts(name, "super-");
+		starts(name, "candidates-") || starts(name, "gradient-") || starts(name, "boundary-") || starts(name, "super-") ||
+		starts(name, "sequence");
 }
 
 static int is_scratch_temporary(const char *name)
@@ -279,7 +287,7 @@ int cwe_run_output_open(struct cwe_run *run, struct cwb_err *err)
 	if (r == 0 && !run->ended) {
 		/* Files made from other inputs, or by another backend, are not gone on with. */
 		int same = read_mark(folder, &mark) && strcmp(mark.identity, run->identity) == 0;
-		r = cwb_file_remove_matching(folder, same ? is_temporary : is_content, "output", err);
+		r = cwb_file_remove_matching(folder, same ? is_left_over : is_content, "output", err);
 		r = r == 0 && !same ? write_mark(folder, mine, run->identity, err) : r;
 		clean_scratch(run, is_scratch_temporary);
 	}

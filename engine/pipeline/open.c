@@ -65,6 +65,37 @@ static int check_unmeasured(const struct cwe_run *run, struct cwb_err *err)
 	return cwe_run_place(err, r, job->score.line, job->score.column, "score", "utility");
 }
 
+/* What the settings say of an algorithm, if there is such an option. */
+static const char *algorithm_of(const struct cwe_run *run)
+{
+	const struct cwp_plugin *p = run->quantizer->descriptor;
+	for (uint32_t i = 0; i < p->n_options; i++) {
+		if (strcmp(p->options[i].name, "algorithm") == 0 && run->quantizer_settings[i].string != NULL) {
+			return run->quantizer_settings[i].string;
+		}
+	}
+	return "these options";
+}
+
+/* A quantizer that is calibrated asks for what can be had, and there is something to calibrate it on. */
+static int check_quantizer(struct cwe_run *run, struct cwb_err *err)
+{
+	const struct cwp_quantizer *q = run->quantizer->interface;
+	const char *name = run->job->quantize.plugin;
+	const uint32_t known = CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABSMAX | CWP_STAT_GRAM;
+	run->quantizer_needs = q->needs(run->quantizer_settings);
+	if (run->quantizer_needs == 0) {
+		return 0;
+	}
+	if ((run->quantizer_needs & ~known) != 0 || q->prepare == NULL) {
+		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': %s; report it to the plugin's vendor", name, q->prepare == NULL ?
+			"it asks for statistics and has no prepare() to take them" : "it asks for statistics that quantizers cannot have");
+	}
+	return run->job->n_sets > 0 ? 0 : cwb_err_set(err, CWP_EMISSING, "quantize: %s with %s looks at what comes to the weights, and "
+		"there is nothing to calibrate on: add sets to calibrate, or choose options that need none, such as algorithm: rtn",
+		name, algorithm_of(run));
+}
+
 static int open_plugins(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwj_job *job = run->job;
@@ -75,10 +106,8 @@ static int open_plugins(struct cwe_run *run, struct cwb_err *err)
 			job->quantize.n_options, &run->quantizer_settings, err)) != 0) {
 		return r;
 	}
-	const struct cwp_quantizer *q = run->quantizer->interface;
-	if (q->needs(run->quantizer_settings) != 0) {
-		return cwb_err_set(err, CWP_EVALUE, "quantize: %s with these options needs calibration statistics, which is "
-			"not available in this version", job->quantize.plugin);
+	if ((r = check_quantizer(run, err)) != 0) {
+		return cwe_run_place(err, r, job->quantize.line, job->quantize.column, "quantize", "plugin");
 	}
 	if (!job->has_score || !cwj_job_selects(job) || job->carrier == CWJ_CARRIER_NONE) {
 		return 0;
@@ -91,6 +120,10 @@ static int open_plugins(struct cwe_run *run, struct cwb_err *err)
 	}
 	const struct cwp_scorer *s = run->scorer->interface;
 	run->needs = s->needs(run->scorer_settings, combine_name(job->combine));
+	if (run->needs & CWP_STAT_GRAM) {
+		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': it asks for x x^T, which scorers cannot have; report it to the plugin's vendor",
+			job->score.plugin);
+	}
 	return check_unmeasured(run, err);
 }
 
@@ -205,10 +238,16 @@ static int needs_tokenizer(const struct cwj_job *job)
 	return needed;
 }
 
+/* Whether something looks at the sets. */
+static int is_calibrated(const struct cwe_run *run)
+{
+	return run->scorer != NULL || run->quantizer_needs != 0;
+}
+
 static int uses_chat(const struct cwe_run *run)
 {
 	int used = 0;
-	for (size_t i = 0; run->scorer != NULL && i < run->job->n_sets; i++) {
+	for (size_t i = 0; is_calibrated(run) && i < run->job->n_sets; i++) {
 		used |= cwe_samples_use_chat(&run->job->sets[i]);
 	}
 	return used;
@@ -304,8 +343,8 @@ static int check_losses(const struct cwe_run *run, const struct cwe_sample_set *
 int cwe_run_samples(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwj_job *job = run->job;
-	if (run->scorer == NULL) {
-		return 0; /* nothing will be scored: the sets are not read */
+	if (!is_calibrated(run)) {
+		return 0; /* nothing will be measured: the sets are not read */
 	}
 	run->set = calloc(job->n_sets, sizeof *run->set);
 	run->set_loss = calloc(job->n_sets, sizeof *run->set_loss);

@@ -15,6 +15,7 @@
 #include "engine/pipeline/cache.h"
 #include "engine/pipeline/candidates.h"
 #include "engine/pipeline/run.h"
+#include "engine/pipeline/sequential.h"
 #include "engine/pipeline/super.h"
 
 /* Program, libraries, generated kernels, thread stacks and buffers of files: measured with room to spare. */
@@ -159,10 +160,12 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 	score_bounds(run, &score_memory, &score_scratch);
 	evaluation_bounds(run, &eval_memory, &eval_scratch);
 	uint64_t select = run->scorer != NULL ? combine_memory(run) + cwe_run_budget_memory(run) : 0;
-	uint64_t quantize = n * (2 * sizeof(float) + 6);
+	uint64_t sequential, sequential_scratch;
+	cwe_run_sequential_bounds(run, &sequential, &sequential_scratch);
+	uint64_t quantize = n * (2 * sizeof(float) + 6) + (sequential > 0 ? n * sizeof(float) + sequential : 0);
 	struct cwe_bounds b = {.memory = cwe_run_base_memory(run) +
 			max_u64(max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)), cwe_run_super_memory(run)),
-		.scratch = max_u64(score_scratch, eval_scratch + (run->scorer != NULL ? tile_bytes(run) : 0))};
+		.scratch = max_u64(score_scratch, max_u64(eval_scratch, sequential_scratch) + (run->scorer != NULL ? tile_bytes(run) : 0))};
 	const struct cwj_limits *l = &run->job->limits;
 	b.memory -= spare_threads(run, b.memory);
 	if (l->memory > 0 && b.memory > l->memory) {

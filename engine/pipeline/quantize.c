@@ -2,23 +2,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Stages quantize and write: each module's mask from its scores, codes around it, and into the output's shards. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/pipeline/mask.h"
-#include "engine/pipeline/run.h"
-
-struct quantizing {
-	struct cwe_run *run;
-	const struct cwe_run_module *m;
-	float *weight;
-	uint8_t *mask, *codes;
-	uint64_t stride;
-	float *scales;
-	int8_t *zeros;
-	int *code;
-	int masked;
-};
+#include "engine/format/dtype.h"
+#include "engine/pipeline/quantize.h"
+#include "engine/pipeline/sequential.h"
 
 int cwe_run_quantize_rows(struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows,
 	const float *weight, const uint8_t *mask, uint64_t stride, uint8_t *codes, float *scales, int8_t *zeros)
@@ -54,41 +44,108 @@ int cwe_run_quantize_error(struct cwe_run *run, const struct cwe_run_module *m, 
 	return r;
 }
 
-static void quantize_tile(void *arg, size_t i)
+static uint64_t rows_of(const struct cwe_run_module *m, size_t tile)
 {
-	struct quantizing *q = arg;
-	const struct cwe_run_module *m = q->m;
-	uint64_t row = i * CWE_ROW_TILE, at = row * m->cols, scale = row * cwe_grid_scales(&m->grid, m->cols);
-	uint64_t rows = m->rows - row < CWE_ROW_TILE ? m->rows - row : CWE_ROW_TILE;
-	const uint8_t *mask = q->masked ? q->mask + row * q->stride : NULL;
-	q->code[i] = cwe_run_quantize_rows(q->run, m, row, rows, q->weight + at, mask, q->stride, q->codes + at,
-		q->scales + scale, q->zeros + scale);
+	uint64_t left = m->rows - tile * CWE_ROW_TILE;
+	return left < CWE_ROW_TILE ? left : CWE_ROW_TILE;
 }
 
-static int quantize_module(struct quantizing *q, struct cwe_run_module *m, struct cwe_writer *writer, struct cwb_err *err)
+static void quantize_tile(void *arg, size_t i)
+{
+	struct cwe_quantizing *q = arg;
+	const struct cwe_run_module *m = q->m;
+	const struct cwp_quantizer *quantizer = q->run->quantizer->interface;
+	uint64_t row = i * CWE_ROW_TILE, at = row * m->cols, scale = row * cwe_grid_scales(&m->grid, m->cols);
+	struct cwp_quantizer_tile tile = {.size = sizeof tile, .row = row, .rows = rows_of(m, i), .cols = m->cols,
+		.weight = q->source + at, .mask = q->masked ? q->mask + row * q->stride : NULL, .mask_stride = q->stride,
+		.state = q->state};
+	struct cwp_quantizer_result result = {.size = sizeof result, .codes = q->codes + at, .scales = q->scales + scale,
+		.zeros = m->grid.symmetric ? NULL : q->zeros + scale, .exact = q->exact != NULL ? q->exact + at : NULL};
+	if (q->exact != NULL) {
+		memcpy(q->exact + at, q->source + at, tile.rows * m->cols * sizeof *q->exact);
+		result.exact = q->state != NULL ? result.exact : NULL;
+	}
+	q->code[i] = quantizer->quantize(q->run->quantizer_settings, &m->grid, &tile, &result);
+}
+
+/* Where a weight that is no number stands, since the quantizer says only that there is one. */
+static int place_of_nan(const struct cwe_run_module *m, const float *weight, struct cwb_err *err)
+{
+	for (uint64_t i = 0; i < m->rows * m->cols; i++) {
+		if (weight[i] - weight[i] != 0) {
+			return cwb_err_set(err, CWP_ENUMBER, "tensor %s.weight: element [%" PRIu64 ", %" PRIu64 "] is %g: what is not "
+				"a finite number cannot be quantized", m->name, i / m->cols, i % m->cols, (double)weight[i]);
+		}
+	}
+	return 0;
+}
+
+int cwe_quantizing_module(struct cwe_quantizing *q, const struct cwe_run_module *m, const float *weight, const void *state,
+	struct cwb_err *err)
 {
 	struct cwe_run *run = q->run;
-	int r = cwe_run_module_read(run, m, 0, m->rows, q->weight, err);
-	if (r != 0) {
-		return r;
-	}
 	size_t tiles = (m->rows + CWE_ROW_TILE - 1) / CWE_ROW_TILE;
 	q->m = m;
+	q->source = weight;
+	q->state = state;
 	q->stride = (m->cols + 7) / 8;
 	cwe_pool_run(run->p->host->pool, tiles, quantize_tile, q);
 	for (size_t i = 0; i < tiles; i++) {
-		if (q->code[i] != 0) {
-			return cwe_host_error(run->p->host, run->job->quantize.plugin, m->name, q->code[i], err);
+		int r = q->code[i] == CWP_ENUMBER ? place_of_nan(m, weight, err) : 0;
+		if (r != 0 || q->code[i] != 0) {
+			return r != 0 ? r : cwe_host_error(run->p->host, run->job->quantize.plugin, m->name, q->code[i], err);
 		}
 	}
+	return 0;
+}
+
+int cwe_quantizing_write(struct cwe_quantizing *q, const struct cwe_run_module *m, struct cwe_writer *writer, struct cwb_err *err)
+{
 	struct cwe_output_module out = {.name = m->name, .rows = m->rows, .cols = m->cols, .grid = m->grid,
-		.protected_weights = m->protected_weights + m->super_added};
+		.protected_weights = m->protected_weights + m->super_added, .exact = q->exact};
 	return cwe_writer_module(writer, &out, q->codes, q->scales, m->grid.symmetric ? NULL : q->zeros,
 		q->masked ? q->mask : NULL, q->stride, err);
 }
 
+static float rounded(float v, uint32_t dtype)
+{
+	return dtype == CWP_BF16 ? cwe_f32_from_bf16(cwe_bf16_from_f32(v))
+		: dtype == CWP_F16 ? cwe_f32_from_f16(cwe_f16_from_f32(v)) : v;
+}
+
+static void decode_tile(void *arg, size_t i)
+{
+	struct cwe_quantizing *q = arg;
+	const struct cwe_run_module *m = q->m;
+	uint64_t row = i * CWE_ROW_TILE, rows = rows_of(m, i), at = row * m->cols, scale = row * cwe_grid_scales(&m->grid, m->cols);
+	uint32_t dtype = cwe_run_module_tensor(q->run, m)->dtype;
+	cwe_dequantize(&m->grid, rows, m->cols, q->codes + at, q->scales + scale, m->grid.symmetric ? NULL : q->zeros + scale,
+		q->weight + at);
+	for (uint64_t r = row; q->exact != NULL && r < row + rows; r++) {
+		const uint8_t *bits = q->mask + r * q->stride;
+		for (uint64_t c = 0; c < m->cols; c++) {
+			if (bits[c >> 3] >> (c & 7) & 1) {
+				q->weight[r * m->cols + c] = rounded(q->exact[r * m->cols + c], dtype);
+			}
+		}
+	}
+}
+
+void cwe_quantizing_decode(struct cwe_quantizing *q, const struct cwe_run_module *m)
+{
+	q->m = m;
+	cwe_pool_run(q->run->p->host->pool, (m->rows + CWE_ROW_TILE - 1) / CWE_ROW_TILE, decode_tile, q);
+}
+
+static int quantize_module(struct cwe_quantizing *q, const struct cwe_run_module *m, struct cwe_writer *writer, struct cwb_err *err)
+{
+	int r = cwe_run_module_read(q->run, m, 0, m->rows, q->weight, err);
+	r = r == 0 ? cwe_quantizing_module(q, m, q->weight, NULL, err) : r;
+	return r == 0 ? cwe_quantizing_write(q, m, writer, err) : r;
+}
+
 /* The next module with its mask, unless an earlier attempt wrote it. */
-static int take_module(struct quantizing *q, struct cwe_run_module *m, struct cwe_mask_reader *masks,
+static int take_module(struct cwe_quantizing *q, struct cwe_run_module *m, struct cwe_mask_reader *masks,
 	struct cwe_writer *writer, struct cwb_err *err)
 {
 	int there = m->quantized && cwe_writer_has(writer, m->name);
@@ -100,7 +157,7 @@ static int take_module(struct quantizing *q, struct cwe_run_module *m, struct cw
 	return r == 0 && m->quantized && !there ? quantize_module(q, m, writer, err) : r;
 }
 
-static int all_modules(struct quantizing *q, struct cwe_writer *writer, struct cwb_err *err)
+static int all_modules(struct cwe_quantizing *q, struct cwe_writer *writer, struct cwb_err *err)
 {
 	struct cwe_run *run = q->run;
 	struct cwe_mask_reader masks = {.tiles.journal = -1, .scores.tile.fd = -1};
@@ -114,27 +171,51 @@ static int all_modules(struct quantizing *q, struct cwe_writer *writer, struct c
 	return r;
 }
 
-static int allocate(struct quantizing *q, struct cwb_err *err)
+/* Most scales, and most bytes of a mask, of a module. */
+static void sizes(const struct cwe_run *run, uint64_t *ret_scales, uint64_t *ret_mask)
 {
-	const struct cwe_run *run = q->run;
-	uint64_t weights = run->largest, scales = 0, mask = 0;
+	*ret_scales = *ret_mask = 0;
 	for (size_t i = 0; i < run->modules; i++) {
 		const struct cwe_run_module *m = &run->module[i];
 		uint64_t b = m->rows * ((m->cols + 7) / 8);
 		uint64_t s = m->quantized ? m->rows * cwe_grid_scales(&m->grid, m->cols) : 0;
-		scales = s > scales ? s : scales;
-		mask = b > mask ? b : mask;
+		*ret_scales = s > *ret_scales ? s : *ret_scales;
+		*ret_mask = b > *ret_mask ? b : *ret_mask;
 	}
-	size_t tiles = run->tallest / CWE_ROW_TILE + 1;
-	q->weight = malloc(weights * sizeof *q->weight);
-	q->mask = q->masked ? malloc(mask) : NULL;
-	q->codes = malloc(weights);
-	q->scales = malloc((scales + 1) * sizeof *q->scales);
-	q->zeros = calloc(scales + 1, 1);
-	q->code = calloc(tiles, sizeof *q->code);
-	return q->weight != NULL && (!q->masked || q->mask != NULL) && q->codes != NULL &&
-			q->scales != NULL && q->zeros != NULL && q->code != NULL
-		? 0 : cwb_err_set(err, -ENOMEM, "no memory for quantizing");
+}
+
+int cwe_quantizing_new(struct cwe_run *run, int masked, struct cwe_quantizing *ret, struct cwb_err *err)
+{
+	struct cwe_quantizing q = {.run = run, .masked = masked};
+	uint64_t weights = run->largest, scales, mask;
+	int exact = masked && run->quantizer_needs != 0;
+	sizes(run, &scales, &mask);
+	q.weight = malloc(weights * sizeof *q.weight);
+	q.exact = exact ? malloc(weights * sizeof *q.exact) : NULL;
+	q.mask = masked ? malloc(mask) : NULL;
+	q.codes = malloc(weights);
+	q.scales = malloc((scales + 1) * sizeof *q.scales);
+	q.zeros = calloc(scales + 1, 1);
+	q.code = calloc(run->tallest / CWE_ROW_TILE + 1, sizeof *q.code);
+	if (q.weight == NULL || (exact && q.exact == NULL) || (masked && q.mask == NULL) || q.codes == NULL || q.scales == NULL ||
+		q.zeros == NULL || q.code == NULL) {
+		cwe_quantizing_free(&q);
+		return cwb_err_set(err, -ENOMEM, "no memory for quantizing");
+	}
+	*ret = q;
+	return 0;
+}
+
+void cwe_quantizing_free(struct cwe_quantizing *q)
+{
+	free(q->weight);
+	free(q->exact);
+	free(q->mask);
+	free(q->codes);
+	free(q->scales);
+	free(q->zeros);
+	free(q->code);
+	memset(q, 0, sizeof *q);
 }
 
 struct cwe_output_module *cwe_run_output_modules(const struct cwe_run *run, size_t *ret_count, struct cwb_err *err)
@@ -188,15 +269,19 @@ static int copy_rest(struct cwe_run *run, struct cwe_writer *writer, const struc
 
 int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err)
 {
-	struct quantizing q = {.run = run, .masked = run->protecting && run->job->carrier != CWJ_CARRIER_NONE};
-	struct cwe_writer_options options = cwe_run_writer_options(run, q.masked);
+	struct cwe_quantizing q = {0};
+	int masked = run->protecting && run->job->carrier != CWJ_CARRIER_NONE;
+	struct cwe_writer_options options = cwe_run_writer_options(run, masked);
 	struct cwe_writer *writer = NULL;
 	size_t n = 0;
 	cwe_run_stage(run, CWE_STAGE_QUANTIZE);
 	struct cwe_output_module *module = cwe_run_output_modules(run, &n, err);
-	int r = module != NULL ? allocate(&q, err) : -ENOMEM;
+	int r = module != NULL ? cwe_quantizing_new(run, masked, &q, err) : -ENOMEM;
 	r = r == 0 ? cwe_writer_new(run->source, &options, module, n, &writer, err) : r;
-	r = r == 0 ? all_modules(&q, writer, err) : r;
+	if (r == 0) {
+		r = run->quantizer_needs != 0 ? cwe_run_sequential(&q, writer, err) : all_modules(&q, writer, err);
+	}
+	cwe_quantizing_free(&q);
 	if (r == 0) {
 		cwe_run_stage(run, CWE_STAGE_WRITE);
 		r = copy_rest(run, writer, module, n, err);
@@ -204,11 +289,5 @@ int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err)
 	}
 	cwe_writer_free(writer);
 	free(module);
-	free(q.weight);
-	free(q.mask);
-	free(q.codes);
-	free(q.scales);
-	free(q.zeros);
-	free(q.code);
 	return r;
 }

@@ -44,7 +44,7 @@ static json_t *sets_json(const struct cwe_run *run)
 			run->set[i].role == CWJ_ROLE_CRITICAL ? "critical" : "utility", "samples", (json_int_t)run->set[i].count,
 			"tokens", (json_int_t)run->set[i].tokens, "truncated", (json_int_t)run->set[i].truncated, "passed_over",
 			(json_int_t)run->set[i].passed, "loss",
-			isfinite(run->set_loss[i]) ? json_real(run->set_loss[i]) : json_null(), "total", run->set_sum[i],
+			run->scorer != NULL && isfinite(run->set_loss[i]) ? json_real(run->set_loss[i]) : json_null(), "total", run->set_sum[i],
 			"factor", run->set_factor[i], "share", share, "raw_share", raw > 0 ? run->set_sum[i] / raw : 0.0));
 	}
 	return a;
@@ -83,12 +83,12 @@ static json_t *protection_json(const struct cwe_run *run)
 			(void)json_array_append_new(fallback, json_pack("{s:s,s:i}", "module", m->name, "group", (int)m->grid.group));
 		}
 	}
-	return json_pack("{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:I,s:f,s:o,s:o,s:o,s:O*,s:o}", "weights", (json_int_t)run->weights, "protected",
+	return json_pack("{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:I,s:f,s:o,s:o,s:o,s:O*,s:O*,s:o}", "weights", (json_int_t)run->weights, "protected",
 		(json_int_t)total, "super_added", (json_int_t)added, "super_weights", cwe_run_super_json(run), "threshold",
 		threshold_json(run), "thresholds", thresholds_json(run), "scoring", cwe_report_scoring(run),
 		"nonpositive", (json_int_t)run->nonpositive, "nonpositive_share",
 		run->weights > 0 ? (double)run->nonpositive / (double)run->weights : 0.0, "sets", sets_json(run), "other_groups", fallback,
-		"top_modules", cwe_report_top(run), "unseen_experts", run->unseen, "per_module", modules);
+		"top_modules", cwe_report_top(run), "unseen_experts", run->unseen, "quantized_otherwise", run->quantizer_notes, "per_module", modules);
 }
 
 static json_t *size_json(const struct cwe_run *run, struct cwb_err *err)
@@ -190,6 +190,7 @@ static int manifest_facts(const struct cwe_run *run, json_t *size, json_t **ret,
  * layers in the reports; metrics. */
 #define ROOM_FILE 320u
 #define ROOM_MODULE 32u
+#define ROOM_NOTE 700u
 #define ROOM_LAYER 480u
 #define ROOM_EVALUATION (64u << 10)
 #define ROOM_GATE 2048u
@@ -198,7 +199,7 @@ static int manifest_facts(const struct cwe_run *run, json_t *size, json_t **ret,
 
 static uint64_t room(const struct cwe_run *run, size_t n_files)
 {
-	return n_files * ROOM_FILE + run->modules * ROOM_MODULE + run->model.arch.layers * ROOM_LAYER + run->job->n_evaluations * ROOM_EVALUATION +
+	return n_files * ROOM_FILE + run->modules * (ROOM_MODULE + (run->quantizer_needs != 0 ? ROOM_NOTE : 0)) + run->model.arch.layers * ROOM_LAYER + run->job->n_evaluations * ROOM_EVALUATION +
 		run->job->n_gates * ROOM_GATE + run->sets * ROOM_SET + ROOM_REST;
 }
 

@@ -172,6 +172,7 @@ static void close_run(struct cwe_run *run)
 	}
 	json_decref(run->warnings);
 	json_decref(run->unseen);
+	json_decref(run->quantizer_notes);
 	json_decref(run->inputs);
 	json_decref(run->evaluation);
 	json_decref(run->gate);

@@ -70,6 +70,7 @@ struct cwe_run {
 	const struct cwe_plugin *scorer, *quantizer;
 	struct cwp_setting *scorer_settings, *quantizer_settings;
 	uint32_t needs; /* statistics for the scorer's score() */
+	uint32_t quantizer_needs; /* and those for the quantizer's prepare(); 0: it is not calibrated */
 
 	struct cwe_sample_set *set; /* [sets] */
 	size_t sets;
@@ -93,6 +94,7 @@ struct cwe_run {
 	int protecting;         /* some weights are to be protected */
 	float *threshold;       /* [layers] of the combined score; all alike with scope global, NULL with scope row */
 	uint64_t nonpositive;   /* weights with a score <= 0 */
+	json_t *quantizer_notes; /* array of {module, note}: what the quantizer did in another way than asked; NULL: none */
 	json_t *unseen;         /* array: names of experts that no token of any set reached; NULL: not scored */
 	struct cwe_budget budget;
 	struct cwe_super_weight *super; /* [supers] by module, row, column */

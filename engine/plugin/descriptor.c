@@ -14,10 +14,10 @@
 #include "engine/plugin/registry.h"
 #include "engine/plugin/settings.h"
 
-enum { MAX_OPTIONS = 64, MAX_STRING = 512 };
+enum { MAX_OPTIONS = 64, MAX_STRING = 512, FUNCTION = sizeof(void (*)(void)) };
 
-/* The tables of each kind. All their members from `first` to the end are function pointers that must be there, but
- * for the one at `optional`. */
+/* The tables of each kind. All their members from `first` to the end are function pointers that must be there; those from
+ * `optional` on are there or missing together. */
 struct kind_interface {
 	const char *id;
 	uint32_t size;
@@ -28,7 +28,8 @@ struct kind_interface {
 static const struct kind_interface kinds[] = {
 	[CWP_KIND_SCORER] = {CWP_SCORER_INTERFACE, sizeof(struct cwp_scorer), offsetof(struct cwp_scorer, needs),
 		offsetof(struct cwp_scorer, finish)},
-	[CWP_KIND_QUANTIZER] = {CWP_QUANTIZER_INTERFACE, sizeof(struct cwp_quantizer), offsetof(struct cwp_quantizer, needs), 0},
+	[CWP_KIND_QUANTIZER] = {CWP_QUANTIZER_INTERFACE, sizeof(struct cwp_quantizer), offsetof(struct cwp_quantizer, needs),
+		offsetof(struct cwp_quantizer, prepare)},
 	[CWP_KIND_BACKEND] = {CWP_BACKEND_INTERFACE, sizeof(struct cwp_backend), offsetof(struct cwp_backend, open), 0},
 	[CWP_KIND_EVALUATOR] = {CWP_EVALUATOR_INTERFACE, sizeof(struct cwp_evaluator), offsetof(struct cwp_evaluator, open), 0},
 };
@@ -148,6 +149,19 @@ int cwe_descriptor_check(const struct cwp_plugin *p, uint64_t symbol_size, const
 	return rc;
 }
 
+/* Whether one of the pointers from `at` to `end` is not NULL. */
+static int has_function(const char *table, size_t at, size_t end)
+{
+	for (; at < end; at += FUNCTION) {
+		void (*function)(void);
+		memcpy(&function, table + at, sizeof(function));
+		if (function != NULL) {
+			return 1;
+		}
+	}
+	return 0;
+}
+
 int cwe_interface_get(const struct cwp_plugin *p, const char *path, const void **ret, struct cwb_err *err)
 {
 	const struct kind_interface *k = &kinds[p->kind];
@@ -165,12 +179,11 @@ int cwe_interface_get(const struct cwp_plugin *p, const char *path, const void *
 			" or a little more; set it to the sizeof of its struct",
 			path, k->id, size, k->size);
 	}
-	for (size_t at = k->first; at < k->size; at += sizeof(void (*)(void))) {
-		void (*function)(void);
-		memcpy(&function, table + at, sizeof(function));
-		if (function == NULL && at != k->optional) {
+	int some = k->optional != 0 && has_function(table, k->optional, k->size);
+	for (size_t at = k->first; at < k->size; at += FUNCTION) {
+		if (!has_function(table, at, at + FUNCTION) && (k->optional == 0 || at < k->optional || some)) {
 			return cwb_err_set(err, CWP_EPLUGIN, "%s: function %zu of interface %s is NULL; fill it in", path,
-				(at - k->first) / sizeof(function) + 1, k->id);
+				(at - k->first) / FUNCTION + 1, k->id);
 		}
 	}
 	*ret = table;

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <cwp/host.h>
 #include <cwp/plugin.h>
 #include <cwp/scorer.h> /* enum cwp_statistic */
 
@@ -69,9 +70,9 @@ struct cwp_quantizer_tile {
 	 * stored beside. NULL: nothing is protected. */
 	const uint8_t *mask;
 	uint64_t mask_stride; /* bytes */
-	const float *act_absmax; /* [cols], NULL unless asked for */
-	const float *act_sq;     /* [cols], NULL unless asked for */
-	const float *gram;       /* [cols, cols], NULL unless asked for */
+	/* What prepare() made of this module. NULL: nothing, since there is no prepare(), or since these rows are only to
+	 * show an error to be expected or a plain form to compare with: quantize as well as rows alone allow. */
+	const void *state;
 };
 
 /* What quantize() fills; the host allocates and owns the arrays. n_scales of a row: 1, or ceil(cols / group). */
@@ -81,19 +82,57 @@ struct cwp_quantizer_result {
 	uint8_t *codes; /* [rows, cols] one byte each: int8 or E4M3 */
 	float *scales;  /* [rows, n_scales] values that BF16 can hold */
 	int8_t *zeros;  /* [rows, n_scales]; NULL when the grid is symmetric */
+	/* [rows, cols] the weights, which protected ones keep unless another value is put in their place; it is rounded
+	 * to the model's own type. What stands at other places does not count. NULL where nothing is protected, or
+	 * without a state. */
+	float *exact;
+};
+
+/* A module as a whole: what prepare() gets. All arrays are the host's and live until it returns. A statistic that was
+ * not asked for is NULL. It is that of the inputs of this module, over all tokens of all calibration sets, each counted
+ * once, in a model whose earlier layers are quantized and protected already. */
+struct cwp_quantizer_module {
+	uint32_t size;
+	uint32_t flags; /* 0 */
+	const char *name; /* such as model.layers.0.mlp.up_proj */
+	uint64_t rows, cols;
+	uint64_t tokens;     /* that came to it: none may have come to an expert, then all statistics are 0 */
+	const float *weight; /* [rows, cols] */
+	const uint8_t *mask; /* as in a tile, of all rows */
+	uint64_t mask_stride;
+	const double *act_sum, *act_sq; /* [cols] */
+	const float *act_absmax;        /* [cols] */
+	const float *gram;              /* [cols, cols] symmetric */
+	/* The state of the module that was prepared before, when it has the very same input, so that all statistics are
+	 * the same; else NULL. It will be released after this call. */
+	void *before;
 };
 
 struct cwp_quantizer {
 	uint32_t size; /* sizeof(struct cwp_quantizer) */
-	/* enum cwp_statistic bits that quantize() needs under these settings. [scan] */
+	/* enum cwp_statistic bits that prepare() needs under these settings: ACT_SUM, ACT_SQ, ACT_ABSMAX and GRAM can be
+	 * had. Where it is 0, no calibration takes place, and prepare() is not called. [scan] */
 	uint32_t (*needs)(const struct cwp_setting *settings);
 	/* The grid for a module of this shape. CWP_EVALUE, with a text in err, when the settings contradict each
 	 * other. [scan] */
 	int (*grid)(const struct cwp_setting *settings, uint64_t rows, uint64_t cols, struct cwp_grid *ret_grid,
 		char *err, size_t err_size);
-	/* Quantizes whole rows. CWP_ENUMBER when a weight is NaN or infinite. [any-thread] */
+	/* Quantizes whole rows. The result may depend on the rows and the state alone, never on which rows come
+	 * together. CWP_ENUMBER when a weight is NaN or infinite. [any-thread] */
 	int (*quantize)(const struct cwp_setting *settings, const struct cwp_grid *grid,
 		const struct cwp_quantizer_tile *tile, const struct cwp_quantizer_result *result);
+
+	/* The rest may be NULL, all together: for quantizers that are calibrated. */
+
+	/* Looks at a module and its statistics, before its rows are quantized. *ret_state goes to all of them and to
+	 * release() in the end; it may be NULL. In note goes a line of text about what was done in another way than the
+	 * settings say, for the report; it comes empty. Modules come in the order of the model, one at a time. [worker] */
+	int (*prepare)(const struct cwp_host *host, const struct cwp_setting *settings, const struct cwp_grid *grid,
+		const struct cwp_quantizer_module *module, void **ret_state, char *note, size_t note_size);
+	/* Frees a state, or takes NULL. [worker] */
+	void (*release)(void *state);
+	/* Bytes that prepare(), two states, and quantize() of 64 rows on so many threads take at most. [scan] */
+	uint64_t (*memory)(const struct cwp_setting *settings, uint64_t rows, uint64_t cols, uint32_t threads);
 };
 
 #ifdef __cplusplus

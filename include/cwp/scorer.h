@@ -16,7 +16,7 @@ extern "C" {
 
 #define CWP_SCORER_INTERFACE "cwp.scorer/1.draft"
 
-/* Statistics that a scorer or quantizer may ask for. g is the gradient of one sample's loss with respect to
+/* Statistics that a scorer may ask for (a quantizer: those of x alone, quantizer.h). g is the gradient of one sample's loss with respect to
  * the weight; x is the module's input, one value a token and channel. */
 enum cwp_statistic {
 	CWP_STAT_GRAD_SUM = 1 << 0,   /* [rows, cols] sum over samples of g */
@@ -25,7 +25,7 @@ enum cwp_statistic {
 	CWP_STAT_ACT_SUM = 1 << 3,    /* [cols] sum over tokens of x */
 	CWP_STAT_ACT_SQ = 1 << 4,     /* [cols] sum over tokens of x^2 */
 	CWP_STAT_ACT_ABSMAX = 1 << 5, /* [cols] maximum over tokens of |x| */
-	CWP_STAT_GRAM = 1 << 6,       /* [cols, cols] sum over tokens of x x^T, whole module only */
+	CWP_STAT_GRAM = 1 << 6,       /* [cols, cols] sum over tokens of x x^T: for quantizers only */
 	CWP_STAT_QUANT_ERROR = 1 << 7 /* [rows, cols] Q(W) - W, Q being the job's quantizer, nothing protected */
 };
 

@@ -39,6 +39,7 @@ static const struct animal {
 	{"many_options", CWP_EPLUGIN, "says 4294967295 options", 0},
 	{"unknown_interface", CWP_EPLUGIN, "plugin 'zoo' has no interface cwp.scorer/1", 0},
 	{"small_interface", CWP_EPLUGIN, "size field 8", 0},
+	{"half_calibrated", CWP_EPLUGIN, "function 5 of interface cwp.quantizer/1", 0},
 	{"no_score", CWP_EPLUGIN, "function 2 of interface cwp.scorer/1", 0},
 	{"no_get_interface", CWP_EPLUGIN, "no get_interface", 0},
 	{"unresolved", CWP_EPLUGIN, "missing_function", 0},

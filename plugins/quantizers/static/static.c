@@ -144,7 +144,7 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 	return 0;
 }
 
-static const struct cwp_quantizer quantizer = {sizeof(struct cwp_quantizer), needs, grid, quantize};
+static const struct cwp_quantizer quantizer = {.size = sizeof(struct cwp_quantizer), .needs = needs, .grid = grid, .quantize = quantize};
 
 static const void *get_interface(const char *id)
 {

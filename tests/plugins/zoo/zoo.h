@@ -45,6 +45,9 @@
 #ifndef ZOO_OPTIONS
 #define ZOO_OPTIONS options
 #endif
+#ifndef ZOO_NEEDS
+#define ZOO_NEEDS 0
+#endif
 #ifndef ZOO_SCORE
 #define ZOO_SCORE score
 #endif
@@ -64,7 +67,7 @@ static uint32_t needs(const struct cwp_setting *settings, const char *combine)
 {
 	(void)settings;
 	(void)combine;
-	return 0;
+	return ZOO_NEEDS;
 }
 
 __attribute__((unused)) static int score(const struct cwp_setting *settings, const struct cwp_scorer_tile *tile, float *importance)

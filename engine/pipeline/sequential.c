@@ -1,0 +1,233 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Layer after layer: what comes to its modules is measured with the layer as it was, the modules are quantized, and what
+ * the layer gives from then on goes to the next. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/calibrate/calibrate.h"
+#include "engine/calibrate/pass.h"
+#include "engine/model/ops.h"
+#include "engine/pipeline/sequential.h"
+
+struct sequential {
+	struct cwe_run *run;
+	struct cwe_quantizing *q;
+	struct cwe_writer *writer;
+	struct cwe_pass pass; /* two slots, used in turn */
+	struct cwe_statistics statistics;
+	struct cwe_mask_reader masks;
+	struct cwe_sequential sequence;
+	/* Of the module that was prepared last, in this layer. */
+	void *state;
+	struct cwe_linear linear;
+	uint64_t done; /* modules */
+};
+
+static const struct cwp_quantizer *quantizer_of(const struct sequential *s)
+{
+	return s->run->quantizer->interface;
+}
+
+static void release(struct sequential *s, void *state)
+{
+	quantizer_of(s)->release(state);
+	s->state = NULL;
+}
+
+/* The module's statistics to the plugin; the state before is released. */
+static int prepare(struct sequential *s, const struct cwe_run_module *m, const struct cwe_module_statistics *st, struct cwb_err *err)
+{
+	const struct cwe_run *run = s->run;
+	struct cwe_linear linear;
+	char note[512] = "";
+	void *state = NULL;
+	cwe_linear_at(&run->model.arch, m->layer, m->linear, &linear);
+	struct cwp_quantizer_module module = {.size = sizeof module, .name = m->name, .rows = m->rows, .cols = m->cols,
+		.tokens = st->tokens, .weight = st->weight, .mask = s->q->masked ? s->q->mask : NULL, .mask_stride = (m->cols + 7) / 8,
+		.act_sum = st->act_sum, .act_sq = st->act_sq, .act_absmax = st->act_absmax, .gram = st->gram,
+		.before = s->state != NULL && linear.input_at == s->linear.input_at ? s->state : NULL};
+	int r = quantizer_of(s)->prepare(&run->p->host->table, run->quantizer_settings, &m->grid, &module, &state, note, sizeof note);
+	release(s, s->state);
+	if (r != 0) {
+		return cwe_host_error(run->p->host, run->job->quantize.plugin, m->name, r, err);
+	}
+	s->state = state;
+	s->linear = linear;
+	note[sizeof note - 1] = '\0';
+	return note[0] != '\0' ? cwe_sequential_note(&s->sequence, m->name, note, err) : 0;
+}
+
+/* Quantized again where an earlier attempt wrote it, which gives the same: the layer's output needs it. */
+static int quantize(struct sequential *s, const struct cwe_run_module *m, struct cwb_err *err)
+{
+	struct cwe_device *device = &s->run->device;
+	struct cwe_module_statistics st;
+	int r = cwe_statistics_get(&s->statistics, &s->pass.layer, m->linear, &st, err);
+	r = r == 0 ? prepare(s, m, &st, err) : r;
+	r = r == 0 ? cwe_quantizing_module(s->q, m, st.weight, s->state, err) : r;
+	if (r == 0 && !cwe_writer_has(s->writer, m->name)) {
+		r = cwe_quantizing_write(s->q, m, s->writer, err);
+	}
+	if (r != 0) {
+		return r;
+	}
+	cwe_quantizing_decode(s->q, m);
+	return CWE_OP(device, upload, s->pass.layer.d_weight[m->linear], s->q->weight, m->rows * m->cols * sizeof(float));
+}
+
+/* past: the layer is done, all is written. */
+static int take_module(struct sequential *s, struct cwe_run_module *m, int past, struct cwb_err *err)
+{
+	int r = 0;
+	m->protected_weights = past && m->quantized ? cwe_writer_protected(s->writer, m->name) - m->super_added : 0;
+	if (s->q->masked) {
+		r = cwe_mask_reader_next(&s->masks, m, past ? NULL : s->q->mask, &m->protected_weights, err);
+	}
+	r = r == 0 && m->quantized && !past ? quantize(s, m, err) : r;
+	cwe_run_progress(s->run, CWE_STAGE_QUANTIZE, ++s->done, s->run->modules, "modules");
+	return r == 0 ? cwe_run_cancelled(s->run, err) : r;
+}
+
+static int take_modules(struct sequential *s, uint32_t layer, int past, struct cwb_err *err)
+{
+	struct cwe_run *run = s->run;
+	int r = 0;
+	for (size_t i = run->layer_at[layer]; r == 0 && i < run->layer_at[layer + 1]; i++) {
+		r = take_module(s, &run->module[i], past, err);
+	}
+	release(s, s->state);
+	return r;
+}
+
+/* All pieces through the loaded layer: for the statistics, or into the next boundary. */
+static int run_pieces(struct sequential *s, uint32_t layer, const struct cwe_tap *tap, struct cwb_err *err)
+{
+	const struct cwe_corpus *corpus = &s->run->corpus;
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < corpus->pieces; i++) {
+		r = tap != NULL ? cwe_pass_look(&s->pass, &corpus->piece[i], layer & 1, tap, err)
+				: cwe_pass_piece(&s->pass, &corpus->piece[i], layer & 1, (layer + 1) & 1, NULL, err);
+	}
+	return r;
+}
+
+static int take_layer(struct sequential *s, uint32_t layer, struct cwb_err *err)
+{
+	struct cwe_run *run = s->run;
+	struct cwe_tap tap = cwe_statistics_tap(&s->statistics, 0);
+	int last = layer + 1 == run->model.arch.layers;
+	int r = cwe_layer_load(&run->model, layer, &s->pass.layer, err);
+	if (cwe_run_layer_weights(run, layer) > 0) {
+		r = r == 0 ? cwe_statistics_begin(&s->statistics, layer, err) : r;
+		r = r == 0 ? run_pieces(s, layer, &tap, err) : r;
+	}
+	r = r == 0 ? take_modules(s, layer, 0, err) : r;
+	r = r == 0 && !last ? run_pieces(s, layer, NULL, err) : r;
+	r = r == 0 ? cwe_sequential_advance(run, &s->sequence, last ? NULL : &s->pass.boundary, (layer + 1) & 1, err) : r;
+	if (r == 0 && run->p->checkpoint != NULL) {
+		run->p->checkpoint(run->p->arg);
+	}
+	return r;
+}
+
+/* Everything below the layer that an earlier attempt came to must be in the output. */
+static int is_whole(const struct sequential *s)
+{
+	const struct cwe_run *run = s->run;
+	for (size_t i = 0; i < run->layer_at[s->sequence.layer]; i++) {
+		if (run->module[i].quantized && !cwe_writer_has(s->writer, run->module[i].name)) {
+			return 0;
+		}
+	}
+	return 1;
+}
+
+/* Where an earlier attempt came to, or the embeddings. */
+static int begin(struct sequential *s, struct cwb_err *err)
+{
+	struct cwe_run *run = s->run;
+	struct cwb_err lost = {0};
+	int r = cwe_sequential_open(run, &s->sequence, err);
+	if (r == 0 && s->sequence.layer > 0 && s->sequence.layer < run->model.arch.layers) {
+		r = is_whole(s) ? cwe_sequential_load(run, &s->sequence, &s->pass.boundary, s->sequence.layer & 1, &lost) : CWP_EDIGEST;
+	} else if (r == 0 && !is_whole(s)) {
+		r = CWP_EDIGEST;
+	}
+	if (r == CWP_EDIGEST) {
+		s->sequence.layer = 0;
+		r = json_array_clear(s->sequence.notes);
+	} else if (r != 0 && lost.code != 0) {
+		return cwb_err_set(err, r, "%s", lost.message);
+	}
+	return r == 0 && s->sequence.layer == 0 ? cwe_pass_embed(&s->pass, err) : r;
+}
+
+static int take_layers(struct sequential *s, struct cwb_err *err)
+{
+	int r = s->q->masked ? cwe_mask_reader_open(s->run, &s->masks, err) : 0;
+	r = r == 0 ? begin(s, err) : r;
+	for (uint32_t l = 0; r == 0 && l < s->sequence.layer; l++) {
+		r = take_modules(s, l, 1, err);
+	}
+	while (r == 0 && s->sequence.layer < s->run->model.arch.layers) {
+		r = take_layer(s, s->sequence.layer, err);
+	}
+	return r;
+}
+
+/* The notes into the report, and one line of each kind where a person looks. */
+static int report(struct sequential *s, struct cwb_err *err)
+{
+	struct cwe_run *run = s->run;
+	const struct cwp_host *host = &run->p->host->table;
+	size_t n = json_array_size(s->sequence.notes);
+	json_decref(run->quantizer_notes);
+	run->quantizer_notes = json_incref(s->sequence.notes);
+	if (n == 0) {
+		return 0;
+	}
+	const json_t *first = json_array_get(s->sequence.notes, 0);
+	int r = cwe_run_warn(run, err, "quantize: %zu of %zu modules were quantized in another way than asked, such as %s: %s; the report "
+		"lists them", n, run->modules, json_string_value(json_object_get(first, "module")),
+		json_string_value(json_object_get(first, "note")));
+	if (r == 0) {
+		host->log(host->ctx, CWP_LOG_WARNING, json_string_value(json_array_get(run->warnings, json_array_size(run->warnings) - 1)));
+	}
+	return r;
+}
+
+int cwe_run_sequential(struct cwe_quantizing *q, struct cwe_writer *writer, struct cwb_err *err)
+{
+	struct cwe_run *run = q->run;
+	struct sequential s = {.run = run, .q = q, .writer = writer, .masks = {.tiles.journal = -1, .scores.tile.fd = -1}};
+	int r = cwe_pass_new(&run->model, &run->corpus, 2, CWE_BOUNDARY_MEMORY, run->p->scratch, &s.pass, err);
+	r = r == 0 ? cwe_statistics_new(&run->model, run->quantizer_needs, 0, &s.statistics, err) : r;
+	r = r == 0 ? take_layers(&s, err) : r;
+	r = r == 0 ? report(&s, err) : r;
+	cwe_mask_reader_close(&s.masks);
+	cwe_sequential_close(&s.sequence);
+	cwe_statistics_free(&s.statistics);
+	cwe_pass_free(&s.pass);
+	return r;
+}
+
+void cwe_run_sequential_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch)
+{
+	const struct cwp_quantizer *quantizer = run->quantizer->interface;
+	struct cwe_calibration_bounds b;
+	uint64_t plugin = 0, slot = run->corpus.tokens * run->model.arch.hidden * sizeof(float);
+	*ret_memory = *ret_scratch = 0;
+	if (run->quantizer_needs == 0) {
+		return;
+	}
+	for (size_t i = 0; i < run->modules; i++) {
+		const struct cwe_run_module *m = &run->module[i];
+		uint64_t n = m->quantized ? quantizer->memory(run->quantizer_settings, m->rows, m->cols, run->p->host->table.threads) : 0;
+		plugin = n > plugin ? n : plugin;
+	}
+	cwe_calibration_bounds(&run->model, run->corpus.tokens, run->corpus.widest, run->corpus.longest, run->quantizer_needs, &b);
+	*ret_memory = b.device + (b.boundaries < CWE_BOUNDARY_MEMORY ? b.boundaries : CWE_BOUNDARY_MEMORY) + plugin;
+	/* The checkpoints of two layers for a moment. */
+	*ret_scratch = (b.boundaries > CWE_BOUNDARY_MEMORY ? b.boundaries : 0) + 2 * slot;
+}

@@ -1,0 +1,32 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Quantization layer by layer, for quantizers that look at their module's inputs: what comes to a layer is what the layers
+ * before it give, quantized and protected as they are. Private to this folder. */
+#pragma once
+
+#include "engine/calibrate/boundary.h"
+#include "engine/pipeline/quantize.h"
+
+/* Quantizes all modules and gives them to the writer, those apart that are there already. Each layer's end is a place to go
+ * on from. [worker] */
+int cwe_run_sequential(struct cwe_quantizing *q, struct cwe_writer *writer, struct cwb_err *err);
+/* Bytes beside what quantizing takes anyway, from shapes; 0 where the quantizer is not calibrated. */
+void cwe_run_sequential_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch);
+
+/* sequential_state.c: how far an attempt came. */
+struct cwe_sequential {
+	uint32_t layer;  /* the next one; its input is in the file */
+	char digest[65]; /* of the file; "" for layer 0 and behind the last */
+	json_t *notes;   /* array of {module, note}: what was done in another way than asked */
+};
+/* From scratch into *ret, which starts at layer 0 where there is nothing of this run. */
+int cwe_sequential_open(const struct cwe_run *run, struct cwe_sequential *ret, struct cwb_err *err);
+void cwe_sequential_close(struct cwe_sequential *s);
+/* The input of the layer that an earlier attempt came to -> slot. CWP_EDIGEST: it is not there. */
+int cwe_sequential_load(const struct cwe_run *run, const struct cwe_sequential *s, struct cwe_boundary *b, uint32_t slot,
+	struct cwb_err *err);
+/* A layer is done: b's slot holds its output, NULL where nobody needs it. Durable on return. */
+int cwe_sequential_advance(const struct cwe_run *run, struct cwe_sequential *s, struct cwe_boundary *b, uint32_t slot,
+	struct cwb_err *err);
+/* A module's note, kept with the next advance. */
+int cwe_sequential_note(struct cwe_sequential *s, const char *module, const char *note, struct cwb_err *err);
