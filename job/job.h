@@ -116,6 +116,7 @@ struct cwj_job {
 	enum cwj_scope scope;
 	enum cwj_unit unit;
 	enum cwj_carrier carrier;
+	uint64_t max_rank; /* of an adapter; 0: any */
 	struct cwj_plugin_use quantize;
 	size_t n_skip;
 	char **skip;      /* quantize.skip; default lm_head */

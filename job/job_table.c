@@ -157,6 +157,11 @@ static const struct cwj_key protect_keys[] = {
 	{.name = "scope", .kind = CWJ_CHOICE, .offset = JOB(scope), .names = scopes},
 	{.name = "unit", .kind = CWJ_CHOICE, .offset = JOB(unit), .names = units},
 	{.name = "carrier", .kind = CWJ_CHOICE, .offset = JOB(carrier), .names = carriers},
+	{.name = "max-rank",
+		.kind = CWJ_COUNT,
+		.offset = JOB(max_rank),
+		.high = 65536,
+		.remedy = "write the largest rank that the engine takes, such as 64, or 0 for any"},
 	{0},
 };
 static const struct cwj_table protect_table = {

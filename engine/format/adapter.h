@@ -10,6 +10,7 @@
 
 #define CWE_ADAPTER_CONFIG_FILE "adapter_config.json"
 #define CWE_ADAPTER_WEIGHTS_FILE "adapter_model.safetensors"
+#define CWE_OUTPUT_ADAPTER "adapter" /* the folder in an output of ours */
 
 /* The factors of one module: A [rank, cols] and B [rows, rank] for a weight of [rows, cols]. */
 struct cwe_adapter_module {
@@ -69,3 +70,19 @@ int cwe_adapter_find(const struct cwe_adapter *a, const struct cwe_weights *w, s
  */
 int cwe_adapter_weights_open(struct cwe_weights *weights, char *const *directories, size_t n,
 	struct cwe_weights **ret, uint64_t *ret_memory, struct cwb_err *err);
+
+/* The adapter in the folder of an output of ours; *ret stays NULL where there is none. */
+int cwe_adapter_open_beside(const char *directory, struct cwe_adapter **ret, struct cwb_err *err);
+
+/* Which columns (A selects them) or rows (B does) the factors of a module replace. */
+struct cwe_adapter_selector {
+	int by_row;
+	uint64_t rank;
+	uint32_t *index; /* [rank], ascending; freed with free() */
+};
+/* CWP_EFORMAT when neither factor is a selector, as in every adapter that was trained, or the product is scaled. */
+int cwe_adapter_selector(const struct cwe_adapter *a, const struct cwe_adapter_module *m,
+	struct cwe_adapter_selector *ret, struct cwb_err *err);
+/* As a mask of the rows [row, row + rows): bits [rows, (cols + 7) / 8]. [any-thread] */
+void cwe_adapter_selector_mask(
+	const struct cwe_adapter_selector *s, uint64_t cols, uint64_t row, uint64_t rows, uint8_t *bits);

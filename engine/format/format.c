@@ -19,7 +19,8 @@ static const struct cwe_format_grid dense_grids[] = {
 };
 
 static const struct cwe_format dense = {.id = CWJ_FORMAT_DENSE, .name = "dense", .flags = CWE_FORMAT_SAFETENSORS,
-	.carriers = CWE_SET(CWJ_CARRIER_NONE) | CWE_SET(CWJ_CARRIER_DENSE) | CWE_SET(CWJ_CARRIER_OVERLAY),
+	.carriers = CWE_SET(CWJ_CARRIER_NONE) | CWE_SET(CWJ_CARRIER_DENSE) | CWE_SET(CWJ_CARRIER_OVERLAY) |
+		CWE_SET(CWJ_CARRIER_MODULES),
 	.grid = dense_grids, .n_grids = sizeof dense_grids / sizeof *dense_grids};
 
 static const struct cwe_format *const formats[] = {&cwe_format_compressed_tensors, &dense};

@@ -25,7 +25,7 @@ struct cwe_writer;
 struct cwe_writer_options {
 	const char *directory;  /* the unfinished output folder, exists; unfinished files of the same plan are gone on with */
 	int format;             /* enum cwj_format, one that is made of safetensors files */
-	int carrier;            /* enum cwj_carrier: OVERLAY, NONE or DENSE */
+	int carrier;            /* enum cwj_carrier; MODULES: modules that are kept are not listed */
 	uint64_t shard;         /* bytes a shard at most */
 };
 
@@ -57,6 +57,18 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
  * generation files; all fsynced. The manifest comes later (manifest.h). Idempotent for resume: modules already written
  * (cwe_writer_has) need not come again. */
 int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err);
+/* The adapter of what is whole so far. */
+struct cwe_writer_adapter {
+	uint64_t modules; /* that have factors */
+	uint64_t exact;   /* of those: residuals in BF16, without rounding */
+	uint64_t rank;    /* the largest */
+	uint64_t weights; /* protected ones */
+	double largest, rms; /* |base + adapter - exact weight|, over the protected weights, merged in f32 */
+};
+void cwe_writer_adapter(const struct cwe_writer *w, struct cwe_writer_adapter *ret);
+/* Whether a mask [rows, stride bytes] is made of whole columns (0) or whole rows (1), and how many; -1: of neither. All of a
+ * matrix counts as what is fewer. [any-thread] */
+int cwe_mask_shape(const uint8_t *mask, uint64_t stride, uint64_t rows, uint64_t cols, uint64_t *ret_rank);
 void cwe_writer_free(struct cwe_writer *w); /* an unfinished output stays, so that a later cwe_writer_new goes on */
 /* Whether a tensor was copied, or a module (name without ".weight") is whole on the disk from this or an earlier
  * attempt. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "engine/format/adapter.h"
 #include "engine/format/output_state.h"
 
 #define CONFIG_MAX (16u << 20)
@@ -41,6 +42,49 @@ static void measure_item(const struct cwe_output_item *m, struct cwe_output_size
 		size->protected_weights += cwe_overlay_values(m->overlay);
 		size->protected_bytes += cwe_overlay_bytes(m->overlay);
 	}
+}
+
+/* The factors of an adapter beside the weights. */
+static int measure_adapter(const char *directory, struct cwe_output_size *size, struct cwb_err *err)
+{
+	struct cwe_adapter *a = NULL;
+	struct cwe_adapter_selector s;
+	size_t i;
+	int rc = cwe_adapter_open_beside(directory, &a, err);
+
+	for (i = 0; a && i < a->count && !rc; i++) {
+		const struct cwe_adapter_module *m = &a->module[i];
+
+		rc = cwe_adapter_selector(a, m, &s, err);
+		if (rc)
+			break;
+		size->protected_weights += s.rank * (s.by_row ? m->a->shape[1] : m->b->shape[0]);
+		size->protected_bytes += m->a->bytes + m->b->bytes;
+		free(s.index);
+	}
+	cwe_adapter_close(a);
+	return rc;
+}
+
+/* Every module of the adapter is a quantized weight, and one of its factors a selector. */
+static int check_adapter(const char *directory, struct cwe_output_weights *o, struct cwb_err *err)
+{
+	struct cwe_output_size size = {0};
+	struct cwe_adapter *a = NULL;
+	size_t *tensor = NULL, i;
+	int rc = cwe_adapter_open_beside(directory, &a, err);
+
+	if (rc || !a)
+		return rc;
+	tensor = calloc(a->count + 1, sizeof *tensor);
+	rc = tensor ? cwe_adapter_find(a, &o->base, tensor, err) : cwb_err_set(err, -ENOMEM, "%s: out of memory", directory);
+	for (i = 0; i < a->count && !rc; i++)
+		if (!o->item[tensor[i]].quantized)
+			rc = cwb_err_set(err, CWP_EFORMAT, "%s: module \"%s\" is not a quantized weight of this checkpoint",
+				a->file->input.path, a->module[i].name);
+	free(tensor);
+	cwe_adapter_close(a);
+	return rc ? rc : measure_adapter(directory, &size, err);
 }
 
 static int measure_dense(const char *directory, struct cwe_output_size *size, struct cwb_err *err)
@@ -81,6 +125,8 @@ int cwe_output_measure(const char *directory, struct cwe_output_size *ret, struc
 		for (i = 0; !rc && i < o->count; i++)
 			measure_item(&o->item[i], &size);
 		cwe_output_state_free(o);
+		if (!rc)
+			rc = measure_adapter(directory, &size, err);
 	}
 	json_decref(config);
 	if (!rc)
@@ -136,6 +182,8 @@ int cwe_output_check(const char *directory, const json_t *config, struct cwb_err
 		return rc;
 	for (i = 0; i < o->count && !rc; i++)
 		rc = check_item(o, &o->item[i], err);
+	if (!rc)
+		rc = check_adapter(directory, o, err);
 	cwe_output_state_free(o);
 	return rc;
 }

@@ -67,6 +67,23 @@ static int load_config(struct source *s, unsigned flags, struct cwb_err *err)
 	return rc;
 }
 
+/* Weights of an output, with those of the adapter that it carries. */
+static int open_output(struct source *s, struct cwb_err *err)
+{
+	struct cwe_adapter *adapter = NULL;
+	char *folder;
+	int rc = cwe_output_weights_open(s->base.path, s->base.config, &s->base.weights, err);
+
+	if (!rc)
+		rc = cwe_adapter_open_beside(s->base.path, &adapter, err);
+	if (rc || !adapter)
+		return rc;
+	folder = adapter->directory;
+	rc = cwe_adapter_weights_open(s->base.weights, &folder, 1, &s->base.weights, &s->base.merge_memory, err);
+	cwe_adapter_close(adapter);
+	return rc;
+}
+
 static int open_directory(struct source *s, unsigned flags, struct cwb_err *err)
 {
 	const json_t *quantization;
@@ -77,7 +94,7 @@ static int open_directory(struct source *s, unsigned flags, struct cwb_err *err)
 		return rc;
 	if (cwe_output_is(s->base.path, s->base.config)) {
 		s->base.kind = CWE_SOURCE_OUTPUT;
-		return cwe_output_weights_open(s->base.path, s->base.config, &s->base.weights, err);
+		return open_output(s, err);
 	}
 	quantization = json_object_get(s->base.config, "quantization_config");
 	if (quantization && !json_is_null(quantization))

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 
+#include "engine/format/support.h"
 #include "engine/format/writer_state.h"
 #include "job/job.h"
 
@@ -126,12 +127,18 @@ int cwe_writer_begin(struct cwe_writer *w, struct cwe_source *source, const stru
 	w->format = cwe_format_find(o->carrier == CWJ_CARRIER_DENSE ? CWJ_FORMAT_DENSE : o->format);
 	if (!w->format || !(w->format->flags & CWE_FORMAT_SAFETENSORS))
 		return cwb_err_set(err, CWP_EVALUE, "write.format: this format cannot be written yet: choose compressed-tensors or dense");
-	if (o->carrier < 0 || o->carrier >= 32 || !(w->format->carriers & CWE_SET(o->carrier)))
-		return cwb_err_set(err, CWP_EVALUE, "protect.carrier: this carrier cannot be written yet: choose overlay, dense or none");
+	if (o->carrier < 0 || o->carrier >= 32 || !(w->format->carriers & CWE_SET(o->carrier))) {
+		char carriers[96];
+
+		cwe_format_carriers_text(w->format, carriers, sizeof carriers);
+		return cwb_err_set(err, CWP_EVALUE, "protect.carrier: write.format %s does not take this carrier: choose %s",
+			w->format->name, carriers);
+	}
 	if (!o->shard)
 		return cwb_err_set(err, CWP_EVALUE, "write.shard: 0 bytes a file");
 	w->dense = w->format->tensors == NULL;
 	w->overlay = !w->dense && o->carrier == CWJ_CARRIER_OVERLAY;
+	w->adapter = o->carrier == CWJ_CARRIER_ADAPTER;
 	w->exact = o->carrier != CWJ_CARRIER_NONE;
 	return 0;
 }
@@ -173,6 +180,7 @@ static int is_finished(struct cwe_writer *w, uint64_t shard)
 		return 0;
 	there = cwe_shards_published(s) && !faccessat(w->folder, "config.json", F_OK, AT_SYMLINK_NOFOLLOW);
 	cwe_shards_free(s);
+	there = there && cwe_writer_adapter_there(w);
 	for (i = 0; i < w->count && there; i++)
 		if (w->unit[i].has_overlay)
 			return !faccessat(w->folder, CWE_OVERLAY_FILE, F_OK, AT_SYMLINK_NOFOLLOW);
@@ -191,7 +199,9 @@ static int open_files(struct cwe_writer *w, uint64_t shard, struct cwb_err *err)
 		resume = w->finished = 0;
 	}
 	rc = cwe_shards_clean(w->folder, resume, err);
-	if (!rc && w->overlay)
+	if (!rc && !resume)
+		rc = cwe_writer_adapter_remove(w, err);
+	if (!rc && (w->overlay || w->adapter))
 		rc = open_pieces(w, &resume, err);
 	if (!rc)
 		rc = cwe_shards_new(w->folder, resume ? CWE_SAFETENSORS_RESUME : 0, w->plan, w->plan_unit, w->n_plan, shard,
@@ -200,7 +210,7 @@ static int open_files(struct cwe_writer *w, uint64_t shard, struct cwb_err *err)
 		return rc;
 	if (resume && !kept) {
 		resume = 0;
-		if (w->overlay && ftruncate(w->pieces, 0))
+		if (w->pieces >= 0 && ftruncate(w->pieces, 0))
 			return cwb_err_errno(err, "%s: cannot be cut", CWE_WRITER_PIECES);
 	}
 	return cwe_writer_journal_begin(w, resume, err);

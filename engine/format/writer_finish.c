@@ -109,6 +109,7 @@ static int check_all_done(const struct cwe_writer *w, struct cwb_err *err)
 int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err)
 {
 	struct cwe_safetensors_writer *overlay = NULL;
+	struct cwe_adapter_files adapter = {.folder = -1};
 	struct cwe_texts texts;
 	int rc;
 
@@ -121,6 +122,8 @@ int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err)
 	rc = cwe_writer_texts(w, &texts, err);
 	if (!rc && w->overlay)
 		rc = cwe_writer_overlay_finish(w, &overlay, err);
+	if (!rc && w->adapter)
+		rc = cwe_writer_adapter_begin(w, &adapter, err);
 	if (rc)
 		goto out;
 	rc = cwe_shards_publish(w->shards, err);
@@ -128,6 +131,8 @@ int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err)
 		goto out;
 	if (overlay)
 		rc = cwe_safetensors_writer_publish(overlay, err);
+	if (!rc)
+		rc = cwe_writer_adapter_publish(&adapter, err);
 	if (!rc)
 		rc = cwe_texts_commit(&texts, err);
 	if (!rc) {
@@ -140,10 +145,13 @@ int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err)
 		cwe_shards_unpublish(w->shards);
 		goto out;
 	}
-	if (w->overlay)
+	if (w->pieces >= 0)
 		(void)unlinkat(w->folder, CWE_WRITER_PIECES, 0);
 	w->finished = 1;
 out:
+	cwe_writer_adapter_end(&adapter);
+	if (rc && w->adapter)
+		(void)cwe_writer_adapter_remove(w, NULL);
 	if (rc && overlay)
 		cwe_safetensors_writer_discard(overlay);
 	cwe_safetensors_writer_free(overlay);

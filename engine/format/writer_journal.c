@@ -3,6 +3,8 @@
 /* The writer's journal: a text file beside the unfinished tensor files. Its first line says which layout they have; then
  * comes one line for each module whose bytes are on the disk:
  *     module <number> <protected weights> <overlay kind> <values> <gaps> <escapes> <offset of its overlay piece>
+ * with an adapter, before it, one for the factors in its piece:
+ *     pair <number> <by row> <rank> <bytes of an element> <largest error> <sum of squared errors> <offset>
  * and "end" when all files have their names. A torn last line does not count. */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,6 +44,7 @@ static int layout_digest(const struct cwe_writer *w, char ret_hex[CWB_DIGEST_HEX
 	cwb_digest_update(&d, &w->format->id, sizeof w->format->id);
 	cwb_digest_update(&d, &w->overlay, sizeof w->overlay);
 	cwb_digest_update(&d, &w->exact, sizeof w->exact);
+	cwb_digest_update(&d, &w->adapter, sizeof w->adapter);
 	return cwb_digest_end_hex(&d, ret_hex);
 }
 
@@ -57,6 +60,33 @@ static int header_line(const struct cwe_writer *w, char *ret, size_t size, struc
 }
 
 /* One line "module ..."; -1 when it says what cannot be. */
+/* The factors of a module, which counts once its own line follows. */
+static int take_pair(struct cwe_writer *w, const char *line)
+{
+	struct cwe_writer_pair p = {0};
+	struct cwe_writer_unit *u;
+	uint64_t number, piece, size;
+	unsigned by_row, bytes;
+
+	if (sscanf(line, "pair %" SCNu64 " %u %" SCNu64 " %u %la %la %" SCNu64, &number, &by_row, &p.rank, &bytes, &p.largest,
+		    &p.squares, &piece) != 7)
+		return -1;
+	if (number >= w->count || !w->unit[number].module || by_row > 1 || (bytes != 2 && bytes != 4))
+		return -1;
+	u = &w->unit[number];
+	if (!w->adapter || !p.rank || p.rank > u->source->shape[by_row ? 0 : 1])
+		return -1;
+	p.by_row = (int)by_row;
+	p.dtype = bytes == 2 ? CWE_DTYPE_BF16 : CWE_DTYPE_F32;
+	u->pair = p;
+	u->piece = piece;
+	if (__builtin_add_overflow(piece, cwe_writer_pair_bytes(u), &size) || size > INT64_MAX)
+		return -1;
+	if (size > w->pieces_size)
+		w->pieces_size = size;
+	return 0;
+}
+
 static int take_line(struct cwe_writer *w, const char *line)
 {
 	struct cwe_overlay_plan p = {0};
@@ -68,6 +98,8 @@ static int take_line(struct cwe_writer *w, const char *line)
 		w->finished = 1;
 		return 0;
 	}
+	if (!strncmp(line, "pair ", 5))
+		return take_pair(w, line);
 	if (sscanf(line, "module %" SCNu64 " %" SCNu64 " %u %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &number, &kept,
 		    &kind, &p.values, &p.gaps, &p.escapes, &piece) != 7)
 		return -1;
@@ -130,8 +162,12 @@ int cwe_writer_journal_begin(struct cwe_writer *w, int resume, struct cwb_err *e
 
 	if (rc)
 		return rc;
-	for (i = 0; i < w->count && !resume; i++)
-		w->unit[i].done = w->unit[i].has_overlay = 0;
+	for (i = 0; i < w->count; i++) {
+		if (!resume)
+			w->unit[i].done = w->unit[i].has_overlay = 0;
+		if (!w->unit[i].done)
+			w->unit[i].pair = (struct cwe_writer_pair){0};
+	}
 	if (!resume)
 		w->finished = 0, w->pieces_size = 0;
 	w->journal = openat(w->folder, CWE_WRITER_JOURNAL, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
@@ -149,9 +185,13 @@ int cwe_writer_journal_begin(struct cwe_writer *w, int resume, struct cwb_err *e
 
 int cwe_writer_journal_module(struct cwe_writer *w, const struct cwe_writer_unit *u, struct cwb_err *err)
 {
-	char line[224];
+	char line[480];
+	int n = 0;
 
-	snprintf(line, sizeof line, "module %zu %" PRIu64 " %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", (size_t)(u - w->unit),
+	if (u->pair.rank)
+		n = snprintf(line, sizeof line, "pair %zu %d %" PRIu64 " %u %a %a %" PRIu64 "\n", (size_t)(u - w->unit), u->pair.by_row,
+			u->pair.rank, cwe_dtype_bits(u->pair.dtype) / 8, u->pair.largest, u->pair.squares, u->piece);
+	snprintf(line + n, sizeof line - (size_t)n, "module %zu %" PRIu64 " %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", (size_t)(u - w->unit),
 		u->protected_weights, (unsigned)u->overlay.kind, u->overlay.values, u->overlay.gaps, u->overlay.escapes, u->piece);
 	return append(w, line, err);
 }

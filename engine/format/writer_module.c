@@ -162,12 +162,15 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 	for (row = 0; q.mask && row < module->rows; row++)
 		u->protected_weights += cwe_overlay_count_row(q.mask + row * mask_stride, module->cols);
 	u->overlay = (struct cwe_overlay_plan){0};
+	u->pair = (struct cwe_writer_pair){0};
 	if (w->dense)
 		rc = write_dense(w, u, &q, err);
 	else
 		rc = write_encoded(w, u, &q, err);
 	if (!rc && w->overlay && mask)
 		rc = cwe_writer_overlay_module(w, u, mask, mask_stride, err);
+	if (!rc && w->adapter && mask)
+		rc = cwe_writer_adapter_module(w, u, &(struct cwe_writer_values){codes, scales, zeros, mask, mask_stride}, err);
 	if (!rc)
 		rc = cwe_shards_sync(w->shards, u->first, err);
 	if (!rc)

@@ -28,8 +28,7 @@ static int too_large(const struct cwe_writer_unit *u, const uint8_t *mask, uint6
 	return 0;
 }
 
-/* Exact values of the rows [row, row + rows) in the source's dtype; those that are not protected do not count. */
-static int read_exact(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride, uint64_t row,
+int cwe_writer_exact(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride, uint64_t row,
 	uint64_t rows, uint8_t *dst, struct cwb_err *err)
 {
 	uint64_t n = rows * u->source->shape[1];
@@ -58,7 +57,7 @@ int cwe_writer_restore(struct cwe_writer *w, const struct cwe_writer_unit *u, co
 
 	if (!exact)
 		return cwb_err_set(err, -ENOMEM, "module \"%s\": out of memory", u->module);
-	rc = read_exact(w, u, mask, stride, row, rows, exact, err);
+	rc = cwe_writer_exact(w, u, mask, stride, row, rows, exact, err);
 	for (r = 0; r < rows && !rc; r++) {
 		const uint8_t *bits = mask + (row + r) * stride;
 
@@ -149,7 +148,7 @@ static int put_values(struct cwe_writer *w, const struct cwe_writer_unit *u, con
 	for (row = 0; row < rows && !rc; row += step) {
 		uint64_t count = rows - row < step ? rows - row : step;
 
-		rc = read_exact(w, u, mask, stride, row, count, exact, err);
+		rc = cwe_writer_exact(w, u, mask, stride, row, count, exact, err);
 		for (r = 0, n = 0; r < count && !rc; r++) {
 			const uint8_t *bits = mask + (row + r) * stride;
 

@@ -11,6 +11,14 @@
 #define CWE_WRITER_JOURNAL ".cwp-writer.tmp-partial"
 #define CWE_WRITER_PIECES ".protected.tmp-partial"
 
+/* A module's protected columns or rows as factors of an adapter. */
+struct cwe_writer_pair {
+	int by_row;             /* rows are protected, else columns */
+	uint64_t rank;          /* their number; 0: none */
+	enum cwe_dtype dtype;   /* of the residual: BF16 where that is exact, else F32 */
+	double largest, squares; /* what base and adapter together lack to the exact weights */
+};
+
 /* One tensor of the source and what it becomes. */
 struct cwe_writer_unit {
 	const struct cwe_tensor *source;
@@ -21,7 +29,8 @@ struct cwe_writer_unit {
 	uint64_t protected_weights;
 	int has_overlay;
 	struct cwe_overlay_plan overlay;
-	uint64_t piece;          /* where its overlay begins in the file of pieces */
+	struct cwe_writer_pair pair;
+	uint64_t piece;          /* where its overlay, or its pair, begins in the file of pieces */
 	const float *exact;      /* protected values in place of the source's while the module is written, or NULL */
 };
 
@@ -32,6 +41,7 @@ struct cwe_writer {
 	const struct cwe_format *format;
 	int dense;    /* dequantized values in the source's dtype */
 	int overlay;  /* protected values beside */
+	int adapter;  /* protected columns or rows beside */
 	int exact;    /* masks are honoured */
 	size_t count;
 	struct cwe_writer_unit *unit; /* in the order of the source's tensors */
@@ -41,7 +51,7 @@ struct cwe_writer {
 	char **plan_name;
 	struct cwe_shards *shards;
 	int journal; /* descriptor */
-	int pieces;  /* descriptor, -1 without overlay */
+	int pieces;  /* descriptor, -1 without overlay and adapter */
 	uint64_t pieces_size;
 	int finished;
 };
@@ -61,9 +71,44 @@ int cwe_writer_overlay_finish(struct cwe_writer *w, struct cwe_safetensors_write
 int cwe_writer_restore(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,
 	uint64_t row, uint64_t rows, uint8_t *dst, struct cwb_err *err);
 
+/* Exact values of the rows [row, row + rows) in the source's dtype; those that are not protected do not count. */
+int cwe_writer_exact(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride, uint64_t row,
+	uint64_t rows, uint8_t *dst, struct cwb_err *err);
+
 /* A quantized unit as formats see it, and the dtype of the model (enum cwp_dtype) for what follows it. */
 struct cwe_output_module cwe_writer_unit_module(const struct cwe_writer_unit *u);
 uint32_t cwe_writer_unit_dtype(const struct cwe_writer_unit *u);
+
+/* What a module's residuals are made of. */
+struct cwe_writer_values {
+	const uint8_t *codes;
+	const float *scales;
+	const int8_t *zeros;
+	const uint8_t *mask;
+	uint64_t stride;
+};
+
+/* writer_adapter.c: the factors of one module as a piece. CWP_EVALUE where the mask is not made of whole columns or rows. */
+int cwe_writer_adapter_module(struct cwe_writer *w, struct cwe_writer_unit *u, const struct cwe_writer_values *q,
+	struct cwb_err *err);
+/* Bytes of a unit's piece. */
+uint64_t cwe_writer_pair_bytes(const struct cwe_writer_unit *u);
+
+/* writer_adapter_files.c: the folder adapter/. */
+#define CWE_ADAPTER_KEY "cwp.adapter" /* in __metadata__ */
+#define CWE_ADAPTER_VERSION "1"
+struct cwe_adapter_files {
+	int folder; /* -1: nothing is protected; set it so before the first call */
+	struct cwe_safetensors_writer *file;
+	struct cwe_texts texts;
+};
+int cwe_writer_adapter_begin(struct cwe_writer *w, struct cwe_adapter_files *f, struct cwb_err *err);
+int cwe_writer_adapter_publish(struct cwe_adapter_files *f, struct cwb_err *err);
+void cwe_writer_adapter_end(struct cwe_adapter_files *f);
+/* Removes the whole folder, if there is one. */
+int cwe_writer_adapter_remove(const struct cwe_writer *w, struct cwb_err *err);
+/* Whether the folder is whole, or not needed. */
+int cwe_writer_adapter_there(const struct cwe_writer *w);
 
 /* A tensor's unit, a quantized module's unit, or NULL. */
 struct cwe_writer_unit *cwe_writer_find_tensor(struct cwe_writer *w, const char *tensor);

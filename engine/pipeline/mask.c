@@ -83,6 +83,31 @@ static uint8_t *byte_of(struct cwe_mask_reader *r, const struct cwe_super_weight
 	return &r->mask[w->row * r->stride + (w->col >> 3)];
 }
 
+/* With carrier adapter a super weight that is not selected takes its whole column or row with it. */
+static void expand(struct cwe_mask_reader *r, const struct cwe_super_weight *w, int by_row)
+{
+	const struct cwe_run_module *m = r->m;
+	if (r->run->job->carrier != CWJ_CARRIER_ADAPTER) {
+		*byte_of(r, w) |= (uint8_t)(1u << (w->col & 7));
+	} else if (by_row) {
+		for (uint64_t c = 0; c < m->cols; c++) {
+			r->mask[w->row * r->stride + (c >> 3)] |= (uint8_t)(1u << (c & 7));
+		}
+	} else {
+		for (uint64_t k = 0; k < m->rows; k++) {
+			r->mask[k * r->stride + (w->col >> 3)] |= (uint8_t)(1u << (w->col & 7));
+		}
+	}
+}
+
+/* What the mask at hand is made of; of columns or rows as the job has it where it is empty. */
+static int is_by_row(const struct cwe_mask_reader *r)
+{
+	uint64_t rank = 0;
+	int shape = r->run->job->carrier == CWJ_CARRIER_ADAPTER ? cwe_mask_shape(r->mask, r->stride, r->m->rows, r->m->cols, &rank) : 0;
+	return rank > 0 ? shape > 0 : r->run->job->unit == CWJ_UNIT_ROW;
+}
+
 static int is_of(const struct cwe_mask_reader *r, const struct cwe_super_weight *w)
 {
 	return &r->run->module[w->module] == r->m;
@@ -118,10 +143,11 @@ int cwe_mask_reader_next(struct cwe_mask_reader *r, const struct cwe_run_module 
 	struct cwb_err *err)
 {
 	int e = step(r, m, mask, ret_set, err);
+	int by_row = e == 0 && mask != NULL && m->quantized && r->run->supers > 0 && is_by_row(r);
 	for (size_t i = 0; e == 0 && mask != NULL && m->quantized && i < r->run->supers; i++) {
 		const struct cwe_super_weight *w = &r->run->super[i];
 		if (is_of(r, w)) {
-			*byte_of(r, w) |= (uint8_t)(1u << (w->col & 7));
+			expand(r, w, by_row);
 		}
 	}
 	return e;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/format/format.h"
+#include "engine/pipeline/carrier.h"
 #include "engine/pipeline/masks.h"
 #include "engine/pipeline/run.h"
 #include "engine/plugin/settings.h"
@@ -21,13 +22,10 @@ static int check_available(const struct cwj_job *job, struct cwb_err *err)
 {
 	static const struct {
 		const char *field, *value, *instead;
-	} text[] = {{"protect.carrier", "modules and adapter", "use overlay, dense or none"},
-		{"write.format", "this format", "use one of cwp-job(5)"},
+	} text[] = {{"write.format", "this format", "use one of cwp-job(5)"},
 		{"backend", "another backend than cpu", "use auto or cpu"},
 		{"precision", "bf16", "use auto or f32"}};
-	const struct cwe_format *format = cwe_format_find((int)job->format);
-	const int asked[] = {job->has_protect && format != NULL && (format->carriers & CWE_SET(job->carrier)) == 0,
-		format == NULL,
+	const int asked[] = {cwe_format_find((int)job->format) == NULL,
 		strcmp(job->backend, "auto") != 0 && strcmp(job->backend, "cpu") != 0,
 		job->precision == CWJ_PRECISION_BF16};
 	for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
@@ -226,6 +224,7 @@ static int list_modules(struct cwe_run *run, struct cwb_err *err)
 		run->weights += m->rows * m->cols;
 	}
 	r = r == 0 ? check_skip(run, err) : r;
+	r = r == 0 ? cwe_run_carrier_check(run, err) : r;
 	return r == 0 ? check_format(run, err) : r;
 }
 

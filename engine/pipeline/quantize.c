@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/format/dtype.h"
+#include "engine/pipeline/carrier.h"
 #include "engine/pipeline/quantize.h"
 #include "engine/pipeline/sequential.h"
 
@@ -150,6 +151,9 @@ static int take_module(struct cwe_quantizing *q, struct cwe_run_module *m, struc
 {
 	int there = m->quantized && cwe_writer_has(writer, m->name);
 	int r = 0;
+	if (m->kept) {
+		return 0; /* copied with the rest */
+	}
 	m->protected_weights = there ? cwe_writer_protected(writer, m->name) - m->super_added : 0;
 	if (q->masked) {
 		r = cwe_mask_reader_next(masks, m, there ? NULL : q->mask, &m->protected_weights, err);
@@ -227,7 +231,7 @@ struct cwe_output_module *cwe_run_output_modules(const struct cwe_run *run, size
 	}
 	for (size_t i = 0; out != NULL && i < run->modules; i++) {
 		const struct cwe_run_module *m = &run->module[i];
-		if (m->quantized) {
+		if (m->quantized && !m->kept) {
 			out[n++] = (struct cwe_output_module){.name = m->name, .rows = m->rows, .cols = m->cols, .grid = m->grid};
 		}
 	}
@@ -270,7 +274,8 @@ static int copy_rest(struct cwe_run *run, struct cwe_writer *writer, const struc
 int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err)
 {
 	struct cwe_quantizing q = {0};
-	int masked = run->protecting && run->job->carrier != CWJ_CARRIER_NONE;
+	int masked = run->protecting && run->job->carrier != CWJ_CARRIER_NONE &&
+		run->job->carrier != CWJ_CARRIER_MODULES;
 	struct cwe_writer_options options = cwe_run_writer_options(run, masked);
 	struct cwe_writer *writer = NULL;
 	size_t n = 0;
@@ -286,6 +291,9 @@ int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err)
 		cwe_run_stage(run, CWE_STAGE_WRITE);
 		r = copy_rest(run, writer, module, n, err);
 		r = r == 0 ? cwe_writer_finish(writer, err) : r;
+	}
+	if (r == 0) {
+		cwe_run_carrier_end(run, writer);
 	}
 	cwe_writer_free(writer);
 	free(module);

@@ -13,7 +13,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "engine/format/manifest.h"
+#include "engine/format/dtype.h"
 #include "engine/pipeline/budget.h"
+#include "engine/pipeline/carrier.h"
 #include "engine/pipeline/report.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/super.h"
@@ -83,23 +85,34 @@ static json_t *protection_json(const struct cwe_run *run)
 			(void)json_array_append_new(fallback, json_pack("{s:s,s:i}", "module", m->name, "group", (int)m->grid.group));
 		}
 	}
-	return json_pack("{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:I,s:f,s:o,s:o,s:o,s:O*,s:O*,s:o}", "weights", (json_int_t)run->weights, "protected",
+	return json_pack("{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:I,s:f,s:o,s:o,s:o,s:O*,s:O*,s:o*,s:o*,s:o}", "weights", (json_int_t)run->weights, "protected",
 		(json_int_t)total, "super_added", (json_int_t)added, "super_weights", cwe_run_super_json(run), "threshold",
 		threshold_json(run), "thresholds", thresholds_json(run), "scoring", cwe_report_scoring(run),
 		"nonpositive", (json_int_t)run->nonpositive, "nonpositive_share",
 		run->weights > 0 ? (double)run->nonpositive / (double)run->weights : 0.0, "sets", sets_json(run), "other_groups", fallback,
-		"top_modules", cwe_report_top(run), "unseen_experts", run->unseen, "quantized_otherwise", run->quantizer_notes, "per_module", modules);
+		"top_modules", cwe_report_top(run), "unseen_experts", run->unseen, "quantized_otherwise", run->quantizer_notes,
+		"adapter", cwe_run_adapter_json(run), "kept_modules", cwe_run_kept_json(run), "per_module", modules);
 }
 
 static json_t *size_json(const struct cwe_run *run, struct cwb_err *err)
 {
 	struct cwe_output_size size;
+	uint64_t whole = 0;
 	if (cwe_output_measure(run->job->output, &size, err) != 0) {
 		return NULL;
 	}
-	return json_pack("{s:I,s:I,s:I,s:f}", "quantized_bytes", (json_int_t)size.quantized_bytes, "protected_bytes",
-		(json_int_t)size.protected_bytes, "other_bytes", (json_int_t)size.other_bytes, "bits_per_weight",
-		cwe_output_bits(&size));
+	/* Modules that the quantizer's codes are not kept of lie among the other tensors. */
+	int dense = size.quantized_weights == 0;
+	for (size_t i = 0; i < run->modules; i++) {
+		const struct cwe_run_module *m = &run->module[i];
+		const struct cwe_tensor *t = m->quantized && (m->kept || dense) ? cwe_run_module_tensor(run, m) : NULL;
+		whole += t != NULL ? m->rows * m->cols * cwe_cwp_dtype_size(t->dtype) : 0;
+	}
+	whole = whole < size.other_bytes ? whole : size.other_bytes;
+	uint64_t bytes = size.quantized_bytes + size.protected_bytes + whole;
+	return json_pack("{s:I,s:I,s:I,s:I,s:f}", "quantized_bytes", (json_int_t)size.quantized_bytes, "protected_bytes",
+		(json_int_t)size.protected_bytes, "whole_bytes", (json_int_t)whole, "other_bytes", (json_int_t)(size.other_bytes - whole),
+		"bits_per_weight", run->weights > 0 ? 8.0 * (double)bytes / (double)run->weights : 0.0);
 }
 
 static json_t *plugin_json(const struct cwe_plugin *p)
@@ -221,8 +234,8 @@ static int add_length(const json_t *json, int page, uint64_t *sum)
 
 int cwe_run_report_bytes(struct cwe_run *run, size_t n_files, uint64_t *ret, struct cwb_err *err)
 {
-	json_t *size = json_pack("{s:I,s:I,s:I,s:f}", "quantized_bytes", (json_int_t)0, "protected_bytes", (json_int_t)0, "other_bytes",
-		(json_int_t)0, "bits_per_weight", 0.0);
+	json_t *size = json_pack("{s:I,s:I,s:I,s:I,s:f}", "quantized_bytes", (json_int_t)0, "protected_bytes", (json_int_t)0, "whole_bytes",
+		(json_int_t)0, "other_bytes", (json_int_t)0, "bits_per_weight", 0.0);
 	json_t *none = json_array(), *report = NULL, *facts = NULL;
 	uint64_t sum = room(run, n_files);
 	struct cwe_run now = *run; /* without results */

@@ -14,6 +14,7 @@
 #include "engine/format/manifest.h"
 #include "engine/pipeline/benchmark.h"
 #include "engine/pipeline/budget.h"
+#include "engine/pipeline/carrier.h"
 #include "engine/pipeline/masks.h"
 #include "engine/pipeline/cache.h"
 #include "engine/pipeline/run.h"
@@ -229,7 +230,8 @@ static int run_stages(struct cwe_run *run, struct cwb_err *err)
 		return 0;
 	}
 	log_warnings(run);
-	if ((r = score_and_select(run, err)) != 0 || (r = cwe_run_quantize(run, err)) != 0 ||
+	if ((r = score_and_select(run, err)) != 0 || (r = cwe_run_carrier(run, err)) != 0 ||
+		(r = cwe_run_quantize(run, err)) != 0 ||
 		(r = cwe_run_evaluate(run, err)) != 0 || (r = cwe_run_gate(run, err)) != 0) {
 		return r;
 	}

@@ -24,6 +24,7 @@ struct cwe_run_module {
 	int first, last;         /* of its layer's modules */
 	uint64_t rows, cols;
 	int quantized;           /* not in quantize.skip */
+	int kept;                /* quantized but for carrier modules, which keeps it whole */
 	struct cwp_grid grid;
 	uint64_t protected_weights; /* super weights that are protected only as such left out */
 	uint64_t super_added;       /* those */
@@ -105,6 +106,7 @@ struct cwe_run {
 	char identity[65];      /* digest of job and inputs: what scratch belongs to */
 	int output_fd;          /* open and locked folder, -1 */
 	int scratch_fd;         /* likewise */
+	struct cwe_writer_adapter adapter; /* what was written, with carrier adapter */
 	json_t *evaluation;     /* array for the report */
 	json_t *gate;           /* array for the report */
 	struct cwe_run_cache cache;

@@ -161,13 +161,13 @@ static void test_adapter(void **state)
 	memcpy(first, x.digest, sizeof first);
 	path = toy_path(x.out, "adapter");
 	assert_int_equal(mkdir(path, 0777), 0);
-	put(x.out, "adapter/adapter_config.json", "{}", 2);
-	expect(&x, CWP_EFORMAT, "adapter/adapter_config.json");
+	put(x.out, "adapter/beside.json", "{}", 2);
+	expect(&x, CWP_EFORMAT, "adapter/beside.json");
 	write_manifest(&x);
 	assert_string_not_equal(first, x.digest);
 	expect(&x, 0, NULL);
-	put(x.out, "adapter/adapter_config.json", "[]", 2);
-	expect(&x, CWP_EDIGEST, "adapter/adapter_config.json");
+	put(x.out, "adapter/beside.json", "[]", 2);
+	expect(&x, CWP_EDIGEST, "adapter/beside.json");
 	free(path);
 	end(&x);
 }

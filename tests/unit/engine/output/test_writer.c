@@ -335,9 +335,6 @@ static void test_refused_modules(void **state)
 	x.module[0] = x.module[1];
 	refuse_new(&x, CWP_EVALUE, "twice");
 	x.module[0] = x.result[0].module;
-	x.options.carrier = CWJ_CARRIER_ADAPTER;
-	refuse_new(&x, CWP_EVALUE, "protect.carrier");
-	x.options.carrier = CWJ_CARRIER_OVERLAY;
 	x.options.format = CWJ_FORMAT_GGUF;
 	refuse_new(&x, CWP_EVALUE, "write.format");
 	x.options.format = CWJ_FORMAT_COMPRESSED_TENSORS;

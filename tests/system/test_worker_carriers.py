@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: cwpd developers
+# SPDX-License-Identifier: Apache-2.0
+"""The carriers adapter and modules: what is written, what the engine computes with it, what its report says, resumed jobs,
+and what each of them cannot hold."""
+import json
+import os
+import struct
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import worker_test
+from worker_test import floats, golden, make_model, protected_positions, read_folder, read_safetensors
+
+
+def values(tensor):
+    """A tensor as floats."""
+    dtype, _, data = tensor
+    if dtype == "F32":
+        return list(struct.unpack("<%df" % (len(data) // 4), data))
+    assert dtype == "BF16", dtype
+    return list(struct.unpack("<%df" % (len(data) // 2), b"".join(b"\0\0" + data[i:i + 2] for i in range(0, len(data), 2))))
+
+
+def units(output):
+    """module -> set of (row, column) that the adapter replaces, by doc/adapter.md alone."""
+    t = read_safetensors(os.path.join(output, "adapter", "adapter_model.safetensors"))
+    found = {}
+    for name in t:
+        head, tail = "base_model.model.", ".lora_A.weight"
+        assert name.startswith(head)
+        if not name.endswith(tail):
+            continue
+        module = name[len(head):-len(tail)]
+        (rank, cols), a = t[name][1], values(t[name])
+        b_name = head + module + ".lora_B.weight"
+        (rows, rank_b), b = t[b_name][1], values(t[b_name])
+        assert rank == rank_b
+        lines = [a[k * cols:(k + 1) * cols] for k in range(rank)]
+        if all(sorted(line) == [0.0] * (cols - 1) + [1.0] for line in lines):
+            found[module] = {(r, line.index(1.0)) for line in lines for r in range(rows)}
+        else:
+            columns = [b[k::rank] for k in range(rank)]
+            assert all(sorted(c) == [0.0] * (rows - 1) + [1.0] for c in columns), module
+            found[module] = {(c.index(1.0), x) for c in columns for x in range(cols)}
+    return found
+
+
+class Carriers(worker_test.WorkerTest):
+    def carried(self, carrier, unit, fraction=0.05, model="smollm2", protect=None, status=0, **parts):
+        keys = self.protecting("fisher", fraction=fraction, carrier=carrier)
+        keys["protect"].update({"unit": unit, **(protect or {})})
+        keys.update(parts)
+        job, output = self.job(model, **keys)
+        log = self.run_job(job, status=status)
+        if status == 0:
+            self.inspect("verify", output)
+        return output, log
+
+    def dense(self, output):
+        out = output + "-dense"
+        if not os.path.exists(out):
+            self.inspect("dense", output, "--out", out)
+        return read_folder(out)
+
+    def check_exact(self, output, places, model="smollm2"):
+        """Protected weights are the model's own in what the engine computes with."""
+        original, dense = read_folder(model if "/" in model else golden(model)), self.dense(output)
+        changed = 0
+        for module, list_ in places.items():
+            name = module + ".weight"
+            want, have, cols = values(original[name]), floats(dense[name]), original[name][1][1]
+            for row, column in list_:
+                self.assertEqual(have[row * cols + column], want[row * cols + column])
+            changed += sum(x != y for x, y in zip(want, have))
+        self.assertGreater(changed, 0)
+
+    def test_adapter(self):
+        for unit in ("column", "row"):
+            with self.subTest(unit=unit):
+                output, log = self.carried("adapter", unit)
+                found = units(output)
+                report, manifest = self.load(output, "report.json"), self.load(output, "manifest.json")
+                protection = report["protection"]
+                self.assertEqual({m: n for m, n in protection["per_module"].items() if n}, {m: len(p) for m, p in found.items()})
+                self.assertNotIn("protected.safetensors", os.listdir(output))
+                self.check_exact(output, found)
+                config = self.load(output, "adapter/adapter_config.json")
+                self.assertEqual(config["r"], protection["adapter"]["rank"])
+                self.assertEqual(config["lora_alpha"], config["r"])
+                self.assertEqual(config["rank_pattern"], config["alpha_pattern"])
+                self.assertEqual(set(config["target_modules"]), set(found))
+                self.assertEqual(protection["adapter"]["error"], {"largest": 0.0, "rms": 0.0})
+                self.assertEqual(protection["adapter"]["modules"], len(found))
+                self.assertIn("adapter/adapter_model.safetensors", manifest["files"])
+                t = read_safetensors(os.path.join(output, "adapter", "adapter_model.safetensors"))
+                self.assertEqual(report["size"]["protected_bytes"], sum(len(d) for _, _, d in t.values()))
+                # The same weights with an overlay: the same values.
+                overlay, _ = self.carried("overlay", unit)
+                self.assertEqual({m: {(r, c) for r, c, _ in p} for m, p in protected_positions(overlay).items()}, found)
+                self.assertEqual(self.dense(output), self.dense(overlay))
+
+
+    def refused(self, words, carrier, unit, model="smollm2", protect=None, **parts):
+        output, log = self.carried(carrier, unit, model=model, protect=protect, status=65, **parts)
+        self.assertIn(words, log)
+        self.assert_nothing(output)
+
+    def test_refusals(self):
+        self.refused("protect.carrier: adapter holds whole columns or rows", "adapter", "weight")
+        self.refused("protect.carrier: adapter holds whole columns or rows", "adapter", "module")
+        self.refused("protect.carrier: modules keeps whole modules", "modules", "column")
+        self.refused("protect.max-rank: is the largest rank of an adapter", "overlay", "column", protect={"max-rank": 8})
+        self.refused("adapter does not go with write.format: dense; use overlay, none, dense or modules", "adapter", "column", write={"format": "dense"})
+        self.refused("no engine takes a LoRA adapter of experts", "adapter", "column", model="mixtral")
+        self.refused("no engine loads int codes of some experts", "modules", "module", model="qwen2moe")
+        # Nothing of a rank above the largest, and which modules would have one.
+        output, log = self.carried("adapter", "column", fraction=0.3, protect={"max-rank": 2}, status=65)
+        self.assertRegex(log, r"protect.max-rank: 2 is less than the rank of model\.layers\.\S+ \(\d+\), .*: protect a smaller fraction, "
+            r"or write at least \d+")
+        self.assert_nothing(output)
+        least = int(log.split("write at least ")[1].split()[0])
+        output, _ = self.carried("adapter", "column", fraction=0.3, protect={"max-rank": least})
+        self.assertEqual(self.load(output, "adapter/adapter_config.json")["r"], least)
+
+    def test_experts_left_out(self):
+        """Attention alone may be carried where experts are not quantized, and experts are kept whole beside fp8."""
+        skip = {"plugin": "static", "skip": ["lm_head", "w1", "w2", "w3"],
+            "options": {"bits": 4, "granularity": "group", "group": 32}}
+        with open(os.path.join(golden("mixtral"), "config.json"), encoding="utf-8") as f:
+            self.assertEqual(json.load(f)["model_type"], "mixtral")
+        output, _ = self.carried("adapter", "row", model="mixtral", quantize=skip)
+        self.check_exact(output, units(output), "mixtral")
+        output, _ = self.carried("modules", "module", model="mixtral", fraction=0.5, quantize={"plugin": "fp8"})
+        kept = self.load(output, "report.json")["protection"]["kept_modules"]
+        experts = [m for m in kept if ".experts." in m]
+        layers = {m.split(".")[2] for m in experts}
+        every = [n for n in read_folder(golden("mixtral")) if ".experts." in n and n.split(".")[2] in layers]
+        self.assertEqual(len(experts), len(every))
+
+    def test_modules(self):
+        output, _ = self.carried("modules", "module", fraction=0.2)
+        report = self.load(output, "report.json")
+        kept = report["protection"]["kept_modules"]
+        self.assertTrue(kept)
+        ignore = self.load(output, "config.json")["quantization_config"]["ignore"]
+        self.assertEqual(set(ignore), set(kept) | {"lm_head"})
+        original, written = read_folder(golden("smollm2")), read_folder(output)
+        for module in kept:
+            self.assertEqual(written[module + ".weight"], original[module + ".weight"])
+        # Modules that engines fuse stay together.
+        for module in kept:
+            head, _, last = module.rpartition(".")
+            for group in (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")):
+                if last in group:
+                    self.assertTrue({head + "." + g for g in group} <= set(kept))
+        sizes = {m: len(original[m + ".weight"][2]) for m in report["protection"]["per_module"]}
+        stored = sum(len(d) for n, (_, _, d) in written.items() if any(n.startswith(m + ".weight") for m in sizes))
+        weights = report["protection"]["weights"]
+        self.assertAlmostEqual(report["size"]["bits_per_weight"], 8 * stored / weights)
+        self.assertEqual(report["size"]["whole_bytes"], sum(sizes[m] for m in kept))
+        self.assertEqual(report["protection"]["protected"],
+            sum(original[m + ".weight"][1][0] * original[m + ".weight"][1][1] for m in kept))
+        dense, _ = self.carried("dense", "module", fraction=0.2)
+        self.assertEqual(self.dense(dense), self.dense(output))
+        self.assertEqual(self.load(dense, "report.json")["size"]["bits_per_weight"], 32)
+
+    def spiked(self):
+        """A model whose down_proj in layer 1 has a super weight at row 21, column 33."""
+        def spike(tensors, config):
+            def change(name, edit):
+                dtype, shape, _ = tensors[name]
+                numbers = floats(tensors[name])
+                edit(numbers, shape[1])
+                tensors[name] = (dtype, shape, numbers.tobytes())
+
+            def louder(numbers, cols):
+                for i in range(33 * cols, 34 * cols):
+                    numbers[i] *= 40
+
+            def planted(numbers, cols):
+                numbers[21 * cols + 33] = 4.0
+
+            for name in ("gate_proj", "up_proj"):
+                change("model.layers.1.mlp.%s.weight" % name, louder)
+            change("model.layers.1.mlp.down_proj.weight", planted)
+
+        return make_model(self.path("spiked"), layers=3, hidden=64, wide=96, change=spike)
+
+    def test_super(self):
+        """A super weight takes its whole unit with it."""
+        model = self.spiked()
+        for carrier, unit in (("adapter", "column"), ("adapter", "row"), ("modules", "module")):
+            with self.subTest(carrier=carrier, unit=unit):
+                output, _ = self.carried(carrier, unit, fraction=1e-9, model=model)
+                report = self.load(output, "report.json")["protection"]
+                self.assertEqual([(w["module"], w["row"], w["column"], w["selected"]) for w in report["super_weights"]],
+                    [("model.layers.1.mlp.down_proj", 21, 33, False)])
+                rows, cols = read_folder(model)["model.layers.1.mlp.down_proj.weight"][1]
+                self.assertEqual((report["protected"], report["super_added"]),
+                    (0, {"column": rows, "row": cols, "module": rows * cols}[unit]))
+                if carrier == "adapter":
+                    want = {(r, 33) for r in range(rows)} if unit == "column" else {(21, c) for c in range(cols)}
+                    self.assertEqual(units(output), {"model.layers.1.mlp.down_proj": want})
+                    self.check_exact(output, units(output), model)
+                else:
+                    self.assertEqual(report["kept_modules"], ["model.layers.1.mlp.down_proj"])
+
+
+if __name__ == "__main__":
+    worker_test.main()
