@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cache.h"
 #include "base/digest.h"
 #include "base/json.h"
 #include "engine/format/adapter.h"
@@ -19,6 +20,28 @@ static int cancelled(void *arg)
 {
 	struct cwp_host *host = arg;
 	return host->cancelled(host->ctx);
+}
+
+/* The digest of an open file: from the list where it is known, else of its bytes, noted when nobody wrote meanwhile. */
+static int digest_of(struct cwe_run *run, int fd, const char *path, const struct stat *before, char ret_hex[65], uint64_t *ret_size,
+	struct cwb_err *err)
+{
+	struct cwb_known_file file, now;
+	struct timespec began;
+	struct stat after;
+	cwb_known_identify(before, &file);
+	if (cwb_known_find(&run->known, &file, ret_hex)) {
+		*ret_size = file.size;
+		return 0;
+	}
+	(void)clock_gettime(CLOCK_REALTIME, &began);
+	int r = cwb_digest_fd(fd, path, cancelled, &run->p->host->table, ret_hex, ret_size, err);
+	if (r == 0 && fstat(fd, &after) == 0) {
+		cwb_known_identify(&after, &now);
+		/* What cannot be noted for want of memory is only read again. */
+		(void)(cwb_known_same(&file, &now) && *ret_size == file.size && cwb_known_add(&run->known, &file, &began, ret_hex));
+	}
+	return r;
 }
 
 static int add_file(struct cwe_run *run, const char *path, struct cwb_err *err)
@@ -38,7 +61,7 @@ static int add_file(struct cwe_run *run, const char *path, struct cwb_err *err)
 		r = cwb_err_set(err, CWP_EFORMAT, "%s is not a regular file", path);
 	}
 	uint64_t size = 0;
-	r = r == 0 ? cwb_digest_fd(fd, path, cancelled, &run->p->host->table, hex, &size, err) : r;
+	r = r == 0 ? digest_of(run, fd, path, &st, hex, &size, err) : r;
 	(void)close(fd);
 	if (r == 0 && json_object_set_new(run->inputs, path, json_pack("{s:I,s:s}", "size", (json_int_t)size, "sha256",
 			hex)) != 0) {
@@ -116,10 +139,9 @@ static int add_adapter(struct cwe_run *run, const char *folder, struct cwb_err *
 	return r;
 }
 
-int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err)
+static int add_inputs(struct cwe_run *run, struct cwb_err *err)
 {
 	struct stat st;
-	char job[65];
 	run->inputs = json_object();
 	if (run->inputs == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
@@ -141,6 +163,38 @@ int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err)
 	for (size_t i = 0; r == 0 && i < run->job->n_evaluations; i++) {
 		r = add_file(run, run->job->evaluations[i].path, err);
 	}
+	return r;
+}
+
+/* The folder of the cache keeps the digests of inputs too. Without one, or with one that cannot be used, all are read. */
+static int open_known(struct cwe_run *run)
+{
+	struct cwb_cache cache = {.folder = -1};
+	if (run->p->cache != NULL && run->p->cache_size > 0 && cwb_cache_open(run->p->cache, run->p->cache_size, 0, &cache, NULL) == 0) {
+		cwb_known_read(&run->known, cache.folder);
+	}
+	return cache.folder;
+}
+
+static void close_known(struct cwe_run *run, int folder)
+{
+	struct cwb_err problem = {0};
+	const struct cwp_host *host = &run->p->host->table;
+	if (folder >= 0) {
+		if (cwb_known_write(&run->known, folder, &problem) != 0) {
+			host->log(host->ctx, CWP_LOG_INFO, problem.message); /* files are only read again */
+		}
+		(void)close(folder);
+	}
+	cwb_known_clear(&run->known);
+}
+
+int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err)
+{
+	char job[65];
+	int folder = open_known(run);
+	int r = add_inputs(run, err);
+	close_known(run, folder);
 	if (r != 0) {
 		return r;
 	}

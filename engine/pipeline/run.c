@@ -175,6 +175,7 @@ static void close_run(struct cwe_run *run)
 	json_decref(run->unseen);
 	json_decref(run->quantizer_notes);
 	json_decref(run->inputs);
+	cwb_known_clear(&run->written);
 	json_decref(run->evaluation);
 	json_decref(run->gate);
 	if (run->output_fd >= 0) {

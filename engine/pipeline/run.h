@@ -9,6 +9,7 @@
 #include <cwp/scorer.h>
 
 #include "base/cache.h"
+#include "base/known.h"
 #include "engine/calibrate/corpus.h"
 #include "engine/format/output.h"
 #include "engine/model/model.h"
@@ -103,6 +104,8 @@ struct cwe_run {
 
 	/* Identity and results. */
 	json_t *inputs;         /* object: path -> {size, sha256} */
+	struct cwb_known known;   /* digests of inputs that are not read again; only while inputs are looked at */
+	struct cwb_known written; /* digests of output files, computed while they were written */
 	char identity[65];      /* digest of job and inputs: what scratch belongs to */
 	int output_fd;          /* open and locked folder, -1 */
 	int scratch_fd;         /* likewise */

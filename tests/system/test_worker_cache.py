@@ -23,7 +23,7 @@ class Cache(worker_test.WorkerTest):
 
     def entries(self, cache=None):
         cache = cache or self.cache
-        return sorted(os.listdir(cache)) if os.path.isdir(cache) else []
+        return worker_test.cache_entries(cache) if os.path.isdir(cache) else []
 
     def entry(self):
         names = self.entries()
@@ -266,6 +266,46 @@ class Cache(worker_test.WorkerTest):
         self.assertEqual(self.run_job(job, "--cache", cache).count("warning:"), 1)
         self.assertEqual(self.digest(output), first)
         self.assertEqual(self.run_cached(cached=True, cache=cache)[0], first)
+
+    def test_digests(self):
+        """Files of the model that have not changed are not read again for their digest; changed ones are."""
+        model = self.path("moved")
+        worker_test.copy_golden("smollm2", model)
+        weights, listed = os.path.join(model, "model.safetensors"), os.path.join(self.cache, "digests")
+        old = time.time() - 100
+        os.utime(weights, (old, old))
+        with open(weights, "rb") as f:
+            real = hashlib.sha256(f.read()).hexdigest()
+
+        def seen(*arguments):
+            job, output = self.job(model=model)
+            self.run_job(job, "--cache", self.cache, *arguments)
+            return self.load(output, "manifest.json")["inputs"][weights]["sha256"]
+
+        self.assertEqual(seen(), real)
+        if os.path.exists(listed):
+            with open(listed, encoding="ascii") as f:
+                self.assertNotIn(real, f.read())  # its inode changed a moment ago
+        time.sleep(max(0.0, os.stat(weights).st_ctime + 2.1 - time.time()))
+        self.assertEqual(seen(), real)
+        with open(listed, encoding="ascii") as f:
+            text = f.read()
+        self.assertIn(real, text)
+        # A digest that no file has shows where it comes from.
+        planted = "5" * 64
+        with open(listed, "w", encoding="ascii") as f:
+            f.write(text.replace(real, planted))
+        self.assertEqual(seen(), planted)
+        self.assertEqual(seen("--cache-size", "0"), real)
+        os.utime(weights, (old, old))
+        self.assertEqual(seen(), real)
+        os.utime(weights, (old - 1, old - 1))
+        self.assertEqual(seen(), real)
+        # A folder that others may write to is none.
+        with open(listed, "w", encoding="ascii") as f:
+            f.write(text.replace(real, planted))
+        os.chmod(self.cache, 0o777)
+        self.assertEqual(seen(), real)
 
     def bytes_of(self, path):
         return sum(os.path.getsize(os.path.join(path, name)) for name in os.listdir(path))

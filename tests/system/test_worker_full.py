@@ -129,18 +129,18 @@ class Full(worker_test.WorkerTest):
         job, output = self.job(self.model, **self.parts)
         self.run_job(job, *arguments)
         self.assertEqual(self.digest(output), self.right)
-        entry, = os.listdir(cache)
+        entry, = worker_test.cache_entries(cache)
         # The same scores again: the entry stays, since its tiles are where the job needs them.
         job, output = self.job(self.model, **self.parts)
         self.run_job(job, *arguments)
         self.assertTrue(self.load(output, "report.json")["scores_cached"])
         self.assertEqual(self.digest(output), self.right)
-        self.assertEqual(os.listdir(cache), [entry])
+        self.assertEqual(worker_test.cache_entries(cache), [entry])
         # Others: the entry goes.
         job, output = self.job(self.model, **dict(self.parts, score={"plugin": "gradient"}))
         self.run_job(job, *arguments)
-        self.assertEqual(len(os.listdir(cache)), 1)
-        self.assertNotEqual(os.listdir(cache), [entry])
+        self.assertEqual(len(worker_test.cache_entries(cache)), 1)
+        self.assertNotEqual(worker_test.cache_entries(cache), [entry])
 
     def test_cache_is_full(self):
         """A cache on a full disk is no failure."""
@@ -148,7 +148,7 @@ class Full(worker_test.WorkerTest):
         job, output = self.job(self.model, **self.parts)
         said = self.run_job(job, "--cache", os.path.join(disk, "cache"))
         self.assertIn("scores are not kept", said)
-        self.assertEqual(os.listdir(os.path.join(disk, "cache")), [])
+        self.assertEqual(worker_test.cache_entries(os.path.join(disk, "cache")), [])
         self.assertEqual(self.digest(output), self.right)
 
     def test_file_size_limit(self):

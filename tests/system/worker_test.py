@@ -48,6 +48,11 @@ def main():
     unittest.main(verbosity=2)
 
 
+def cache_entries(folder):
+    """Scores in a cache's folder, which also holds a list of digests."""
+    return sorted(name for name in os.listdir(folder) if name != "digests")
+
+
 def sanitized():
     """Whether the programs are built with AddressSanitizer: its shadow is no part of any bound."""
     global SANITIZED
