@@ -80,6 +80,10 @@ static int quantize(struct sequential *s, const struct cwe_run_module *m, struct
 static int take_module(struct sequential *s, struct cwe_run_module *m, int past, struct cwb_err *err)
 {
 	int r = 0;
+	if (m->kept) {
+		s->done++;
+		return 0; /* copied with the rest, and as it was for the next layer */
+	}
 	m->protected_weights = past && m->quantized ? cwe_writer_protected(s->writer, m->name) - m->super_added : 0;
 	if (s->q->masked) {
 		r = cwe_mask_reader_next(&s->masks, m, past ? NULL : s->q->mask, &m->protected_weights, err);
@@ -136,7 +140,7 @@ static int is_whole(const struct sequential *s)
 {
 	const struct cwe_run *run = s->run;
 	for (size_t i = 0; i < run->layer_at[s->sequence.layer]; i++) {
-		if (run->module[i].quantized && !cwe_writer_has(s->writer, run->module[i].name)) {
+		if (run->module[i].quantized && !run->module[i].kept && !cwe_writer_has(s->writer, run->module[i].name)) {
 			return 0;
 		}
 	}
