@@ -13,10 +13,14 @@
 
 struct cwe_ct_scheme cwe_ct_scheme(const struct cwp_grid *grid)
 {
-	int grouped = grid->granularity == CWP_PER_GROUP;
+	int grouped = grid->granularity == CWP_PER_GROUP, blocks = grid->granularity == CWP_PER_BLOCK;
 	struct cwe_ct_scheme s = {.code = grid->code, .bits = grid->bits, .symmetric = grid->symmetric != 0,
-		.group = grouped ? grid->group : 0, .activation = grid->activation};
+		.group = grouped || blocks ? grid->group : 0, .block_rows = blocks ? grid->block_rows : 0,
+		.tensor = grid->granularity == CWP_PER_TENSOR, .activation = grid->activation, .activation_group = grid->activation_group};
 
+	/* Outlier channels are not known here: all are quantized by token. */
+	if (grid->activation == CWP_ACT_INT8_OUTLIER)
+		s.activation = CWP_ACT_INT8_TOKEN;
 	if (grid->activation != CWP_ACT_NONE)
 		s.format = grid->code == CWP_CODE_E4M3 ? CWE_CT_FLOAT : CWE_CT_INT;
 	/* 8 bits by channel stay unpacked, unless the job asked for groups: then all its modules are packed. */
@@ -30,12 +34,32 @@ struct cwe_ct_scheme cwe_ct_scheme(const struct cwp_grid *grid)
 int cwe_ct_scheme_equal(const struct cwe_ct_scheme *a, const struct cwe_ct_scheme *b)
 {
 	return a->format == b->format && a->code == b->code && a->bits == b->bits && a->symmetric == b->symmetric &&
-	       a->group == b->group && a->tensor == b->tensor && a->activation == b->activation;
+	       a->group == b->group && a->block_rows == b->block_rows && a->tensor == b->tensor && a->activation == b->activation &&
+	       a->activation_group == b->activation_group && a->input_zero == b->input_zero;
 }
 
 uint64_t cwe_ct_scales(const struct cwe_ct_scheme *s, uint64_t cols)
 {
-	return s->group ? cols / s->group : 1;
+	return s->group ? cols / s->group + (cols % s->group != 0) : 1;
+}
+
+uint64_t cwe_ct_scale_rows(const struct cwe_ct_scheme *s, uint64_t rows)
+{
+	return s->tensor ? 1 : s->block_rows ? rows / s->block_rows + (rows % s->block_rows != 0) : rows;
+}
+
+struct cwp_grid cwe_ct_grid(const struct cwe_ct_scheme *s)
+{
+	uint32_t granularity = s->tensor ? CWP_PER_TENSOR : s->block_rows ? CWP_PER_BLOCK : s->group ? CWP_PER_GROUP : CWP_PER_CHANNEL;
+
+	return (struct cwp_grid){.size = sizeof(struct cwp_grid), .code = s->code, .bits = s->bits, .symmetric = s->symmetric,
+		.granularity = granularity, .group = s->group, .block_rows = s->block_rows, .activation = s->activation,
+		.activation_group = s->activation_group};
+}
+
+int cwe_ct_fixed_inputs(const struct cwe_ct_scheme *s)
+{
+	return s->activation == CWP_ACT_INT8_TENSOR || s->activation == CWP_ACT_FP8_TENSOR;
 }
 
 /* Scales are values of BF16. Packed modules keep them in the model's dtype, as WNA16 kernels want, where that is BF16;
@@ -49,7 +73,8 @@ static enum cwe_dtype scale_dtype(const struct cwe_ct_scheme *s, uint32_t source
 size_t cwe_ct_tensors(const struct cwe_ct_scheme *s, uint64_t rows, uint64_t cols, uint32_t source,
 	struct cwe_format_tensor ret[CWE_FORMAT_TENSORS_MAX])
 {
-	uint64_t scales = cwe_ct_scales(s, cols);
+	uint64_t scales = cwe_ct_scales(s, cols), scale_rows = cwe_ct_scale_rows(s, rows);
+	uint32_t rank = s->tensor ? 1 : 2;
 	int packed = s->format == CWE_CT_PACK;
 	size_t n = 0;
 
@@ -58,14 +83,16 @@ size_t cwe_ct_tensors(const struct cwe_ct_scheme *s, uint64_t rows, uint64_t col
 	else
 		ret[n++] = (struct cwe_format_tensor){
 			".weight", s->code == CWP_CODE_E4M3 ? CWE_DTYPE_F8_E4M3 : CWE_DTYPE_I8, 2, {rows, cols}};
-	ret[n++] = (struct cwe_format_tensor){".weight_scale", scale_dtype(s, source), 2, {rows, scales}};
+	ret[n++] = (struct cwe_format_tensor){".weight_scale", scale_dtype(s, source), rank, {scale_rows, scales}};
 	if (!s->symmetric && packed)
 		ret[n++] = (struct cwe_format_tensor){
 			".weight_zero_point", CWE_DTYPE_I32, 2, {cwe_pack_words(rows, s->bits), scales}};
 	else if (!s->symmetric)
-		ret[n++] = (struct cwe_format_tensor){".weight_zero_point", CWE_DTYPE_I8, 2, {rows, scales}};
+		ret[n++] = (struct cwe_format_tensor){".weight_zero_point", CWE_DTYPE_I8, rank, {scale_rows, scales}};
 	if (packed)
 		ret[n++] = (struct cwe_format_tensor){".weight_shape", CWE_DTYPE_I64, 1, {2}};
+	if (cwe_ct_fixed_inputs(s))
+		ret[n++] = (struct cwe_format_tensor){".input_scale", CWE_DTYPE_F32, 1, {1}};
 	return n;
 }
 
@@ -84,19 +111,33 @@ static const char *format_name(enum cwe_ct_format format)
 	return "dense";
 }
 
+static json_t *activations_json(const struct cwe_ct_scheme *s)
+{
+	int integer = s->activation == CWP_ACT_INT8_TOKEN || s->activation == CWP_ACT_INT8_TENSOR, fixed = cwe_ct_fixed_inputs(s);
+	int grouped = s->activation == CWP_ACT_FP8_GROUP;
+	json_t *a;
+
+	if (s->activation == CWP_ACT_NONE)
+		return json_null();
+	a = json_pack("{s:i, s:s, s:b, s:s, s:b}", "num_bits", 8, "type", integer ? "int" : "float", "symmetric", 1, "strategy",
+		fixed ? "tensor" : grouped ? "group" : "token", "dynamic", !fixed);
+	if (a && grouped)
+		json_object_set_new(a, "group_size", json_integer(s->activation_group));
+	return a;
+}
+
 /* A config group without its targets. Only keys that all releases of the library know. */
 static json_t *group_json(const struct cwe_ct_scheme *s)
 {
 	json_t *weights = json_pack("{s:i, s:s, s:b, s:s, s:b}", "num_bits", (int)s->bits, "type",
 		s->code == CWP_CODE_E4M3 ? "float" : "int", "symmetric", (int)s->symmetric, "strategy",
-		s->group ? "group" : "channel", "dynamic", 0);
-	json_t *activations = json_null();
+		s->tensor ? "tensor" : s->block_rows ? "block" : s->group ? "group" : "channel", "dynamic", 0);
+	json_t *activations = activations_json(s);
 
-	if (weights && s->group)
+	if (weights && s->block_rows)
+		json_object_set_new(weights, "block_structure", json_pack("[ii]", (int)s->block_rows, (int)s->group));
+	else if (weights && s->group)
 		json_object_set_new(weights, "group_size", json_integer(s->group));
-	if (s->activation != CWP_ACT_NONE)
-		activations = json_pack("{s:i, s:s, s:b, s:s, s:b}", "num_bits", 8, "type",
-			s->activation == CWP_ACT_FP8_TOKEN ? "float" : "int", "symmetric", 1, "strategy", "token", "dynamic", 1);
 	return json_pack("{s:s, s:o, s:o, s:n}", "format", format_name(s->format), "weights", weights, "input_activations",
 		activations, "output_activations");
 }

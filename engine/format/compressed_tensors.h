@@ -26,18 +26,26 @@ struct cwe_ct_scheme {
 	uint32_t bits;
 	uint32_t symmetric;
 	uint32_t group;      /* input channels a scale; 0: one scale an output channel */
-	uint32_t tensor;     /* 1: one scale for the whole weight (only read, never written) */
+	uint32_t block_rows; /* output channels a scale, with group; 0: one */
+	uint32_t tensor;     /* 1: one scale for the whole weight */
 	uint32_t activation; /* enum cwp_activation_kind */
+	uint32_t activation_group; /* of CWP_ACT_FP8_GROUP */
+	uint32_t input_zero; /* 1: inputs with one scale have a zero point too (only read, never written) */
 };
 
 /* The scheme of a grid that the format carries. */
 struct cwe_ct_scheme cwe_ct_scheme(const struct cwp_grid *grid);
 int cwe_ct_scheme_equal(const struct cwe_ct_scheme *a, const struct cwe_ct_scheme *b);
-/* Scales of a row. */
+/* Scales of a row, as the file has them, and the rows that have scales of their own. */
 uint64_t cwe_ct_scales(const struct cwe_ct_scheme *s, uint64_t cols);
+uint64_t cwe_ct_scale_rows(const struct cwe_ct_scheme *s, uint64_t rows);
+/* The same numbers as quantizer.h has them. */
+struct cwp_grid cwe_ct_grid(const struct cwe_ct_scheme *s);
+/* Whether inputs have one scale, which the file holds. */
+int cwe_ct_fixed_inputs(const struct cwe_ct_scheme *s);
 
 /* The tensors of a module [rows, cols] whose source dtype (enum cwp_dtype) is given, codes first, scales second, then
- * zero points and shape where there are any. Returns their number. */
+ * zero points, shape and the inputs' scale where there are any. Returns their number. */
 size_t cwe_ct_tensors(const struct cwe_ct_scheme *s, uint64_t rows, uint64_t cols, uint32_t source,
 	struct cwe_format_tensor ret[CWE_FORMAT_TENSORS_MAX]);
 

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Modules of compressed-tensors checkpoints: their tensors checked against each other, codes, scales and zero points. */
 #include <errno.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,19 +25,13 @@ static void config_free(void *config)
 	cwe_ct_config_free(config);
 }
 
-static struct cwp_grid grid_of(const struct cwe_ct_scheme *s)
-{
-	return (struct cwp_grid){.size = sizeof(struct cwp_grid), .code = s->code, .bits = s->bits, .symmetric = s->symmetric,
-		.granularity = s->group ? CWP_PER_GROUP : CWP_PER_CHANNEL, .group = s->group, .activation = s->activation};
-}
-
 static int config_grid(const void *config, const char *module, struct cwp_grid *ret)
 {
 	const struct cwe_ct_scheme *s = cwe_ct_config_find(config, module);
 
 	if (!s)
 		return -1;
-	*ret = grid_of(s);
+	*ret = cwe_ct_grid(s);
 	return 0;
 }
 
@@ -95,18 +90,55 @@ static int check_codes(struct cwe_output_item *m, struct cwb_err *err)
 	return 0;
 }
 
+static int is_one(const struct cwe_checkpoint_tensor *t)
+{
+	return t->entry->rank == 1 && t->entry->shape[0] == 1;
+}
+
+/* The one scale of all inputs, and its zero point: read here, so that they are at hand. */
+static int check_input(struct cwe_output_item *m, struct cwb_err *err)
+{
+	uint32_t dtype;
+	uint8_t raw[4];
+	int rc;
+
+	if (!cwe_ct_fixed_inputs(&m->scheme))
+		return m->input || m->input_shift ? cwe_output_misfit(m->input ? m->input : m->input_shift,
+							    "quantization_config knows no fixed scale of its inputs", err) : 0;
+	if (!m->input)
+		return cwe_output_misfit(m->codes, "its input_scale is missing", err);
+	dtype = cwe_dtype_to_cwp(m->input->entry->dtype);
+	if (!dtype || !is_one(m->input))
+		return cwe_output_misfit(m->input, "it must be one number: F32, BF16 or F16 [1]", err);
+	rc = cwe_checkpoint_read(m->input, 0, raw, cwe_cwp_dtype_size(dtype), err);
+	if (rc)
+		return rc;
+	cwe_f32_from_dtype(&m->input_scale, raw, dtype, 1);
+	if (!isfinite(m->input_scale) || m->input_scale <= 0)
+		return cwe_output_misfit(m->input, "it must be finite and positive", err);
+	if (!m->scheme.input_zero)
+		return m->input_shift ? cwe_output_misfit(m->input_shift, "symmetric inputs have no zero point", err) : 0;
+	if (!m->input_shift)
+		return cwe_output_misfit(m->codes, "its input_zero_point is missing", err);
+	if (m->input_shift->entry->dtype != CWE_DTYPE_I8 || !is_one(m->input_shift))
+		return cwe_output_misfit(m->input_shift, "it must be I8 [1]", err);
+	return cwe_checkpoint_read(m->input_shift, 0, &m->input_zero, 1, err);
+}
+
 static int check_companions(const struct cwe_output_item *m, struct cwb_err *err)
 {
-	uint64_t n;
+	uint64_t n, rows = cwe_ct_scale_rows(&m->scheme, m->rows);
 
-	if (m->scheme.group && m->cols % m->scheme.group)
+	if (m->scheme.activation_group && m->cols % m->scheme.activation_group)
+		return cwe_output_misfit(m->codes, "its width is no multiple of the groups of its inputs", err);
+	if (m->scheme.group && !m->scheme.block_rows && m->cols % m->scheme.group)
 		return cwe_output_misfit(m->codes, "its width is no multiple of the group size", err);
 	n = cwe_ct_scales(&m->scheme, m->cols);
 	if (!m->scale)
 		return cwe_output_misfit(m->codes, "its weight_scale is missing", err);
 	if (!cwe_dtype_to_cwp(m->scale->entry->dtype))
 		return cwe_output_misfit(m->scale, "scales are F32, BF16 or F16", err);
-	if (m->scheme.tensor ? m->scale->entry->rank != 1 || m->scale->entry->shape[0] != 1 : !cwe_output_has_shape(m->scale, m->rows, n))
+	if (m->scheme.tensor ? !is_one(m->scale) : !cwe_output_has_shape(m->scale, rows, n))
 		return cwe_output_misfit(m->scale, "its shape does not fit the weight and the strategy", err);
 	if (m->scheme.symmetric)
 		return m->zero ? cwe_output_misfit(m->zero, "a symmetric weight has no zero point", err) : 0;
@@ -119,7 +151,7 @@ static int check_companions(const struct cwe_output_item *m, struct cwb_err *err
 		return 0;
 	}
 	if (m->zero->entry->dtype != CWE_DTYPE_I8 ||
-		(m->scheme.tensor ? m->zero->entry->rank != 1 || m->zero->entry->shape[0] != 1 : !cwe_output_has_shape(m->zero, m->rows, n)))
+		(m->scheme.tensor ? !is_one(m->zero) : !cwe_output_has_shape(m->zero, rows, n)))
 		return cwe_output_misfit(m->zero, "it must be I8 of the scale's shape", err);
 	return 0;
 }
@@ -130,7 +162,9 @@ static int check(const void *config, const char *module, struct cwe_output_item 
 
 	m->scheme = *cwe_ct_config_find(config, module);
 	rc = check_codes(m, err);
-	return rc ? rc : check_companions(m, err);
+	if (!rc)
+		rc = check_companions(m, err);
+	return rc ? rc : check_input(m, err);
 }
 
 /* ---- values ---- */
@@ -157,19 +191,17 @@ static int read_codes(const struct cwe_output_item *m, uint64_t row, uint64_t ro
 static int read_scales(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint64_t n, float *scales,
 	struct cwb_err *err)
 {
+	uint64_t share = m->scheme.tensor ? m->rows : m->scheme.block_rows ? m->scheme.block_rows : 1;
 	uint32_t dtype = cwe_dtype_to_cwp(m->scale->entry->dtype);
-	size_t size = cwe_cwp_dtype_size(dtype);
-	uint64_t count = m->scheme.tensor ? 1 : rows * n, r;
-	uint8_t *raw = malloc(count * size + 1);
+	uint64_t size = cwe_cwp_dtype_size(dtype), first = row / share, count = rows ? (row + rows - 1) / share - first + 1 : 0, r;
+	uint8_t *raw = malloc(count * n * size + 1);
 	int rc;
 
 	if (!raw)
 		return cwb_err_set(err, -ENOMEM, "tensor \"%s\": out of memory", m->scale->entry->name);
-	rc = cwe_checkpoint_read(m->scale, m->scheme.tensor ? 0 : row * n * size, raw, count * size, err);
-	if (!rc)
-		cwe_f32_from_dtype(scales, raw, dtype, count);
-	for (r = 1; r < rows && m->scheme.tensor && !rc; r++)
-		scales[r] = scales[0];
+	rc = cwe_checkpoint_read(m->scale, first * n * size, raw, count * n * size, err);
+	for (r = 0; r < rows && !rc; r++)
+		cwe_f32_from_dtype(scales + r * n, raw + ((row + r) / share - first) * n * size, dtype, n);
 	free(raw);
 	return rc;
 }
@@ -209,7 +241,8 @@ const struct cwe_output_reader cwe_output_reader_compressed_tensors = {
 	.codes_suffix = codes_suffix,
 	.companion = {{".weight_scale", offsetof(struct cwe_output_item, scale)},
 		{".weight_zero_point", offsetof(struct cwe_output_item, zero)},
-		{".weight_shape", offsetof(struct cwe_output_item, shape)}},
+		{".weight_shape", offsetof(struct cwe_output_item, shape)}, {".input_scale", offsetof(struct cwe_output_item, input)},
+		{".input_zero_point", offsetof(struct cwe_output_item, input_shift)}},
 	.check = check,
 	.codes = read_codes,
 	.scales = read_scales,

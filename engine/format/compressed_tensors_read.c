@@ -157,11 +157,31 @@ static int64_t matcher_find(const struct matcher *m, const char *module)
 	return m->linear ? (int64_t)m->linear_group : -1;
 }
 
+static int read_block(const json_t *weights, struct cwe_ct_scheme *s, struct cwb_err *err)
+{
+	json_t *block = NULL;
+	json_int_t rows, cols;
+	int rc = cwb_json_get_array(weights, "block_structure", CWB_JSON_REQUIRED, &block, err);
+
+	if (rc)
+		return rc;
+	rows = json_integer_value(json_array_get(block, 0));
+	cols = json_integer_value(json_array_get(block, 1));
+	if (json_array_size(block) != 2 || rows < 1 || rows > 65536 || cols < 1 || cols > 65536)
+		return cwb_err_set(err, CWP_EVALUE, "quantization_config: weights.block_structure is not two sizes from 1 to 65536");
+	s->block_rows = (uint32_t)rows;
+	s->group = (uint32_t)cols;
+	return 0;
+}
+
 static int read_strategy(const json_t *weights, struct cwe_ct_scheme *s, struct cwb_err *err)
 {
 	const char *strategy = NULL;
 	int64_t group = 0;
 	int rc = cwb_json_get_string(weights, "strategy", CWB_JSON_OPTIONAL, &strategy, err);
+
+	if (!rc && strategy && !strcmp(strategy, "block"))
+		return read_block(weights, s, err);
 
 	if (!rc)
 		rc = cwb_json_get_i64(weights, "group_size", CWB_JSON_OPTIONAL, -1, INT32_MAX, &group, err);
@@ -175,7 +195,7 @@ static int read_strategy(const json_t *weights, struct cwe_ct_scheme *s, struct 
 		s->tensor = 1;
 	else if (strcmp(strategy, "channel") != 0)
 		return cwb_err_set(err, CWP_EVALUE, "quantization_config: weights.strategy \"%.40s\" is not supported "
-						    "(group, channel, tensor are)",
+						    "(group, block, channel, tensor are)",
 			strategy);
 	return 0;
 }
@@ -207,11 +227,11 @@ static int read_weights(const json_t *group, struct cwe_ct_scheme *s, struct cwb
 	s->symmetric = (uint32_t)symmetric;
 	s->code = !strcmp(type, "float") ? CWP_CODE_E4M3 : CWP_CODE_INT;
 	if ((strcmp(type, "float") != 0 && strcmp(type, "int") != 0) || (bits != 8 && (bits != 4 || s->code == CWP_CODE_E4M3)) ||
-		(s->code == CWP_CODE_E4M3 && !symmetric))
+		(s->code == CWP_CODE_E4M3 && !symmetric) || (s->block_rows && s->code != CWP_CODE_E4M3))
 		return cwb_err_set(err, CWP_EVALUE,
-			"quantization_config: weights of type \"%.20s\" with %" PRIu64 " bits are not supported (int 4, int 8, "
-			"float 8 are)",
-			type, bits);
+			"quantization_config: weights of type \"%.20s\" with %" PRIu64 " bits%s are not supported (int 4, int 8, "
+			"float 8, which blocks are for, are)",
+			type, bits, s->block_rows ? " by block" : "");
 	return 0;
 }
 
@@ -219,8 +239,8 @@ static int read_activations(const json_t *group, struct cwe_ct_scheme *s, struct
 {
 	json_t *a = NULL;
 	const char *type = "int", *strategy = "tensor";
-	uint64_t bits = 8;
-	int dynamic = 0, symmetric = 1, rc;
+	uint64_t bits = 8, width = 0;
+	int dynamic = 0, symmetric = 1, rc, fp8;
 
 	rc = cwb_json_get_object(group, "input_activations", CWB_JSON_OPTIONAL, &a, err);
 	if (rc || !a)
@@ -234,12 +254,24 @@ static int read_activations(const json_t *group, struct cwe_ct_scheme *s, struct
 		rc = cwb_json_get_bool(a, "dynamic", CWB_JSON_OPTIONAL, &dynamic, err);
 	if (!rc)
 		rc = cwb_json_get_bool(a, "symmetric", CWB_JSON_OPTIONAL, &symmetric, err);
+	if (!rc && !strcmp(strategy, "group"))
+		rc = cwb_json_get_u64(a, "group_size", CWB_JSON_REQUIRED, 1, 65536, &width, err);
 	if (rc)
 		return rc;
-	if (bits != 8 || !dynamic || !symmetric || strcmp(strategy, "token") != 0)
+	fp8 = !strcmp(type, "float");
+	if (bits == 8 && dynamic && symmetric && !strcmp(strategy, "token"))
+		s->activation = fp8 ? CWP_ACT_FP8_TOKEN : CWP_ACT_INT8_TOKEN;
+	else if (bits == 8 && dynamic && symmetric && fp8 && !strcmp(strategy, "group"))
+		s->activation = CWP_ACT_FP8_GROUP;
+	else if (bits == 8 && !dynamic && (symmetric || !fp8) && !strcmp(strategy, "tensor"))
+		s->activation = fp8 ? CWP_ACT_FP8_TENSOR : CWP_ACT_INT8_TENSOR;
+	else
 		return cwb_err_set(err, CWP_EVALUE,
-			"quantization_config: only dynamic, symmetric activations of 8 bits by token are supported");
-	s->activation = !strcmp(type, "float") ? CWP_ACT_FP8_TOKEN : CWP_ACT_INT8_TOKEN;
+			"quantization_config: input_activations of %" PRIu64 " bits, %s%ssymmetric, by \"%.20s\" are not supported (8 bits: "
+			"dynamic and symmetric by token, FP8 by group; static by tensor)",
+			bits, dynamic ? "dynamic, " : "", symmetric ? "" : "a", strategy);
+	s->activation_group = s->activation == CWP_ACT_FP8_GROUP ? (uint32_t)width : 0;
+	s->input_zero = !symmetric;
 	return 0;
 }
 

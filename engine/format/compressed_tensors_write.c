@@ -10,15 +10,18 @@
 #include "engine/format/packing.h"
 
 #define EITHER (CWE_SET(0) | CWE_SET(1))
+#define WHOLE (CWE_SET(CWP_PER_TENSOR) | CWE_SET(CWP_PER_CHANNEL))
 
 static const struct cwe_format_grid grids[] = {
-	{"int-quantized", CWP_CODE_INT, CWE_SET(8), CWE_SET(CWP_PER_CHANNEL), EITHER, CWE_SET(CWP_ACT_INT8_TOKEN)},
-	{"float-quantized", CWP_CODE_E4M3, CWE_SET(8), CWE_SET(CWP_PER_CHANNEL), CWE_SET(1), CWE_SET(CWP_ACT_FP8_TOKEN)},
+	{"int-quantized", CWP_CODE_INT, CWE_SET(8), WHOLE, EITHER, CWE_SET(CWP_ACT_INT8_TOKEN) | CWE_SET(CWP_ACT_INT8_TENSOR)},
+	{"int-quantized", CWP_CODE_INT, CWE_SET(8), CWE_SET(CWP_PER_CHANNEL), CWE_SET(1), CWE_SET(CWP_ACT_INT8_OUTLIER)},
+	{"float-quantized", CWP_CODE_E4M3, CWE_SET(8), WHOLE, CWE_SET(1), CWE_SET(CWP_ACT_FP8_TOKEN) | CWE_SET(CWP_ACT_FP8_TENSOR)},
+	{"float-quantized", CWP_CODE_E4M3, CWE_SET(8), CWE_SET(CWP_PER_BLOCK), CWE_SET(1), CWE_SET(CWP_ACT_FP8_GROUP)},
 	{"pack-quantized", CWP_CODE_INT, CWE_SET(4), CWE_SET(CWP_PER_CHANNEL) | CWE_SET(CWP_PER_GROUP), EITHER,
 		CWE_SET(CWP_ACT_NONE)},
 	{"pack-quantized", CWP_CODE_INT, CWE_SET(8), CWE_SET(CWP_PER_GROUP), EITHER, CWE_SET(CWP_ACT_NONE)},
-	{"naive-quantized", CWP_CODE_INT, CWE_SET(8), CWE_SET(CWP_PER_CHANNEL), EITHER, CWE_SET(CWP_ACT_NONE)},
-	{"naive-quantized", CWP_CODE_E4M3, CWE_SET(8), CWE_SET(CWP_PER_CHANNEL), CWE_SET(1), CWE_SET(CWP_ACT_NONE)},
+	{"naive-quantized", CWP_CODE_INT, CWE_SET(8), WHOLE, EITHER, CWE_SET(CWP_ACT_NONE)},
+	{"naive-quantized", CWP_CODE_E4M3, CWE_SET(8), WHOLE | CWE_SET(CWP_PER_BLOCK), CWE_SET(1), CWE_SET(CWP_ACT_NONE)},
 };
 
 static int check(const struct cwe_output_module *m, struct cwb_err *err)
@@ -28,6 +31,15 @@ static int check(const struct cwe_output_module *m, struct cwb_err *err)
 			"module \"%s\": groups of %" PRIu32 " do not divide its width of %" PRIu64
 			", which no engine loads: choose a group that does",
 			m->name, m->grid.group, m->cols);
+	/* The last block may be ragged, a group of inputs not. */
+	if (m->grid.granularity == CWP_PER_BLOCK && (!m->grid.group || !m->grid.block_rows))
+		return cwb_err_set(err, CWP_EVALUE, "module \"%s\": blocks of %" PRIu32 " x %" PRIu32 " hold nothing", m->name,
+			m->grid.block_rows, m->grid.group);
+	if (m->grid.activation == CWP_ACT_FP8_GROUP && (!m->grid.activation_group || m->cols % m->grid.activation_group))
+		return cwb_err_set(err, CWP_EVALUE,
+			"module \"%s\": groups of %" PRIu32 " inputs do not divide its width of %" PRIu64
+			", which no engine runs: choose activations none, or add the module to quantize.skip",
+			m->name, m->grid.activation_group, m->cols);
 	return 0;
 }
 
@@ -70,18 +82,25 @@ static int put_packed(const struct encoding *e, struct cwb_err *err)
 	return rc;
 }
 
+/* Of rows that share scales the first one's are written. */
+static uint64_t share(const struct encoding *e)
+{
+	return e->scheme.tensor ? e->m->rows : e->scheme.block_rows ? e->scheme.block_rows : 1;
+}
+
 static int put_scales(const struct encoding *e, struct cwb_err *err)
 {
-	uint64_t n = e->m->rows * cwe_ct_scales(&e->scheme, e->m->cols);
+	uint64_t each = cwe_ct_scales(&e->scheme, e->m->cols), rows = cwe_ct_scale_rows(&e->scheme, e->m->rows), r;
 	uint32_t dtype = cwe_dtype_to_cwp(e->tensor[1].dtype);
 	size_t size = cwe_cwp_dtype_size(dtype);
-	uint8_t *buffer = malloc(n * size + 1);
+	uint8_t *buffer = malloc(rows * each * size + 1);
 	int rc;
 
 	if (!buffer)
 		return nomem(e->m, err);
-	cwe_f32_to_dtype(buffer, e->v->scales, dtype, n);
-	rc = e->to->put(e->to->arg, 1, 0, buffer, n * size, err);
+	for (r = 0; r < rows; r++)
+		cwe_f32_to_dtype(buffer + r * each * size, e->v->scales + r * share(e) * each, dtype, each);
+	rc = e->to->put(e->to->arg, 1, 0, buffer, rows * each * size, err);
 	free(buffer);
 	return rc;
 }
@@ -94,7 +113,7 @@ static int put_zeros(const struct encoding *e, struct cwb_err *err)
 	int rc;
 
 	if (e->scheme.format != CWE_CT_PACK)
-		return e->to->put(e->to->arg, 2, 0, e->v->zeros, rows * groups, err);
+		return e->to->put(e->to->arg, 2, 0, e->v->zeros, cwe_ct_scale_rows(&e->scheme, rows) * groups, err);
 	buffer = malloc(bytes + 1);
 	if (!buffer)
 		return nomem(e->m, err);
@@ -113,7 +132,16 @@ static int put_shape(const struct encoding *e, struct cwb_err *err)
 	for (d = 0; d < 2; d++)
 		for (b = 0; b < 8; b++)
 			shape[8 * d + b] = (uint8_t)(size[d] >> 8 * b);
-	return e->to->put(e->to->arg, e->count - 1, 0, shape, sizeof shape, err);
+	return e->to->put(e->to->arg, e->scheme.symmetric ? 2 : 3, 0, shape, sizeof shape, err);
+}
+
+/* The last tensor. */
+static int put_input_scale(const struct encoding *e, struct cwb_err *err)
+{
+	uint8_t raw[4];
+
+	cwe_f32_to_dtype(raw, &e->v->input_scale, CWP_F32, 1);
+	return e->to->put(e->to->arg, e->count - 1, 0, raw, sizeof raw, err);
 }
 
 static int encode(const struct cwe_output_module *m, uint32_t source, const struct cwe_format_values *v,
@@ -133,6 +161,8 @@ static int encode(const struct cwe_output_module *m, uint32_t source, const stru
 		rc = put_zeros(&e, err);
 	if (!rc && e.scheme.format == CWE_CT_PACK)
 		rc = put_shape(&e, err);
+	if (!rc && cwe_ct_fixed_inputs(&e.scheme))
+		rc = put_input_scale(&e, err);
 	return rc;
 }
 

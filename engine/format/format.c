@@ -56,6 +56,10 @@ const char *cwe_activation_text(uint32_t activation)
 		return "int8 static";
 	case CWP_ACT_FP8_TENSOR:
 		return "fp8 static";
+	case CWP_ACT_FP8_GROUP:
+		return "fp8 by group";
+	case CWP_ACT_INT8_OUTLIER:
+		return "LLM.int8()";
 	default:
 		return "of another kind";
 	}
@@ -109,7 +113,7 @@ static void family_text(const struct cwe_format_grid *g, char *ret, size_t size)
 	for (i = CWP_PER_TENSOR; i <= CWP_PER_BLOCK; i++)
 		if (g->granularities & CWE_SET(i))
 			append(shares, sizeof shares, " or ", share[i]);
-	for (i = 0; i < 32; i++)
+	for (i = 0; i <= CWP_ACT_INT8_OUTLIER; i++)
 		if (g->activations & CWE_SET(i))
 			append(acts, sizeof acts, " or ", cwe_activation_text(i));
 	append(ret, size, " by ", shares);

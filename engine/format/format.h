@@ -39,6 +39,7 @@ struct cwe_format_values {
 	const uint8_t *codes;
 	const float *scales;
 	const int8_t *zeros; /* NULL when symmetric */
+	float input_scale;   /* of inputs with one scale for the module, else 0 */
 };
 
 /* Where the encoded bytes of a module's tensors go, in any order. */

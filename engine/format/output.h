@@ -15,6 +15,7 @@ struct cwe_output_module {
 	uint64_t rows, cols;
 	struct cwp_grid grid; /* grid.code 0: not quantized, kept in the source's dtype */
 	uint64_t protected_weights;
+	float input_scale; /* for cwe_writer_module: of inputs that have one scale, found in calibration; a value of BF16 */
 	/* For cwe_writer_module: [rows, cols], whose values at protected positions are stored, rounded to the source's dtype,
 	 * in place of the source's own; NULL: those. Borrowed until the call returns. */
 	const float *exact;
@@ -100,6 +101,7 @@ struct cwe_output_size {
 	uint64_t quantized_weights; /* weights in them */
 	uint64_t quantized_bytes;   /* codes, scales, zero points, shapes */
 	uint64_t protected_weights;
+	float input_scale; /* for cwe_writer_module: of inputs that have one scale, found in calibration; a value of BF16 */
 	uint64_t protected_bytes;   /* overlay */
 	uint64_t other_weights;     /* elements of all other tensors */
 	uint64_t other_bytes;

@@ -14,6 +14,10 @@ void cwe_output_input(const struct cwe_weights *w, const struct cwe_tensor *t, s
 	if (!m->quantized)
 		return;
 	ret->how.kind = m->grid.activation;
+	ret->how.group = m->grid.activation_group;
+	ret->how.threshold = m->grid.threshold;
+	ret->how.scale = m->input_scale;
+	ret->how.zero = m->input_zero;
 	ret->split = ret->how.kind != CWP_ACT_NONE && m->overlay;
 }
 

@@ -20,6 +20,10 @@ struct cwe_output_item {
 	const struct cwe_checkpoint_tensor *zero;  /* NULL when there is none */
 	const struct cwe_checkpoint_tensor *shape; /* packed compressed-tensors only */
 	const struct cwe_checkpoint_tensor *extra; /* another companion of the format */
+	const struct cwe_checkpoint_tensor *input; /* the inputs' scale, where they have one for all */
+	const struct cwe_checkpoint_tensor *input_shift; /* its zero point */
+	float input_scale;
+	int8_t input_zero;
 	const struct cwe_overlay_module *overlay;  /* or NULL */
 };
 

@@ -15,6 +15,7 @@ struct result {
 	const int8_t *zeros;
 	const uint8_t *mask;
 	uint64_t mask_stride;
+	float input_scale;
 };
 
 /* Where encoded bytes go. */
@@ -70,20 +71,55 @@ int cwe_writer_copy(struct cwe_writer *w, const char *tensor, struct cwb_err *er
 	return rc;
 }
 
+static int check_scale(const struct cwe_writer_unit *u, float scale, struct cwb_err *err)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &scale, 4);
+	if ((bits & 0xffff) || (bits >> 31 && bits << 1) || (bits >> 23 & 0xff) == 0xff)
+		return cwb_err_set(err, CWP_EPLUGIN,
+			"module \"%s\": scale %g is not a finite, positive value of BF16: the quantizer is faulty", u->module, (double)scale);
+	return 0;
+}
+
+/* Rows that share scales have the same ones. */
+static int check_shared(const struct cwe_writer_unit *u, const float *scales, const int8_t *zeros, struct cwb_err *err)
+{
+	uint64_t rows = u->source->shape[0], n = cwe_grid_scales(&u->grid, u->source->shape[1]), row, at;
+	uint64_t share = u->grid.granularity == CWP_PER_TENSOR ? rows : u->grid.granularity == CWP_PER_BLOCK ? u->grid.block_rows : 1;
+
+	for (row = 0; share > 1 && row < rows; row++) {
+		at = row / share * share;
+		if (memcmp(scales + row * n, scales + at * n, n * sizeof *scales) != 0 ||
+			(zeros && memcmp(zeros + row * n, zeros + at * n, n) != 0))
+			return cwb_err_set(err, CWP_EPLUGIN, "module \"%s\": row %" PRIu64
+				" has other scales than those it shares them with: the quantizer is faulty", u->module, row);
+	}
+	return 0;
+}
+
+static int check_input(const struct cwe_writer_unit *u, float scale, struct cwb_err *err)
+{
+	int fixed = u->grid.activation == CWP_ACT_INT8_TENSOR || u->grid.activation == CWP_ACT_FP8_TENSOR;
+
+	if (!fixed)
+		return 0;
+	if (!(scale > 0))
+		return cwb_err_set(err, CWP_EPLUGIN, "module \"%s\": the scale of its inputs is %g: the quantizer is faulty", u->module,
+			(double)scale);
+	return check_scale(u, scale, err);
+}
+
 /* What the plugin gave must be what the format can hold. */
 static int check_result(const struct cwe_writer_unit *u, const uint8_t *codes, const float *scales, struct cwb_err *err)
 {
 	uint64_t n = u->source->shape[0] * cwe_grid_scales(&u->grid, u->source->shape[1]), i;
+	int rc = 0;
 
-	for (i = 0; i < n; i++) {
-		uint32_t bits;
-
-		memcpy(&bits, &scales[i], 4);
-		if ((bits & 0xffff) || (bits >> 31 && bits << 1) || (bits >> 23 & 0xff) == 0xff)
-			return cwb_err_set(err, CWP_EPLUGIN,
-				"module \"%s\": scale %g is not a finite, positive value of BF16: the quantizer is faulty", u->module,
-				(double)scales[i]);
-	}
+	for (i = 0; i < n && !rc; i++)
+		rc = check_scale(u, scales[i], err);
+	if (rc)
+		return rc;
 	if (u->grid.code != CWP_CODE_INT || u->grid.bits == 8)
 		return 0;
 	n = u->source->shape[0] * u->source->shape[1];
@@ -109,7 +145,7 @@ static int write_encoded(struct cwe_writer *w, const struct cwe_writer_unit *u, 
 {
 	struct target target = {w, u};
 	const struct cwe_format_sink sink = {put, &target};
-	const struct cwe_format_values values = {q->codes, q->scales, q->zeros};
+	const struct cwe_format_values values = {q->codes, q->scales, q->zeros, q->input_scale};
 	struct cwe_output_module m = cwe_writer_unit_module(u);
 
 	return w->format->encode(&m, cwe_writer_unit_dtype(u), &values, &sink, err);
@@ -143,7 +179,7 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 	const float *scales, const int8_t *zeros, const uint8_t *mask, uint64_t mask_stride, struct cwb_err *err)
 {
 	struct cwe_writer_unit *u = cwe_writer_find_module(w, module->name);
-	struct result q = {codes, scales, zeros, w->exact ? mask : NULL, mask_stride};
+	struct result q = {codes, scales, zeros, w->exact ? mask : NULL, mask_stride, module->input_scale};
 	uint64_t row;
 	int rc;
 
@@ -154,6 +190,10 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 	if (!u->grid.symmetric && !zeros && u->grid.code == CWP_CODE_INT)
 		return cwb_err_set(err, CWP_EPLUGIN, "module \"%s\": zero points are missing: the quantizer is faulty", module->name);
 	rc = check_result(u, codes, scales, err);
+	if (!rc)
+		rc = check_shared(u, scales, zeros, err);
+	if (!rc)
+		rc = check_input(u, module->input_scale, err);
 	if (rc)
 		return rc;
 	u->done = u->has_overlay = 0;

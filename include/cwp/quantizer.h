@@ -53,6 +53,7 @@ struct cwp_grid {
 	uint32_t group;       /* input channels a scale, 0 unless PER_GROUP or PER_BLOCK */
 	uint32_t block_rows;  /* 0 unless PER_BLOCK */
 	uint32_t activation;  /* enum cwp_activation_kind */
+	uint32_t activation_group; /* channels of a token that share a scale with FP8_GROUP, else 0 */
 	uint32_t fallback;    /* 1 when the asked granularity did not fit this shape and another was taken */
 	float threshold;      /* int8: run-time outlier threshold, else 0 */
 };

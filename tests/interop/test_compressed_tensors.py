@@ -2,8 +2,9 @@
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
 """Outputs of every scheme are loaded by transformers with compressed-tensors and compared with the dense checkpoint that
-the engine's own reader makes of the same output: weights and logits, float32 on the CPU. Exit 77 when something needed
-is absent."""
+the engine's own reader makes of the same output: weights and logits, float32 on the CPU. Where inputs are quantized, what
+the library makes of each module's input is compared with what our backend makes of it, bit by bit, and the logits of the
+whole with those of cwp-inspect. Exit 77 when something needed is absent."""
 import json
 import os
 import subprocess
@@ -13,12 +14,18 @@ import tempfile
 from engines import find_python, skip
 
 LIMIT = 1e-4  # on logits and weights; 0 is what is seen
+# Quantized inputs magnify the last bit of a sum, so logits of the whole model are compared by their median over tokens, as
+# a part of what quantizing the inputs changes.
+PART = 1e-3  # 3e-5 is what is seen, 0 with fixed scales
+KINDS = {("int", "token"): 1, ("float", "token"): 2, ("int", "tensor"): 3, ("float", "tensor"): 4, ("float", "group"): 5}
 
 find_python()
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
 from compressed_tensors.quantization import disable_quantization  # noqa: E402
+from compressed_tensors.quantization.lifecycle.forward import forward_quantize  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -39,8 +46,67 @@ def run(model, ids):
         return model(ids).logits
 
 
-def compare(original, output, activations):
-    """Largest difference of weights and of logits between an output and its dense twin."""
+class Backend:
+    """Our CPU backend's operation for inputs, in a process of its own."""
+
+    def __init__(self, tool):
+        self.process = subprocess.Popen([tool], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __call__(self, x, args, scale):
+        rows, cols = x.numel() // x.shape[-1], x.shape[-1]
+        kind = KINDS[getattr(args.type, "value", args.type), getattr(args.strategy, "value", args.strategy)]
+        line = f"{kind} {args.group_size if kind == 5 else 0} 0 {scale!r} 0 {rows} {cols}\n"
+        self.process.stdin.write(line.encode() + x.contiguous().numpy().tobytes())
+        self.process.stdin.flush()
+        data = self.process.stdout.read(4 * x.numel())
+        return torch.frombuffer(bytearray(data), dtype=torch.float32).reshape(x.shape)
+
+
+def compare_inputs(model, ids, backend):
+    """The inputs of all quantized modules, as the library and as our backend quantizes them. Returns their number."""
+    seen = []
+
+    def look(module, given):
+        scheme = getattr(module, "quantization_scheme", None)
+        if scheme is None or scheme.input_activations is None:
+            return
+        args, x = scheme.input_activations, given[0].detach().float()
+        scale = 0.0 if args.dynamic else module.input_scale.float().item()
+        want, got = forward_quantize(module, x, "input", args), backend(x, args, scale)
+        if not torch.equal(want, got):
+            raise AssertionError(f"{(want != got).sum().item()} of {x.numel()} inputs differ")
+        if torch.equal(want, x):
+            raise AssertionError("inputs are not quantized")
+        seen.append(1)
+
+    hooks = [m.register_forward_pre_hook(look) for m in model.modules()]
+    run(model, ids)
+    for hook in hooks:
+        hook.remove()
+    return len(seen)
+
+
+def our_logits(output, ids, activations):
+    path = output + "-logits.safetensors"
+    subprocess.run([os.path.join(os.environ.get("CWP_BUILDDIR", "."), "cwp-inspect"), "logits", output, "--out",
+                    path, "--activations", activations], check=True, stdout=subprocess.DEVNULL,
+                   input="".join(json.dumps({"ids": row.tolist()}) + "\n" for row in ids).encode())
+    tensors = load_file(path)
+    return torch.stack([tensors[f"logits.{i}"] for i in range(len(ids))])
+
+
+def compare_whole(output, ids, quantized, exact):
+    """The median over tokens of the difference of logits, as a part of what quantizing inputs changes."""
+    ours = our_logits(output, ids, "on")
+    if (our_logits(output, ids, "off") - exact).abs().max().item() > 1e-3:
+        raise AssertionError("without activations the logits differ")
+    change = (quantized - exact).abs().amax(-1).median().item()
+    return (ours - quantized).abs().amax(-1).median().item() / change
+
+
+def compare(original, output, activations, backend):
+    """Largest difference of weights and of logits between an output and its dense twin, a line about inputs."""
+    note = ""
     ids = torch.randint(3, 500, (2, 40), generator=torch.Generator().manual_seed(1))
     model, twin = load(output), load(output + "-dense")
     expected = run(twin, ids)
@@ -52,13 +118,17 @@ def compare(original, output, activations):
         # seen in a difference.
         if (quantized - expected).abs().max().item() == 0:
             raise AssertionError("activations are not quantized")
+        modules, part = compare_inputs(model, ids, backend), compare_whole(output, ids, quantized, expected)
+        note = f" inputs of {modules} modules equal, whole {part:.2g}"
+        if modules == 0 or part > PART:
+            raise AssertionError(f"logits with quantized inputs differ:{note}")
         model.apply(disable_quantization)
         quantized = run(model, ids)
     weights = 0.0
     theirs = dict(model.named_parameters())
     for name, parameter in twin.named_parameters():
         weights = max(weights, (theirs[name].float() - parameter).abs().max().item())
-    return weights, (quantized - expected).abs().max().item()
+    return weights, (quantized - expected).abs().max().item(), note
 
 
 def main():
@@ -70,9 +140,11 @@ def main():
         skip(f"{tool} is not built")
     cases = [(m, s, "none", "0") for m in ("llama31", "smollm2", "llama31-bf16") for s in (
         "w8a8", "w8a8-zero", "w8", "w8-zero", "w8-g32", "w4-g32", "w4", "w4-g32-zero", "w4-sizes", "mixed", "skip",
-        "fp8", "fp8-weights")]
+        "fp8", "fp8-weights", "w8a8-static", "w8a8-tensor", "w8a8-tensor-zero", "w8-tensor", "fp8-static", "fp8-tensor",
+        "fp8-block", "fp8-block-ragged")]
     cases += [("llama31", "head", "none", "0"), ("llama31", "w4-g32", "dense", "0.05")]
     only = sys.argv[1:]
+    backend = Backend(os.path.join(os.path.dirname(tool), "quantize_inputs"))
     failed = 0
     with tempfile.TemporaryDirectory(prefix="cwp-interop-") as folder:
         models = {m: os.path.join(shared, "golden", m) for m in ("llama31", "smollm2")}
@@ -88,13 +160,13 @@ def main():
                 quantization = json.load(file).get("quantization_config", {})
             activations = any(g["input_activations"] for g in quantization.get("config_groups", {}).values())
             try:
-                weights, logits = compare(models[model], output, activations)
+                weights, logits, note = compare(models[model], output, activations, backend)
             except Exception as e:  # every failure to load is a result of this test
-                weights, logits = float("nan"), float("nan")
+                weights, logits, note = float("nan"), float("nan"), ""
                 print(f"{type(e).__name__}: {str(e)[:2000]}")
             good = weights <= LIMIT and logits <= LIMIT
             failed += not good
-            print(f"{'ok  ' if good else 'FAIL'} {model:12} {scheme:12} {carrier:6} weights {weights:.3g} logits {logits:.3g}",
+            print(f"{'ok  ' if good else 'FAIL'} {model:12} {scheme:12} {carrier:6} weights {weights:.3g} logits {logits:.3g}{note}",
                   flush=True)
     return 1 if failed else 0
 

@@ -35,6 +35,14 @@ static struct cwp_grid choose(const char *scheme, const char *module)
 		{"w4-g32-zero", toy_grid(CWP_CODE_INT, 4, 0, 32, CWP_ACT_NONE)},
 		{"fp8", toy_grid(CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_FP8_TOKEN)},
 		{"fp8-weights", toy_grid(CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_NONE)},
+		{"w8a8-static", toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TENSOR)},
+		{"w8a8-tensor", toy_tensor_grid(CWP_CODE_INT, 1, CWP_ACT_INT8_TENSOR)},
+		{"w8a8-tensor-zero", toy_tensor_grid(CWP_CODE_INT, 0, CWP_ACT_INT8_TOKEN)},
+		{"w8-tensor", toy_tensor_grid(CWP_CODE_INT, 1, CWP_ACT_NONE)},
+		{"fp8-static", toy_tensor_grid(CWP_CODE_E4M3, 1, CWP_ACT_FP8_TENSOR)},
+		{"fp8-tensor", toy_tensor_grid(CWP_CODE_E4M3, 1, CWP_ACT_FP8_TOKEN)},
+		{"fp8-block", toy_block_grid(32, 32, 32)},
+		{"fp8-block-ragged", toy_block_grid(48, 40, 0)},
 		{"head", toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE)},
 	};
 	struct cwp_grid grid = {0};

@@ -114,18 +114,26 @@ struct scheme_case {
 	const char *name;
 	uint32_t code, bits, symmetric, group, activation;
 	const char *format;
+	uint32_t block_rows, tensor; /* scales by block of so many rows x group; one scale */
 };
 
 static const struct scheme_case cases[] = {
-	{"W8A8", CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TOKEN, "int-quantized"},
-	{"W8A8 zero points", CWP_CODE_INT, 8, 0, 0, CWP_ACT_INT8_TOKEN, "int-quantized"},
-	{"W8 channel", CWP_CODE_INT, 8, 1, 0, CWP_ACT_NONE, "naive-quantized"},
-	{"W8 group", CWP_CODE_INT, 8, 1, 32, CWP_ACT_NONE, "pack-quantized"},
-	{"W4 group", CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE, "pack-quantized"},
-	{"W4 channel", CWP_CODE_INT, 4, 1, 0, CWP_ACT_NONE, "pack-quantized"},
-	{"W4 group zero points", CWP_CODE_INT, 4, 0, 32, CWP_ACT_NONE, "pack-quantized"},
-	{"FP8", CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_FP8_TOKEN, "float-quantized"},
-	{"FP8 weights", CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_NONE, "naive-quantized"},
+	{"W8A8", CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TOKEN, "int-quantized", 0, 0},
+	{"W8A8 zero points", CWP_CODE_INT, 8, 0, 0, CWP_ACT_INT8_TOKEN, "int-quantized", 0, 0},
+	{"W8 channel", CWP_CODE_INT, 8, 1, 0, CWP_ACT_NONE, "naive-quantized", 0, 0},
+	{"W8 group", CWP_CODE_INT, 8, 1, 32, CWP_ACT_NONE, "pack-quantized", 0, 0},
+	{"W4 group", CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE, "pack-quantized", 0, 0},
+	{"W4 channel", CWP_CODE_INT, 4, 1, 0, CWP_ACT_NONE, "pack-quantized", 0, 0},
+	{"W4 group zero points", CWP_CODE_INT, 4, 0, 32, CWP_ACT_NONE, "pack-quantized", 0, 0},
+	{"FP8", CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_FP8_TOKEN, "float-quantized", 0, 0},
+	{"FP8 weights", CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_NONE, "naive-quantized", 0, 0},
+	{"W8A8 static", CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TENSOR, "int-quantized", 0, 0},
+	{"W8A8 tensor", CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TENSOR, "int-quantized", 0, 1},
+	{"W8A8 tensor zero points", CWP_CODE_INT, 8, 0, 0, CWP_ACT_INT8_TOKEN, "int-quantized", 0, 1},
+	{"W8 tensor", CWP_CODE_INT, 8, 1, 0, CWP_ACT_NONE, "naive-quantized", 0, 1},
+	{"FP8 static", CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_FP8_TENSOR, "float-quantized", 0, 1},
+	{"FP8 block", CWP_CODE_E4M3, 8, 1, 16, CWP_ACT_FP8_GROUP, "float-quantized", 16, 0},
+	{"FP8 ragged block", CWP_CODE_E4M3, 8, 1, 24, CWP_ACT_NONE, "naive-quantized", 20, 0},
 };
 
 /* How the input is quantized, and the weights that are kept out of that. */
@@ -144,6 +152,8 @@ static void check_input(const struct cwe_source *out, const char *tensor, const 
 		any |= r->mask[i] != 0;
 	cwe_weights_input(out->weights, t, &input);
 	assert_int_equal(input.how.kind, activation);
+	assert_int_equal(input.how.group, activation == CWP_ACT_FP8_GROUP ? 16 : 0);
+	assert_true(input.how.scale == r->module.input_scale);
 	assert_int_equal(input.split, activation != CWP_ACT_NONE && any);
 	/* All rows but the first, so that places in the files matter. */
 	assert_int_equal(cwe_weights_read_split(out->weights, t, 1, rows - 1, quantized, exact, &err), 0);
@@ -160,7 +170,10 @@ static void check_input(const struct cwe_source *out, const char *tensor, const 
 
 static void one_case(const struct scheme_case *c, uint32_t dtype, int carrier, double fraction)
 {
-	struct cwp_grid grid = toy_grid(c->code, c->bits, c->symmetric, c->group, c->activation);
+	struct cwp_grid grid = c->tensor ? toy_tensor_grid(c->code, c->symmetric, c->activation) :
+			       c->block_rows ?
+			       toy_block_grid(c->block_rows, c->group, c->activation == CWP_ACT_FP8_GROUP ? c->group : 0) :
+			       toy_grid(c->code, c->bits, c->symmetric, c->group, c->activation);
 	struct toy_result r[4];
 	struct cwe_writer_options o = {.format = CWJ_FORMAT_COMPRESSED_TENSORS, .carrier = carrier, .shard = 1u << 30};
 	struct cwe_source *out;

@@ -48,6 +48,7 @@ static struct cwe_ct_config *read_config(const char *groups, const char *rest, i
 
 #define REST ", \"quant_method\": \"compressed-tensors\", \"quantization_status\": \"compressed\""
 #define GROUP(targets, inner) "{\"targets\": [" targets "], \"weights\": {" inner "}}"
+#define FP8_BLOCK(sizes) "\"type\": \"float\", \"strategy\": \"block\", \"block_structure\": " sizes
 #define INT8_CHANNEL "\"num_bits\": 8, \"type\": \"int\", \"strategy\": \"channel\""
 
 static void refuse(const char *groups, const char *rest, int code, const char *text)
@@ -59,6 +60,16 @@ static void refuse(const char *groups, const char *rest, int code, const char *t
 	if (rc != code || !strstr(err.message, text))
 		fail_msg("%d, \"%s\" instead of %d, \"%s\"", rc, err.message, code, text);
 	assert_null(c);
+}
+
+static void refuse_inputs(const char *inputs, const char *text)
+{
+	char *groups;
+
+	assert_true(asprintf(&groups, "\"g\": {\"targets\": [\"Linear\"], \"weights\": {" INT8_CHANNEL "}, \"input_activations\": "
+				      "{%s}}", inputs) > 0);
+	refuse(groups, REST, CWP_EVALUE, text);
+	free(groups);
 }
 
 static void test_refused_configs(void **state)
@@ -77,7 +88,10 @@ static void test_refused_configs(void **state)
 	refuse("\"g\": {\"weights\": {" INT8_CHANNEL "}}", REST, CWP_EMISSING, "targets");
 	refuse("\"g\": " GROUP("\"Linear\"", "\"num_bits\": 3, \"strategy\": \"channel\""), REST, CWP_EVALUE, "3 bits");
 	refuse("\"g\": " GROUP("\"Linear\"", "\"type\": \"float\", \"num_bits\": 4"), REST, CWP_EVALUE, "float");
-	refuse("\"g\": " GROUP("\"Linear\"", "\"strategy\": \"block\""), REST, CWP_EVALUE, "block");
+	refuse("\"g\": " GROUP("\"Linear\"", "\"strategy\": \"block\""), REST, CWP_EMISSING, "block_structure");
+	refuse("\"g\": " GROUP("\"Linear\"", FP8_BLOCK("[0, 8]")), REST, CWP_EVALUE, "two sizes");
+	refuse("\"g\": " GROUP("\"Linear\"", FP8_BLOCK("[8, 8, 8]")), REST, CWP_EVALUE, "two sizes");
+	refuse("\"g\": " GROUP("\"Linear\"", "\"strategy\": \"block\", \"block_structure\": [8, 8]"), REST, CWP_EVALUE, "by block");
 	refuse("\"g\": " GROUP("\"Linear\"", "\"strategy\": \"group\""), REST, CWP_EVALUE, "group");
 	refuse("\"g\": " GROUP("\"Linear\"", "\"group_size\": 32, \"actorder\": \"group\""), REST, CWP_EVALUE, "actorder");
 	refuse("\"g\": {\"targets\": [\"Linear\"], \"weights\": {" INT8_CHANNEL "}, \"format\": \"marlin-24\"}", REST, CWP_EVALUE,
@@ -85,9 +99,12 @@ static void test_refused_configs(void **state)
 	refuse("\"g\": {\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 4, \"group_size\": 32}, \"format\": "
 	       "\"int-quantized\"}",
 		REST, CWP_EVALUE, "does not fit");
-	refuse("\"g\": {\"targets\": [\"Linear\"], \"weights\": {" INT8_CHANNEL "}, \"input_activations\": {\"num_bits\": 8, "
-	       "\"dynamic\": false}}",
-		REST, CWP_EVALUE, "dynamic");
+	refuse_inputs("\"num_bits\": 4", "4 bits");
+	refuse_inputs("\"dynamic\": true", "by \"tensor\"");
+	refuse_inputs("\"strategy\": \"token\"", "by \"token\"");
+	refuse_inputs("\"strategy\": \"token\", \"dynamic\": true, \"symmetric\": false", "asymmetric");
+	refuse_inputs("\"strategy\": \"group\", \"group_size\": 8, \"dynamic\": true", "by \"group\""); /* of integers */
+	refuse_inputs("\"type\": \"float\", \"symmetric\": false", "asymmetric");
 }
 
 /* Exact names before patterns before the class, patterns in the order of the alphabet and only from the start. */
@@ -148,6 +165,12 @@ static int open_parts(const struct part *part, size_t n, const char *weights, co
 			uint8_t shape[16] = {8, [8] = 16};
 
 			assert_int_equal(cwe_safetensors_writer_write(w, i, 0, shape, sizeof shape, err), 0);
+		}
+	for (i = 0; i < n; i++)
+		if (!strcmp(part[i].name, "m.input_scale") && part[i].dtype == CWE_DTYPE_BF16) {
+			static const uint8_t half[2] = {0x00, 0x3f};
+
+			assert_int_equal(cwe_safetensors_writer_write(w, i, 0, half, sizeof half, err), 0);
 		}
 	assert_int_equal(cwe_safetensors_writer_publish(w, err), 0);
 	cwe_safetensors_writer_free(w);
@@ -244,6 +267,51 @@ static void test_plain_tensors(void **state)
 	assert_int_equal(open_parts(part, 2, "\"type\": \"float\"", "naive-quantized", &err), 0);
 	part[0].dtype = CWE_DTYPE_F32; /* dense, and yet with scales */
 	refuse_parts(part, 2, "\"type\": \"float\"", "naive-quantized", "no quantized weight");
+}
+
+#define FIXED INT8_CHANNEL "}, \"input_activations\": {\"strategy\": \"tensor\""
+#define SHIFTED FIXED ", \"symmetric\": false"
+
+/* One scale for all inputs, which is 0.5 as BF16 and 0 as F32 here. */
+static void test_input_tensors(void **state)
+{
+	struct part part[4] = {
+		{"m.weight", CWE_DTYPE_I8, 2, {8, 16}},
+		{"m.weight_scale", CWE_DTYPE_F32, 2, {8, 1}},
+		{"m.input_scale", CWE_DTYPE_BF16, 1, {1, 0}},
+		{"m.input_zero_point", CWE_DTYPE_I8, 1, {1, 0}},
+	};
+	struct cwb_err err = {0};
+
+	(void)state;
+	assert_int_equal(open_parts(part, 3, FIXED, "int-quantized", &err), 0);
+	assert_int_equal(open_parts(part, 4, SHIFTED, "int-quantized", &err), 0);
+	refuse_parts(part, 2, FIXED, "int-quantized", "input_scale is missing");
+	refuse_parts(part, 3, SHIFTED, "int-quantized", "input_zero_point is missing");
+	refuse_parts(part, 4, FIXED, "int-quantized", "no zero point");
+	refuse_parts(part, 3, INT8_CHANNEL, "naive-quantized", "no fixed scale");
+	part[3].dtype = CWE_DTYPE_U8;
+	refuse_parts(part, 4, SHIFTED, "int-quantized", "I8 [1]");
+	part[2].shape[0] = 8;
+	refuse_parts(part, 3, FIXED, "int-quantized", "one number");
+	part[2] = (struct part){"m.input_scale", CWE_DTYPE_F32, 1, {1, 0}};
+	refuse_parts(part, 3, FIXED, "int-quantized", "finite and positive");
+	refuse_parts(part + 2, 1, FIXED, "int-quantized", "no quantized weight");
+}
+
+static void test_blocks(void **state)
+{
+	struct part part[2] = {{"m.weight", CWE_DTYPE_F8_E4M3, 2, {9, 16}}, {"m.weight_scale", CWE_DTYPE_F32, 2, {2, 3}}};
+	struct cwb_err err = {0};
+
+	(void)state;
+	assert_int_equal(open_parts(part, 2, FP8_BLOCK("[8, 6]"), "naive-quantized", &err), 0);
+	refuse_parts(part, 2, FP8_BLOCK("[9, 6]"), "naive-quantized", "strategy");
+	refuse_parts(part, 2, FP8_BLOCK("[8, 5]"), "naive-quantized", "strategy");
+	refuse_parts(part, 2,
+		FP8_BLOCK("[8, 6]") "}, \"input_activations\": {\"type\": \"float\", \"strategy\": \"group\", \"group_size\": 6, "
+				    "\"dynamic\": true",
+		"float-quantized", "groups of its inputs");
 }
 
 static void refuse_method(const char *quantization, int code, const char *text)
@@ -354,6 +422,8 @@ int main(void)
 		cmocka_unit_test(test_refused_configs),
 		cmocka_unit_test(test_matching),
 		cmocka_unit_test(test_packed_tensors),
+		cmocka_unit_test(test_input_tensors),
+		cmocka_unit_test(test_blocks),
 		cmocka_unit_test(test_plain_tensors),
 		cmocka_unit_test(test_refused_methods),
 		cmocka_unit_test(test_refused_scales),

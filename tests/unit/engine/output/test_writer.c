@@ -303,21 +303,61 @@ static void refuse_grid(struct cwp_grid grid, const char *text)
 
 static void test_refused_grids(void **state)
 {
-	struct cwp_grid block = toy_grid(CWP_CODE_E4M3, 8, 1, 32, CWP_ACT_NONE);
-
 	(void)state;
-	block.granularity = CWP_PER_BLOCK;
-	block.block_rows = 32;
-	refuse_grid(block, "blocks of 32 x 32");
+	refuse_grid(toy_block_grid(32, 32, 48), "groups of 48 inputs do not divide its width of 160");
+	refuse_grid(toy_block_grid(0, 32, 0), "blocks of 0 x 32");
+	refuse_grid(toy_tensor_grid(CWP_CODE_E4M3, 0, CWP_ACT_NONE), "fp8, by tensor, asymmetric");
 	refuse_grid(toy_grid(CWP_CODE_INT, 3, 1, 32, CWP_ACT_NONE), "int3, groups of 32, symmetric, activations none");
 	refuse_grid(toy_grid(CWP_CODE_INT, 2, 1, 0, CWP_ACT_NONE), "for this choose dense");
 	refuse_grid(toy_grid(7, 8, 1, 0, CWP_ACT_NONE), "no format holds this");
 	refuse_grid(toy_grid(CWP_CODE_INT, 4, 1, 48, CWP_ACT_NONE), "do not divide its width of 160");
-	refuse_grid(toy_grid(CWP_CODE_E4M3, 8, 1, 32, CWP_ACT_NONE), "fp8 by channel, symmetric, activations fp8 by token");
-	refuse_grid(toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_INT8_TOKEN), "it holds int8 by channel, activations int8 by token");
-	refuse_grid(toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TENSOR), "activations int8 static");
+	refuse_grid(toy_grid(CWP_CODE_E4M3, 8, 1, 32, CWP_ACT_NONE), "fp8 by block, symmetric, activations fp8 by group");
+	refuse_grid(toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_INT8_TOKEN), "it holds int8 by tensor or channel, activations int8 by token");
+	refuse_grid(toy_grid(CWP_CODE_INT, 8, 1, 32, CWP_ACT_INT8_TENSOR), "activations int8 static");
 	refuse_grid(toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_FP8_TOKEN), "for this choose dense");
 	refuse_grid(toy_grid(CWP_CODE_INT, 4, 0, 32, CWP_ACT_NONE), "symmetric true"); /* beside symmetric ones */
+}
+
+/* What a faulty quantizer gives for scales that rows share, and for the one of the inputs. */
+static void test_refused_shared(void **state)
+{
+	static const struct cwp_grid list[] = {{.size = sizeof *list, .code = CWP_CODE_INT, .bits = 8, .symmetric = 1,
+						       .granularity = CWP_PER_TENSOR, .activation = CWP_ACT_INT8_TENSOR},
+		{.size = sizeof *list, .code = CWP_CODE_E4M3, .bits = 8, .symmetric = 1, .granularity = CWP_PER_BLOCK, .group = 24,
+			.block_rows = 20}};
+	static const float bad[] = {0, -1, 0.3f, __builtin_inff(), __builtin_nanf("")};
+	struct world x;
+	struct cwb_err err = {0};
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		struct cwe_writer *w = NULL;
+		struct toy_result r;
+		uint64_t n, last;
+
+		begin(&x);
+		toy_quantize(x.source, toy_modules[0], &list[i], 0, 9, &r);
+		n = cwe_grid_scales(&r.module.grid, r.module.cols);
+		last = r.module.rows * n - 1; /* of a ragged block, in the second case */
+		x.module[0] = r.module;
+		assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), 0);
+		r.scales[last] *= 2;
+		assert_int_equal(cwe_writer_module(w, &r.module, r.codes, r.scales, NULL, NULL, 0, &err), CWP_EPLUGIN);
+		assert_non_null(strstr(err.message, "shares"));
+		cwb_err_clear(&err);
+		r.scales[last] /= 2;
+		for (k = 0; i == 0 && k < sizeof bad / sizeof *bad; k++) {
+			r.module.input_scale = bad[k];
+			assert_int_equal(cwe_writer_module(w, &r.module, r.codes, r.scales, NULL, NULL, 0, &err), CWP_EPLUGIN);
+			cwb_err_clear(&err);
+		}
+		r.module.input_scale = 0.5f;
+		assert_int_equal(cwe_writer_module(w, &r.module, r.codes, r.scales, NULL, NULL, 0, &err), 0);
+		cwe_writer_free(w);
+		toy_result_free(&r);
+		end(&x);
+	}
 }
 
 static void test_refused_modules(void **state)
@@ -914,6 +954,7 @@ int main(void)
 		cmocka_unit_test(test_mixed_formats),
 		cmocka_unit_test(test_shards),
 		cmocka_unit_test(test_refused_grids),
+		cmocka_unit_test(test_refused_shared),
 		cmocka_unit_test(test_refused_modules),
 		cmocka_unit_test(test_refused_results),
 		cmocka_unit_test(test_exact),

@@ -162,6 +162,19 @@ struct cwp_grid toy_grid(uint32_t code, uint32_t bits, uint32_t symmetric, uint3
 		.granularity = group ? CWP_PER_GROUP : CWP_PER_CHANNEL, .group = group, .activation = activation};
 }
 
+struct cwp_grid toy_tensor_grid(uint32_t code, uint32_t symmetric, uint32_t activation)
+{
+	return (struct cwp_grid){.size = sizeof(struct cwp_grid), .code = code, .bits = 8, .symmetric = symmetric,
+		.granularity = CWP_PER_TENSOR, .activation = activation};
+}
+
+struct cwp_grid toy_block_grid(uint32_t rows, uint32_t cols, uint32_t activation_group)
+{
+	return (struct cwp_grid){.size = sizeof(struct cwp_grid), .code = CWP_CODE_E4M3, .bits = 8, .symmetric = 1,
+		.granularity = CWP_PER_BLOCK, .group = cols, .block_rows = rows, .activation_group = activation_group,
+		.activation = activation_group ? CWP_ACT_FP8_GROUP : CWP_ACT_NONE};
+}
+
 /* Upwards to the next value of BF16. */
 static float bf16_up(float x)
 {
@@ -173,29 +186,46 @@ static float bf16_up(float x)
 	return x;
 }
 
-static void quantize_row(const struct cwp_grid *g, const float *w, uint64_t cols, uint8_t *codes, float *scales, int8_t *zeros)
+/* Rows of one weight that share their scales. */
+struct rows {
+	const float *w; /* [count, cols] */
+	uint64_t count, cols;
+	uint8_t *codes;
+	float *scales; /* [count, n] */
+	int8_t *zeros;
+};
+
+/* The same scale for the columns [first, end) of all rows; k: its number in a row. */
+static void quantize_columns(const struct cwp_grid *g, const struct rows *q, uint64_t k, uint64_t first, uint64_t end)
 {
-	uint64_t n = cwe_grid_scales(g, cols), width = n > 1 ? g->group : cols, k, c;
-	int top = (1 << (g->bits - 1)) - 1;
+	uint64_t n = cwe_grid_scales(g, q->cols), r, c;
+	int top = (1 << (g->bits - 1)) - 1, zero = q->zeros ? (int)(k % 5) - 2 : 0;
+	float absmax = 0, s;
 
-	for (k = 0; k < n; k++) {
-		float absmax = 0, s;
+	for (r = 0; r < q->count; r++)
+		for (c = first; c < end; c++)
+			absmax = fmaxf(absmax, fabsf(q->w[r * q->cols + c]));
+	s = bf16_up(absmax / (g->code == CWP_CODE_E4M3 ? 448.0f : (float)top));
+	for (r = 0; r < q->count; r++) {
+		q->scales[r * n + k] = s;
+		if (q->zeros)
+			q->zeros[r * n + k] = (int8_t)zero;
+		for (c = first; c < end; c++) {
+			float v = q->w[r * q->cols + c] / s;
+			int code = (int)lrintf(v) + zero;
 
-		for (c = k * width; c < (k + 1) * width && c < cols; c++)
-			absmax = fmaxf(absmax, fabsf(w[c]));
-		s = bf16_up(absmax / (g->code == CWP_CODE_E4M3 ? 448.0f : (float)top));
-		scales[k] = s;
-		if (zeros)
-			zeros[k] = (int8_t)((int)(k % 5) - 2);
-		for (c = k * width; c < (k + 1) * width && c < cols; c++) {
-			int q = (int)lrintf(w[c] / s) + (zeros ? zeros[k] : 0);
-
-			if (g->code == CWP_CODE_E4M3)
-				codes[c] = cwe_e4m3_from_f32(w[c] / s);
-			else
-				codes[c] = (uint8_t)(q > top ? top : q < -top - 1 ? -top - 1 : q);
+			q->codes[r * q->cols + c] = g->code == CWP_CODE_E4M3 ? cwe_e4m3_from_f32(v) :
+				(uint8_t)(code > top ? top : code < -top - 1 ? -top - 1 : code);
 		}
 	}
+}
+
+static void quantize_rows(const struct cwp_grid *g, const struct rows *q)
+{
+	uint64_t n = cwe_grid_scales(g, q->cols), width = n > 1 ? g->group : q->cols, k;
+
+	for (k = 0; k < n; k++)
+		quantize_columns(g, q, k, k * width, k + 1 < n ? (k + 1) * width : q->cols);
 }
 
 void toy_quantize(struct cwe_source *s, const char *module, const struct cwp_grid *grid, double fraction, uint64_t seed,
@@ -203,7 +233,7 @@ void toy_quantize(struct cwe_source *s, const char *module, const struct cwp_gri
 {
 	const struct cwe_tensor *t;
 	struct cwb_err err = {0};
-	uint64_t rows, cols, n, r, c;
+	uint64_t rows, cols, n, r, c, share;
 	float *w;
 	char *name;
 
@@ -214,17 +244,23 @@ void toy_quantize(struct cwe_source *s, const char *module, const struct cwp_gri
 	rows = t->shape[0];
 	cols = t->shape[1];
 	n = cwe_grid_scales(grid, cols);
+	share = grid->granularity == CWP_PER_TENSOR ? rows : grid->granularity == CWP_PER_BLOCK ? grid->block_rows : 1;
 	*ret = (struct toy_result){.name = strdup(module), .stride = (cols + 7) / 8};
 	ret->module = (struct cwe_output_module){.name = ret->name, .rows = rows, .cols = cols, .grid = *grid};
+	if (grid->activation == CWP_ACT_INT8_TENSOR || grid->activation == CWP_ACT_FP8_TENSOR)
+		ret->module.input_scale = grid->activation == CWP_ACT_INT8_TENSOR ? 0.03125f : 0.0078125f;
 	w = malloc(rows * cols * sizeof *w);
 	ret->codes = malloc(rows * cols);
 	ret->scales = malloc(rows * n * sizeof(float));
 	ret->zeros = grid->symmetric ? NULL : malloc(rows * n);
 	ret->mask = fraction > 0 ? calloc(rows, ret->stride) : NULL;
 	MUST(!cwe_weights_read_f32(s->weights, t, 0, rows, w, &err), err);
-	for (r = 0; r < rows; r++)
-		quantize_row(grid, w + r * cols, cols, ret->codes + r * cols, ret->scales + r * n,
-			ret->zeros ? ret->zeros + r * n : NULL);
+	for (r = 0; r < rows; r += share) {
+		struct rows q = {w + r * cols, rows - r < share ? rows - r : share, cols, ret->codes + r * cols, ret->scales + r * n,
+			ret->zeros ? ret->zeros + r * n : NULL};
+
+		quantize_rows(grid, &q);
+	}
 	for (r = 0; r < rows && ret->mask; r++)
 		for (c = 0; c < cols; c++)
 			if ((double)(toy_random(&seed) >> 11) / 9007199254740992.0 < fraction) {

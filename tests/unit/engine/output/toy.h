@@ -38,6 +38,9 @@ struct toy_result {
 };
 
 struct cwp_grid toy_grid(uint32_t code, uint32_t bits, uint32_t symmetric, uint32_t group, uint32_t activation);
+/* 8 bits, one scale for all; FP8 by block, inputs by group unless that is 0. */
+struct cwp_grid toy_tensor_grid(uint32_t code, uint32_t symmetric, uint32_t activation);
+struct cwp_grid toy_block_grid(uint32_t rows, uint32_t cols, uint32_t activation_group);
 
 /* Random codes near the source's weights: absmax scales, some noise. fraction: of protected weights. */
 void toy_quantize(struct cwe_source *s, const char *module, const struct cwp_grid *grid, double fraction, uint64_t seed,
