@@ -44,6 +44,10 @@ struct cwe_writer_size {
 int cwe_writer_measure(struct cwe_source *source, const struct cwe_writer_options *options,
 	const struct cwe_output_module *module, size_t count, struct cwe_writer_size *ret, struct cwb_err *err);
 
+/* What is copied and protected from now on: other values of the source's tensors, such as scaled ones (scaled.h). Borrowed
+ * until cwe_writer_free. A tensor that an earlier attempt wrote must have the same values still. */
+void cwe_writer_values(struct cwe_writer *w, struct cwe_weights *values);
+
 /* Copies a tensor that is not quantized, by name, piece by piece. */
 int cwe_writer_copy(struct cwe_writer *w, const char *tensor, struct cwb_err *err);
 

@@ -123,6 +123,7 @@ int cwe_writer_plan(struct cwe_writer *w, const struct cwe_output_module *module
 int cwe_writer_begin(struct cwe_writer *w, struct cwe_source *source, const struct cwe_writer_options *o, struct cwb_err *err)
 {
 	w->source = source;
+	w->values = source->weights;
 	w->folder = w->journal = w->pieces = -1;
 	w->format = cwe_format_find(o->carrier == CWJ_CARRIER_DENSE ? CWJ_FORMAT_DENSE : o->format);
 	if (!w->format || !(w->format->flags & CWE_FORMAT_SAFETENSORS))
@@ -242,6 +243,11 @@ int cwe_writer_new(struct cwe_source *source, const struct cwe_writer_options *o
 	}
 	*ret = w;
 	return 0;
+}
+
+void cwe_writer_values(struct cwe_writer *w, struct cwe_weights *values)
+{
+	w->values = values;
 }
 
 void cwe_writer_free(struct cwe_writer *w)

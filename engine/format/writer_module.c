@@ -62,7 +62,7 @@ int cwe_writer_copy(struct cwe_writer *w, const char *tensor, struct cwb_err *er
 	for (row = 0; row < rows && !rc; row += step) {
 		uint64_t n = rows - row < step ? rows - row : step;
 
-		rc = cwe_weights_read_raw(w->source->weights, u->source, row, n, buffer, err);
+		rc = cwe_weights_read_raw(w->values, u->source, row, n, buffer, err);
 		if (!rc)
 			rc = cwe_shards_write(w->shards, u->first, row * cols * size, buffer, n * cols * size, err);
 	}

@@ -36,7 +36,7 @@ int cwe_writer_exact(struct cwe_writer *w, const struct cwe_writer_unit *u, cons
 	int rc;
 
 	if (!u->exact)
-		return cwe_weights_read_raw(w->source->weights, u->source, row, rows, dst, err);
+		return cwe_weights_read_raw(w->values, u->source, row, rows, dst, err);
 	rounded = malloc(n * sizeof *rounded + 1);
 	if (!rounded)
 		return cwb_err_set(err, -ENOMEM, "module \"%s\": out of memory", u->module);

@@ -36,6 +36,7 @@ struct cwe_writer_unit {
 
 struct cwe_writer {
 	struct cwe_source *source;
+	struct cwe_weights *values; /* what is copied and protected: the source's weights, or other values of the same tensors */
 	int folder;
 	char *directory;
 	const struct cwe_format *format;
