@@ -107,10 +107,11 @@ static int list_files(int folder, struct names *ret, struct cwb_err *err)
 	return rc;
 }
 
-/* Reports hold times and are left out of content_digest. */
+/* content_digest is about what engines load: reports hold times, the model card is for people, and a mask beside a dense
+ * checkpoint for later jobs. */
 static int is_content(const char *name)
 {
-	return strncmp(name, "report.", 7) != 0;
+	return strncmp(name, "report.", 7) != 0 && strcmp(name, "README.md") != 0 && strcmp(name, CWE_MASK_FILE) != 0;
 }
 
 /* files: name -> {size, sha256}, taken in name order. */

@@ -25,7 +25,7 @@ int cwe_overlay_refuse(const struct cwe_overlay_module *m, struct cwb_err *err, 
 }
 
 /* Puts a tensor to its module by the end of its name. */
-static int take_entry(struct cwe_overlay_module *m, const char *kind, const struct cwe_safetensors_entry *e)
+static int take_entry(struct cwe_overlay_module *m, const char *kind, const struct cwe_safetensors_entry *e, int mask)
 {
 	const struct {
 		const char *kind;
@@ -37,7 +37,7 @@ static int take_entry(struct cwe_overlay_module *m, const char *kind, const stru
 		{"escapes", &m->escapes, CWE_DTYPE_U32, 1},
 		{"gaps", &m->gaps, CWE_DTYPE_U8, 1},
 		{"bitmap", &m->bitmap, CWE_DTYPE_U8, 2},
-		{"values", &m->values, -1, 1},
+		{"values", &m->values, -1, mask ? 2 : 1},
 	};
 	size_t i;
 
@@ -47,6 +47,8 @@ static int take_entry(struct cwe_overlay_module *m, const char *kind, const stru
 		if (*known[i].at || e->rank != known[i].rank)
 			return -1;
 		if (known[i].dtype < 0 ? !cwe_dtype_to_cwp(e->dtype) : (int)e->dtype != known[i].dtype)
+			return -1;
+		if (mask && known[i].dtype < 0 && e->shape[1])
 			return -1;
 		*known[i].at = e;
 		return 0;
@@ -92,7 +94,7 @@ static struct cwe_overlay_module *module_of(struct cwe_overlay *o, const char *n
 	return &o->module[o->count++];
 }
 
-static int group_entries(struct cwe_overlay *o, struct cwb_err *err)
+static int group_entries(struct cwe_overlay *o, int mask, struct cwb_err *err)
 {
 	size_t i, n = o->file->count;
 	int rc;
@@ -112,7 +114,7 @@ static int group_entries(struct cwe_overlay *o, struct cwb_err *err)
 		m = module_of(o, e->name, (size_t)(dot - e->name));
 		if (!m)
 			return cwb_err_set(err, -ENOMEM, "%s: out of memory", o->file->input.path);
-		if (take_entry(m, dot + 1, e))
+		if (take_entry(m, dot + 1, e, mask))
 			return cwb_err_set(err, CWP_EFORMAT, "%s: tensor \"%s\" (%s, rank %" PRIu32 ") is not part of an overlay",
 				o->file->input.path, e->name, cwe_dtype_name(e->dtype), e->rank);
 	}
@@ -125,14 +127,14 @@ static int group_entries(struct cwe_overlay *o, struct cwb_err *err)
 	return 0;
 }
 
-int cwe_overlay_open(const char *directory, struct cwe_overlay **ret, struct cwb_err *err)
+static int open_named(const char *directory, const char *name, int mask, struct cwe_overlay **ret, struct cwb_err *err)
 {
 	struct cwe_overlay *o = NULL;
 	const char *version;
 	char *path = NULL;
 	int rc;
 
-	if (asprintf(&path, "%s/%s", directory, CWE_OVERLAY_FILE) < 0)
+	if (asprintf(&path, "%s/%s", directory, name) < 0)
 		return cwb_err_set(err, -ENOMEM, "%s: out of memory", directory);
 	o = calloc(1, sizeof *o);
 	if (!o) {
@@ -148,7 +150,7 @@ int cwe_overlay_open(const char *directory, struct cwe_overlay **ret, struct cwb
 			path, version ? version : "", CWE_OVERLAY_VERSION);
 		goto out;
 	}
-	rc = group_entries(o, err);
+	rc = group_entries(o, mask, err);
 out:
 	free(path);
 	if (rc)
@@ -156,6 +158,16 @@ out:
 	else
 		*ret = o;
 	return rc;
+}
+
+int cwe_overlay_open(const char *directory, struct cwe_overlay **ret, struct cwb_err *err)
+{
+	return open_named(directory, CWE_OVERLAY_FILE, 0, ret, err);
+}
+
+int cwe_overlay_open_mask(const char *directory, struct cwe_overlay **ret, struct cwb_err *err)
+{
+	return open_named(directory, CWE_MASK_FILE, 1, ret, err);
 }
 
 void cwe_overlay_close(struct cwe_overlay *o)

@@ -11,6 +11,7 @@
 #include "engine/format/safetensors.h"
 
 #define CWE_OVERLAY_FILE "protected.safetensors"
+#define CWE_MASK_FILE "protected.mask" /* positions alone, beside a dense checkpoint: values have the shape [n, 0] */
 #define CWE_OVERLAY_KEY "cwp.overlay" /* in __metadata__ */
 #define CWE_OVERLAY_VERSION "1"
 #define CWE_OVERLAY_ESCAPE 255 /* a gap byte: 255 columns without a protected one */
@@ -47,6 +48,8 @@ struct cwe_overlay_tensor {
 };
 size_t cwe_overlay_tensors(const struct cwe_overlay_plan *p, enum cwe_dtype values,
 	struct cwe_overlay_tensor ret[CWE_OVERLAY_TENSORS_MAX]);
+/* The same of a mask alone: as many values of no size. */
+size_t cwe_overlay_mask_tensors(const struct cwe_overlay_plan *p, struct cwe_overlay_tensor ret[CWE_OVERLAY_TENSORS_MAX]);
 
 /* Bytes of protected.safetensors, header included; 0 when nothing is protected: then there is no such file. name, dtype
  * (of the values): [count], as plan. */
@@ -77,6 +80,8 @@ struct cwe_overlay;
 /* Opens directory/protected.safetensors and checks version, names, dtypes and shapes. -ENOENT when there is none.
  * *ret is closed with cwe_overlay_close. */
 int cwe_overlay_open(const char *directory, struct cwe_overlay **ret, struct cwb_err *err);
+/* The same of directory/protected.mask, which has no values: not for cwe_overlay_apply. */
+int cwe_overlay_open_mask(const char *directory, struct cwe_overlay **ret, struct cwb_err *err);
 void cwe_overlay_close(struct cwe_overlay *o); /* NULL is allowed */
 
 size_t cwe_overlay_count(const struct cwe_overlay *o);

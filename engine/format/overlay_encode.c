@@ -127,6 +127,15 @@ size_t cwe_overlay_tensors(const struct cwe_overlay_plan *p, enum cwe_dtype valu
 	return n;
 }
 
+size_t cwe_overlay_mask_tensors(const struct cwe_overlay_plan *p, struct cwe_overlay_tensor ret[CWE_OVERLAY_TENSORS_MAX])
+{
+	size_t n = cwe_overlay_tensors(p, CWE_DTYPE_BF16, ret);
+
+	if (n)
+		ret[n - 1] = (struct cwe_overlay_tensor){"values", CWE_DTYPE_BF16, 2, {p->values, 0}, 0};
+	return n;
+}
+
 int cwe_overlay_file_bytes(const struct cwe_overlay_plan *plan, const char *const *name, const enum cwe_dtype *dtype,
 	size_t count, uint64_t *ret_bytes, struct cwb_err *err)
 {

@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The mask of an earlier output: which weights its overlay protects. */
+/* The mask of an earlier output: which weights it protects. */
 #pragma once
 
 #include <jansson.h>
@@ -11,10 +11,13 @@
 
 struct cwe_saved_mask;
 
-/* Opens the overlay of an output and checks it against the shapes of the output's own weights. CWP_EMISSING when the folder
- * has none. *ret is closed with cwe_saved_mask_close. */
+/* Opens what holds the protected weights of an output (overlay, protected.mask, adapter, or the manifest's kept_modules) and
+ * checks it against the shapes of the output's own weights. CWP_EMISSING when the folder has none of them. *ret is closed with cwe_saved_mask_close. */
 int cwe_saved_mask_open(const char *directory, struct cwe_saved_mask **ret, struct cwb_err *err);
 void cwe_saved_mask_close(struct cwe_saved_mask *m); /* NULL is allowed */
+
+/* The file that holds it, below the folder. */
+const char *cwe_saved_mask_file(const struct cwe_saved_mask *m);
 
 /* Modules that have protected weights, by name, and their shape. */
 size_t cwe_saved_mask_count(const struct cwe_saved_mask *m);

@@ -139,6 +139,7 @@ int cwe_writer_begin(struct cwe_writer *w, struct cwe_source *source, const stru
 		return cwb_err_set(err, CWP_EVALUE, "write.shard: 0 bytes a file");
 	w->dense = w->format->tensors == NULL;
 	w->overlay = !w->dense && o->carrier == CWJ_CARRIER_OVERLAY;
+	w->mask = w->dense && o->carrier != CWJ_CARRIER_NONE;
 	w->adapter = o->carrier == CWJ_CARRIER_ADAPTER;
 	w->exact = o->carrier != CWJ_CARRIER_NONE;
 	return 0;
@@ -184,7 +185,7 @@ static int is_finished(struct cwe_writer *w, uint64_t shard)
 	there = there && cwe_writer_adapter_there(w);
 	for (i = 0; i < w->count && there; i++)
 		if (w->unit[i].has_overlay)
-			return !faccessat(w->folder, CWE_OVERLAY_FILE, F_OK, AT_SYMLINK_NOFOLLOW);
+			return !faccessat(w->folder, cwe_writer_overlay_name(w), F_OK, AT_SYMLINK_NOFOLLOW);
 	return there;
 }
 
@@ -202,7 +203,7 @@ static int open_files(struct cwe_writer *w, uint64_t shard, struct cwb_err *err)
 	rc = cwe_shards_clean(w->folder, resume, err);
 	if (!rc && !resume)
 		rc = cwe_writer_adapter_remove(w, err);
-	if (!rc && (w->overlay || w->adapter))
+	if (!rc && (w->overlay || w->mask || w->adapter))
 		rc = open_pieces(w, &resume, err);
 	if (!rc)
 		rc = cwe_shards_new(w->folder, resume ? CWE_SAFETENSORS_RESUME : 0, w->plan, w->plan_unit, w->n_plan, shard,

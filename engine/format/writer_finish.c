@@ -120,7 +120,7 @@ int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err)
 		return rc;
 	cwe_texts_begin(&texts, w->folder);
 	rc = cwe_writer_texts(w, &texts, err);
-	if (!rc && w->overlay)
+	if (!rc && (w->overlay || w->mask))
 		rc = cwe_writer_overlay_finish(w, &overlay, err);
 	if (!rc && w->adapter)
 		rc = cwe_writer_adapter_begin(w, &adapter, err);
@@ -141,7 +141,7 @@ int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err)
 			cwe_texts_remove(&texts);
 	}
 	if (rc) {
-		(void)unlinkat(w->folder, CWE_OVERLAY_FILE, 0);
+		(void)unlinkat(w->folder, cwe_writer_overlay_name(w), 0);
 		cwe_shards_unpublish(w->shards);
 		goto out;
 	}

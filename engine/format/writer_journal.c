@@ -112,12 +112,12 @@ static int take_line(struct cwe_writer *w, const char *line)
 	p.cols = u->source->shape[1];
 	if (kept > p.rows * p.cols || p.values > p.rows * p.cols || p.gaps < p.values || p.gaps > p.rows * p.cols || p.escapes != p.gaps - p.values)
 		return -1;
-	p.bytes = cwe_overlay_plan_bytes(&p, (unsigned)cwe_cwp_dtype_size(u->source->dtype));
-	if (p.values && w->overlay && (__builtin_add_overflow(piece, p.bytes, &size) || size > INT64_MAX))
+	p.bytes = cwe_overlay_plan_bytes(&p, cwe_writer_overlay_size(w, u));
+	if (p.values && (w->overlay || w->mask) && (__builtin_add_overflow(piece, p.bytes, &size) || size > INT64_MAX))
 		return -1;
 	u->done = 1;
 	u->protected_weights = kept;
-	u->has_overlay = w->overlay && p.values;
+	u->has_overlay = (w->overlay || w->mask) && p.values;
 	u->overlay = p;
 	u->piece = piece;
 	if (u->has_overlay && size > w->pieces_size)

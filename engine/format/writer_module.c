@@ -207,7 +207,7 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 		rc = write_dense(w, u, &q, err);
 	else
 		rc = write_encoded(w, u, &q, err);
-	if (!rc && w->overlay && mask)
+	if (!rc && (w->overlay || w->mask) && mask)
 		rc = cwe_writer_overlay_module(w, u, mask, mask_stride, err);
 	if (!rc && w->adapter && mask)
 		rc = cwe_writer_adapter_module(w, u, &(struct cwe_writer_values){codes, scales, zeros, mask, mask_stride}, err);

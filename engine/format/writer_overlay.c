@@ -69,6 +69,16 @@ int cwe_writer_restore(struct cwe_writer *w, const struct cwe_writer_unit *u, co
 	return rc;
 }
 
+const char *cwe_writer_overlay_name(const struct cwe_writer *w)
+{
+	return w->mask ? CWE_MASK_FILE : CWE_OVERLAY_FILE;
+}
+
+unsigned cwe_writer_overlay_size(const struct cwe_writer *w, const struct cwe_writer_unit *u)
+{
+	return w->mask ? 0 : (unsigned)cwe_cwp_dtype_size(u->source->dtype);
+}
+
 /* Where the parts of a piece begin, counted from the piece; the last is its end. */
 struct parts {
 	uint64_t start, escapes, positions, values, end;
@@ -170,7 +180,7 @@ static int put_values(struct cwe_writer *w, const struct cwe_writer_unit *u, con
 int cwe_writer_overlay_module(struct cwe_writer *w, struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,
 	struct cwb_err *err)
 {
-	unsigned size = (unsigned)cwe_cwp_dtype_size(u->source->dtype);
+	unsigned size = cwe_writer_overlay_size(w, u);
 	int rc = cwe_overlay_measure(mask, stride, u->source->shape[0], u->source->shape[1], size, &u->overlay, err);
 
 	if (rc)
@@ -180,7 +190,7 @@ int cwe_writer_overlay_module(struct cwe_writer *w, struct cwe_writer_unit *u, c
 	if (!u->has_overlay)
 		return 0;
 	rc = put_positions(w, u, mask, stride, err);
-	if (!rc)
+	if (!rc && !w->mask)
 		rc = put_values(w, u, mask, stride, err);
 	if (!rc && fdatasync(w->pieces))
 		rc = cwb_err_errno(err, "%s: could not be brought to the disk", CWE_WRITER_PIECES);
@@ -195,13 +205,13 @@ struct part {
 	uint64_t from, bytes;
 };
 
-static int add_unit(struct part *part, size_t *n, const struct cwe_writer_unit *u, struct cwb_err *err)
+static int add_unit(const struct cwe_writer *w, struct part *part, size_t *n, const struct cwe_writer_unit *u, struct cwb_err *err)
 {
 	enum cwe_dtype dtype = u->source->dtype == CWP_F32   ? CWE_DTYPE_F32
 			       : u->source->dtype == CWP_F16 ? CWE_DTYPE_F16
 							     : CWE_DTYPE_BF16;
 	struct cwe_overlay_tensor tensor[CWE_OVERLAY_TENSORS_MAX];
-	size_t count = cwe_overlay_tensors(&u->overlay, dtype, tensor), i;
+	size_t count = w->mask ? cwe_overlay_mask_tensors(&u->overlay, tensor) : cwe_overlay_tensors(&u->overlay, dtype, tensor), i;
 	uint64_t from = u->piece;
 
 	for (i = 0; i < count; i++) {
@@ -251,7 +261,7 @@ static int write_parts(struct cwe_writer *w, const struct part *part, size_t n, 
 	}
 	for (i = 0; i < n; i++)
 		plan[i] = part[i].plan;
-	rc = cwe_safetensors_writer_new(w->folder, CWE_OVERLAY_FILE, 0, plan, n, &text, 1, &to, NULL, err);
+	rc = cwe_safetensors_writer_new(w->folder, cwe_writer_overlay_name(w), 0, plan, n, &text, 1, &to, NULL, err);
 	for (i = 0; i < n && !rc; i++)
 		rc = copy_part(w, to, i, &part[i], buffer, err);
 	if (!rc)
@@ -277,7 +287,7 @@ int cwe_writer_overlay_finish(struct cwe_writer *w, struct cwe_safetensors_write
 	*ret = NULL;
 	for (i = 0; i < w->count && !rc; i++)
 		if (w->unit[i].has_overlay)
-			rc = add_unit(part, &n, &w->unit[i], err);
+			rc = add_unit(w, part, &n, &w->unit[i], err);
 	if (!rc && n)
 		rc = write_parts(w, part, n, ret, err);
 	for (i = 0; i < n; i++)

@@ -42,6 +42,7 @@ struct cwe_writer {
 	const struct cwe_format *format;
 	int dense;    /* dequantized values in the source's dtype */
 	int overlay;  /* protected values beside */
+	int mask;     /* their positions alone beside, as the values are in their places */
 	int adapter;  /* protected columns or rows beside */
 	int exact;    /* masks are honoured */
 	size_t count;
@@ -66,6 +67,9 @@ int cwe_writer_journal_end(struct cwe_writer *w, struct cwb_err *err);
 /* writer_overlay.c: overlay pieces, and protected.safetensors made of them. */
 int cwe_writer_overlay_module(struct cwe_writer *w, struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,
 	struct cwb_err *err);
+/* The name of the file, and bytes of a value in it. */
+const char *cwe_writer_overlay_name(const struct cwe_writer *w);
+unsigned cwe_writer_overlay_size(const struct cwe_writer *w, const struct cwe_writer_unit *u);
 /* *ret stays NULL when nothing is protected. */
 int cwe_writer_overlay_finish(struct cwe_writer *w, struct cwe_safetensors_writer **ret, struct cwb_err *err);
 /* Replaces protected positions of the rows [row, row + rows) of dst, in the source's dtype, by their exact values. */

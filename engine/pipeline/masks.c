@@ -88,15 +88,16 @@ void cwe_run_masks_close(struct cwe_run *run)
 	run->n_saved = 0;
 }
 
-/* The overlay is what its job wrote, where there is a manifest to tell. */
-static int check_digest(const struct cwe_run *run, const char *folder, const char *path, struct cwb_err *err)
+/* The file is what its job wrote, where there is a manifest to tell. */
+static int check_digest(const struct cwe_run *run, const char *folder, const char *name, const char *path, struct cwb_err *err)
 {
 	json_t *manifest = NULL;
 	int r = cwe_saved_mask_manifest(folder, &manifest, err);
-	const json_t *file = json_object_get(json_object_get(manifest, "files"), CWE_OVERLAY_FILE);
+	const json_t *file = json_object_get(json_object_get(manifest, "files"), name);
 	const char *want = json_string_value(json_object_get(file, "sha256"));
 	const char *found = json_string_value(json_object_get(json_object_get(run->inputs, path), "sha256"));
-	if (r == 0 && manifest != NULL && (want == NULL || found == NULL || strcmp(want, found) != 0)) {
+	int itself = strcmp(name, "manifest.json") == 0;
+	if (r == 0 && manifest != NULL && !itself && (want == NULL || found == NULL || strcmp(want, found) != 0)) {
 		r = cwb_err_set(err, CWP_EDIGEST, "protect.mask: %s is not what its manifest says that was written; run that job again",
 			path);
 	}
@@ -109,12 +110,13 @@ int cwe_run_masks_inputs(struct cwe_run *run, int (*add)(struct cwe_run *run, co
 {
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < run->n_saved; i++) {
+		const char *name = cwe_saved_mask_file(run->saved[i]);
 		char *path;
-		if (asprintf(&path, "%s/%s", run->job->masks[i], CWE_OVERLAY_FILE) < 0) {
+		if (asprintf(&path, "%s/%s", run->job->masks[i], name) < 0) {
 			return cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
 		}
 		r = add(run, path, err);
-		r = r == 0 ? check_digest(run, run->job->masks[i], path, err) : r;
+		r = r == 0 ? check_digest(run, run->job->masks[i], name, path, err) : r;
 		free(path);
 	}
 	return r;

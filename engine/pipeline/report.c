@@ -191,11 +191,11 @@ static int manifest_facts(const struct cwe_run *run, json_t *size, json_t **ret,
 		kept += run->module[i].protected_weights;
 		added += run->module[i].super_added;
 	}
-	*ret = json_pack("{s:i,s:s,s:O,s:o,s:s,s:I,s:{s:I,s:I,s:I,s:O},s:o,s:b,s:o}", "version", 1, "job_digest", job, "inputs",
+	*ret = json_pack("{s:i,s:s,s:O,s:o,s:s,s:I,s:{s:I,s:I,s:I,s:O},s:o,s:b,s:o,s:o*}", "version", 1, "job_digest", job, "inputs",
 		run->inputs, "plugins", plugins_json(run), "backend", run->device.ops->describe(run->device.b), "seed",
 		(json_int_t)run->job->seed, "counts", "weights", (json_int_t)run->weights, "protected", (json_int_t)kept,
 		"super_added", (json_int_t)added, "bits_per_weight", json_object_get(size, "bits_per_weight"), "super_weights",
-		cwe_run_super_json(run), "rejected", run->rejected, "factors", factors_json(run));
+		cwe_run_super_json(run), "rejected", run->rejected, "factors", factors_json(run), "kept_modules", cwe_run_kept_json(run));
 	return *ret != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for the manifest");
 }
 

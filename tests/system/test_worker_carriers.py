@@ -206,6 +206,54 @@ class Carriers(worker_test.WorkerTest):
                 else:
                     self.assertEqual(report["kept_modules"], ["model.layers.1.mlp.down_proj"])
 
+    def masked(self, mask, carrier, status=0, model="smollm2"):
+        job, output = self.job(model, protect={"mask": mask, "carrier": carrier})
+        log = self.run_job(job, status=status)
+        if status == 0:
+            self.inspect("verify", output)
+        return output, log
+
+    def places(self, output):
+        return {(m, r, c) for m, p in protected_positions(output).items() for r, c, _ in p}
+
+    def test_masks(self):
+        """Every carrier's output holds its mask for later jobs, of other carriers too."""
+        made = {}
+        for carrier, unit in (("dense", "weight"), ("overlay", "weight"), ("adapter", "column"), ("overlay", "column"),
+                ("modules", "module"), ("overlay", "module")):
+            made[carrier, unit], _ = self.carried(carrier, unit, fraction=0.1)
+        for carrier, unit, file in (("dense", "weight", "protected.mask"), ("adapter", "column", "adapter/adapter_model.safetensors"),
+                ("modules", "module", "manifest.json")):
+            with self.subTest(carrier=carrier):
+                first, same = made[carrier, unit], made["overlay", unit]
+                again, _ = self.masked(first, "overlay")
+                self.assertEqual(self.places(again), self.places(same))
+                self.assertTrue(self.places(again))
+                self.assertIn(os.path.join(first, file), self.load(again, "manifest.json")["inputs"])
+                self.assertEqual(self.inspect("masks", first, same)[-1]["jaccard"], 1)
+                # And the way back.
+                back, _ = self.masked(same, carrier)
+                self.assertEqual(self.digest(back), self.digest(first))
+        for mask, carrier, words in ((made["overlay", "weight"], "adapter", "adapter holds whole columns or rows, but single weights of"),
+                (made["adapter", "column"], "modules", "modules keeps whole modules, but of")):
+            output, log = self.masked(mask, carrier, status=65)
+            self.assertIn(words, log)
+            self.assert_nothing(output)
+        # A mask that is not what was written.
+        dense = made["dense", "weight"]
+        with open(os.path.join(made["overlay", "weight"], "protected.safetensors"), "rb") as f:
+            data = f.read()
+        with open(os.path.join(dense, "protected.mask"), "wb") as f:
+            f.write(data)
+        self.assertIn("is not part of an overlay", self.masked(dense, "overlay", status=65)[1])
+        modules = made["modules", "module"]
+        manifest = self.load(modules, "manifest.json")
+        for kept, words in (([1], "holds more than names"), (manifest["kept_modules"][:1] * 2, "twice in its mask"),
+                (["model.layers.9.mlp"], "no matrix of its model"), ([], "nor another mask")):
+            with open(os.path.join(modules, "manifest.json"), "w", encoding="utf-8") as f:
+                json.dump({**manifest, "kept_modules": kept}, f)
+            self.assertIn(words, self.masked(modules, "overlay", status=65)[1])
+
 
 if __name__ == "__main__":
     worker_test.main()

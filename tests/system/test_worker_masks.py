@@ -58,6 +58,7 @@ class Masks(worker_test.WorkerTest):
         self.assertEqual(protected_positions(other), protected_positions(first))
         dense = self.masked(first, protect={"carrier": "dense"})
         self.assertNotIn("protected.safetensors", os.listdir(dense))
+        self.assertIn("protected.mask", os.listdir(dense))
         a, b = read_folder(golden("smollm2")), read_folder(dense)
         for module, list_ in protected_positions(first).items():
             cols, size = a[module + ".weight"][1][1], len(a[module + ".weight"][2]) // (a[module + ".weight"][1][0] * a[module + ".weight"][1][1])
@@ -147,7 +148,7 @@ class Masks(worker_test.WorkerTest):
         first = self.scored()
         self.refused(self.path("nowhere"), "protect.mask", "has no protected.safetensors")
         plain = self.scored(fraction=0)
-        self.refused(plain, "protect.mask", "has no protected.safetensors", "carrier: overlay")
+        self.refused(plain, "protect.mask", "has no protected.safetensors nor another mask")
         self.refused(first, "protect.mask", "model.layers.0.", "weights, the model with", model=self.other())
         experts = self.scored("mixtral")
         self.refused([first, experts], "protect.mask", "block_sparse_moe.experts", "no module of the model")
