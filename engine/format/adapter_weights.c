@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <cwp/quantizer.h>
+
 #include "engine/format/adapter.h"
 
 #define TILE 256 /* columns summed at a time */
@@ -164,6 +166,37 @@ static int read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t 
 	return cwe_weights_read_raw(m->source, &m->source->tensors[tensor], row, rows, dst, err);
 }
 
+/* Over a base whose inputs are quantized the factors' own are not, as engines that keep them apart have it. */
+static void input(const struct cwe_weights *w, const struct cwe_tensor *t, struct cwe_linear_input *ret)
+{
+	const struct merged *m = (const struct merged *)w;
+	size_t tensor = index_of(m, t);
+
+	cwe_weights_input(m->source, &m->source->tensors[tensor], ret);
+	if (ret->how.kind != CWP_ACT_NONE && is_merged(m, tensor))
+		ret->split = 1;
+}
+
+/* The base for the quantized input, the factors' product for the other. */
+static int read_split(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows,
+	float *quantized, float *exact, struct cwb_err *err)
+{
+	const struct merged *m = (const struct merged *)w;
+	size_t tensor = index_of(m, t);
+	int rc;
+
+	if (!is_merged(m, tensor))
+		return cwe_weights_read_split(
+			m->source, &m->source->tensors[tensor], row, rows, quantized, exact, err);
+	rc = cwe_weights_read_f32(
+		m->source, &m->source->tensors[tensor], row, rows, quantized, err);
+	memset(exact, 0, rows * t->shape[1] * sizeof *exact);
+	for (size_t i = first_part(m, tensor); !rc && i < m->n_parts && m->part[i].tensor == tensor;
+		i++)
+		rc = merge_rows(&m->part[i], t, row, rows, exact, err);
+	return rc;
+}
+
 /* All but the source, which an unsuccessful open leaves to its caller. */
 static void free_merged(struct merged *m)
 {
@@ -258,7 +291,11 @@ static int open_merged(struct merged *m, char *const *directories, size_t n, str
 int cwe_adapter_weights_open(struct cwe_weights *weights, char *const *directories, size_t n,
 	struct cwe_weights **ret, uint64_t *ret_memory, struct cwb_err *err)
 {
-	static const struct cwe_weights_ops ops = {.read_f32 = read_f32, .read_raw = read_raw, .close = close_merged};
+	static const struct cwe_weights_ops ops = {.read_f32 = read_f32,
+		.read_raw = read_raw,
+		.close = close_merged,
+		.input = input,
+		.read_split = read_split};
 	struct merged *m = calloc(1, sizeof *m);
 	int rc;
 
