@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "engine/format/manifest.h"
 #include "engine/format/dtype.h"
+#include "engine/format/format.h"
 #include "engine/pipeline/budget.h"
 #include "engine/pipeline/carrier.h"
 #include "engine/pipeline/report.h"
@@ -115,6 +116,20 @@ static json_t *size_json(const struct cwe_run *run, struct cwb_err *err)
 		"bits_per_weight", run->weights > 0 ? 8.0 * (double)bytes / (double)run->weights : 0.0);
 }
 
+/* How many modules are quantized in which way. */
+static json_t *schemes_json(const struct cwe_run *run)
+{
+	json_t *o = json_object();
+	for (size_t i = 0; i < run->modules; i++) {
+		char text[160];
+		if (run->module[i].quantized && !run->module[i].kept) {
+			cwe_grid_text(&run->module[i].grid, text, sizeof text);
+			(void)json_object_set_new(o, text, json_integer(json_integer_value(json_object_get(o, text)) + 1));
+		}
+	}
+	return o;
+}
+
 static json_t *plugin_json(const struct cwe_plugin *p)
 {
 	return json_pack("{s:s,s:s,s:s,s:s}", "kind", cwe_kind_name(p->descriptor->kind), "id", p->descriptor->id, "version",
@@ -141,11 +156,11 @@ static json_t *plugins_json(const struct cwe_run *run)
 static json_t *build(const struct cwe_run *run, json_t *size)
 {
 	const struct cwe_bounds *b = &run->bounds;
-	return json_pack("{s:i,s:o,s:o,s:{s:I,s:I,s:I},s:b,s:s,s:o,s:O,s:O,s:O,s:b,s:s?,s:O}", "version", 1, "job", cwj_job_json(run->job),
+	return json_pack("{s:i,s:o,s:o,s:{s:I,s:I,s:I},s:b,s:s,s:o,s:O,s:O,s:O,s:b,s:s?,s:O,s:o}", "version", 1, "job", cwj_job_json(run->job),
 		"stages", stages_json(run), "bounds", "memory", (json_int_t)b->memory, "gpu_memory", (json_int_t)b->gpu_memory,
 		"scratch", (json_int_t)b->scratch, "scores_cached", run->cached, "backend", run->device.ops->describe(run->device.b), "protection",
 		protection_json(run), "size", size, "evaluation", run->evaluation, "gate", run->gate, "rejected", run->rejected,
-		"chat", run->chat != NULL ? cwe_chat_name(run->chat) : NULL, "warnings", run->warnings);
+		"chat", run->chat != NULL ? cwe_chat_name(run->chat) : NULL, "warnings", run->warnings, "schemes", schemes_json(run));
 }
 
 static int write_json(const struct cwe_run *run, const json_t *report, struct cwb_err *err)
@@ -166,6 +181,17 @@ static int write_html(const struct cwe_run *run, const json_t *report, struct cw
 	r = r == 0 ? cwb_file_replace(run->output_fd, "report.html", html, length, 0644, err)
 		   : cwb_err_set(err, r, "no memory for the report");
 	free(html);
+	return r;
+}
+
+static int write_card(const struct cwe_run *run, const json_t *report, struct cwb_err *err)
+{
+	char *text = NULL;
+	size_t length = 0;
+	int r = cwe_report_card(report, &text, &length);
+	r = r == 0 ? cwb_file_replace(run->output_fd, "README.md", text, length, 0644, err)
+		   : cwb_err_set(err, r, "no memory for the model card");
+	free(text);
 	return r;
 }
 
@@ -216,13 +242,17 @@ static uint64_t room(const struct cwe_run *run, size_t n_files)
 		run->job->n_gates * ROOM_GATE + run->sets * ROOM_SET + ROOM_REST;
 }
 
-/* Bytes of a text of JSON, or of the page of a report. */
-static int add_length(const json_t *json, int page, uint64_t *sum)
+enum rendering { JSON_TEXT, PAGE, CARD };
+
+/* Bytes of a text of JSON, or of the page or the card of a report. */
+static int add_length(const json_t *json, enum rendering as, uint64_t *sum)
 {
 	char *text = NULL;
 	size_t length = 0;
-	if (page) {
+	if (as == PAGE) {
 		(void)cwe_report_html(json, &text, &length);
+	} else if (as == CARD) {
+		(void)cwe_report_card(json, &text, &length);
 	} else {
 		text = cwb_json_text(json, JSON_INDENT(2) | JSON_PRESERVE_ORDER, &length);
 	}
@@ -246,9 +276,10 @@ int cwe_run_report_bytes(struct cwe_run *run, size_t n_files, uint64_t *ret, str
 	int r = size != NULL && none != NULL ? 0 : -ENOMEM;
 	report = r == 0 ? build(&now, size) : NULL;
 	r = report != NULL ? manifest_facts(&now, size, &facts, NULL) : -ENOMEM;
-	r = r == 0 ? add_length(report, 0, &sum) : r;
-	r = r == 0 ? add_length(report, 1, &sum) : r;
-	r = r == 0 ? add_length(facts, 0, &sum) : r;
+	r = r == 0 ? add_length(report, JSON_TEXT, &sum) : r;
+	r = r == 0 ? add_length(report, PAGE, &sum) : r;
+	r = r == 0 ? add_length(report, CARD, &sum) : r;
+	r = r == 0 ? add_length(facts, JSON_TEXT, &sum) : r;
 	json_decref(facts);
 	json_decref(report);
 	json_decref(none);
@@ -283,7 +314,7 @@ static int check_budget(const struct cwe_run *run, const json_t *size, const jso
 	}
 	(void)closedir(dir);
 	sum += files * ROOM_FILE;
-	int r = add_length(facts, 0, &sum);
+	int r = add_length(facts, JSON_TEXT, &sum);
 	return r == 0 ? cwe_budget_kept(run, json_number_value(json_object_get(size, "bits_per_weight")), sum, err)
 		: cwb_err_set(err, r, "no memory for the manifest");
 }
@@ -309,6 +340,7 @@ int cwe_run_report(struct cwe_run *run, struct cwb_err *err)
 	json_t *report = build(run, size);
 	int r = report != NULL ? write_json(run, report, err) : cwb_err_set(err, -ENOMEM, "no memory for the report");
 	r = r == 0 ? write_html(run, report, err) : r;
+	r = r == 0 ? write_card(run, report, err) : r;
 	r = r == 0 ? write_manifest(run, size, err) : r;
 	json_decref(report);
 	json_decref(size);

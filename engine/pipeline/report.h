@@ -8,6 +8,8 @@
 
 /* *ret_html is freed with free(). 0 or -ENOMEM. Every text of the report is escaped. [any-thread] */
 int cwe_report_html(const json_t *report, char **ret_html, size_t *ret_length);
+/* The model card of an output (README.md) from its report; freed with free(). 0 or -ENOMEM. [any-thread] */
+int cwe_report_card(const json_t *report, char **ret, size_t *ret_length);
 
 struct cwe_run;
 /* How scores were made, null where there were none. A new reference. */

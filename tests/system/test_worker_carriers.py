@@ -254,6 +254,37 @@ class Carriers(worker_test.WorkerTest):
                 json.dump({**manifest, "kept_modules": kept}, f)
             self.assertIn(words, self.masked(modules, "overlay", status=65)[1])
 
+    def card(self, output):
+        with open(os.path.join(output, "README.md"), encoding="utf-8") as f:
+            return f.read()
+
+    def test_card(self):
+        """What was done, how it loads, nothing of times and places, the same for the same job."""
+        parts = {"name": "a | name `with` <marks>"}
+        first, _ = self.carried("adapter", "column", **parts)
+        second, _ = self.carried("adapter", "column", **parts)
+        card = self.card(first)
+        self.assertEqual(card, self.card(second))
+        self.assertNotIn(self.folder, card)
+        head = card.split("---\n")
+        self.assertEqual(head[0], "")
+        self.assertIn('base_model: "smollm2"\nbase_model_relation: quantized\nlibrary_name: transformers\n', head[1])
+        self.assertIn("# a \\| name \\`with\\` \\<marks\\>\n", card)
+        report = self.load(first, "report.json")
+        self.assertIn("| scheme | int4, groups of 32, symmetric, activations none: 14 modules |", card)
+        self.assertIn("| protected weights | %d (" % report["protection"]["protected"], card)
+        self.assertIn("| bits a weight, as stored | %.3f |" % report["size"]["bits_per_weight"], card)
+        self.assertIn("| calibrated on | safety (critical, 6 samples), text (utility, 4 samples) |", card)
+        self.assertIn("PeftModel.from_pretrained(model, \"this folder/adapter\")", card)
+        self.assertIn("from cwp_loader import load", self.card(self.carried("overlay", "weight")[0]))
+        plain = self.card(self.carried("none", "weight")[0])
+        self.assertIn("| protected weights | 0 (0 %) |\n| carried by | none |", plain)
+        # It is no file of an engine: content_digest does not cover it, but the manifest does.
+        with open(os.path.join(first, "README.md"), "a", encoding="utf-8") as f:
+            f.write("changed\n")
+        self.assertIn("README.md", self.load(first, "manifest.json")["files"])
+        self.assertEqual(self.digest(first), self.digest(second))
+
 
 if __name__ == "__main__":
     worker_test.main()

@@ -98,6 +98,36 @@ static void test_scores(void **state)
 	free(html);
 }
 
+static char *card(const char *text)
+{
+	json_t *report = json_loads(text, 0, NULL);
+	char *md = NULL;
+	size_t length = 0;
+	assert_non_null(report);
+	assert_int_equal(cwe_report_card(report, &md, &length), 0);
+	assert_int_equal(strlen(md), length);
+	json_decref(report);
+	return md;
+}
+
+static void test_card(void **state)
+{
+	(void)state;
+	char *md = card("{\"job\":{\"model\":\"/srv/secret/tiny.gguf/\",\"write\":{\"format\":\"gguf\"},\"protect\":{\"carrier\":\"modules\"}},"
+		"\"protection\":{\"weights\":1000,\"protected\":30,\"super_added\":20},\"size\":{\"bits_per_weight\":5.25},"
+		"\"evaluation\":[{\"name\":\"a|b\",\"metric\":\"ppl\",\"n\":41,\"original\":{\"value\":10.5},\"protected\":{\"value\":11.25}}]}");
+	static const char *const want[] = {"base_model: \"tiny\"\n", "# tiny\n", "| protected weights | 50 (5 %) |", "| carried by | modules |",
+		"| bits a weight, as stored | 5.250 |", "`.gguf` file loads in llama.cpp", "| a\\|b | ppl | 41 | 10.5 | | 11.25 |"};
+	for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+		if (strstr(md, want[i]) == NULL) {
+			fail_msg("the card lacks: %s", want[i]);
+		}
+	}
+	assert_null(strstr(md, "secret"));
+	free(md);
+	free(card("{}"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -105,6 +135,7 @@ int main(void)
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_scores),
+		cmocka_unit_test(test_card),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
