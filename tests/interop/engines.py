@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
 """Finds the interpreter that has the reference engines, for the tests of this folder."""
+import importlib
 import os
 import sys
 
@@ -18,17 +19,16 @@ def skip(why):
     sys.exit(77)
 
 
-def find_python():
-    """Runs the script again with the interpreter that has the reference engines."""
+def find_python(needed=("compressed_tensors", "torch", "transformers")):
+    """Runs the script again with the interpreter that has the reference engines, or what else is needed."""
     try:
-        import compressed_tensors  # noqa: F401
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
+        for name in needed:
+            importlib.import_module(name)
         return
     except ImportError:
         pass
     other = os.environ.get("CWP_PYTHON") or os.path.join(CACHE, "venv", "bin", "python")
     if os.environ.get("CWP_INTEROP_AGAIN") or not os.access(other, os.X_OK):
-        skip("torch, transformers or compressed-tensors are not installed (scripts/packages --python)")
+        skip("%s are not all installed (scripts/packages --python)" % ", ".join(needed))
     os.environ["CWP_INTEROP_AGAIN"] = "1"
     os.execv(other, [other] + sys.argv)

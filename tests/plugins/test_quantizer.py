@@ -8,12 +8,78 @@ import json
 import math
 import os
 import shutil
+import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
 import worker_test
 
 ZOO = os.path.join(worker_test.BUILD, "tests", "plugins", "zoo", ".libs")
+
+
+class Gptq(worker_test.WorkerTest):
+    """The real one."""
+
+    def gptq(self, **options):
+        return {"plugin": "static", "options": dict({"algorithm": "gptq", "bits": 4, "granularity": "group", "group": 32}, **options)}
+
+    def scratch(self, output):
+        return os.path.join(os.path.dirname(output), "." + os.path.basename(output) + ".cwp-scratch")
+
+    def test_threads_and_kills(self):
+        """1, 2 and 5 threads, and an attempt that is killed when a layer is done: the same bytes, which are not those of rounding
+        to nearest."""
+        model = worker_test.make_model(self.path("model"), layers=5, hidden=256, wide=704)
+        parts = self.protecting()
+        plain, first = self.job(model, **parts)
+        self.run_job(plain)
+        contents = {self.digest(first)}
+        for threads in ("1", "2", "5"):
+            job, output = self.job(model, quantize=self.gptq(), **parts)
+            self.run_job(job, "--threads", threads)
+            contents.add(self.digest(output))
+            self.assertEqual(len(contents), 2, threads)
+        job, output = self.job(model, quantize=self.gptq(), **parts)
+        worker = subprocess.Popen([worker_test.WORKER, "run", job, "--threads", "1"], stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+        while not os.path.exists(os.path.join(self.scratch(output), "sequence-2")) and worker.poll() is None:
+            time.sleep(0.001)
+        worker.kill()
+        self.assertEqual(worker.wait(), -9)
+        self.assertTrue(os.path.exists(os.path.join(self.scratch(output), "sequence.json")))
+        self.run_job(job)
+        contents.add(self.digest(output))
+        self.assertEqual(len(contents), 2)
+        # Protected values are compensated ones, unless they are to be the original's.
+        self.assertGreater(self.changed(model, output), 0)
+        job, output = self.job(model, quantize=self.gptq(protected="original"), **parts)
+        self.run_job(job)
+        self.assertEqual(self.changed(model, output), 0)
+
+    def changed(self, model, output):
+        source = worker_test.read_folder(model)
+        count = 0
+        for module, places in worker_test.protected_positions(output).items():
+            _, (_, cols), data = source[module + ".weight"]
+            count += sum(value != data[4 * (row * cols + column):][:4] for row, column, value in places)
+        return count
+
+    def test_experts(self):
+        """Experts that no token reaches are rounded to nearest, and the report names them; in all forms of codes."""
+        for options in ({}, {"bits": 3, "symmetric": False, "granularity": "channel"}, {"bits": 2, "act-order": False}):
+            write = {"format": "dense"} if options else None
+            job, output = self.job("mixtral", quantize=self.gptq(**options), write=write,
+                calibrate={"critical": [{"name": "s", "data": "samples", "path": self.samples("s.jsonl", count=1, length=3)}]})
+            said = self.run_job(job)
+            notes = self.load(output, "report.json")["protection"]["quantized_otherwise"]
+            self.assertTrue(notes)
+            for n in notes:
+                self.assertIn(".experts.", n["module"])
+                self.assertEqual(n["note"], "rounded to nearest, since no token came to it")
+            self.assertEqual(len(notes) % 3, 0)
+            self.assertIn("rounded to nearest, since no token came to it", said)
+            self.inspect("verify", output)
 
 
 class Calibrated(worker_test.WorkerTest):

@@ -430,8 +430,7 @@ static void test_refusals(void **state)
 	struct cwe_plugin p = open_plugin("static"), i8 = open_plugin("int8"), f8 = open_plugin("fp8");
 
 	(void)state;
-	refuses(&p, "algorithm=gptq", "bits=4", "gptq is not available in this version; use rtn");
-	refuses(&p, "algorithm=awq", "bits=4", "awq is not available");
+	refuses(&p, "algorithm=awq", "bits=4", "awq is not available in this version; use rtn or gptq");
 	refuses(&p, "algorithm=smoothquant", "bits=8", "smoothquant is not available");
 	refuses(&p, "granularity=tensor", "bits=8", "tensor is not available in this version; use channel or group");
 	refuses(&p, "activations=static", "bits=8", "static is not available");

@@ -87,7 +87,7 @@ class Refusals(worker_test.WorkerTest):
         job, out = self.job(quantize={"plugin": "static", "options": {"bit": 4}})
         self.assertEqual(self.refused(job, out, "static", "'bit'", "bits").count("'bits'"), 1)
         job, out = self.job(quantize={"plugin": "static", "options": {"algorithm": "gptq"}})
-        self.refused(job, out, "quantize", "gptq")
+        self.refused(job, out, "static with gptq", "add sets to calibrate", "algorithm: rtn")
         job, out = self.job(quantize={"plugin": "static", "skip": ["lm_haed"]})
         self.refused(job, out, "quantize.skip", "lm_haed")
         job, out = self.job(quantize={"plugin": "statc"})

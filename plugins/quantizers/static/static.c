@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Quantizer: integers of 8, 4, 3 or 2 bits by rounding to nearest, one scale a row or a group of its columns (scales.h).
- * Protected weights take no part in scales. */
+/* Quantizer: integers of 8, 4, 3 or 2 bits, one scale a row or a group of its columns (scales.h), by rounding to nearest or
+ * by GPTQ (gptq.h). Protected weights take no part in scales. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,9 +11,11 @@
 
 #include "plugins/quantizers/rounding.h"
 #include "plugins/quantizers/rows/rows.h"
+#include "plugins/quantizers/static/gptq.h"
 #include "plugins/quantizers/static/scales.h"
 
-enum option { BITS, GRANULARITY, GROUP, SYMMETRIC, ALGORITHM, SCALE, ACTIVATIONS, PERCENTILE };
+enum option { BITS, GRANULARITY, GROUP, SYMMETRIC, ALGORITHM, SCALE, ACTIVATIONS, PERCENTILE, DAMPING, ACT_ORDER, PROTECTED };
+enum { ALGORITHM_RTN, ALGORITHM_GPTQ };
 enum { GRANULARITY_CHANNEL, GRANULARITY_TENSOR, GRANULARITY_GROUP };
 enum { ACTIVATIONS_NONE, ACTIVATIONS_STATIC, ACTIVATIONS_DYNAMIC };
 enum { SMALLEST_GROUP = 8 };
@@ -27,13 +29,19 @@ static const struct cwp_option options[] = {
 	{sizeof(struct cwp_option), CWP_OPTION_BOOL, "symmetric", "true", NULL, NULL,
 		"no zero points; false spends all codes on the range from the least to the greatest weight"},
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "algorithm", "rtn", "rtn|gptq|awq|smoothquant", NULL,
-		"rtn: round to nearest (the others: not in this version)"},
+		"rtn: round to nearest; gptq: calibrated, each column's error is made good by those that follow (the others: not in this version)"},
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "scale", "absmax", "absmax|percentile|mse", NULL,
 		"where a range ends: at the greatest weight, so that it holds the given percentile of them, or where the sum of squared errors is least"},
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "activations", "none", "none|static|dynamic", NULL,
 		"dynamic: int8 by token at run time, needs bits 8 and granularity channel (static: not in this version)"},
 	{sizeof(struct cwp_option), CWP_OPTION_FLOAT, "percentile", "99.9", "50..100", "%",
 		"with scale percentile: share of a group's weights that its range holds"},
+	{sizeof(struct cwp_option), CWP_OPTION_FLOAT, "damping", "0.01", "0..10", NULL,
+		"gptq: share of the mean of the diagonal of x x^T that is added to it; raised tenfold where that is too little"},
+	{sizeof(struct cwp_option), CWP_OPTION_BOOL, "act-order", "true", NULL, NULL,
+		"gptq: columns of much input come first, all scales are found before; false: in their order, a scale when its group comes"},
+	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "protected", "compensated", "original|compensated", NULL,
+		"gptq: a protected weight keeps its original value, or takes the one that makes good the errors of columns before it"},
 };
 
 __attribute__((format(printf, 3, 4))) static int refuse(
@@ -51,14 +59,45 @@ __attribute__((format(printf, 3, 4))) static int refuse(
 
 static uint32_t needs(const struct cwp_setting *settings)
 {
-	(void)settings;
-	return 0;
+	return settings[ALGORITHM].integer == ALGORITHM_GPTQ ? CWP_STAT_GRAM : 0;
+}
+
+static struct gptq_options gptq_options_of(const struct cwp_setting *s)
+{
+	return (struct gptq_options){.damping = s[DAMPING].number, .act_order = s[ACT_ORDER].integer != 0,
+		.compensated = s[PROTECTED].integer != 0};
+}
+
+static int prepare(const struct cwp_host *host, const struct cwp_setting *settings, const struct cwp_grid *g,
+	const struct cwp_quantizer_module *module, void **ret_state, char *note, size_t note_size)
+{
+	const struct gptq_options how = gptq_options_of(settings);
+	struct gptq *state = NULL;
+
+	(void)g;
+	if (module->flags != 0 || module->gram == NULL || settings[ALGORITHM].integer != ALGORITHM_GPTQ) {
+		return CWP_EVALUE;
+	}
+	const int rc = gptq_prepare(host, &how, module, &state, note, note_size);
+	*ret_state = state;
+	return rc;
+}
+
+static void release(void *state)
+{
+	gptq_release(state);
+}
+
+static uint64_t memory(const struct cwp_setting *settings, uint64_t rows, uint64_t cols, uint32_t threads)
+{
+	(void)rows;
+	return settings[ALGORITHM].integer == ALGORITHM_GPTQ ? gptq_memory(cols, threads) : 0;
 }
 
 static int check_settings(const struct cwp_setting *s, char *err, size_t err_size)
 {
-	if (s[ALGORITHM].integer != 0) {
-		return refuse(err, err_size, "algorithm: %s is not available in this version; use rtn", s[ALGORITHM].string);
+	if (s[ALGORITHM].integer > ALGORITHM_GPTQ) {
+		return refuse(err, err_size, "algorithm: %s is not available in this version; use rtn or gptq", s[ALGORITHM].string);
 	}
 	if (s[GRANULARITY].integer == GRANULARITY_TENSOR) {
 		return refuse(err, err_size, "granularity: tensor is not available in this version; use channel or group");
@@ -124,6 +163,10 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 	}
 	const uint64_t cols = tile->cols, group = g->granularity == CWP_PER_GROUP ? g->group : cols;
 	const uint64_t n_scales = (cols - 1) / group + 1;
+	if (tile->state != NULL) {
+		const struct gptq_options how = gptq_options_of(settings);
+		return row_all_finite(tile->weight, tile->rows * cols) ? gptq_rows(tile->state, &how, &rule, group, tile, result) : CWP_ENUMBER;
+	}
 	for (uint64_t r = 0; r < tile->rows; r++) {
 		const float *row = tile->weight + r * cols;
 		const uint8_t *mask = tile->mask != NULL ? tile->mask + r * tile->mask_stride : NULL;
@@ -144,7 +187,8 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 	return 0;
 }
 
-static const struct cwp_quantizer quantizer = {.size = sizeof(struct cwp_quantizer), .needs = needs, .grid = grid, .quantize = quantize};
+static const struct cwp_quantizer quantizer = {.size = sizeof(struct cwp_quantizer), .needs = needs, .grid = grid, .quantize = quantize,
+	.prepare = prepare, .release = release, .memory = memory};
 
 static const void *get_interface(const char *id)
 {
