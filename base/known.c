@@ -108,16 +108,18 @@ int cwb_known_find(struct cwb_known *k, const struct cwb_known_file *file, char 
 	return 1;
 }
 
-int cwb_known_add(struct cwb_known *k, const struct cwb_known_file *file, const struct timespec *began, const char *hex)
+int cwb_known_note(struct cwb_known *k, const struct cwb_known_file *file, const char *hex)
 {
 	struct cwb_known_entry e = {.file = *file};
-	const int64_t limit = nanoseconds(began) - YOUNG;
-	if (file->modified > limit || file->changed > limit) {
-		return 0;
-	}
 	memcpy(e.hex, hex, CWB_DIGEST_HEX);
 	k->changed = 1;
 	return put(k, &e);
+}
+
+int cwb_known_add(struct cwb_known *k, const struct cwb_known_file *file, const struct timespec *began, const char *hex)
+{
+	const int64_t limit = nanoseconds(began) - YOUNG;
+	return file->modified > limit || file->changed > limit ? 0 : cwb_known_note(k, file, hex);
 }
 
 /* What others wrote since comes first: ours was used last. */

@@ -43,6 +43,8 @@ int cwb_known_find(struct cwb_known *k, const struct cwb_known_file *file, char 
 /* Notes a digest that was computed of a file which was the same before and after; began: CLOCK_REALTIME before the first
  * byte was read. Files that are too young by then are passed over; -ENOMEM. */
 int cwb_known_add(struct cwb_known *k, const struct cwb_known_file *file, const struct timespec *began, const char *hex);
+/* Notes a digest of bytes that the caller wrote itself; -ENOMEM. */
+int cwb_known_note(struct cwb_known *k, const struct cwb_known_file *file, const char *hex);
 /* Writes the list, when it has changed, with what others wrote meanwhile. */
 int cwb_known_write(struct cwb_known *k, int folder, struct cwb_err *err);
 void cwb_known_clear(struct cwb_known *k);

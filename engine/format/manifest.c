@@ -162,8 +162,23 @@ static int open_regular(int folder, const char *name, struct cwb_err *err)
 	return cwb_err_set(err, CWP_EFORMAT, "%s: is not a regular file", name);
 }
 
+static int digest_of(int fd, const char *name, struct cwb_known *known, char ret_hex[CWB_DIGEST_HEX], uint64_t *ret_size,
+	struct cwb_err *err)
+{
+	struct cwb_known_file file;
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return cwb_err_errno(err, "%s: cannot be looked at", name);
+	cwb_known_identify(&st, &file);
+	*ret_size = file.size;
+	if (known && cwb_known_find(known, &file, ret_hex))
+		return 0;
+	return cwb_digest_fd(fd, name, NULL, NULL, ret_hex, ret_size, err);
+}
+
 /* Adds one file's facts, its bytes brought to the disk. */
-static int add_file(int folder, const char *name, json_t *files, struct cwb_err *err)
+static int add_file(int folder, const char *name, struct cwb_known *known, json_t *files, struct cwb_err *err)
 {
 	char hex[CWB_DIGEST_HEX];
 	uint64_t size = 0;
@@ -171,7 +186,7 @@ static int add_file(int folder, const char *name, json_t *files, struct cwb_err 
 
 	if (fd < 0)
 		return fd;
-	rc = cwb_digest_fd(fd, name, NULL, NULL, hex, &size, err);
+	rc = digest_of(fd, name, known, hex, &size, err);
 	if (!rc && fsync(fd))
 		rc = cwb_err_errno(err, "%s: could not be brought to the disk", name);
 	close(fd);
@@ -203,6 +218,12 @@ static int write_manifest(int folder, const json_t *facts, json_t *files, char r
 
 int cwe_manifest_write(const char *directory, const json_t *facts, char ret_content_digest[65], struct cwb_err *err)
 {
+	return cwe_manifest_write_known(directory, facts, NULL, ret_content_digest, err);
+}
+
+int cwe_manifest_write_known(const char *directory, const json_t *facts, struct cwb_known *known, char ret_content_digest[65],
+	struct cwb_err *err)
+{
 	int folder = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
 	struct names names = {0};
 	char digest[CWB_DIGEST_HEX];
@@ -215,7 +236,7 @@ int cwe_manifest_write(const char *directory, const json_t *facts, char ret_cont
 	}
 	rc = list_files(folder, &names, err);
 	for (i = 0; i < names.count && !rc; i++)
-		rc = add_file(folder, names.name[i], files, err);
+		rc = add_file(folder, names.name[i], known, files, err);
 	if (!rc)
 		rc = cwb_file_sync_folder(folder, directory, err);
 	if (!rc)

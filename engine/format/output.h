@@ -7,6 +7,7 @@
 
 #include <cwp/quantizer.h>
 
+#include "base/known.h"
 #include "engine/format/source.h"
 
 /* How one module ended up. */
@@ -74,6 +75,9 @@ void cwe_writer_adapter(const struct cwe_writer *w, struct cwe_writer_adapter *r
 /* Whether a mask [rows, stride bytes] is made of whole columns (0) or whole rows (1), and how many; -1: of neither. All of a
  * matrix counts as what is fewer. [any-thread] */
 int cwe_mask_shape(const uint8_t *mask, uint64_t stride, uint64_t rows, uint64_t cols, uint64_t *ret_rank);
+/* Adds the digests of tensor files, which were computed while they were written, for cwe_manifest_write_known. After
+ * cwe_writer_finish; none when an earlier attempt finished. */
+int cwe_writer_digests(const struct cwe_writer *w, struct cwb_known *list, struct cwb_err *err);
 void cwe_writer_free(struct cwe_writer *w); /* an unfinished output stays, so that a later cwe_writer_new goes on */
 /* Whether a tensor was copied, or a module (name without ".weight") is whole on the disk from this or an earlier
  * attempt. */

@@ -163,7 +163,7 @@ int cwe_overlay_file_bytes(const struct cwe_overlay_plan *plan, const char *cons
 	if (rc)
 		rc = cwb_err_set(err, rc, "%s: out of memory", CWE_OVERLAY_FILE);
 	else if (n)
-		rc = cwe_safetensors_writer_measure(tensor, n, &text, 1, ret_bytes, err);
+		rc = cwe_safetensors_writer_measure(0, tensor, n, &text, 1, ret_bytes, err);
 	for (i = 0; i < n; i++)
 		free((char *)tensor[i].name);
 	free(tensor);

@@ -30,6 +30,9 @@ struct cwe_safetensors_writer {
 	size_t count;
 	uint64_t *offset; /* [count] in the file, by the caller's numbers */
 	uint64_t *bytes;  /* [count] */
+	size_t *order;    /* [count] numbers as they lie in the file */
+	char *done;       /* [count] */
+	size_t whole;     /* so many of the order are done */
 	uint64_t size;
 };
 
@@ -47,13 +50,12 @@ static int by_alignment(const void *a, const void *b)
 	return strcmp(x->plan->name, y->plan->name);
 }
 
-/* Sorts the tensors and gives each its offset. */
-static int lay_out(struct place *place, size_t count, uint64_t *ret_total, struct cwb_err *err)
+/* Gives each tensor its offset, in the order of the places. */
+static int set_offsets(struct place *place, size_t count, uint64_t *ret_total, struct cwb_err *err)
 {
 	uint64_t at = 0;
 	size_t i;
 
-	qsort(place, count, sizeof *place, by_alignment);
 	for (i = 0; i < count; i++) {
 		const struct cwe_safetensors_plan *p = place[i].plan;
 
@@ -65,6 +67,32 @@ static int lay_out(struct place *place, size_t count, uint64_t *ret_total, struc
 	}
 	*ret_total = at;
 	return 0;
+}
+
+static int is_aligned(const struct place *place, size_t count)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		unsigned size = cwe_dtype_bits(place[i].plan->dtype) / 8;
+
+		if (size > 1 && place[i].offset % size)
+			return 0;
+	}
+	return 1;
+}
+
+/* Orders the tensors and gives each its offset. */
+static int lay_out(struct place *place, size_t count, unsigned flags, uint64_t *ret_total, struct cwb_err *err)
+{
+	if (flags & CWE_SAFETENSORS_IN_ORDER) {
+		int rc = set_offsets(place, count, ret_total, err);
+
+		if (rc || is_aligned(place, count))
+			return rc;
+	}
+	qsort(place, count, sizeof *place, by_alignment);
+	return set_offsets(place, count, ret_total, err);
 }
 
 static json_t *entry_json(const struct place *place)
@@ -203,16 +231,18 @@ int cwe_safetensors_writer_new(int folder, const char *name, unsigned flags, con
 		w->name = strdup(name);
 		w->offset = calloc(count + 1, sizeof *w->offset);
 		w->bytes = calloc(count + 1, sizeof *w->bytes);
+		w->order = calloc(count + 1, sizeof *w->order);
+		w->done = calloc(count + 1, 1);
 	}
 	if (w && asprintf(&w->temp, ".%s.tmp-partial", name) < 0)
 		w->temp = NULL;
-	if (!w || !place || !w->name || !w->offset || !w->bytes || !w->temp) {
+	if (!w || !place || !w->name || !w->offset || !w->bytes || !w->order || !w->done || !w->temp) {
 		rc = cwb_err_set(err, -ENOMEM, "%s: out of memory", name);
 		goto out;
 	}
 	for (i = 0; i < count; i++)
 		place[i] = (struct place){.plan = &tensor[i], .number = i};
-	rc = lay_out(place, count, &total, err);
+	rc = lay_out(place, count, flags, &total, err);
 	if (!rc)
 		rc = make_header(place, count, text, n_text, &header, &length, err);
 	if (rc)
@@ -220,6 +250,7 @@ int cwe_safetensors_writer_new(int folder, const char *name, unsigned flags, con
 	for (i = 0; i < count; i++) {
 		w->offset[place[i].number] = length + place[i].offset;
 		w->bytes[place[i].number] = place[i].bytes;
+		w->order[i] = place[i].number;
 	}
 	w->size = length + total;
 	rc = open_temp(w, flags, header, length, &kept, err);
@@ -238,7 +269,7 @@ out:
 	return 0;
 }
 
-int cwe_safetensors_writer_measure(const struct cwe_safetensors_plan *tensor, size_t count,
+int cwe_safetensors_writer_measure(unsigned flags, const struct cwe_safetensors_plan *tensor, size_t count,
 	const struct cwe_safetensors_text *text, size_t n_text, uint64_t *ret_bytes, struct cwb_err *err)
 {
 	struct place *place = calloc(count + 1, sizeof *place);
@@ -251,7 +282,7 @@ int cwe_safetensors_writer_measure(const struct cwe_safetensors_plan *tensor, si
 		return cwb_err_set(err, -ENOMEM, "header of a tensor file: out of memory");
 	for (i = 0; i < count; i++)
 		place[i] = (struct place){.plan = &tensor[i], .number = i};
-	rc = lay_out(place, count, &total, err);
+	rc = lay_out(place, count, flags, &total, err);
 	if (!rc)
 		rc = make_header(place, count, text, n_text, &header, &length, err);
 	if (!rc)
@@ -270,9 +301,22 @@ int cwe_safetensors_writer_write(struct cwe_safetensors_writer *w, size_t i, uin
 	return cwb_file_pwrite(w->fd, src, bytes, w->offset[i] + offset, w->name, err);
 }
 
+uint64_t cwe_safetensors_writer_done(struct cwe_safetensors_writer *w, size_t i)
+{
+	w->done[i] = 1;
+	while (w->whole < w->count && w->done[w->order[w->whole]])
+		w->whole++;
+	return w->whole < w->count ? w->offset[w->order[w->whole]] : w->size;
+}
+
+int cwe_safetensors_writer_fd(const struct cwe_safetensors_writer *w)
+{
+	return w->fd;
+}
+
 int cwe_safetensors_writer_sync(struct cwe_safetensors_writer *w, struct cwb_err *err)
 {
-	if (fsync(w->fd))
+	if (fdatasync(w->fd))
 		return cwb_err_errno(err, "%s: could not be brought to the disk", w->name);
 	return 0;
 }
@@ -305,6 +349,8 @@ void cwe_safetensors_writer_free(struct cwe_safetensors_writer *w)
 		close(w->fd);
 	free(w->offset);
 	free(w->bytes);
+	free(w->order);
+	free(w->done);
 	free(w->name);
 	free(w->temp);
 	free(w);

@@ -25,7 +25,8 @@ struct cwe_safetensors_text {
 struct cwe_safetensors_writer;
 
 enum cwe_safetensors_writer_flags {
-	CWE_SAFETENSORS_RESUME = 1 << 0 /* keep the data of an unfinished file whose header is the same */
+	CWE_SAFETENSORS_RESUME = 1 << 0,  /* keep the data of an unfinished file whose header is the same */
+	CWE_SAFETENSORS_IN_ORDER = 1 << 1 /* lay tensors out as they are given, where that aligns all of them */
 };
 
 /* Writes the header and reserves the room: a full disk is found here. Names must differ. Tensors are laid out by falling
@@ -37,12 +38,16 @@ int cwe_safetensors_writer_new(int folder, const char *name, unsigned flags, con
 	int *ret_kept, struct cwb_err *err);
 
 /* Bytes that the whole file would have. */
-int cwe_safetensors_writer_measure(const struct cwe_safetensors_plan *tensor, size_t count,
+int cwe_safetensors_writer_measure(unsigned flags, const struct cwe_safetensors_plan *tensor, size_t count,
 	const struct cwe_safetensors_text *text, size_t n_text, uint64_t *ret_bytes, struct cwb_err *err);
 
 /* Bytes [offset, offset + bytes) of tensor number i of the plan. [any-thread] */
 int cwe_safetensors_writer_write(struct cwe_safetensors_writer *w, size_t i, uint64_t offset, const void *src,
 	uint64_t bytes, struct cwb_err *err);
+/* Tensor i has all its bytes. Returns how many bytes of the file from its beginning on are whole by now. */
+uint64_t cwe_safetensors_writer_done(struct cwe_safetensors_writer *w, size_t i);
+/* The unfinished file, for reading. */
+int cwe_safetensors_writer_fd(const struct cwe_safetensors_writer *w);
 /* Everything written so far is on the disk. */
 int cwe_safetensors_writer_sync(struct cwe_safetensors_writer *w, struct cwb_err *err);
 /* Syncs and gives the file its name; the folder is not synced. The writer can only be freed then. */

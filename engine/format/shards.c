@@ -8,10 +8,14 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "engine/format/follow.h"
 
 struct cwe_shards {
 	int folder;
@@ -24,6 +28,9 @@ struct cwe_shards {
 	size_t n_shards;
 	char **file; /* [n_shards] */
 	struct cwe_safetensors_writer **writer;
+	atomic_int *dirty; /* [n_shards] written to since it was synced */
+	char *done;        /* [count] of tensors: its bytes may be in a digest */
+	struct cwe_follow *follow; /* NULL without digests */
 };
 
 /* Gives each tensor its file: a new one begins with the unit that would pass the limit. */
@@ -93,7 +100,7 @@ static int begin_file(struct cwe_shards *s, size_t k, unsigned flags, const stru
 	if (flags & CWE_SHARDS_LOOK) {
 		uint64_t bytes = 0;
 
-		rc = flags & CWE_SHARDS_MEASURE ? cwe_safetensors_writer_measure(part, n, NULL, 0, &bytes, err) : 0;
+		rc = flags & CWE_SHARDS_MEASURE ? cwe_safetensors_writer_measure(flags, part, n, NULL, 0, &bytes, err) : 0;
 		s->bytes += bytes;
 		free(part);
 		return rc;
@@ -102,6 +109,9 @@ static int begin_file(struct cwe_shards *s, size_t k, unsigned flags, const stru
 		take_back(s->folder, s->file[k]);
 	rc = cwe_safetensors_writer_new(s->folder, s->file[k], flags, part, n, NULL, 0, &s->writer[k], ret_kept, err);
 	free(part);
+	if (!rc && s->follow)
+		cwe_follow_file(s->follow, k, cwe_safetensors_writer_fd(s->writer[k]), s->file[k],
+			cwe_safetensors_writer_size(s->writer[k]));
 	return rc;
 }
 
@@ -128,8 +138,9 @@ int cwe_shards_new(int folder, unsigned flags, const struct cwe_safetensors_plan
 		s->name = calloc(count + 1, sizeof *s->name);
 		s->shard = calloc(count + 1, sizeof *s->shard);
 		s->number = calloc(count + 1, sizeof *s->number);
+		s->done = calloc(count + 1, 1);
 	}
-	if (!s || !s->name || !s->shard || !s->number)
+	if (!s || !s->name || !s->shard || !s->number || !s->done)
 		goto nomem;
 	for (i = 0; i < count; i++) {
 		s->name[i] = strdup(tensor[i].name);
@@ -141,8 +152,13 @@ int cwe_shards_new(int folder, unsigned flags, const struct cwe_safetensors_plan
 		goto fail;
 	s->file = calloc(s->n_shards, sizeof(char *));
 	s->writer = calloc(s->n_shards, sizeof(void *));
-	if (!s->file || !s->writer)
+	s->dirty = calloc(s->n_shards, sizeof *s->dirty);
+	if (!s->file || !s->writer || !s->dirty)
 		goto nomem;
+	if (flags & CWE_SHARDS_DIGEST)
+		rc = cwe_follow_new(s->n_shards, &s->follow, err);
+	if (rc)
+		goto fail;
 	for (i = 0; i < s->n_shards; i++) {
 		kept = 0;
 		rc = begin_file(s, i, flags, tensor, &kept, err);
@@ -164,18 +180,38 @@ fail:
 
 int cwe_shards_write(struct cwe_shards *s, size_t i, uint64_t offset, const void *src, uint64_t bytes, struct cwb_err *err)
 {
-	return cwe_safetensors_writer_write(s->writer[s->shard[i]], s->number[i], offset, src, bytes, err);
+	size_t k = s->shard[i];
+
+	atomic_store_explicit(&s->dirty[k], 1, memory_order_relaxed);
+	if (s->done[i] && s->follow)
+		cwe_follow_again(s->follow, k);
+	return cwe_safetensors_writer_write(s->writer[k], s->number[i], offset, src, bytes, err);
 }
 
-int cwe_shards_sync(struct cwe_shards *s, size_t i, struct cwb_err *err)
+void cwe_shards_done(struct cwe_shards *s, size_t i)
 {
-	return cwe_safetensors_writer_sync(s->writer[s->shard[i]], err);
+	uint64_t whole = cwe_safetensors_writer_done(s->writer[s->shard[i]], s->number[i]);
+
+	s->done[i] = 1;
+	if (s->follow)
+		cwe_follow_whole(s->follow, s->shard[i], whole);
+}
+
+int cwe_shards_sync(struct cwe_shards *s, struct cwb_err *err)
+{
+	size_t k;
+	int rc = 0;
+
+	for (k = 0; k < s->n_shards && !rc; k++)
+		if (atomic_exchange_explicit(&s->dirty[k], 0, memory_order_relaxed))
+			rc = cwe_safetensors_writer_sync(s->writer[k], err);
+	return rc;
 }
 
 int cwe_shards_publish(struct cwe_shards *s, struct cwb_err *err)
 {
 	size_t i;
-	int rc = 0;
+	int rc = s->follow ? cwe_follow_finish(s->follow, err) : 0;
 
 	for (i = 0; i < s->n_shards && !rc; i++)
 		rc = cwe_safetensors_writer_sync(s->writer[i], err);
@@ -186,6 +222,22 @@ int cwe_shards_publish(struct cwe_shards *s, struct cwb_err *err)
 	if (rc)
 		cwe_shards_unpublish(s);
 	return rc;
+}
+
+int cwe_shards_digests(const struct cwe_shards *s, struct cwb_known *list, struct cwb_err *err)
+{
+	struct cwb_known_file file;
+	struct stat st;
+	size_t i;
+
+	for (i = 0; s->follow && i < s->n_shards; i++) {
+		if (fstatat(s->folder, s->file[i], &st, AT_SYMLINK_NOFOLLOW))
+			return cwb_err_errno(err, "%s: cannot be looked at", s->file[i]);
+		cwb_known_identify(&st, &file);
+		if (cwb_known_note(list, &file, cwe_follow_hex(s->follow, i)))
+			return cwb_err_set(err, -ENOMEM, "digests of tensor files: out of memory");
+	}
+	return 0;
 }
 
 void cwe_shards_unpublish(struct cwe_shards *s)
@@ -241,6 +293,7 @@ void cwe_shards_free(struct cwe_shards *s)
 
 	if (!s)
 		return;
+	cwe_follow_free(s->follow);
 	for (i = 0; s->name && i < s->count; i++)
 		free(s->name[i]);
 	for (i = 0; s->file && i < s->n_shards; i++)
@@ -252,6 +305,8 @@ void cwe_shards_free(struct cwe_shards *s)
 	free(s->number);
 	free(s->file);
 	free(s->writer);
+	free(s->dirty);
+	free(s->done);
 	free(s);
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "base/known.h"
 #include "engine/format/safetensors_writer.h"
 #include "engine/format/source.h"
 
@@ -17,21 +18,26 @@ struct cwe_shards;
 
 enum cwe_shards_flags {
 	CWE_SHARDS_LOOK = 1 << 8,   /* only find the names: for cwe_shards_published */
-	CWE_SHARDS_MEASURE = 1 << 9 /* with LOOK: for cwe_shards_bytes */
+	CWE_SHARDS_MEASURE = 1 << 9, /* with LOOK: for cwe_shards_bytes */
+	CWE_SHARDS_DIGEST = 1 << 10 /* compute digests while files are written: for cwe_shards_digests */
 };
 
 /* Cuts tensors into files of at most `limit` bytes of data (a unit that is larger gets its own) and begins them all.
- * unit [count]: tensors of equal, ascending numbers stay in one file. flags: CWE_SAFETENSORS_RESUME,
- * CWE_SHARDS_LOOK.
+ * unit [count]: neighbours of equal numbers stay in one file. flags: those above and those of a single file.
  * *ret_kept: 1 when all files of an earlier attempt were kept with their data. The plan is copied. */
 int cwe_shards_new(int folder, unsigned flags, const struct cwe_safetensors_plan *tensor, const size_t *unit, size_t count,
 	uint64_t limit, struct cwe_shards **ret, int *ret_kept, struct cwb_err *err);
 /* Bytes [offset, offset + bytes) of tensor number i. [any-thread] */
 int cwe_shards_write(struct cwe_shards *s, size_t i, uint64_t offset, const void *src, uint64_t bytes, struct cwb_err *err);
-/* The file of tensor i is on the disk. */
-int cwe_shards_sync(struct cwe_shards *s, size_t i, struct cwb_err *err);
-/* Syncs all files, then gives them their names; on failure none has its name. */
+/* Tensor i has all its bytes: its file's digest may go on over them. */
+void cwe_shards_done(struct cwe_shards *s, size_t i);
+/* All that was written so far is on the disk. */
+int cwe_shards_sync(struct cwe_shards *s, struct cwb_err *err);
+/* Syncs all files, then gives them their names; on failure none has its name. With CWE_SHARDS_DIGEST digests are complete
+ * then. */
 int cwe_shards_publish(struct cwe_shards *s, struct cwb_err *err);
+/* Adds the digests of files that have their names to a list in memory. */
+int cwe_shards_digests(const struct cwe_shards *s, struct cwb_known *list, struct cwb_err *err);
 /* Takes the names away again, as a later step failed: the files are unfinished ones again. */
 void cwe_shards_unpublish(struct cwe_shards *s);
 /* Whether all files stand under their names. */

@@ -15,6 +15,8 @@
 #include "engine/format/writer_state.h"
 #include "job/job.h"
 
+#define FILES (CWE_SAFETENSORS_IN_ORDER | CWE_SHARDS_DIGEST)
+
 static int nomem(struct cwb_err *err)
 {
 	return cwb_err_set(err, -ENOMEM, "output: out of memory");
@@ -113,8 +115,16 @@ int cwe_writer_plan(struct cwe_writer *w, const struct cwe_output_module *module
 		w->unit[i].source = &weights->tensors[i];
 	for (i = 0; i < count && !rc; i++)
 		rc = take_module(w, &module[i], err);
+	/* In the order in which they will come, so that files are whole from the beginning on while they are written. */
+	for (i = 0; i < count && !rc; i++) {
+		const struct cwe_writer_unit *u = module[i].grid.code ? cwe_writer_find_module(w, module[i].name) : NULL;
+
+		if (u)
+			rc = plan_unit(w, (size_t)(u - w->unit), err);
+	}
 	for (i = 0; i < w->count && !rc; i++)
-		rc = plan_unit(w, i, err);
+		if (!w->unit[i].module)
+			rc = plan_unit(w, i, err);
 	return rc;
 }
 
@@ -206,7 +216,7 @@ static int open_files(struct cwe_writer *w, uint64_t shard, struct cwb_err *err)
 	if (!rc && (w->overlay || w->mask || w->adapter))
 		rc = open_pieces(w, &resume, err);
 	if (!rc)
-		rc = cwe_shards_new(w->folder, resume ? CWE_SAFETENSORS_RESUME : 0, w->plan, w->plan_unit, w->n_plan, shard,
+		rc = cwe_shards_new(w->folder, FILES | (resume ? CWE_SAFETENSORS_RESUME : 0), w->plan, w->plan_unit, w->n_plan, shard,
 			&w->shards, &kept, err);
 	if (rc)
 		return rc;
@@ -257,6 +267,7 @@ void cwe_writer_free(struct cwe_writer *w)
 
 	if (!w)
 		return;
+	(void)cwe_writer_journal_flush(w, NULL); /* of an attempt that ends early */
 	cwe_shards_free(w->shards);
 	for (i = 0; w->unit && i < w->count; i++)
 		free(w->unit[i].module);
@@ -287,6 +298,15 @@ struct cwe_output_module cwe_writer_unit_module(const struct cwe_writer_unit *u)
 uint32_t cwe_writer_unit_dtype(const struct cwe_writer_unit *u)
 {
 	return u->source->stored ? u->source->stored : u->source->dtype;
+}
+
+void cwe_writer_unit_done(struct cwe_writer *w, struct cwe_writer_unit *u)
+{
+	size_t i;
+
+	u->done = 1;
+	for (i = 0; i < u->count; i++)
+		cwe_shards_done(w->shards, u->first + i);
 }
 
 struct cwe_writer_unit *cwe_writer_find_tensor(struct cwe_writer *w, const char *tensor)

@@ -116,6 +116,8 @@ int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err)
 	if (w->finished)
 		return 0;
 	rc = check_all_done(w, err);
+	if (!rc)
+		rc = cwe_writer_journal_flush(w, err);
 	if (rc)
 		return rc;
 	cwe_texts_begin(&texts, w->folder);
@@ -157,4 +159,9 @@ out:
 	cwe_safetensors_writer_free(overlay);
 	cwe_texts_abort(&texts);
 	return rc;
+}
+
+int cwe_writer_digests(const struct cwe_writer *w, struct cwb_known *list, struct cwb_err *err)
+{
+	return w->shards ? cwe_shards_digests(w->shards, list, err) : 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* The writer's journal: a text file beside the unfinished tensor files. Its first line says which layout they have; then
- * comes one line for each module whose bytes are on the disk:
+ * comes one line for each module whose bytes are on the disk, several at a time:
  *     module <number> <protected weights> <overlay kind> <values> <gaps> <escapes> <offset of its overlay piece>
  * with an adapter, before it, one for the factors in its piece:
  *     pair <number> <by row> <rank> <bytes of an element> <largest error> <sum of squared errors> <offset>
@@ -12,12 +12,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/digest.h"
 #include "engine/format/writer_state.h"
 
 #define JOURNAL_MAX (64u << 20)
+/* As much work as a kill may undo. A sync for each module took longer than quantizing it. */
+#define SYNC_SECONDS 5
 
 /* SHA-256 over everything that decides where which bytes lie. */
 static int layout_digest(const struct cwe_writer *w, char ret_hex[CWB_DIGEST_HEX])
@@ -148,11 +151,26 @@ int cwe_writer_journal_open(struct cwe_writer *w, int *ret_resume, struct cwb_er
 
 static int append(struct cwe_writer *w, const char *line, struct cwb_err *err)
 {
-	int rc = cwb_file_write(w->journal, line, strlen(line), CWE_WRITER_JOURNAL, err);
+	return cwb_file_write(w->journal, line, strlen(line), CWE_WRITER_JOURNAL, err);
+}
 
-	if (!rc && fdatasync(w->journal))
-		rc = cwb_err_errno(err, "%s: could not be brought to the disk", CWE_WRITER_JOURNAL);
-	return rc;
+static int sync_journal(struct cwe_writer *w, struct cwb_err *err)
+{
+	(void)clock_gettime(CLOCK_MONOTONIC, &w->synced);
+	return fdatasync(w->journal) ? cwb_err_errno(err, "%s: could not be brought to the disk", CWE_WRITER_JOURNAL) : 0;
+}
+
+static int append_unit(struct cwe_writer *w, const struct cwe_writer_unit *u, struct cwb_err *err)
+{
+	char line[480];
+	int n = 0;
+
+	if (u->pair.rank)
+		n = snprintf(line, sizeof line, "pair %zu %d %" PRIu64 " %u %a %a %" PRIu64 "\n", (size_t)(u - w->unit), u->pair.by_row,
+			u->pair.rank, cwe_dtype_bits(u->pair.dtype) / 8, u->pair.largest, u->pair.squares, u->piece);
+	snprintf(line + n, sizeof line - (size_t)n, "module %zu %" PRIu64 " %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", (size_t)(u - w->unit),
+		u->protected_weights, (unsigned)u->overlay.kind, u->overlay.values, u->overlay.gaps, u->overlay.escapes, u->piece);
+	return append(w, line, err);
 }
 
 int cwe_writer_journal_begin(struct cwe_writer *w, int resume, struct cwb_err *err)
@@ -178,26 +196,47 @@ int cwe_writer_journal_begin(struct cwe_writer *w, int resume, struct cwb_err *e
 	rc = cwb_file_write(w->journal, line, strlen(line), CWE_WRITER_JOURNAL, err);
 	for (i = 0; i < w->count && !rc; i++)
 		if (w->unit[i].done)
-			rc = cwe_writer_journal_module(w, &w->unit[i], err);
+			rc = append_unit(w, &w->unit[i], err);
 	if (!rc && w->finished)
 		rc = append(w, "end\n", err);
-	return rc;
+	return rc ? rc : sync_journal(w, err);
 }
 
-int cwe_writer_journal_module(struct cwe_writer *w, const struct cwe_writer_unit *u, struct cwb_err *err)
+/* The data first, then the lines that vouch for them. */
+int cwe_writer_journal_flush(struct cwe_writer *w, struct cwb_err *err)
 {
-	char line[480];
-	int n = 0;
+	size_t i, n = 0;
+	int rc;
 
-	if (u->pair.rank)
-		n = snprintf(line, sizeof line, "pair %zu %d %" PRIu64 " %u %a %a %" PRIu64 "\n", (size_t)(u - w->unit), u->pair.by_row,
-			u->pair.rank, cwe_dtype_bits(u->pair.dtype) / 8, u->pair.largest, u->pair.squares, u->piece);
-	snprintf(line + n, sizeof line - (size_t)n, "module %zu %" PRIu64 " %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", (size_t)(u - w->unit),
-		u->protected_weights, (unsigned)u->overlay.kind, u->overlay.values, u->overlay.gaps, u->overlay.escapes, u->piece);
-	return append(w, line, err);
+	if (!w->waiting)
+		return 0;
+	rc = cwe_shards_sync(w->shards, err);
+	for (i = 0; i < w->count && !rc; i++) {
+		struct cwe_writer_unit *u = &w->unit[i];
+
+		if (!u->waiting)
+			continue;
+		rc = append_unit(w, u, err);
+		u->waiting = 0;
+		n++;
+	}
+	w->waiting -= n;
+	return rc ? rc : sync_journal(w, err);
+}
+
+int cwe_writer_journal_module(struct cwe_writer *w, struct cwe_writer_unit *u, struct cwb_err *err)
+{
+	struct timespec now;
+
+	w->waiting += !u->waiting;
+	u->waiting = 1;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec - w->synced.tv_sec < SYNC_SECONDS ? 0 : cwe_writer_journal_flush(w, err);
 }
 
 int cwe_writer_journal_end(struct cwe_writer *w, struct cwb_err *err)
 {
-	return append(w, "end\n", err);
+	int rc = append(w, "end\n", err);
+
+	return rc ? rc : sync_journal(w, err);
 }

@@ -67,7 +67,8 @@ int cwe_writer_copy(struct cwe_writer *w, const char *tensor, struct cwb_err *er
 			rc = cwe_shards_write(w->shards, u->first, row * cols * size, buffer, n * cols * size, err);
 	}
 	free(buffer);
-	u->done = !rc;
+	if (!rc)
+		cwe_writer_unit_done(w, u);
 	return rc;
 }
 
@@ -196,7 +197,8 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 		rc = check_input(u, module->input_scale, err);
 	if (rc)
 		return rc;
-	u->done = u->has_overlay = 0;
+	w->waiting -= (size_t)u->waiting;
+	u->done = u->has_overlay = u->waiting = 0;
 	u->exact = module->exact;
 	u->protected_weights = 0;
 	for (row = 0; q.mask && row < module->rows; row++)
@@ -211,11 +213,9 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 		rc = cwe_writer_overlay_module(w, u, mask, mask_stride, err);
 	if (!rc && w->adapter && mask)
 		rc = cwe_writer_adapter_module(w, u, &(struct cwe_writer_values){codes, scales, zeros, mask, mask_stride}, err);
-	if (!rc)
-		rc = cwe_shards_sync(w->shards, u->first, err);
-	if (!rc)
-		rc = cwe_writer_journal_module(w, u, err);
 	u->exact = NULL;
-	u->done = !rc;
-	return rc;
+	if (rc)
+		return rc;
+	cwe_writer_unit_done(w, u);
+	return cwe_writer_journal_module(w, u, err);
 }

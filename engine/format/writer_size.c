@@ -27,7 +27,7 @@ static int measure_files(struct cwe_writer *w, uint64_t shard, struct cwe_writer
 	struct cwe_texts texts;
 	int kept, rc;
 
-	rc = cwe_shards_new(-1, CWE_SHARDS_LOOK | CWE_SHARDS_MEASURE, w->plan, w->plan_unit, w->n_plan, shard, &w->shards, &kept,
+	rc = cwe_shards_new(-1, CWE_SHARDS_LOOK | CWE_SHARDS_MEASURE | CWE_SAFETENSORS_IN_ORDER, w->plan, w->plan_unit, w->n_plan, shard, &w->shards, &kept,
 		err);
 	if (rc)
 		return rc;

@@ -3,6 +3,8 @@
 /* Inside of struct cwe_writer, shared by the files writer*.c only. */
 #pragma once
 
+#include <time.h>
+
 #include "engine/format/format.h"
 #include "engine/format/output.h"
 #include "engine/format/overlay.h"
@@ -26,6 +28,7 @@ struct cwe_writer_unit {
 	struct cwp_grid grid;
 	size_t first, count;     /* tensors in the plan */
 	int done;
+	int waiting;             /* for its line in the journal */
 	uint64_t protected_weights;
 	int has_overlay;
 	struct cwe_overlay_plan overlay;
@@ -56,12 +59,16 @@ struct cwe_writer {
 	int pieces;  /* descriptor, -1 without overlay and adapter */
 	uint64_t pieces_size;
 	int finished;
+	size_t waiting;         /* units that do */
+	struct timespec synced; /* when the journal was */
 };
 
 /* writer_journal.c: which modules are whole on the disk. */
 int cwe_writer_journal_open(struct cwe_writer *w, int *ret_resume, struct cwb_err *err);
 int cwe_writer_journal_begin(struct cwe_writer *w, int resume, struct cwb_err *err);
-int cwe_writer_journal_module(struct cwe_writer *w, const struct cwe_writer_unit *u, struct cwb_err *err);
+/* A module whose bytes are written: its line follows within seconds, when all of them are on the disk. */
+int cwe_writer_journal_module(struct cwe_writer *w, struct cwe_writer_unit *u, struct cwb_err *err);
+int cwe_writer_journal_flush(struct cwe_writer *w, struct cwb_err *err);
 int cwe_writer_journal_end(struct cwe_writer *w, struct cwb_err *err);
 
 /* writer_overlay.c: overlay pieces, and protected.safetensors made of them. */
@@ -118,6 +125,9 @@ int cwe_writer_adapter_there(const struct cwe_writer *w);
 /* A tensor's unit, a quantized module's unit, or NULL. */
 struct cwe_writer_unit *cwe_writer_find_tensor(struct cwe_writer *w, const char *tensor);
 struct cwe_writer_unit *cwe_writer_find_module(struct cwe_writer *w, const char *module);
+
+/* All tensors of a unit have their bytes. */
+void cwe_writer_unit_done(struct cwe_writer *w, struct cwe_writer_unit *u);
 
 /* writer.c: takes the options over; then what becomes of every tensor of the source. */
 int cwe_writer_begin(struct cwe_writer *w, struct cwe_source *source, const struct cwe_writer_options *options, struct cwb_err *err);

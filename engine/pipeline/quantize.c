@@ -291,6 +291,7 @@ int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err)
 		cwe_run_stage(run, CWE_STAGE_WRITE);
 		r = copy_rest(run, writer, module, n, err);
 		r = r == 0 ? cwe_writer_finish(writer, err) : r;
+		r = r == 0 ? cwe_writer_digests(writer, &run->written, err) : r;
 	}
 	if (r == 0) {
 		cwe_run_carrier_end(run, writer);

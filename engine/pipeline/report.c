@@ -325,7 +325,7 @@ static int write_manifest(struct cwe_run *run, json_t *size, struct cwb_err *err
 	json_t *facts = NULL;
 	int r = manifest_facts(run, size, &facts, err);
 	r = r == 0 && run->budget.total > 0 ? check_budget(run, size, facts, err) : r;
-	r = r == 0 ? cwe_manifest_write(run->job->output, facts, digest, err) : r;
+	r = r == 0 ? cwe_manifest_write_known(run->job->output, facts, &run->written, digest, err) : r;
 	json_decref(facts);
 	return r;
 }
