@@ -4,6 +4,7 @@
 #include "support.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/format/dtype.h"
@@ -170,6 +171,33 @@ static void test_arrays(void **state)
 	}
 }
 
+/* All numbers of 16 bits, several at a time: the same bits as one by one, whatever is left over at the end. */
+static void test_long_arrays(void **state)
+{
+	enum { ALL = 65536 };
+	uint16_t *raw = malloc(ALL * sizeof *raw);
+	float *out = malloc((ALL + 1) * sizeof *out);
+
+	(void)state;
+	for (unsigned i = 0; i < ALL; i++)
+		raw[i] = (uint16_t)(i * 40503u); /* odd, so that each comes once */
+	for (unsigned n = ALL - 9; n <= ALL; n++) {
+		for (int half = 0; half < 2; half++) {
+			memset(out, 0x5a, (ALL + 1) * sizeof *out);
+			cwe_f32_from_dtype(out, raw, half ? CWP_F16 : CWP_BF16, n);
+			for (unsigned i = 0; i < n; i++) {
+				float one = half ? cwe_f32_from_f16(raw[i]) : cwe_f32_from_bf16(raw[i]);
+
+				if (memcmp(&one, &out[i], sizeof one))
+					fail_msg("number %04x, half %d: %a and %a", raw[i], half, (double)one, (double)out[i]);
+			}
+			assert_int_equal(((unsigned char *)&out[n])[0], 0x5a);
+		}
+	}
+	free(raw);
+	free(out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +207,7 @@ int main(void)
 		cmocka_unit_test(test_bf16),
 		cmocka_unit_test(test_e4m3),
 		cmocka_unit_test(test_arrays),
+		cmocka_unit_test(test_long_arrays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
