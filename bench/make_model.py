@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes a Llama model of a given shape: config.json and one model.safetensors in bf16.
 
-    bench/make_model.py DIR [--shape llama-70b|smollm2] [--layers N] [--weights sparse|random] [--seed N]
+    bench/make_model.py DIR [--shape llama-70b|smollm2|llama-1.6gb] [--layers N] [--weights sparse|random] [--seed N]
         [--samples NAME=COUNTxLENGTH,..]
 
 sparse: norms are ones and all else is a hole of the file, which takes no room on disk: enough for plans. random: normal
@@ -26,6 +26,9 @@ SHAPES = {
         "num_key_value_heads": 3, "vocab_size": 49152, "max_position_embeddings": 8192, "rope_theta": 100000.0,
         "tie_word_embeddings": True},
 }
+SHAPES["llama-1.6gb"] = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 11, "num_attention_heads": 16,
+    "num_key_value_heads": 16, "vocab_size": 32000, "max_position_embeddings": 4096, "rope_theta": 10000.0,
+    "tie_word_embeddings": True}
 POOL = 1048583  # a prime, so that no two rows are alike
 
 

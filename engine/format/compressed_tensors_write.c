@@ -125,7 +125,7 @@ static int put_zeros(const struct encoding *e, struct cwb_err *err)
 
 static int put_shape(const struct encoding *e, struct cwb_err *err)
 {
-	const uint64_t size[2] = {e->m->rows, e->m->cols};
+	const uint64_t size[2] = {e->m->whole_rows ? e->m->whole_rows : e->m->rows, e->m->cols};
 	uint8_t shape[16];
 	int d, b;
 
@@ -183,7 +183,7 @@ static int config(const struct cwe_output_module *m, size_t count, const char *c
 }
 
 const struct cwe_format cwe_format_compressed_tensors = {.id = CWJ_FORMAT_COMPRESSED_TENSORS, .name = "compressed-tensors",
-	.flags = CWE_FORMAT_SAFETENSORS,
+	.flags = CWE_FORMAT_SAFETENSORS | CWE_FORMAT_ROWS,
 	.carriers = CWE_SET(CWJ_CARRIER_OVERLAY) | CWE_SET(CWJ_CARRIER_NONE) | CWE_SET(CWJ_CARRIER_DENSE) |
 		CWE_SET(CWJ_CARRIER_MODULES) | CWE_SET(CWJ_CARRIER_ADAPTER),
 	.grid = grids, .n_grids = sizeof grids / sizeof *grids, .check = check, .tensors = tensors, .encode = encode,

@@ -49,7 +49,10 @@ struct cwe_format_sink {
 };
 
 enum cwe_format_flags {
-	CWE_FORMAT_SAFETENSORS = 1 << 0 /* model.safetensors or shards, texts beside them; without it files of its own */
+	CWE_FORMAT_SAFETENSORS = 1 << 0, /* model.safetensors or shards, texts beside them; without it files of its own */
+	/* encode() also takes 64 rows (or a block's, or what is left) of a module as one of so many rows with `whole_rows` set:
+	 * its tensors' bytes then follow those of the rows above, or are the same for all rows. */
+	CWE_FORMAT_ROWS = 1 << 1
 };
 
 struct cwe_format {

@@ -20,6 +20,7 @@ struct cwe_output_module {
 	/* For cwe_writer_module: [rows, cols], whose values at protected positions are stored, rounded to the source's dtype,
 	 * in place of the source's own; NULL: those. Borrowed until the call returns. */
 	const float *exact;
+	uint64_t whole_rows; /* where these are some rows of a module: how many it has; else 0 */
 };
 
 struct cwe_writer;
@@ -58,6 +59,14 @@ int cwe_writer_copy(struct cwe_writer *w, const char *tensor, struct cwb_err *er
  * For DENSE: dequantized values rounded to the source's dtype with protected values exact. */
 int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *module, const uint8_t *codes,
 	const float *scales, const int8_t *zeros, const uint8_t *mask, uint64_t mask_stride, struct cwb_err *err);
+
+/* The same row by row, where nothing is protected and the format allows it (cwe_writer_takes_rows): rows [row, row + rows),
+ * codes, scales and zeros of these; row is a multiple of 64 and of a block's rows, as is rows but for the last ones. All
+ * must have come before cwe_writer_rows_end. */
+int cwe_writer_takes_rows(const struct cwe_writer_options *options, const struct cwp_grid *grid);
+int cwe_writer_rows(struct cwe_writer *w, const char *module, uint64_t row, uint64_t rows, const uint8_t *codes,
+	const float *scales, const int8_t *zeros, struct cwb_err *err); /* [any-thread] for different rows */
+int cwe_writer_rows_end(struct cwe_writer *w, const char *module, struct cwb_err *err);
 
 /* Finishes: every tensor must be there; protected.safetensors, index, config.json with quantization_config, tokenizer and
  * generation files; all fsynced. The manifest comes later (manifest.h). Idempotent for resume: modules already written

@@ -84,9 +84,9 @@ static int check_scale(const struct cwe_writer_unit *u, float scale, struct cwb_
 }
 
 /* Rows that share scales have the same ones. */
-static int check_shared(const struct cwe_writer_unit *u, const float *scales, const int8_t *zeros, struct cwb_err *err)
+static int check_shared(const struct cwe_writer_unit *u, uint64_t rows, const float *scales, const int8_t *zeros, struct cwb_err *err)
 {
-	uint64_t rows = u->source->shape[0], n = cwe_grid_scales(&u->grid, u->source->shape[1]), row, at;
+	uint64_t n = cwe_grid_scales(&u->grid, u->source->shape[1]), row, at;
 	uint64_t share = u->grid.granularity == CWP_PER_TENSOR ? rows : u->grid.granularity == CWP_PER_BLOCK ? u->grid.block_rows : 1;
 
 	for (row = 0; share > 1 && row < rows; row++) {
@@ -111,27 +111,52 @@ static int check_input(const struct cwe_writer_unit *u, float scale, struct cwb_
 	return check_scale(u, scale, err);
 }
 
-/* What the plugin gave must be what the format can hold. */
-static int check_result(const struct cwe_writer_unit *u, const uint8_t *codes, const float *scales, struct cwb_err *err)
+static int check_scales(const struct cwe_writer_unit *u, const float *scales, uint64_t n, struct cwb_err *err)
 {
-	uint64_t n = u->source->shape[0] * cwe_grid_scales(&u->grid, u->source->shape[1]), i;
+	uint64_t i;
 	int rc = 0;
 
 	for (i = 0; i < n && !rc; i++)
 		rc = check_scale(u, scales[i], err);
-	if (rc)
-		return rc;
-	if (u->grid.code != CWP_CODE_INT || u->grid.bits == 8)
-		return 0;
-	n = u->source->shape[0] * u->source->shape[1];
-	for (i = 0; i < n; i++) {
-		int code = codes[i] < 128 ? codes[i] : codes[i] - 256, top = 1 << (u->grid.bits - 1);
+	return rc;
+}
 
-		if (code < -top || code >= top)
-			return cwb_err_set(err, CWP_EPLUGIN, "module \"%s\": code %d needs more than %" PRIu32 " bits: the quantizer is faulty",
-				u->module, code, u->grid.bits);
+/* Whether all of n codes fit `bits`: moved so that the least is 0, one that does not has an upper bit. */
+static int codes_fit(const uint8_t *codes, uint64_t n, uint32_t bits)
+{
+	typedef uint8_t lanes __attribute__((vector_size(16)));
+	const uint8_t top = (uint8_t)(1u << (bits - 1)), above = (uint8_t)~((2u << (bits - 1)) - 1);
+	lanes found = {0}, x;
+	uint64_t i = 0;
+	uint8_t any = 0;
+	size_t k;
+
+	for (; n - i >= sizeof x; i += sizeof x) {
+		memcpy(&x, codes + i, sizeof x);
+		found |= x + top;
 	}
-	return 0;
+	for (; i < n; i++)
+		any |= (uint8_t)(codes[i] + top);
+	for (k = 0; k < sizeof x; k++)
+		any |= found[k];
+	return !(any & above);
+}
+
+int cwe_writer_check_values(const struct cwe_writer_unit *u, uint64_t rows, const struct cwe_format_values *v, struct cwb_err *err)
+{
+	uint64_t n = rows * u->source->shape[1], i;
+	int rc = check_scales(u, v->scales, rows * cwe_grid_scales(&u->grid, u->source->shape[1]), err);
+
+	if (!rc)
+		rc = check_shared(u, rows, v->scales, v->zeros, err);
+	if (!rc && !u->grid.symmetric && !v->zeros && u->grid.code == CWP_CODE_INT)
+		return cwb_err_set(err, CWP_EPLUGIN, "module \"%s\": zero points are missing: the quantizer is faulty", u->module);
+	if (rc || u->grid.code != CWP_CODE_INT || u->grid.bits == 8 || codes_fit(v->codes, n, u->grid.bits))
+		return rc;
+	for (i = 0; codes_fit(&v->codes[i], 1, u->grid.bits);)
+		i++;
+	return cwb_err_set(err, CWP_EPLUGIN, "module \"%s\": code %d needs more than %" PRIu32 " bits: the quantizer is faulty",
+		u->module, v->codes[i] < 128 ? v->codes[i] : v->codes[i] - 256, u->grid.bits);
 }
 
 static int put(void *arg, size_t tensor, uint64_t offset, const void *data, uint64_t bytes, struct cwb_err *err)
@@ -188,11 +213,7 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 		return cwb_err_set(err, CWP_EVALUE, "module \"%s\" is not one that is quantized", module->name);
 	if (w->finished)
 		return 0;
-	if (!u->grid.symmetric && !zeros && u->grid.code == CWP_CODE_INT)
-		return cwb_err_set(err, CWP_EPLUGIN, "module \"%s\": zero points are missing: the quantizer is faulty", module->name);
-	rc = check_result(u, codes, scales, err);
-	if (!rc)
-		rc = check_shared(u, scales, zeros, err);
+	rc = cwe_writer_check_values(u, module->rows, &(struct cwe_format_values){codes, scales, zeros, module->input_scale}, err);
 	if (!rc)
 		rc = check_input(u, module->input_scale, err);
 	if (rc)

@@ -126,6 +126,9 @@ int cwe_writer_adapter_there(const struct cwe_writer *w);
 struct cwe_writer_unit *cwe_writer_find_tensor(struct cwe_writer *w, const char *tensor);
 struct cwe_writer_unit *cwe_writer_find_module(struct cwe_writer *w, const char *module);
 
+/* writer_module.c: what the plugin gave for so many rows must be what the format can hold. */
+int cwe_writer_check_values(const struct cwe_writer_unit *u, uint64_t rows, const struct cwe_format_values *v, struct cwb_err *err);
+
 /* All tensors of a unit have their bytes. */
 void cwe_writer_unit_done(struct cwe_writer *w, struct cwe_writer_unit *u);
 

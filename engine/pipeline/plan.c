@@ -16,6 +16,7 @@
 #include "engine/pipeline/candidates.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/sequential.h"
+#include "engine/pipeline/strips.h"
 #include "engine/pipeline/super.h"
 
 /* Program, libraries, generated kernels, thread stacks and buffers of files: measured with room to spare. */
@@ -162,7 +163,8 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 	uint64_t select = run->scorer != NULL ? combine_memory(run) + cwe_run_budget_memory(run) : 0;
 	uint64_t sequential, sequential_scratch;
 	cwe_run_sequential_bounds(run, &sequential, &sequential_scratch);
-	uint64_t quantize = n * (2 * sizeof(float) + 6) + (sequential > 0 ? n * sizeof(float) + sequential : 0);
+	uint64_t quantize = cwe_run_by_strips(run, run->scorer != NULL || run->n_saved > 0) ? cwe_run_strips_memory(run)
+		: n * (2 * sizeof(float) + 6) + (sequential > 0 ? n * sizeof(float) + sequential : 0);
 	struct cwe_bounds b = {.memory = cwe_run_base_memory(run) +
 			max_u64(max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)), cwe_run_super_memory(run)),
 		.scratch = max_u64(score_scratch, max_u64(eval_scratch, sequential_scratch) + (run->scorer != NULL ? tile_bytes(run) : 0))};

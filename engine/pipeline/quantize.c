@@ -10,6 +10,7 @@
 #include "engine/pipeline/carrier.h"
 #include "engine/pipeline/quantize.h"
 #include "engine/pipeline/sequential.h"
+#include "engine/pipeline/strips.h"
 
 int cwe_run_quantize_rows(struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows,
 	const float *weight, const uint8_t *mask, uint64_t stride, uint8_t *codes, float *scales, int8_t *zeros)
@@ -281,10 +282,13 @@ int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err)
 	size_t n = 0;
 	cwe_run_stage(run, CWE_STAGE_QUANTIZE);
 	struct cwe_output_module *module = cwe_run_output_modules(run, &n, err);
-	int r = module != NULL ? cwe_quantizing_new(run, masked, &q, err) : -ENOMEM;
+	int strips = cwe_run_by_strips(run, masked);
+	int r = module != NULL ? 0 : -ENOMEM;
+	r = r == 0 && !strips ? cwe_quantizing_new(run, masked, &q, err) : r;
 	r = r == 0 ? cwe_writer_new(run->source, &options, module, n, &writer, err) : r;
 	if (r == 0) {
-		r = run->quantizer_needs != 0 ? cwe_run_sequential(&q, writer, err) : all_modules(&q, writer, err);
+		r = strips ? cwe_run_strips(run, writer, err)
+			: run->quantizer_needs != 0 ? cwe_run_sequential(&q, writer, err) : all_modules(&q, writer, err);
 	}
 	cwe_quantizing_free(&q);
 	if (r == 0) {

@@ -1,0 +1,222 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Strips of rows, a layer's modules at a time. */
+#include "engine/pipeline/strips.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+/* What one thread works with. */
+struct strip {
+	struct strip *next; /* that is free */
+	float *weight;
+	uint8_t *codes;
+	float *scales;
+	int8_t *zeros;
+};
+
+struct strips {
+	struct cwe_run *run;
+	struct cwe_writer *writer;
+	const struct cwe_run_module **module; /* [count] of the layer at hand */
+	size_t *first;                        /* [count + 1] number of each one's first strip */
+	size_t count;
+	pthread_mutex_t lock; /* of all below */
+	struct strip *strip;  /* [n] */
+	size_t n;
+	struct strip *free;
+	int code;
+	struct cwb_err err;
+};
+
+static uint64_t rows_of(const struct cwe_run_module *m)
+{
+	return m->grid.granularity == CWP_PER_BLOCK && m->grid.block_rows > CWE_ROW_TILE ? m->grid.block_rows : CWE_ROW_TILE;
+}
+
+int cwe_run_by_strips(const struct cwe_run *run, int protecting)
+{
+	const struct cwp_quantizer *q = run->quantizer->interface;
+	struct cwe_writer_options options = cwe_run_writer_options(run, protecting);
+	if ((protecting && run->job->carrier != CWJ_CARRIER_NONE) || q->needs(run->quantizer_settings) != 0) {
+		return 0;
+	}
+	for (size_t i = 0; i < run->modules; i++) {
+		const struct cwe_run_module *m = &run->module[i];
+		if (m->quantized && (!cwe_writer_takes_rows(&options, &m->grid) || rows_of(m) % CWE_ROW_TILE != 0)) {
+			return 0;
+		}
+	}
+	return 1;
+}
+
+/* Weights and scales of the largest strip. */
+static void largest(const struct cwe_run *run, uint64_t *ret_weights, uint64_t *ret_scales)
+{
+	*ret_weights = *ret_scales = 1;
+	for (size_t i = 0; i < run->modules; i++) {
+		const struct cwe_run_module *m = &run->module[i];
+		uint64_t weights = rows_of(m) * m->cols, scales = rows_of(m) * cwe_grid_scales(&m->grid, m->cols);
+		if (m->quantized) {
+			*ret_weights = weights > *ret_weights ? weights : *ret_weights;
+			*ret_scales = scales > *ret_scales ? scales : *ret_scales;
+		}
+	}
+}
+
+uint64_t cwe_run_strips_memory(const struct cwe_run *run)
+{
+	uint64_t weights, scales;
+	largest(run, &weights, &scales);
+	/* Codes, packed codes and scales in the file's type beside. */
+	return cwe_pool_threads(run->p->host->pool) * (weights * (sizeof(float) + 2) + scales * (2 * sizeof(float) + 2));
+}
+
+static struct strip *take(struct strips *s)
+{
+	pthread_mutex_lock(&s->lock);
+	struct strip *mine = s->code == 0 ? s->free : NULL;
+	if (mine != NULL) {
+		s->free = mine->next;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return mine;
+}
+
+/* The first error stays. */
+static void give_back(struct strips *s, struct strip *mine, int code, const struct cwb_err *err)
+{
+	pthread_mutex_lock(&s->lock);
+	mine->next = s->free;
+	s->free = mine;
+	if (code != 0 && s->code == 0) {
+		s->code = code;
+		s->err = *err;
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Where a weight that is no number stands, since the quantizer says only that there is one. */
+static int bad_weight(const struct cwe_run_module *m, uint64_t row, uint64_t rows, const float *weight, struct cwb_err *err)
+{
+	for (uint64_t i = 0; i < rows * m->cols; i++) {
+		if (!isfinite(weight[i])) {
+			return cwb_err_set(err, CWP_ENUMBER, "tensor %s.weight: element [%" PRIu64 ", %" PRIu64 "] is %g: what is not a "
+				"finite number cannot be quantized", m->name, row + i / m->cols, i % m->cols, (double)weight[i]);
+		}
+	}
+	return 0;
+}
+
+static int do_strip(struct strips *s, struct strip *mine, const struct cwe_run_module *m, uint64_t row, struct cwb_err *err)
+{
+	struct cwe_run *run = s->run;
+	uint64_t rows = m->rows - row < rows_of(m) ? m->rows - row : rows_of(m);
+	int8_t *zeros = m->grid.symmetric ? NULL : mine->zeros;
+	int r = cwe_run_module_read(run, m, row, rows, mine->weight, err);
+	if (r != 0) {
+		return r;
+	}
+	int code = cwe_run_quantize_rows(run, m, row, rows, mine->weight, NULL, 0, mine->codes, mine->scales, mine->zeros);
+	r = code == CWP_ENUMBER ? bad_weight(m, row, rows, mine->weight, err) : 0;
+	if (r != 0 || code != 0) {
+		return r != 0 ? r : cwe_host_error(run->p->host, run->job->quantize.plugin, m->name, code, err);
+	}
+	return cwe_writer_rows(s->writer, m->name, row, rows, mine->codes, mine->scales, zeros, err);
+}
+
+static void take_strip(void *arg, size_t number)
+{
+	struct strips *s = arg;
+	struct cwb_err err = {0};
+	size_t i = 0;
+	struct strip *mine = take(s); /* there are as many as threads; none where another one failed */
+	if (mine == NULL) {
+		return;
+	}
+	while (s->first[i + 1] <= number) {
+		i++;
+	}
+	int r = do_strip(s, mine, s->module[i], (number - s->first[i]) * rows_of(s->module[i]), &err);
+	give_back(s, mine, r, &err);
+}
+
+/* All modules of a layer together, so that threads wait for each other once. */
+static int do_layer(struct strips *s, uint32_t layer, struct cwb_err *err)
+{
+	struct cwe_run *run = s->run;
+	s->count = 0;
+	s->first[0] = 0;
+	for (size_t i = run->layer_at[layer]; i < run->layer_at[layer + 1]; i++) {
+		struct cwe_run_module *m = &run->module[i];
+		m->protected_weights = 0;
+		if (m->quantized && !cwe_writer_has(s->writer, m->name)) {
+			s->module[s->count] = m;
+			s->first[s->count + 1] = s->first[s->count] + (size_t)((m->rows + rows_of(m) - 1) / rows_of(m));
+			s->count++;
+		}
+	}
+	cwe_pool_run(run->p->host->pool, s->first[s->count], take_strip, s);
+	int r = s->code;
+	if (r != 0 && err != NULL) {
+		*err = s->err;
+	}
+	for (size_t i = 0; r == 0 && i < s->count; i++) {
+		r = cwe_writer_rows_end(s->writer, s->module[i]->name, err);
+	}
+	return r;
+}
+
+static int allocate(struct strips *s, struct cwb_err *err)
+{
+	uint64_t weights, scales;
+	int there = 1;
+	largest(s->run, &weights, &scales);
+	s->n = cwe_pool_threads(s->run->p->host->pool);
+	s->module = calloc(s->run->modules + 1, sizeof(void *));
+	s->first = calloc(s->run->modules + 2, sizeof *s->first);
+	s->strip = calloc(s->n, sizeof *s->strip);
+	for (size_t i = 0; s->strip != NULL && i < s->n; i++) {
+		struct strip *one = &s->strip[i];
+		one->weight = malloc(weights * sizeof *one->weight);
+		one->codes = malloc(weights);
+		one->scales = malloc(scales * sizeof *one->scales);
+		one->zeros = calloc(scales, 1);
+		one->next = s->free;
+		s->free = one;
+		there = there && one->weight != NULL && one->codes != NULL && one->scales != NULL && one->zeros != NULL;
+	}
+	return s->module != NULL && s->first != NULL && s->strip != NULL && there ? 0
+		: cwb_err_set(err, -ENOMEM, "no memory for quantizing");
+}
+
+static void clear(struct strips *s)
+{
+	for (size_t i = 0; s->strip != NULL && i < s->n; i++) {
+		free(s->strip[i].weight);
+		free(s->strip[i].codes);
+		free(s->strip[i].scales);
+		free(s->strip[i].zeros);
+	}
+	free(s->strip);
+	free(s->module);
+	free(s->first);
+	pthread_mutex_destroy(&s->lock);
+}
+
+int cwe_run_strips(struct cwe_run *run, struct cwe_writer *writer, struct cwb_err *err)
+{
+	struct strips s = {.run = run, .writer = writer};
+	pthread_mutex_init(&s.lock, NULL);
+	int r = allocate(&s, err);
+	for (uint32_t layer = 0; r == 0 && layer < run->model.arch.layers; layer++) {
+		r = do_layer(&s, layer, err);
+		cwe_run_progress(run, CWE_STAGE_QUANTIZE, run->layer_at[layer + 1], run->modules, "modules");
+		r = r == 0 ? cwe_run_cancelled(run, err) : r;
+	}
+	clear(&s);
+	return r;
+}
