@@ -68,6 +68,10 @@ int cwe_writer_rows(struct cwe_writer *w, const char *module, uint64_t row, uint
 	const float *scales, const int8_t *zeros, struct cwb_err *err); /* [any-thread] for different rows */
 int cwe_writer_rows_end(struct cwe_writer *w, const char *module, struct cwb_err *err);
 
+/* All modules that were written so far are whole on the disk, also for a later attempt. Without it they are within seconds, or
+ * when the writer is freed. */
+int cwe_writer_sync(struct cwe_writer *w, struct cwb_err *err);
+
 /* Finishes: every tensor must be there; protected.safetensors, index, config.json with quantization_config, tokenizer and
  * generation files; all fsynced. The manifest comes later (manifest.h). Idempotent for resume: modules already written
  * (cwe_writer_has) need not come again. */

@@ -267,7 +267,7 @@ void cwe_writer_free(struct cwe_writer *w)
 
 	if (!w)
 		return;
-	(void)cwe_writer_journal_flush(w, NULL); /* of an attempt that ends early */
+	(void)cwe_writer_sync(w, NULL); /* of an attempt that ends early */
 	cwe_shards_free(w->shards);
 	for (i = 0; w->unit && i < w->count; i++)
 		free(w->unit[i].module);

@@ -117,7 +117,7 @@ int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err)
 		return 0;
 	rc = check_all_done(w, err);
 	if (!rc)
-		rc = cwe_writer_journal_flush(w, err);
+		rc = cwe_writer_sync(w, err);
 	if (rc)
 		return rc;
 	cwe_texts_begin(&texts, w->folder);

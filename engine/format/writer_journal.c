@@ -203,12 +203,12 @@ int cwe_writer_journal_begin(struct cwe_writer *w, int resume, struct cwb_err *e
 }
 
 /* The data first, then the lines that vouch for them. */
-int cwe_writer_journal_flush(struct cwe_writer *w, struct cwb_err *err)
+int cwe_writer_sync(struct cwe_writer *w, struct cwb_err *err)
 {
 	size_t i, n = 0;
 	int rc;
 
-	if (!w->waiting)
+	if (!w->waiting || w->finished)
 		return 0;
 	rc = cwe_shards_sync(w->shards, err);
 	for (i = 0; i < w->count && !rc; i++) {
@@ -231,7 +231,7 @@ int cwe_writer_journal_module(struct cwe_writer *w, struct cwe_writer_unit *u, s
 	w->waiting += !u->waiting;
 	u->waiting = 1;
 	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec - w->synced.tv_sec < SYNC_SECONDS ? 0 : cwe_writer_journal_flush(w, err);
+	return now.tv_sec - w->synced.tv_sec < SYNC_SECONDS ? 0 : cwe_writer_sync(w, err);
 }
 
 int cwe_writer_journal_end(struct cwe_writer *w, struct cwb_err *err)

@@ -68,7 +68,6 @@ int cwe_writer_journal_open(struct cwe_writer *w, int *ret_resume, struct cwb_er
 int cwe_writer_journal_begin(struct cwe_writer *w, int resume, struct cwb_err *err);
 /* A module whose bytes are written: its line follows within seconds, when all of them are on the disk. */
 int cwe_writer_journal_module(struct cwe_writer *w, struct cwe_writer_unit *u, struct cwb_err *err);
-int cwe_writer_journal_flush(struct cwe_writer *w, struct cwb_err *err);
 int cwe_writer_journal_end(struct cwe_writer *w, struct cwb_err *err);
 
 /* writer_overlay.c: overlay pieces, and protected.safetensors made of them. */

@@ -70,13 +70,12 @@ static void quantize_tile(void *arg, size_t i)
 	q->code[i] = quantizer->quantize(q->run->quantizer_settings, &m->grid, &tile, &result);
 }
 
-/* Where a weight that is no number stands, since the quantizer says only that there is one. */
-static int place_of_nan(const struct cwe_run_module *m, const float *weight, struct cwb_err *err)
+int cwe_quantizing_bad_weight(const struct cwe_run_module *m, uint64_t row, uint64_t rows, const float *weight, struct cwb_err *err)
 {
-	for (uint64_t i = 0; i < m->rows * m->cols; i++) {
+	for (uint64_t i = 0; i < rows * m->cols; i++) {
 		if (weight[i] - weight[i] != 0) {
 			return cwb_err_set(err, CWP_ENUMBER, "tensor %s.weight: element [%" PRIu64 ", %" PRIu64 "] is %g: what is not "
-				"a finite number cannot be quantized", m->name, i / m->cols, i % m->cols, (double)weight[i]);
+				"a finite number cannot be quantized", m->name, row + i / m->cols, i % m->cols, (double)weight[i]);
 		}
 	}
 	return 0;
@@ -93,7 +92,7 @@ int cwe_quantizing_module(struct cwe_quantizing *q, const struct cwe_run_module 
 	q->stride = (m->cols + 7) / 8;
 	cwe_pool_run(run->p->host->pool, tiles, quantize_tile, q);
 	for (size_t i = 0; i < tiles; i++) {
-		int r = q->code[i] == CWP_ENUMBER ? place_of_nan(m, weight, err) : 0;
+		int r = q->code[i] == CWP_ENUMBER ? cwe_quantizing_bad_weight(m, 0, m->rows, weight, err) : 0;
 		if (r != 0 || q->code[i] != 0) {
 			return r != 0 ? r : cwe_host_error(run->p->host, run->job->quantize.plugin, m->name, q->code[i], err);
 		}

@@ -35,3 +35,5 @@ int cwe_quantizing_module(struct cwe_quantizing *q, const struct cwe_run_module 
 int cwe_quantizing_write(struct cwe_quantizing *q, const struct cwe_run_module *m, struct cwe_writer *writer, struct cwb_err *err);
 /* What an engine computes with -> q->weight: decoded codes, and protected weights rounded to the source's type. */
 void cwe_quantizing_decode(struct cwe_quantizing *q, const struct cwe_run_module *m);
+/* CWP_ENUMBER where one of these rows' weights is no number, with its place, since the quantizer says only that there is one. */
+int cwe_quantizing_bad_weight(const struct cwe_run_module *m, uint64_t row, uint64_t rows, const float *weight, struct cwb_err *err);

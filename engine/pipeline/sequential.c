@@ -128,6 +128,8 @@ static int take_layer(struct sequential *s, uint32_t layer, struct cwb_err *err)
 	}
 	r = r == 0 ? take_modules(s, layer, 0, err) : r;
 	r = r == 0 && !last ? run_pieces(s, layer, NULL, err) : r;
+	/* What the next layers build on must not be lost where this layer counts as done. */
+	r = r == 0 ? cwe_writer_sync(s->writer, err) : r;
 	r = r == 0 ? cwe_sequential_advance(run, &s->sequence, last ? NULL : &s->pass.boundary, (layer + 1) & 1, err) : r;
 	if (r == 0 && run->p->checkpoint != NULL) {
 		run->p->checkpoint(run->p->arg);

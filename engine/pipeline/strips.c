@@ -4,10 +4,10 @@
 #include "engine/pipeline/strips.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
+
+#include "engine/pipeline/quantize.h"
 
 /* What one thread works with. */
 struct strip {
@@ -39,9 +39,8 @@ static uint64_t rows_of(const struct cwe_run_module *m)
 
 int cwe_run_by_strips(const struct cwe_run *run, int protecting)
 {
-	const struct cwp_quantizer *q = run->quantizer->interface;
 	struct cwe_writer_options options = cwe_run_writer_options(run, protecting);
-	if ((protecting && run->job->carrier != CWJ_CARRIER_NONE) || q->needs(run->quantizer_settings) != 0) {
+	if ((protecting && run->job->carrier != CWJ_CARRIER_NONE) || run->quantizer_needs != 0) {
 		return 0;
 	}
 	for (size_t i = 0; i < run->modules; i++) {
@@ -99,18 +98,6 @@ static void give_back(struct strips *s, struct strip *mine, int code, const stru
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* Where a weight that is no number stands, since the quantizer says only that there is one. */
-static int bad_weight(const struct cwe_run_module *m, uint64_t row, uint64_t rows, const float *weight, struct cwb_err *err)
-{
-	for (uint64_t i = 0; i < rows * m->cols; i++) {
-		if (!isfinite(weight[i])) {
-			return cwb_err_set(err, CWP_ENUMBER, "tensor %s.weight: element [%" PRIu64 ", %" PRIu64 "] is %g: what is not a "
-				"finite number cannot be quantized", m->name, row + i / m->cols, i % m->cols, (double)weight[i]);
-		}
-	}
-	return 0;
-}
-
 static int do_strip(struct strips *s, struct strip *mine, const struct cwe_run_module *m, uint64_t row, struct cwb_err *err)
 {
 	struct cwe_run *run = s->run;
@@ -121,7 +108,7 @@ static int do_strip(struct strips *s, struct strip *mine, const struct cwe_run_m
 		return r;
 	}
 	int code = cwe_run_quantize_rows(run, m, row, rows, mine->weight, NULL, 0, mine->codes, mine->scales, mine->zeros);
-	r = code == CWP_ENUMBER ? bad_weight(m, row, rows, mine->weight, err) : 0;
+	r = code == CWP_ENUMBER ? cwe_quantizing_bad_weight(m, row, rows, mine->weight, err) : 0;
 	if (r != 0 || code != 0) {
 		return r != 0 ? r : cwe_host_error(run->p->host, run->job->quantize.plugin, m->name, code, err);
 	}
