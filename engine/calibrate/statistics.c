@@ -66,6 +66,28 @@ static uint64_t gram_most(const struct cwe_arch *a, uint64_t *ret_widest)
 	return most;
 }
 
+/* Distinct inputs of a layer before one, by its first channel; and the most of any layer. */
+static uint64_t inputs_before(const struct cwe_arch *a, uint32_t layer, uint64_t input_at)
+{
+	uint64_t n = 0;
+	for (uint32_t i = 0; i < cwe_linears_scored(a, layer); i++) {
+		struct cwe_linear l;
+		cwe_linear_at(a, layer, i, &l);
+		n += l.measures && l.input_at < input_at;
+	}
+	return n;
+}
+
+static uint64_t inputs_most(const struct cwe_arch *a)
+{
+	uint64_t most = 0;
+	for (uint32_t l = 0; l < a->layers; l++) {
+		uint64_t n = inputs_before(a, l, UINT64_MAX);
+		most = n > most ? n : most;
+	}
+	return most;
+}
+
 static uint64_t lines(uint64_t bytes)
 {
 	return (bytes + 63) / 64 * 64;
@@ -97,7 +119,11 @@ static uint64_t lay_out(const struct cwe_arch *a, uint32_t needs, uint64_t wides
 	if (needs & CWP_STAT_GRAM) {
 		uint64_t floats = gram_most(a, &s->widest_input);
 		s->d_gram = place(base, at);
-		at += floats * sizeof(float);
+		at += lines(floats * sizeof(float));
+	}
+	if (needs & CWP_STAT_ACT_HISTOGRAM) {
+		s->d_histogram = place(base, at);
+		at += inputs_most(a) * CWP_HISTOGRAM_BINS * sizeof(uint64_t);
 	}
 	return at;
 }
@@ -129,9 +155,10 @@ static int host_memory(struct cwe_statistics *s, struct cwb_err *err)
 	if (staged) {
 		s->host = malloc((4 * s->weights + 3 * s->biases + s->inputs) * sizeof *s->host);
 		s->host_act = malloc(2 * s->inputs * sizeof *s->host_act);
+		s->host_histogram = malloc(CWP_HISTOGRAM_BINS * sizeof *s->host_histogram);
 		s->host_gram = s->d_gram != NULL ? malloc(s->widest_input * s->widest_input * sizeof *s->host_gram) : NULL;
 	}
-	return s->tokens != NULL && (!staged || (s->host != NULL && s->host_act != NULL && (s->d_gram == NULL || s->host_gram != NULL)))
+	return s->tokens != NULL && (!staged || (s->host != NULL && s->host_act != NULL && s->host_histogram != NULL && (s->d_gram == NULL || s->host_gram != NULL)))
 		? 0 : cwb_err_set(err, -ENOMEM, "no memory for statistics");
 }
 
@@ -166,6 +193,7 @@ void cwe_statistics_free(struct cwe_statistics *s)
 	free(s->host);
 	free(s->host_act);
 	free(s->host_gram);
+	free(s->host_histogram);
 	memset(s, 0, sizeof *s);
 }
 
@@ -200,6 +228,13 @@ static int take_input(void *arg, const struct cwe_flow *flow, const float *d_x, 
 	}
 	if (s->d_gram != NULL && !l.kept) {
 		int r = add_gram(s, d_x, flow->tokens, l.cols, s->d_gram + gram_at(&s->model->arch, s->layer, l.input_at), err);
+		if (r != 0) {
+			return r;
+		}
+	}
+	if (s->d_histogram != NULL && !l.kept) {
+		uint64_t at = inputs_before(&s->model->arch, s->layer, l.input_at) * CWP_HISTOGRAM_BINS;
+		int r = CWE_OP(s->model->device, act_histogram, d_x, flow->tokens, l.cols, l.cols, s->d_histogram + at);
 		if (r != 0) {
 			return r;
 		}
@@ -288,11 +323,19 @@ static int get_gram(struct cwe_statistics *s, const struct cwe_linear *l, const 
 	return r;
 }
 
+static int get_histogram(struct cwe_statistics *s, const struct cwe_linear *l, const void **ret, struct cwb_err *err)
+{
+	uint64_t at = inputs_before(&s->model->arch, s->layer, l->input_at) * CWP_HISTOGRAM_BINS;
+	*ret = NULL;
+	return s->d_histogram == NULL || l->kept ? 0
+		: to_host(s, s->d_histogram + at, s->host_histogram, CWP_HISTOGRAM_BINS * sizeof(uint64_t), ret, err);
+}
+
 int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, uint32_t linear,
 	struct cwe_module_statistics *ret, struct cwb_err *err)
 {
 	struct cwe_linear l;
-	const void *grad[3] = {NULL}, *bias[3] = {NULL}, *weight, *sum, *sq, *absmax;
+	const void *grad[3] = {NULL}, *bias[3] = {NULL}, *weight, *sum, *sq, *absmax, *histogram;
 	const float *gram;
 	cwe_linear_at(&s->model->arch, s->layer, linear, &l);
 	int r = CWE_OP(s->model->device, sync);
@@ -303,7 +346,7 @@ int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, 
 		(r = to_host(s, s->d_act + l.input_at, s->host_act, l.cols * sizeof(double), &sum, err)) != 0 ||
 		(r = to_host(s, s->d_act + s->inputs + l.input_at, s->host_act != NULL ? s->host_act + s->inputs : NULL,
 			l.cols * sizeof(double), &sq, err)) != 0 ||
-		(r = get_gram(s, &l, &gram, err)) != 0 ||
+		(r = get_gram(s, &l, &gram, err)) != 0 || (r = get_histogram(s, &l, &histogram, err)) != 0 ||
 		(r = to_host(s, s->d_absmax + l.input_at, s->host != NULL ? s->host + 4 * s->weights : NULL,
 			l.cols * sizeof(float), &absmax, err)) != 0) {
 		return r;
@@ -312,6 +355,6 @@ int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, 
 		.grad_sum = grad[0], .grad_abs = grad[1], .grad_sq = grad[2], .bias_sum = bias[0], .bias_abs = bias[1],
 		.bias_sq = bias[2], .act_sum = s->needs & CWP_STAT_ACT_SUM ? sum : NULL,
 		.act_sq = s->needs & CWP_STAT_ACT_SQ ? sq : NULL,
-		.act_absmax = s->needs & CWP_STAT_ACT_ABSMAX ? absmax : NULL, .gram = gram};
+		.act_absmax = s->needs & CWP_STAT_ACT_ABSMAX ? absmax : NULL, .gram = gram, .act_histogram = histogram};
 	return 0;
 }

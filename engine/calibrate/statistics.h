@@ -18,6 +18,7 @@ struct cwe_module_statistics {
 	const double *act_sum, *act_sq; /* [cols] sums over the tokens */
 	const float *act_absmax; /* [cols] */
 	const float *gram;       /* [cols, cols] sum over the tokens of x x^T */
+	const uint64_t *act_histogram; /* [CWP_HISTOGRAM_BINS] over tokens and channels */
 };
 
 struct cwe_statistics {
@@ -41,6 +42,8 @@ struct cwe_statistics {
 	float *host;        /* staging for devices without host memory */
 	double *host_act;
 	float *host_gram;
+	uint64_t *d_histogram; /* of the distinct inputs one after another; NULL when not wanted */
+	uint64_t *host_histogram;
 };
 
 /* Bytes of device memory for these needs, biases left out. */

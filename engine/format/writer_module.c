@@ -77,9 +77,10 @@ static int check_scale(const struct cwe_writer_unit *u, float scale, struct cwb_
 	uint32_t bits;
 
 	memcpy(&bits, &scale, 4);
-	if ((bits & 0xffff) || (bits >> 31 && bits << 1) || (bits >> 23 & 0xff) == 0xff)
+	if ((bits & 0xffff && !u->grid.exact_scales) || (bits >> 31 && bits << 1) || (bits >> 23 & 0xff) == 0xff)
 		return cwb_err_set(err, CWP_EPLUGIN,
-			"module \"%s\": scale %g is not a finite, positive value of BF16: the quantizer is faulty", u->module, (double)scale);
+			"module \"%s\": scale %g is not a finite, positive %s: the quantizer is faulty", u->module, (double)scale,
+			u->grid.exact_scales ? "number" : "value of BF16");
 	return 0;
 }
 

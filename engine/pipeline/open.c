@@ -80,7 +80,8 @@ static int check_quantizer(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwp_quantizer *q = run->quantizer->interface;
 	const char *name = run->job->quantize.plugin;
-	const uint32_t known = CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABSMAX | CWP_STAT_GRAM;
+	const uint32_t known = CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABSMAX | CWP_STAT_GRAM |
+		CWP_STAT_ACT_HISTOGRAM;
 	run->quantizer_needs = q->needs(run->quantizer_settings);
 	if (run->quantizer_needs == 0) {
 		return 0;
@@ -118,7 +119,7 @@ static int open_plugins(struct cwe_run *run, struct cwb_err *err)
 	}
 	const struct cwp_scorer *s = run->scorer->interface;
 	run->needs = s->needs(run->scorer_settings, combine_name(job->combine));
-	if (run->needs & CWP_STAT_GRAM) {
+	if (run->needs & (CWP_STAT_GRAM | CWP_STAT_ACT_HISTOGRAM)) {
 		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': it asks for x x^T, which scorers cannot have; report it to the plugin's vendor",
 			job->score.plugin);
 	}
@@ -199,6 +200,19 @@ static int number_modules(struct cwe_run *run, struct cwb_err *err)
 	return 0;
 }
 
+/* LLM.int8() in a format that knows no outlier channels. */
+static int warn_outliers(struct cwe_run *run, struct cwb_err *err)
+{
+	for (size_t i = 0; run->job->format == CWJ_FORMAT_COMPRESSED_TENSORS && i < run->modules; i++) {
+		const struct cwe_run_module *m = &run->module[i];
+		if (m->quantized && m->grid.activation == CWP_ACT_INT8_OUTLIER && m->grid.threshold > 0) {
+			return cwe_run_warn(run, err, "quantize: compressed-tensors knows no outlier channels: all inputs are quantized by token, "
+				"whatever the threshold; write.format: bitsandbytes keeps it");
+		}
+	}
+	return 0;
+}
+
 static int list_modules(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwp_quantizer *q = run->quantizer->interface;
@@ -221,8 +235,11 @@ static int list_modules(struct cwe_run *run, struct cwb_err *err)
 		if (r != 0) {
 			return cwb_err_set(err, r, "quantize: %s: %s", m->name, text[0] != '\0' ? text : cwb_err_text(r));
 		}
+		/* bitsandbytes keeps absmax as it is. */
+		m->grid.exact_scales = m->grid.activation == CWP_ACT_INT8_OUTLIER && run->job->format == CWJ_FORMAT_BITSANDBYTES;
 		run->weights += m->rows * m->cols;
 	}
+	r = r == 0 ? warn_outliers(run, err) : r;
 	r = r == 0 ? check_skip(run, err) : r;
 	r = r == 0 ? cwe_run_carrier_check(run, err) : r;
 	return r == 0 ? check_format(run, err) : r;

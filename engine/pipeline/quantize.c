@@ -46,10 +46,17 @@ int cwe_run_quantize_error(struct cwe_run *run, const struct cwe_run_module *m, 
 	return r;
 }
 
-static uint64_t rows_of(const struct cwe_run_module *m, size_t tile)
+uint64_t cwe_run_tile_rows(const struct cwe_run_module *m)
 {
-	uint64_t left = m->rows - tile * CWE_ROW_TILE;
-	return left < CWE_ROW_TILE ? left : CWE_ROW_TILE;
+	uint64_t block = m->grid.granularity == CWP_PER_BLOCK ? m->grid.block_rows : 1;
+	uint64_t rows = (CWE_ROW_TILE + block - 1) / block * block;
+	return m->grid.granularity == CWP_PER_TENSOR || rows > m->rows ? m->rows : rows;
+}
+
+static uint64_t rows_of(const struct cwe_run_module *m, size_t tile, uint64_t each)
+{
+	uint64_t left = m->rows - tile * each;
+	return left < each ? left : each;
 }
 
 static void quantize_tile(void *arg, size_t i)
@@ -57,8 +64,8 @@ static void quantize_tile(void *arg, size_t i)
 	struct cwe_quantizing *q = arg;
 	const struct cwe_run_module *m = q->m;
 	const struct cwp_quantizer *quantizer = q->run->quantizer->interface;
-	uint64_t row = i * CWE_ROW_TILE, at = row * m->cols, scale = row * cwe_grid_scales(&m->grid, m->cols);
-	struct cwp_quantizer_tile tile = {.size = sizeof tile, .row = row, .rows = rows_of(m, i), .cols = m->cols,
+	uint64_t each = cwe_run_tile_rows(m), row = i * each, at = row * m->cols, scale = row * cwe_grid_scales(&m->grid, m->cols);
+	struct cwp_quantizer_tile tile = {.size = sizeof tile, .row = row, .rows = rows_of(m, i, each), .cols = m->cols,
 		.weight = q->source + at, .mask = q->masked ? q->mask + row * q->stride : NULL, .mask_stride = q->stride,
 		.state = q->state};
 	struct cwp_quantizer_result result = {.size = sizeof result, .codes = q->codes + at, .scales = q->scales + scale,
@@ -85,7 +92,8 @@ int cwe_quantizing_module(struct cwe_quantizing *q, const struct cwe_run_module 
 	struct cwb_err *err)
 {
 	struct cwe_run *run = q->run;
-	size_t tiles = (m->rows + CWE_ROW_TILE - 1) / CWE_ROW_TILE;
+	uint64_t each = cwe_run_tile_rows(m);
+	size_t tiles = (m->rows + each - 1) / each;
 	q->m = m;
 	q->source = weight;
 	q->state = state;
@@ -103,7 +111,7 @@ int cwe_quantizing_module(struct cwe_quantizing *q, const struct cwe_run_module 
 int cwe_quantizing_write(struct cwe_quantizing *q, const struct cwe_run_module *m, struct cwe_writer *writer, struct cwb_err *err)
 {
 	struct cwe_output_module out = {.name = m->name, .rows = m->rows, .cols = m->cols, .grid = m->grid,
-		.protected_weights = m->protected_weights + m->super_added, .exact = q->exact};
+		.protected_weights = m->protected_weights + m->super_added, .exact = q->exact, .input_scale = q->input_scale};
 	return cwe_writer_module(writer, &out, q->codes, q->scales, m->grid.symmetric ? NULL : q->zeros,
 		q->masked ? q->mask : NULL, q->stride, err);
 }
@@ -118,7 +126,7 @@ static void decode_tile(void *arg, size_t i)
 {
 	struct cwe_quantizing *q = arg;
 	const struct cwe_run_module *m = q->m;
-	uint64_t row = i * CWE_ROW_TILE, rows = rows_of(m, i), at = row * m->cols, scale = row * cwe_grid_scales(&m->grid, m->cols);
+	uint64_t row = i * CWE_ROW_TILE, rows = rows_of(m, i, CWE_ROW_TILE), at = row * m->cols, scale = row * cwe_grid_scales(&m->grid, m->cols);
 	uint32_t dtype = cwe_run_module_tensor(q->run, m)->dtype;
 	cwe_dequantize(&m->grid, rows, m->cols, q->codes + at, q->scales + scale, m->grid.symmetric ? NULL : q->zeros + scale,
 		q->weight + at);

@@ -16,6 +16,7 @@ struct cwe_quantizing {
 	float *scales;
 	int8_t *zeros;
 	int *code;       /* [row tiles] */
+	float input_scale; /* what prepare() found for the module's inputs, where they have one scale */
 	/* Of the module at hand. */
 	const struct cwe_run_module *m;
 	uint64_t stride; /* bytes of a row of the mask */

@@ -18,7 +18,7 @@ struct view {
 struct rows {
 	struct cwe_run *run;
 	const struct cwe_run_module *m;
-	uint64_t first, count;
+	uint64_t first, count, each; /* each: rows of a tile */
 	float *x;  /* [count, cols] in and out */
 	int *code; /* [tiles] */
 };
@@ -31,8 +31,8 @@ static const struct cwe_run_module *module_of(const struct view *v, const struct
 static void quantize_tile(void *arg, size_t i)
 {
 	struct rows *q = arg;
-	uint64_t row = i * CWE_ROW_TILE, cols = q->m->cols;
-	uint64_t n = q->count - row < CWE_ROW_TILE ? q->count - row : CWE_ROW_TILE;
+	uint64_t row = i * q->each, cols = q->m->cols;
+	uint64_t n = q->count - row < q->each ? q->count - row : q->each;
 	uint64_t scales = cwe_grid_scales(&q->m->grid, cols);
 	uint8_t *codes = malloc(n * cols);
 	float *scale = malloc(n * scales * sizeof *scale);
@@ -50,16 +50,16 @@ static void quantize_tile(void *arg, size_t i)
 	free(zero);
 }
 
-static int read_f32(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *dst,
-	struct cwb_err *err)
+/* Rows that share no scale with others. */
+static int read_whole(struct view *v, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *dst, struct cwb_err *err)
 {
-	struct view *v = (struct view *)w;
 	struct rows q = {.run = v->run, .m = module_of(v, t), .first = row, .count = rows, .x = dst};
 	int r = cwe_weights_read_f32(v->run->source->weights, t, row, rows, dst, err);
 	if (r != 0 || q.m == NULL) {
 		return r;
 	}
-	size_t tiles = (rows + CWE_ROW_TILE - 1) / CWE_ROW_TILE;
+	q.each = cwe_run_tile_rows(q.m);
+	size_t tiles = (rows + q.each - 1) / q.each;
 	q.code = calloc(tiles + 1, sizeof *q.code);
 	if (q.code == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for %s", t->name);
@@ -69,6 +69,28 @@ static int read_f32(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t 
 		r = q.code[i] == 0 ? 0 : cwe_host_error(v->run->p->host, v->run->job->quantize.plugin, t->name, q.code[i], err);
 	}
 	free(q.code);
+	return r;
+}
+
+static int read_f32(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *dst,
+	struct cwb_err *err)
+{
+	struct view *v = (struct view *)w;
+	const struct cwe_run_module *m = module_of(v, t);
+	int shared = m != NULL && (m->grid.granularity == CWP_PER_TENSOR || m->grid.granularity == CWP_PER_BLOCK);
+	uint64_t each = shared ? cwe_run_tile_rows(m) : 1, first = row / each * each, end = (row + rows + each - 1) / each * each;
+	if (m != NULL && end > m->rows) {
+		end = m->rows;
+	}
+	if (!shared || (first == row && end == row + rows)) {
+		return read_whole(v, t, row, rows, dst, err);
+	}
+	float *all = malloc((end - first) * m->cols * sizeof *all + 1);
+	int r = all != NULL ? read_whole(v, t, first, end - first, all, err) : cwb_err_set(err, -ENOMEM, "no memory for %s", t->name);
+	if (r == 0) {
+		memcpy(dst, all + (row - first) * m->cols, rows * m->cols * sizeof *dst);
+	}
+	free(all);
 	return r;
 }
 

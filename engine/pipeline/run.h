@@ -183,7 +183,11 @@ struct cwe_writer_options cwe_run_writer_options(const struct cwe_run *run, int 
 /* Rows that are quantized and scored at a time: fixed, so that threads never change a result. */
 #define CWE_ROW_TILE 64
 
-/* Quantizes rows [row, row + rows) of a module's weights; mask may be NULL. codes, scales, zeros: of these rows. */
+/* Rows of a module that are quantized together: those of whole blocks, or all, where they share scales. */
+uint64_t cwe_run_tile_rows(const struct cwe_run_module *m);
+
+/* Quantizes rows [row, row + rows) of a module's weights; mask may be NULL. Rows that share scales with others get those
+ * that the rows at hand have alone. codes, scales, zeros: of these rows. */
 int cwe_run_quantize_rows(struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows,
 	const float *weight, const uint8_t *mask, uint64_t stride, uint8_t *codes, float *scales, int8_t *zeros);
 /* Q(W) - W of rows, nothing protected. error may not be weight. */

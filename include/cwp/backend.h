@@ -174,6 +174,9 @@ struct cwp_backend {
 	int (*act_stats)(void *b, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld, double *d_sum,
 		double *d_sq, float *d_absmax);
 
+	/* Adds to count [CWP_HISTOGRAM_BINS of scorer.h] how many |x| of X [rows, cols] lie in each bin; NaN lies in the last. */
+	int (*act_histogram)(void *b, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld, uint64_t *d_count);
+
 	/* y [rows, cols] = dequantized(quantized(x)). d_y may be d_x, but not with INT8_OUTLIER. */
 	int (*fake_quant)(void *b, const struct cwp_activation *a, const float *d_x, uint64_t rows, uint64_t cols,
 		float *d_y);

@@ -56,6 +56,9 @@ struct cwp_grid {
 	uint32_t activation_group; /* channels of a token that share a scale with FP8_GROUP, else 0 */
 	uint32_t fallback;    /* 1 when the asked granularity did not fit this shape and another was taken */
 	float threshold;      /* int8: run-time outlier threshold, else 0 */
+	/* The host's, after grid(): 1 where the output keeps scales in f32 as they are. A quantizer may then give others
+	 * than values of BF16, where what it imitates does. */
+	uint32_t exact_scales;
 };
 
 /* Rows [row, row + rows) of one weight matrix [*, cols]. The host owns all input arrays. */
@@ -104,6 +107,10 @@ struct cwp_quantizer_module {
 	const double *act_sum, *act_sq; /* [cols] */
 	const float *act_absmax;        /* [cols] */
 	const float *gram;              /* [cols, cols] symmetric */
+	const uint64_t *act_histogram;  /* [CWP_HISTOGRAM_BINS] over all channels */
+	/* Where the grid's activation is INT8_TENSOR or FP8_TENSOR: the scale of the inputs goes here, a positive value
+	 * of BF16, the same for modules that have the very same input. */
+	float *input_scale;
 	/* The state of the module that was prepared before, when it has the very same input, so that all statistics are
 	 * the same; else NULL. It will be released after this call. */
 	void *before;
@@ -111,15 +118,16 @@ struct cwp_quantizer_module {
 
 struct cwp_quantizer {
 	uint32_t size; /* sizeof(struct cwp_quantizer) */
-	/* enum cwp_statistic bits that prepare() needs under these settings: ACT_SUM, ACT_SQ, ACT_ABSMAX and GRAM can be
-	 * had. Where it is 0, no calibration takes place, and prepare() is not called. [scan] */
+	/* enum cwp_statistic bits that prepare() needs under these settings: ACT_SUM, ACT_SQ, ACT_ABSMAX, ACT_HISTOGRAM
+	 * and GRAM can be had. Where it is 0, no calibration takes place, and prepare() is not called. [scan] */
 	uint32_t (*needs)(const struct cwp_setting *settings);
 	/* The grid for a module of this shape. CWP_EVALUE, with a text in err, when the settings contradict each
 	 * other. [scan] */
 	int (*grid)(const struct cwp_setting *settings, uint64_t rows, uint64_t cols, struct cwp_grid *ret_grid,
 		char *err, size_t err_size);
-	/* Quantizes whole rows. The result may depend on the rows and the state alone, never on which rows come
-	 * together. CWP_ENUMBER when a weight is NaN or infinite. [any-thread] */
+	/* Quantizes whole rows: PER_BLOCK those of whole blocks, PER_TENSOR all, where the result is to be stored. It may
+	 * depend on the rows and the state alone, otherwise never on which rows come together. Rows that share a scale all
+	 * get it. CWP_ENUMBER when a weight is NaN or infinite. [any-thread] */
 	int (*quantize)(const struct cwp_setting *settings, const struct cwp_grid *grid,
 		const struct cwp_quantizer_tile *tile, const struct cwp_quantizer_result *result);
 

@@ -26,8 +26,14 @@ enum cwp_statistic {
 	CWP_STAT_ACT_SQ = 1 << 4,     /* [cols] sum over tokens of x^2 */
 	CWP_STAT_ACT_ABSMAX = 1 << 5, /* [cols] maximum over tokens of |x| */
 	CWP_STAT_GRAM = 1 << 6,       /* [cols, cols] sum over tokens of x x^T: for quantizers only */
-	CWP_STAT_QUANT_ERROR = 1 << 7 /* [rows, cols] Q(W) - W, Q being the job's quantizer, nothing protected */
+	CWP_STAT_QUANT_ERROR = 1 << 7, /* [rows, cols] Q(W) - W, Q being the job's quantizer, nothing protected */
+	CWP_STAT_ACT_HISTOGRAM = 1 << 8 /* [CWP_HISTOGRAM_BINS] how many x have which magnitude: for quantizers only */
 };
+
+/* Bins of magnitudes, 64 to an octave: bin i from 1 on holds those from the f32 number whose bits are
+ * (i - 1 + CWP_HISTOGRAM_FIRST) << 17 up to the next bin's, the last one all above; bin 0 what is less than 2^-24. */
+#define CWP_HISTOGRAM_FIRST ((127 - 24) << 6)
+#define CWP_HISTOGRAM_BINS (48 * 64 + 1)
 
 /* A tile: `rows` whole rows of one weight matrix [out, in], all arrays row-major without padding. Pointers
  * of statistics that were not asked for are NULL. The host owns all arrays; they live until the call returns. */

@@ -33,6 +33,18 @@ static inline float round_bf16(float v)
 	return bits_float((u + 0x7fff + ((u >> 16) & 1)) & 0xffff0000u);
 }
 
+/* The nearest value that F16 can hold, ties to even; infinite from 65520 on. v is finite. */
+static inline float round_f16(float v)
+{
+	const uint32_t u = float_bits(v), sign = u & 0x80000000u, a = u & 0x7fffffff;
+	const float small = (bits_float(a) + 0.5f) - 0.5f; /* multiples of 2^-24: the last place of a sum below 1 */
+	const uint32_t normal = (a + 0xfff + ((a >> 13) & 1)) & ~0x1fffu;
+	/* 0x38800000 is 2^-14, 0x477ff000 is 65520. */
+	const uint32_t r = a < 0x38800000u ? float_bits(small) : a < 0x477ff000u ? normal : 0x7f800000u;
+
+	return bits_float(sign | r);
+}
+
 /* A scale that engines can use: a BF16 value that is a normal number. Where all weights are zero, or so small that
  * the scale would be subnormal (engines flush those to zero), it is 1, which gives codes 0. */
 static inline float usable_scale(float exact)

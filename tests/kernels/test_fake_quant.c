@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <cwp/quantizer.h>
+#include <cwp/scorer.h>
 
 #include "tests/kernels/support.h"
 
@@ -196,12 +197,48 @@ static void test_outliers(void **state)
 	be->close(b);
 }
 
+/* The bin of a magnitude, by its logarithm and what is left of it. */
+static size_t bin_of(double v)
+{
+	int e = 0;
+	double m = 2.0 * frexp(v, &e); /* 1 to 2, times 2^(e - 1) */
+	double bin = isnan(v) || isinf(v) ? HUGE_VAL : v < 0x1p-24 ? 0.0 : 1.0 + 64.0 * (e - 1 + 24) + floor(64.0 * (m - 1.0));
+	return bin < CWP_HISTOGRAM_BINS - 1 ? (size_t)bin : CWP_HISTOGRAM_BINS - 1;
+}
+
+static void test_histogram(void **state)
+{
+	(void)state;
+	struct test_host h;
+	void *b = test_open(&h, 2);
+	uint64_t seed = 12, *got = calloc(CWP_HISTOGRAM_BINS, sizeof(*got)), *want = calloc(CWP_HISTOGRAM_BINS, sizeof(*want));
+	float *x = test_normal(&seed, N, 1.0F);
+	const float odd[] = {0.0F, -0.0F, 0x1p-24F, 0x1.fffffep-25F, 0x1p-149F, 1.0F, -1.0F, 0x1.03fffep0F, 0x1.04p0F, 1e30F, INFINITY, NAN};
+	assert_true(got && want);
+	memcpy(x, odd, sizeof(odd));
+	for (size_t t = 0; t < ROWS; t++) {
+		for (size_t c = 0; c < COLS - 2; c++) { /* rows lie apart */
+			want[bin_of(fabs((double)x[t * COLS + c]))] += 2;
+		}
+	}
+	assert_int_equal(be->act_histogram(b, x, ROWS, COLS - 2, COLS, got), 0);
+	assert_int_equal(be->act_histogram(b, x, ROWS, COLS - 2, COLS, got), 0); /* added to */
+	assert_int_equal(be->act_histogram(b, NULL, 0, COLS, COLS, got), 0);
+	assert_memory_equal(got, want, CWP_HISTOGRAM_BINS * sizeof(*got));
+	assert_int_equal(be->act_histogram(b, x, 1, 1, 1, NULL), CWP_EVALUE);
+	free(got);
+	free(want);
+	free(x);
+	be->close(b);
+}
+
 static int group(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_scales),
 		cmocka_unit_test(test_no_number),
 		cmocka_unit_test(test_outliers),
+		cmocka_unit_test(test_histogram),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -432,13 +432,11 @@ static void test_refusals(void **state)
 	(void)state;
 	refuses(&p, "algorithm=awq", "bits=4", "awq is not available in this version; use rtn or gptq");
 	refuses(&p, "algorithm=smoothquant", "bits=8", "smoothquant is not available");
-	refuses(&p, "granularity=tensor", "bits=8", "tensor is not available in this version; use channel or group");
-	refuses(&p, "activations=static", "bits=8", "static is not available");
-	refuses(&p, "activations=dynamic", "bits=4", "needs bits 8 and granularity channel, not bits 4");
+	refuses(&p, "activations=static", "bits=3", "static needs bits 8 and granularity channel or tensor, not bits 3");
+	refuses(&p, "activations=dynamic", "bits=4", "needs bits 8 and granularity channel or tensor, not bits 4");
 	refuses(&p, "activations=dynamic", "granularity=group", "not bits 8 and granularity group");
-	refuses(&f8, "granularity=block", "activations=none", "block is not available in this version; use channel");
-	refuses(&f8, "granularity=tensor", "activations=none", "tensor is not available");
-	refuses(&f8, "activations=static", "granularity=channel", "static is not available");
+	refuses(&f8, "granularity=block", "activations=static", "static does not go with granularity block");
+	refuses(&f8, "granularity=block", "activations=dynamic", "a width that 128 divides, not 64");
 	const struct cwe_plugin *all[] = {&p, &i8, &f8};
 	for (int i = 0; i < 3; i++) {
 		const struct cwp_quantizer *q = all[i]->interface;
@@ -461,7 +459,7 @@ static void test_int8_and_fp8(void **state)
 
 	(void)state;
 	struct cwp_grid g = grid_of(i8.interface, s, COLS);
-	assert_int_equal(g.activation, CWP_ACT_INT8_TOKEN);
+	assert_int_equal(g.activation, CWP_ACT_INT8_OUTLIER);
 	assert_true(g.threshold == 4.5f);
 	assert_int_equal(g.granularity, CWP_PER_CHANNEL);
 	run(i8.interface, s, &g, d, 0);
@@ -585,7 +583,7 @@ static void odd_form(const struct cwp_quantizer *q, const struct cwp_setting *s,
 	other.code = g->code == CWP_CODE_INT ? CWP_CODE_E4M3 : CWP_CODE_INT;
 	assert_int_equal(run_rows(q, s, &other, d, 0, 0, ROWS), CWP_EVALUE);
 	other = *g;
-	other.granularity = CWP_PER_TENSOR;
+	other.granularity = CWP_PER_BLOCK + 1;
 	assert_int_equal(run_rows(q, s, &other, d, 0, 0, ROWS), CWP_EVALUE);
 }
 

@@ -206,6 +206,7 @@ const struct cwp_backend cpu_backend = {
 	.xent_backward = cpu_xent_backward,
 	.grad_stats = cpu_grad_stats,
 	.act_stats = cpu_act_stats,
+	.act_histogram = cpu_act_histogram,
 	.fake_quant = cpu_fake_quant,
 	.gather_rows = cpu_gather_rows,
 	.scatter_rows = cpu_scatter_rows,

@@ -1,8 +1,13 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Quantizer: LLM.int8() (Dettmers et al. 2022): weights row by row, code = round(w / scale), scale = absmax / 127;
- * activations token by token at run time, where input channels beyond the threshold stay in 16 bits. */
+/* Quantizer: LLM.int8() (Dettmers et al. 2022): weights row by row, code = round(w / scale), scale = absmax / 127; inputs
+ * token by token at run time, where channels that reach the threshold stay as they are.
+ *
+ * Where the output keeps scales in f32 (bitsandbytes), codes are those of bitsandbytes, to the last one: the weight is
+ * rounded to F16 first, and multiplied by (1 / absmax) * 127. */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cwp/plugin.h>
@@ -46,9 +51,42 @@ static int grid(const struct cwp_setting *settings, uint64_t rows, uint64_t cols
 		.bits = 8,
 		.symmetric = 1,
 		.granularity = CWP_PER_CHANNEL,
-		.activation = dynamic ? CWP_ACT_INT8_TOKEN : CWP_ACT_NONE,
+		.activation = dynamic ? CWP_ACT_INT8_OUTLIER : CWP_ACT_NONE,
 		.threshold = dynamic ? (float)settings[THRESHOLD].number : 0,
 	};
+	return 0;
+}
+
+/* A row as bitsandbytes has it: half is room for it. CWP_ENUMBER when F16 cannot hold a weight. */
+static int quantize_exact(const float *row, const uint8_t *mask, uint64_t cols, float *half, float *ret_scale, uint8_t *codes)
+{
+	for (uint64_t c = 0; c < cols; c++) {
+		half[c] = round_f16(row[c]);
+	}
+	if (!row_all_finite(half, cols)) {
+		return CWP_ENUMBER;
+	}
+	const float absmax = row_absmax_of(half, mask, 0, cols);
+	const float inverse = absmax > 0 ? 1.0f / absmax * 127.0f : 0;
+	for (uint64_t c = 0; c < cols; c++) {
+		/* Protected weights may be larger than all others. */
+		codes[c] = (uint8_t)(int8_t)round_even(clamp(half[c] * inverse, -127.0f, 127.0f));
+	}
+	*ret_scale = absmax / 127.0f;
+	return 0;
+}
+
+static int quantize_row(const struct cwp_grid *g, const float *row, const uint8_t *mask, uint64_t cols, float *half, float *ret_scale,
+	uint8_t *codes)
+{
+	if (!row_all_finite(row, cols)) {
+		return CWP_ENUMBER;
+	}
+	if (g->exact_scales) {
+		return quantize_exact(row, mask, cols, half, ret_scale, codes);
+	}
+	*ret_scale = usable_scale(row_absmax_of(row, mask, 0, cols) / 127.0f);
+	row_codes_int(row, cols, cols, ret_scale, NULL, 8, codes);
 	return 0;
 }
 
@@ -60,16 +98,14 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 		g->granularity != CWP_PER_CHANNEL) {
 		return CWP_EVALUE;
 	}
-	for (uint64_t r = 0; r < tile->rows; r++) {
-		const float *row = tile->weight + r * tile->cols;
+	float *half = g->exact_scales ? malloc(tile->cols * sizeof(*half) + 1) : NULL;
+	int rc = g->exact_scales && half == NULL ? -ENOMEM : 0;
+	for (uint64_t r = 0; rc == 0 && r < tile->rows; r++) {
 		const uint8_t *mask = tile->mask != NULL ? tile->mask + r * tile->mask_stride : NULL;
-		if (!row_all_finite(row, tile->cols)) {
-			return CWP_ENUMBER;
-		}
-		result->scales[r] = usable_scale(row_absmax_of(row, mask, 0, tile->cols) / 127.0f);
-		row_codes_int(row, tile->cols, tile->cols, &result->scales[r], NULL, 8, result->codes + r * tile->cols);
+		rc = quantize_row(g, tile->weight + r * tile->cols, mask, tile->cols, half, &result->scales[r], result->codes + r * tile->cols);
 	}
-	return 0;
+	free(half);
+	return rc;
 }
 
 static const struct cwp_quantizer quantizer = {.size = sizeof(struct cwp_quantizer), .needs = needs, .grid = grid, .quantize = quantize};

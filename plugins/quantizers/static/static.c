@@ -9,12 +9,15 @@
 #include <cwp/plugin.h>
 #include <cwp/quantizer.h>
 
+#include "plugins/quantizers/inputs.h"
 #include "plugins/quantizers/rounding.h"
 #include "plugins/quantizers/rows/rows.h"
 #include "plugins/quantizers/static/gptq.h"
 #include "plugins/quantizers/static/scales.h"
+#include "plugins/quantizers/static/tensor.h"
 
-enum option { BITS, GRANULARITY, GROUP, SYMMETRIC, ALGORITHM, SCALE, ACTIVATIONS, PERCENTILE, DAMPING, ACT_ORDER, PROTECTED };
+enum option { BITS, GRANULARITY, GROUP, SYMMETRIC, ALGORITHM, SCALE, ACTIVATIONS, PERCENTILE, DAMPING, ACT_ORDER, PROTECTED, ACTIVATION_SCALE,
+	ACTIVATION_PERCENTILE };
 enum { ALGORITHM_RTN, ALGORITHM_GPTQ };
 enum { GRANULARITY_CHANNEL, GRANULARITY_TENSOR, GRANULARITY_GROUP };
 enum { ACTIVATIONS_NONE, ACTIVATIONS_STATIC, ACTIVATIONS_DYNAMIC };
@@ -23,7 +26,7 @@ enum { SMALLEST_GROUP = 8 };
 static const struct cwp_option options[] = {
 	{sizeof(struct cwp_option), CWP_OPTION_INT, "bits", "8", "8|2|3|4", "bit", "width of a weight's code"},
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "granularity", "channel", "channel|tensor|group", NULL,
-		"what shares a scale: an output channel or a group of its weights (tensor: not in this version)"},
+		"what shares a scale: an output channel, the whole matrix, or a group of an output channel's weights"},
 	{sizeof(struct cwp_option), CWP_OPTION_INT, "group", "128", "8..65536", "weight",
 		"size of a group; halved where it does not divide a module's width, down to 8, else one scale a channel"},
 	{sizeof(struct cwp_option), CWP_OPTION_BOOL, "symmetric", "true", NULL, NULL,
@@ -33,7 +36,7 @@ static const struct cwp_option options[] = {
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "scale", "absmax", "absmax|percentile|mse", NULL,
 		"where a range ends: at the greatest weight, so that it holds the given percentile of them, or where the sum of squared errors is least"},
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "activations", "none", "none|static|dynamic", NULL,
-		"dynamic: int8 by token at run time, needs bits 8 and granularity channel (static: not in this version)"},
+		"dynamic: int8 by token at run time; static: int8 with one scale a module, which is calibrated; both need bits 8 and granularity channel or tensor"},
 	{sizeof(struct cwp_option), CWP_OPTION_FLOAT, "percentile", "99.9", "50..100", "%",
 		"with scale percentile: share of a group's weights that its range holds"},
 	{sizeof(struct cwp_option), CWP_OPTION_FLOAT, "damping", "0.01", "0..10", NULL,
@@ -42,6 +45,7 @@ static const struct cwp_option options[] = {
 		"gptq: columns of much input come first, all scales are found before; false: in their order, a scale when its group comes"},
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "protected", "compensated", "original|compensated", NULL,
 		"gptq: a protected weight keeps its original value, or takes the one that makes good the errors of columns before it"},
+	INPUT_OPTIONS,
 };
 
 __attribute__((format(printf, 3, 4))) static int refuse(
@@ -57,9 +61,17 @@ __attribute__((format(printf, 3, 4))) static int refuse(
 	return CWP_EVALUE;
 }
 
+static struct input_rule input_rule_of(const struct cwp_setting *s)
+{
+	return (struct input_rule){(enum input_method)s[ACTIVATION_SCALE].integer, s[ACTIVATION_PERCENTILE].number, 127.0f};
+}
+
 static uint32_t needs(const struct cwp_setting *settings)
 {
-	return settings[ALGORITHM].integer == ALGORITHM_GPTQ ? CWP_STAT_GRAM : 0;
+	const struct input_rule rule = input_rule_of(settings);
+
+	return (settings[ALGORITHM].integer == ALGORITHM_GPTQ ? CWP_STAT_GRAM : 0u) |
+		(settings[ACTIVATIONS].integer == ACTIVATIONS_STATIC ? input_needs(&rule) : 0u);
 }
 
 static struct gptq_options gptq_options_of(const struct cwp_setting *s)
@@ -71,14 +83,19 @@ static struct gptq_options gptq_options_of(const struct cwp_setting *s)
 static int prepare(const struct cwp_host *host, const struct cwp_setting *settings, const struct cwp_grid *g,
 	const struct cwp_quantizer_module *module, void **ret_state, char *note, size_t note_size)
 {
+	const struct input_rule rule = input_rule_of(settings);
 	const struct gptq_options how = gptq_options_of(settings);
 	struct gptq *state = NULL;
+	int rc = g->activation == CWP_ACT_INT8_TENSOR ? input_scale_find(&rule, module, note, note_size) : 0;
 
-	(void)g;
-	if (module->flags != 0 || module->gram == NULL || settings[ALGORITHM].integer != ALGORITHM_GPTQ) {
+	*ret_state = NULL;
+	if (rc != 0 || settings[ALGORITHM].integer != ALGORITHM_GPTQ) {
+		return rc;
+	}
+	if (module->flags != 0 || module->gram == NULL) {
 		return CWP_EVALUE;
 	}
-	const int rc = gptq_prepare(host, &how, module, &state, note, note_size);
+	rc = gptq_prepare(host, &how, module, &state, note, note_size);
 	*ret_state = state;
 	return rc;
 }
@@ -99,15 +116,12 @@ static int check_settings(const struct cwp_setting *s, char *err, size_t err_siz
 	if (s[ALGORITHM].integer > ALGORITHM_GPTQ) {
 		return refuse(err, err_size, "algorithm: %s is not available in this version; use rtn or gptq", s[ALGORITHM].string);
 	}
-	if (s[GRANULARITY].integer == GRANULARITY_TENSOR) {
-		return refuse(err, err_size, "granularity: tensor is not available in this version; use channel or group");
+	if (s[GRANULARITY].integer == GRANULARITY_TENSOR && s[ALGORITHM].integer != 0) {
+		return refuse(err, err_size, "granularity: tensor goes with algorithm rtn, not %s; use channel or group", s[ALGORITHM].string);
 	}
-	if (s[ACTIVATIONS].integer == ACTIVATIONS_STATIC) {
-		return refuse(err, err_size, "activations: static is not available in this version; use dynamic or none");
-	}
-	if (s[ACTIVATIONS].integer == ACTIVATIONS_DYNAMIC && (s[BITS].integer != 8 || s[GRANULARITY].integer != GRANULARITY_CHANNEL)) {
-		return refuse(err, err_size, "activations: dynamic needs bits 8 and granularity channel, not bits %d and granularity %s",
-			(int)s[BITS].integer, s[GRANULARITY].string);
+	if (s[ACTIVATIONS].integer != ACTIVATIONS_NONE && (s[BITS].integer != 8 || s[GRANULARITY].integer == GRANULARITY_GROUP)) {
+		return refuse(err, err_size, "activations: %s needs bits 8 and granularity channel or tensor, not bits %d and granularity %s",
+			s[ACTIVATIONS].string, (int)s[BITS].integer, s[GRANULARITY].string);
 	}
 	return 0;
 }
@@ -129,8 +143,9 @@ static int grid(const struct cwp_setting *settings, uint64_t rows, uint64_t cols
 		.code = CWP_CODE_INT,
 		.bits = (uint32_t)settings[BITS].integer,
 		.symmetric = settings[SYMMETRIC].integer != 0,
-		.granularity = CWP_PER_CHANNEL,
-		.activation = settings[ACTIVATIONS].integer == ACTIVATIONS_DYNAMIC ? CWP_ACT_INT8_TOKEN : CWP_ACT_NONE,
+		.granularity = settings[GRANULARITY].integer == GRANULARITY_TENSOR ? CWP_PER_TENSOR : CWP_PER_CHANNEL,
+		.activation = settings[ACTIVATIONS].integer == ACTIVATIONS_DYNAMIC ? CWP_ACT_INT8_TOKEN :
+			settings[ACTIVATIONS].integer == ACTIVATIONS_STATIC ? CWP_ACT_INT8_TENSOR : CWP_ACT_NONE,
 	};
 	if (settings[GRANULARITY].integer != GRANULARITY_GROUP) {
 		return 0;
@@ -154,7 +169,7 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 		.bits = (int)g->bits, .symmetric = g->symmetric != 0};
 
 	if (tile->flags != 0 || result->flags != 0 || g->code != CWP_CODE_INT || g->bits < 2 || g->bits > 8 || g->threshold != 0 ||
-		(g->granularity != CWP_PER_CHANNEL && g->granularity != CWP_PER_GROUP) ||
+		g->granularity < CWP_PER_TENSOR || g->granularity > CWP_PER_GROUP ||
 		(g->granularity == CWP_PER_GROUP && g->group == 0) || (!g->symmetric && result->zeros == NULL)) {
 		return CWP_EVALUE;
 	}
@@ -163,6 +178,9 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 	}
 	const uint64_t cols = tile->cols, group = g->granularity == CWP_PER_GROUP ? g->group : cols;
 	const uint64_t n_scales = (cols - 1) / group + 1;
+	if (g->granularity == CWP_PER_TENSOR) {
+		return quantize_tensor(&rule, tile, result);
+	}
 	if (tile->state != NULL) {
 		const struct gptq_options how = gptq_options_of(settings);
 		return row_all_finite(tile->weight, tile->rows * cols) ? gptq_rows(tile->state, &how, &rule, group, tile, result) : CWP_ENUMBER;

@@ -13,6 +13,7 @@
 
 #include <cwp/quantizer.h>
 
+#include "engine/calibrate/statistics.h"
 #include "engine/model/layer.h"
 #include "engine/model/ops.h"
 #include "tests/unit/engine/model/synthetic.h"
@@ -212,11 +213,56 @@ static void one_layer(void **state)
 	close_view(&s);
 }
 
+/* Counts of a layer's inputs: q, k and v share one, and so do gate and up. */
+static void histograms(void **state)
+{
+	const uint64_t start[] = {0, TOKENS};
+	const struct cwp_sequences one = {1, start};
+	struct synthetic s;
+	struct cwb_err err = {0};
+	struct seen seen = {.count = 0};
+	struct cwe_layer layer;
+	struct cwe_workspace ws;
+	struct cwe_statistics statistics;
+	float x[TOKENS * HIDDEN], out[TOKENS * HIDDEN];
+	uint32_t position[TOKENS];
+	(void)state;
+	synthetic_open(&s, SYNTHETIC_CONFIG);
+	for (int i = 0; i < TOKENS * HIDDEN; i++) {
+		x[i] = (float)(cwe_random(3, 2, (uint64_t)i) >> 40) / (float)(1 << 23) - 1;
+	}
+	for (uint32_t t = 0; t < TOKENS; t++) {
+		position[t] = t;
+	}
+	const struct cwe_chunk chunk = {.tokens = TOKENS, .sequences = one, .samples = one, .d_position = position};
+	const struct cwe_tap look = {.arg = &seen, .input = see};
+	assert_int_equal(cwe_layer_new(&s.model, &layer, &err), 0);
+	assert_int_equal(cwe_layer_load(&s.model, 0, &layer, &err), 0);
+	assert_int_equal(cwe_workspace_new(&s.model, TOKENS, TOKENS, 0, &ws, &err), 0);
+	assert_int_equal(cwe_statistics_new(&s.model, CWP_STAT_ACT_HISTOGRAM | CWP_STAT_ACT_ABSMAX, 0, &statistics, &err), 0);
+	assert_int_equal(cwe_statistics_begin(&statistics, 0, &err), 0);
+	struct cwe_tap count = cwe_statistics_tap(&statistics, 0);
+	assert_int_equal(cwe_layer_forward(&s.model, &layer, &chunk, x, &ws, out, &look, &err), 0);
+	assert_int_equal(cwe_layer_forward(&s.model, &layer, &chunk, x, &ws, out, &count, &err), 0);
+	for (uint32_t i = 0; i < seen.count; i++) {
+		struct cwe_module_statistics st;
+		uint64_t want[CWP_HISTOGRAM_BINS] = {0};
+		assert_int_equal(cwe_statistics_get(&statistics, &layer, i, &st, &err), 0);
+		assert_int_equal(s.device.ops->act_histogram(s.device.b, seen.x[i], TOKENS, st.cols, st.cols, want), 0);
+		assert_memory_equal(st.act_histogram, want, sizeof want);
+	}
+	cwe_statistics_free(&statistics);
+	cwe_workspace_free(&s.model, &ws);
+	cwe_layer_free(&s.model, &layer);
+	synthetic_close(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(families),
 		cmocka_unit_test(one_layer),
+		cmocka_unit_test(histograms),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
