@@ -13,6 +13,7 @@
 #include "engine/pipeline/benchmark.h"
 #include "engine/pipeline/quantized_view.h"
 #include "engine/pipeline/run.h"
+#include "engine/pipeline/sequential.h"
 
 static const char *const model_name[CWE_COMPARED] = {"original", "quantized", "protected"};
 
@@ -90,10 +91,15 @@ static int run_quantized(struct evaluation *e, const struct cwe_weights *output,
 {
 	struct cwe_weights *view = NULL;
 	struct cwe_model model;
-	int r = cwe_quantized_view_open(e->run, output, &view, err);
+	struct cwe_plain plain = {.fd = -1};
+	int calibrated = e->run->quantizer_needs != 0;
+	int r = calibrated ? cwe_plain_new(e->run, &plain, err) : 0;
+	r = r == 0 && calibrated ? cwe_run_sequential_plain(e->run, &plain, err) : r;
+	r = r == 0 ? cwe_quantized_view_open(e->run, output, calibrated ? &plain : NULL, &view, err) : r;
 	r = r == 0 ? cwe_model_open(e->run->source, view, &e->run->device, &model, err) : r;
 	r = r == 0 ? run_model(e, CWE_COMPARED_QUANTIZED, &model, err) : r;
 	cwe_weights_close(view);
+	cwe_plain_free(&plain);
 	return r;
 }
 

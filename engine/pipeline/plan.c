@@ -167,7 +167,7 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 		: n * (2 * sizeof(float) + 6) + (sequential > 0 ? n * sizeof(float) + sequential : 0);
 	struct cwe_bounds b = {.memory = cwe_run_base_memory(run) +
 			max_u64(max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)), cwe_run_super_memory(run)),
-		.scratch = max_u64(score_scratch, max_u64(eval_scratch, sequential_scratch) + (run->scorer != NULL ? tile_bytes(run) : 0))};
+		.scratch = max_u64(score_scratch, max_u64(eval_scratch + cwe_plain_bytes(run), sequential_scratch) + (run->scorer != NULL ? tile_bytes(run) : 0))};
 	const struct cwj_limits *l = &run->job->limits;
 	b.memory -= spare_threads(run, b.memory);
 	if (l->memory > 0 && b.memory > l->memory) {

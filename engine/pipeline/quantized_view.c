@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Quantizes rows on the fly. */
+/* Quantizes rows on the fly, or decodes what was. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 struct view {
 	struct cwe_weights base;
 	struct cwe_run *run;
+	const struct cwe_plain *plain;
 	const struct cwe_weights *inputs;
 	const struct cwe_run_module **module; /* [tensors] the module that a tensor is the weight of, or NULL */
 };
@@ -54,6 +55,9 @@ static void quantize_tile(void *arg, size_t i)
 static int read_whole(struct view *v, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *dst, struct cwb_err *err)
 {
 	struct rows q = {.run = v->run, .m = module_of(v, t), .first = row, .count = rows, .x = dst};
+	if (q.m != NULL && v->plain != NULL) {
+		return cwe_plain_read(v->plain, v->run, q.m, row, rows, dst, err);
+	}
 	int r = cwe_weights_read_f32(v->run->source->weights, t, row, rows, dst, err);
 	if (r != 0 || q.m == NULL) {
 		return r;
@@ -121,7 +125,8 @@ static void close_view(struct cwe_weights *w)
 	free(w);
 }
 
-int cwe_quantized_view_open(struct cwe_run *run, const struct cwe_weights *inputs, struct cwe_weights **ret, struct cwb_err *err)
+int cwe_quantized_view_open(struct cwe_run *run, const struct cwe_weights *inputs, const struct cwe_plain *plain,
+	struct cwe_weights **ret, struct cwb_err *err)
 {
 	static const struct cwe_weights_ops ops = {.read_f32 = read_f32, .read_raw = read_raw, .close = close_view, .input = view_input};
 	struct view *v = calloc(1, sizeof *v);
@@ -132,6 +137,7 @@ int cwe_quantized_view_open(struct cwe_run *run, const struct cwe_weights *input
 	}
 	v->base = (struct cwe_weights){.ops = &ops, .count = source->count, .tensors = source->tensors};
 	v->run = run;
+	v->plain = plain;
 	v->inputs = inputs;
 	for (size_t i = 0; i < run->modules; i++) {
 		const struct cwe_tensor *t = run->module[i].quantized ? cwe_run_module_tensor(run, &run->module[i]) : NULL;

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Layer after layer: what comes to its modules is measured with the layer as it was, the modules are quantized, and what
  * the layer gives from then on goes to the next. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,8 @@
 struct sequential {
 	struct cwe_run *run;
 	struct cwe_quantizing *q;
-	struct cwe_writer *writer;
+	struct cwe_writer *writer; /* one of these two takes the modules */
+	struct cwe_plain *plain;
 	struct cwe_pass pass; /* two slots, used in turn */
 	struct cwe_statistics statistics;
 	struct cwe_mask_reader masks;
@@ -69,7 +71,9 @@ static int quantize(struct sequential *s, const struct cwe_run_module *m, struct
 	int r = cwe_statistics_get(&s->statistics, &s->pass.layer, m->linear, &st, err);
 	r = r == 0 ? prepare(s, m, &st, err) : r;
 	r = r == 0 ? cwe_quantizing_module(s->q, m, st.weight, s->state, err) : r;
-	if (r == 0 && !cwe_writer_has(s->writer, m->name)) {
+	if (r == 0 && s->plain != NULL) {
+		r = cwe_plain_put(s->plain, s->run, m, s->q->codes, s->q->scales, s->q->zeros, err);
+	} else if (r == 0 && !cwe_writer_has(s->writer, m->name)) {
 		r = cwe_quantizing_write(s->q, m, s->writer, err);
 	}
 	if (r != 0) {
@@ -83,16 +87,18 @@ static int quantize(struct sequential *s, const struct cwe_run_module *m, struct
 static int take_module(struct sequential *s, struct cwe_run_module *m, int past, struct cwb_err *err)
 {
 	int r = 0;
-	if (m->kept) {
+	if (m->kept && s->writer != NULL) {
 		s->done++;
 		return 0; /* copied with the rest, and as it was for the next layer */
 	}
-	m->protected_weights = past && m->quantized ? cwe_writer_protected(s->writer, m->name) - m->super_added : 0;
+	if (s->writer != NULL) {
+		m->protected_weights = past && m->quantized ? cwe_writer_protected(s->writer, m->name) - m->super_added : 0;
+	}
 	if (s->q->masked) {
 		r = cwe_mask_reader_next(&s->masks, m, past ? NULL : s->q->mask, &m->protected_weights, err);
 	}
 	r = r == 0 && m->quantized && !past ? quantize(s, m, err) : r;
-	cwe_run_progress(s->run, CWE_STAGE_QUANTIZE, ++s->done, s->run->modules, "modules");
+	cwe_run_progress(s->run, s->plain != NULL ? CWE_STAGE_EVALUATE : CWE_STAGE_QUANTIZE, ++s->done, s->run->modules, "modules");
 	return r == 0 ? cwe_run_cancelled(s->run, err) : r;
 }
 
@@ -131,6 +137,10 @@ static int take_layer(struct sequential *s, uint32_t layer, struct cwb_err *err)
 	}
 	r = r == 0 ? take_modules(s, layer, 0, err) : r;
 	r = r == 0 && !last ? run_pieces(s, layer, NULL, err) : r;
+	if (s->plain != NULL) {
+		s->sequence.layer++;
+		return r;
+	}
 	/* What the next layers build on must not be lost where this layer counts as done. */
 	r = r == 0 ? cwe_writer_sync(s->writer, err) : r;
 	r = r == 0 ? cwe_sequential_advance(run, &s->sequence, last ? NULL : &s->pass.boundary, (layer + 1) & 1, err) : r;
@@ -157,6 +167,10 @@ static int begin(struct sequential *s, struct cwb_err *err)
 {
 	struct cwe_run *run = s->run;
 	struct cwb_err lost = {0};
+	if (s->plain != NULL) {
+		s->sequence.notes = json_array(); /* for nobody */
+		return s->sequence.notes != NULL ? cwe_pass_embed(&s->pass, err) : cwb_err_set(err, -ENOMEM, "no memory for notes");
+	}
 	int r = cwe_sequential_open(run, &s->sequence, err);
 	if (r == 0 && s->sequence.layer > 0 && s->sequence.layer < run->model.arch.layers) {
 		r = is_whole(s) ? cwe_sequential_load(run, &s->sequence, &s->pass.boundary, s->sequence.layer & 1, &lost) : CWP_EDIGEST;
@@ -206,18 +220,34 @@ static int report(struct sequential *s, struct cwb_err *err)
 	return r;
 }
 
-int cwe_run_sequential(struct cwe_quantizing *q, struct cwe_writer *writer, struct cwb_err *err)
+static int run_layers(struct cwe_quantizing *q, struct cwe_writer *writer, struct cwe_plain *plain, struct cwb_err *err)
 {
 	struct cwe_run *run = q->run;
-	struct sequential s = {.run = run, .q = q, .writer = writer, .masks = {.tiles.journal = -1, .scores.tile.fd = -1}};
+	struct sequential s = {.run = run, .q = q, .writer = writer, .plain = plain, .masks = {.tiles.journal = -1, .scores.tile.fd = -1}};
 	int r = cwe_pass_new(&run->model, &run->corpus, 2, CWE_BOUNDARY_MEMORY, run->p->scratch, &s.pass, err);
 	r = r == 0 ? cwe_statistics_new(&run->model, run->quantizer_needs, 0, &s.statistics, err) : r;
 	r = r == 0 ? take_layers(&s, err) : r;
-	r = r == 0 ? report(&s, err) : r;
+	r = r == 0 && plain == NULL ? report(&s, err) : r;
 	cwe_mask_reader_close(&s.masks);
 	cwe_sequential_close(&s.sequence);
 	cwe_statistics_free(&s.statistics);
 	cwe_pass_free(&s.pass);
+	return r;
+}
+
+int cwe_run_sequential(struct cwe_quantizing *q, struct cwe_writer *writer, struct cwb_err *err)
+{
+	return run_layers(q, writer, NULL, err);
+}
+
+int cwe_run_sequential_plain(struct cwe_run *run, struct cwe_plain *plain, struct cwb_err *err)
+{
+	struct cwe_quantizing q;
+	int r = cwe_quantizing_new(run, 0, &q, err);
+	if (r == 0) {
+		r = run_layers(&q, NULL, plain, err);
+		cwe_quantizing_free(&q);
+	}
 	return r;
 }
 
@@ -238,5 +268,5 @@ void cwe_run_sequential_bounds(const struct cwe_run *run, uint64_t *ret_memory, 
 	cwe_calibration_bounds(&run->model, run->corpus.tokens, run->corpus.widest, run->corpus.longest, run->quantizer_needs, &b);
 	*ret_memory = b.device + (b.boundaries < CWE_BOUNDARY_MEMORY ? b.boundaries : CWE_BOUNDARY_MEMORY) + plugin;
 	/* The checkpoints of two layers for a moment. */
-	*ret_scratch = (b.boundaries > CWE_BOUNDARY_MEMORY ? b.boundaries : 0) + 2 * slot;
+	*ret_scratch = (b.boundaries > CWE_BOUNDARY_MEMORY ? b.boundaries : 0) + 2 * slot + cwe_plain_bytes(run);
 }

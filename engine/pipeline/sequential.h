@@ -5,11 +5,14 @@
 #pragma once
 
 #include "engine/calibrate/boundary.h"
+#include "engine/pipeline/plain.h"
 #include "engine/pipeline/quantize.h"
 
 /* Quantizes all modules and gives them to the writer, those apart that are there already. Each layer's end is a place to go
  * on from. [worker] */
 int cwe_run_sequential(struct cwe_quantizing *q, struct cwe_writer *writer, struct cwb_err *err);
+/* The same with nothing protected, into a file for an evaluation; made anew by each attempt. [worker] */
+int cwe_run_sequential_plain(struct cwe_run *run, struct cwe_plain *plain, struct cwb_err *err);
 /* Bytes beside what quantizing takes anyway, from shapes; 0 where the quantizer is not calibrated. */
 void cwe_run_sequential_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch);
 

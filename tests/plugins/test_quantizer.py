@@ -14,6 +14,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
 import worker_test
+from byte_tokenizer import write_tokenizer
 
 ZOO = os.path.join(worker_test.BUILD, "tests", "plugins", "zoo", ".libs")
 
@@ -40,6 +41,9 @@ class Gptq(worker_test.WorkerTest):
             self.run_job(job, "--threads", threads)
             contents.add(self.digest(output))
             self.assertEqual(len(contents), 2, threads)
+        report = self.load(output, "report.json")
+        peak = max(s["peak_memory_bytes"] for s in report["stages"] if s["name"] == "quantize")
+        self.assertTrue(worker_test.sanitized() or peak < report["bounds"]["memory"], (peak, report["bounds"]))
         job, output = self.job(model, quantize=self.gptq(), **parts)
         worker = subprocess.Popen([worker_test.WORKER, "run", job, "--threads", "1"], stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL)
@@ -64,6 +68,26 @@ class Gptq(worker_test.WorkerTest):
             _, (_, cols), data = source[module + ".weight"]
             count += sum(value != data[4 * (row * cols + column):][:4] for row, column, value in places)
         return count
+
+    def test_plain(self):
+        """What an evaluation compares with is GPTQ without protection: as a job without it gives, to the last bit."""
+        model = worker_test.make_model(self.path("model"), layers=3, hidden=64, wide=160)
+        write_tokenizer(model, ["<s>", "</s>"], bos="<s>", eos="</s>")
+        text = self.write("text.txt", "".join("This is line %d of a text.\n" % i for i in range(40)))
+        evaluate = [{"name": "text", "benchmark": "perplexity", "path": text}]
+        parts = self.protecting()
+        found = {}
+        for name, more in (("both", parts), ("plain", {"calibrate": parts["calibrate"]}), ("rtn", {})):
+            quantize = self.gptq(bits=3) if name != "rtn" else self.gptq(bits=3, algorithm="rtn")
+            job, output = self.job(model, quantize=quantize, write={"format": "dense"}, evaluate=evaluate, **more)
+            self.run_job(job)
+            row = self.load(output, "report.json")["evaluation"][0]
+            found[name] = {k: row[k]["value"] for k in ("original", "quantized", "protected")}
+        self.assertEqual(found["both"]["original"], found["plain"]["original"])
+        self.assertEqual(found["plain"]["quantized"], found["plain"]["protected"])
+        self.assertTrue(math.isclose(found["both"]["quantized"], found["plain"]["quantized"], rel_tol=1e-7), found)
+        self.assertNotEqual(found["both"]["protected"], found["both"]["quantized"])
+        self.assertFalse(math.isclose(found["rtn"]["quantized"], found["plain"]["quantized"], rel_tol=1e-5), found)
 
     def test_experts(self):
         """Experts that no token reaches are rounded to nearest, and the report names them; in all forms of codes."""

@@ -71,7 +71,7 @@ static char *content_digest(const char *output)
 	return digest;
 }
 
-static void jobs(const char *score, long runs)
+static void jobs(const char *score, const char *quantize, long runs)
 {
 	const char *shared = getenv("CWP_SHARED");
 	char model[512], text[2][1400];
@@ -89,7 +89,7 @@ static void jobs(const char *score, long runs)
 		(void)snprintf(text[i], sizeof text[i], "model: %s\noutput: out%d\n"
 			"calibrate: {critical: [{name: a, data: samples, path: s.jsonl}]}\nscore: {plugin: fisher%s}\n"
 			"protect: {fraction: 0.05}\n"
-			"quantize: {plugin: static, options: {bits: 4, granularity: group, group: 32}}\n", model, i, score);
+			"quantize: {plugin: static, options: {bits: 4, granularity: group, group: 32%s}}\n", model, i, score, quantize);
 	}
 	if (run(text[0], path("scratch0"), LONG_MAX, &err) != 0) {
 		fail_msg("%s", err.message);
@@ -126,23 +126,30 @@ static void jobs(const char *score, long runs)
 static void means(void **state)
 {
 	(void)state;
-	jobs("", RUNS);
+	jobs("", "", RUNS);
 }
 
 static void ranks(void **state)
 {
 	(void)state;
-	jobs(", combine: rank, store: bf16", FEWER);
+	jobs(", combine: rank, store: bf16", "", FEWER);
 }
 
 static void pilots(void **state)
 {
 	(void)state;
-	jobs(", scale: pilot", FEWER);
+	jobs(", scale: pilot", "", FEWER);
+}
+
+static void calibrated(void **state)
+{
+	(void)state;
+	jobs("", ", algorithm: gptq", FEWER);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(means), cmocka_unit_test(ranks), cmocka_unit_test(pilots)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(means), cmocka_unit_test(ranks), cmocka_unit_test(pilots),
+		cmocka_unit_test(calibrated)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
