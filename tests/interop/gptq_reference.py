@@ -9,16 +9,19 @@ import numpy as np
 BLOCK = 128
 
 
-def gptq(weight, gram, scales, zeros, group, bits, damping=0.01, order=None, mask=None, compensated=False):
-    """What remains of weight [rows, cols] on the grid of given scales and zero points [rows, groups], columns in `order`."""
-    w, h = weight.astype(np.float64), gram.astype(np.float64)
-    rows, cols = w.shape
-    order = np.arange(cols) if order is None else order
+def factor(gram, damping, order):
+    """The upper triangular factor U of the inverse, H^-1 = U^T U, of H with its columns in `order`."""
+    h = gram.astype(np.float64)
     dead = np.diag(h) == 0
     h[dead, dead] = 1
-    h[np.diag_indices(cols)] += damping * np.mean(np.diag(h))
-    # The upper triangular factor of the inverse: H^-1 = U^T U.
-    upper = np.linalg.cholesky(np.linalg.inv(h[np.ix_(order, order)])).T
+    h[np.diag_indices(len(h))] += damping * np.mean(np.diag(h))
+    return np.linalg.cholesky(np.linalg.inv(h[np.ix_(order, order)])).T
+
+
+def gptq(weight, upper, scales, zeros, group, bits, order, mask=None, compensated=False):
+    """What remains of weight [rows, cols] on the grid of given scales and zero points [rows, groups], columns in `order`."""
+    w = weight.astype(np.float64)
+    rows, cols = w.shape
     low, high = -2 ** (bits - 1), 2 ** (bits - 1) - 1
     w, result = w[:, order].copy(), np.zeros_like(w)
     for i, column in enumerate(order):
@@ -40,8 +43,8 @@ def gptq(weight, gram, scales, zeros, group, bits, damping=0.01, order=None, mas
 
 def error(quantized, weight, gram):
     """Squared error of the module's output, summed over all tokens: tr(E X^T X E^T)."""
-    e = quantized.astype(np.float64) - weight
-    return float(np.sum((e @ gram.astype(np.float64)) * e))
+    e = (quantized.astype(np.float64) - weight).astype(np.float32)
+    return float(np.sum((e @ gram) * e, dtype=np.float64))
 
 
 def read(stream, ways):
@@ -77,14 +80,17 @@ def options_of(way):
 def compare(m, ways, reference=True):
     """Of a Linear as read() gives it: for each way our error, and that of the published algorithm (NaN where the way is no GPTQ or
     there is to be no reference)."""
-    rows = []
+    rows, factors = [], {}
     for way, w in zip(ways, m["ways"]):
         masked, o = options_of(way)
         theirs = float("nan")
         if reference and o.get("algorithm") == "gptq":
-            order = np.argsort(-np.diag(m["gram"]), kind="stable") if o.get("act-order", "true") == "true" else None
-            q = gptq(m["weight"], m["gram"], w["scales"], w["zeros"], w["group"], int(o.get("bits", "8")),
-                float(o.get("damping", "0.01")), order, m["mask"] if masked else None, o.get("protected", "compensated") == "compensated")
+            by_size, damping = o.get("act-order", "true") == "true", float(o.get("damping", "0.01"))
+            order = np.argsort(-np.diag(m["gram"]), kind="stable") if by_size else np.arange(m["cols"])
+            if (by_size, damping) not in factors:
+                factors[by_size, damping] = factor(m["gram"], damping, order)
+            q = gptq(m["weight"], factors[by_size, damping], w["scales"], w["zeros"], w["group"], int(o.get("bits", "8")), order,
+                m["mask"] if masked else None, o.get("protected", "compensated") == "compensated")
             theirs = error(q, m["weight"], m["gram"])
         rows.append((error(w["value"], m["weight"], m["gram"]), theirs))
     return rows
