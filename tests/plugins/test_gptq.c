@@ -213,7 +213,7 @@ static void find_order(const struct data *d, int act_order, uint64_t *order)
 static double reference_error(const struct data *d, const struct cwp_grid *g, const struct result *r, const struct reference *how, int *ret_differ)
 {
 	const double least = -(double)(1 << (g->bits - 1));
-	uint64_t order[COLS];
+	uint64_t order[COLS] = {0};
 	double total = 0, e[COLS], w[COLS];
 
 	find_order(d, how->act_order, order);
@@ -353,7 +353,7 @@ static void test_by_hand(void **state)
 	const float weight[3] = {1, 0.4f, 0.25f}, gram[9] = {2, 0, 0, 0, 2, 1, 0, 1, 2};
 	const uint8_t mask = 4;
 	uint8_t codes[3];
-	float scale, exact[3] = {1, 0.4f, 0.25f};
+	float scale = 0, exact[3] = {1, 0.4f, 0.25f};
 	struct cwp_grid g;
 	char note[256] = "";
 	void *made = NULL;
