@@ -21,6 +21,8 @@
 
 /* Program, libraries, generated kernels, thread stacks and buffers of files: measured with room to spare. */
 #define BASE_MEMORY (160ull << 20)
+/* The same of a job that only quantizes. */
+#define PLAIN_MEMORY (64ull << 20)
 /* A tokenizer's tables, by entry of its vocabulary. */
 #define TOKENIZER_BYTES 600ull
 /* Packing buffers of the matrix products, a thread. */
@@ -29,6 +31,12 @@
 static uint64_t max_u64(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
+}
+
+/* Nothing runs through the model: no kernels are generated, and nothing is multiplied. */
+static int only_quantizes(const struct cwe_run *run)
+{
+	return run->scorer == NULL && run->quantizer_needs == 0 && run->job->n_evaluations == 0;
 }
 
 static uint64_t text_memory(const struct cwe_run *run)
@@ -40,7 +48,9 @@ static uint64_t text_memory(const struct cwe_run *run)
 
 uint64_t cwe_run_base_memory(const struct cwe_run *run)
 {
-	return BASE_MEMORY + cwe_pool_threads(run->p->host->pool) * THREAD_MEMORY + text_memory(run) + run->source->merge_memory;
+	uint64_t base = only_quantizes(run) ? PLAIN_MEMORY
+		: BASE_MEMORY + cwe_pool_threads(run->p->host->pool) * THREAD_MEMORY;
+	return base + text_memory(run) + run->source->merge_memory;
 }
 
 /* Scores on scratch: each set's, as score.store says, and the combined ones in f32; or candidates. */
@@ -118,7 +128,7 @@ static uint64_t spare_threads(const struct cwe_run *run, uint64_t memory)
 	struct cwe_pool *pool = run->p->host->pool;
 	uint64_t limit = run->job->limits.memory, threads = cwe_pool_threads(pool);
 	uint64_t over = limit > 0 && memory > limit ? (memory - limit + THREAD_MEMORY - 1) / THREAD_MEMORY : 0;
-	return over > 0 && over < threads && cwe_pool_limit(pool, (uint32_t)(threads - over)) ? over * THREAD_MEMORY : 0;
+	return over > 0 && over < threads && !only_quantizes(run) && cwe_pool_limit(pool, (uint32_t)(threads - over)) ? over * THREAD_MEMORY : 0;
 }
 
 /* Bytes that are free for scratch, with those that an earlier attempt of this job took already; UINT64_MAX: not known. */

@@ -9,6 +9,8 @@
 
 #include "engine/pipeline/quantize.h"
 
+#define MEMORY (160ull << 20) /* of all strips together, however many threads there are */
+
 /* What one thread works with. */
 struct strip {
 	struct strip *next; /* that is free */
@@ -25,6 +27,7 @@ struct strips {
 	size_t *first;                        /* [count + 1] number of each one's first strip */
 	size_t count;
 	pthread_mutex_t lock; /* of all below */
+	pthread_cond_t given; /* a strip back */
 	struct strip *strip;  /* [n] */
 	size_t n;
 	struct strip *free;
@@ -66,17 +69,33 @@ static void largest(const struct cwe_run *run, uint64_t *ret_weights, uint64_t *
 	}
 }
 
-uint64_t cwe_run_strips_memory(const struct cwe_run *run)
+/* Codes, packed codes and scales in the file's type beside. */
+static uint64_t strip_bytes(const struct cwe_run *run)
 {
 	uint64_t weights, scales;
 	largest(run, &weights, &scales);
-	/* Codes, packed codes and scales in the file's type beside. */
-	return cwe_pool_threads(run->p->host->pool) * (weights * (sizeof(float) + 2) + scales * (2 * sizeof(float) + 2));
+	return weights * (sizeof(float) + 2) + scales * (2 * sizeof(float) + 2);
 }
 
+/* One a thread, as far as memory allows. */
+static size_t strips_of(const struct cwe_run *run)
+{
+	uint64_t most = MEMORY / strip_bytes(run), threads = cwe_pool_threads(run->p->host->pool);
+	return (size_t)(most < 1 ? 1 : most < threads ? most : threads);
+}
+
+uint64_t cwe_run_strips_memory(const struct cwe_run *run)
+{
+	return strips_of(run) * strip_bytes(run);
+}
+
+/* NULL where another one failed. */
 static struct strip *take(struct strips *s)
 {
 	pthread_mutex_lock(&s->lock);
+	while (s->code == 0 && s->free == NULL) {
+		pthread_cond_wait(&s->given, &s->lock);
+	}
 	struct strip *mine = s->code == 0 ? s->free : NULL;
 	if (mine != NULL) {
 		s->free = mine->next;
@@ -95,6 +114,7 @@ static void give_back(struct strips *s, struct strip *mine, int code, const stru
 		s->code = code;
 		s->err = *err;
 	}
+	pthread_cond_broadcast(&s->given);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -120,7 +140,7 @@ static void take_strip(void *arg, size_t number)
 	struct strips *s = arg;
 	struct cwb_err err = {0};
 	size_t i = 0;
-	struct strip *mine = take(s); /* there are as many as threads; none where another one failed */
+	struct strip *mine = take(s);
 	if (mine == NULL) {
 		return;
 	}
@@ -162,7 +182,7 @@ static int allocate(struct strips *s, struct cwb_err *err)
 	uint64_t weights, scales;
 	int there = 1;
 	largest(s->run, &weights, &scales);
-	s->n = cwe_pool_threads(s->run->p->host->pool);
+	s->n = strips_of(s->run);
 	s->module = calloc(s->run->modules + 1, sizeof(void *));
 	s->first = calloc(s->run->modules + 2, sizeof *s->first);
 	s->strip = calloc(s->n, sizeof *s->strip);
@@ -191,6 +211,7 @@ static void clear(struct strips *s)
 	free(s->strip);
 	free(s->module);
 	free(s->first);
+	pthread_cond_destroy(&s->given);
 	pthread_mutex_destroy(&s->lock);
 }
 
@@ -198,6 +219,7 @@ int cwe_run_strips(struct cwe_run *run, struct cwe_writer *writer, struct cwb_er
 {
 	struct strips s = {.run = run, .writer = writer};
 	pthread_mutex_init(&s.lock, NULL);
+	pthread_cond_init(&s.given, NULL);
 	int r = allocate(&s, err);
 	for (uint32_t layer = 0; r == 0 && layer < run->model.arch.layers; layer++) {
 		r = do_layer(&s, layer, err);
