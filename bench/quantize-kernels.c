@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Codes of int8, fp8 and int4 against the bandwidth of the memory, in one program: bench/quantize-kernels-run [THREADS [ROUNDS]].
  *
- * The bandwidth is that of a[i] = b[i] + s * c[i], read two, write one, arrays of 128 MiB a thread, the better of ordinary
+ * The bandwidth is that of a[i] = b[i] + s * c[i], read two, write one, arrays of 128 MiB a thread in large pages, the better of ordinary
  * and of streaming stores. Quantizing reads f32 weights and writes scales and codes of one byte each; counted are 5 bytes a
  * weight. Rows have 4096 columns; int4 has groups of 128. Best round of each; all are in turns. Times are those of the
  * clock on the wall, and in brackets those of the slowest thread's processor: where others use the machine too, neither is
@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #if defined(__x86_64__)
@@ -93,16 +94,27 @@ static void work(struct task *t)
 	}
 }
 
+/* Large pages where there are any, so that it is memory that is measured. */
+static void *pages(size_t bytes)
+{
+	void *p = aligned_alloc(2u << 20, bytes);
+
+	if (p != NULL) {
+		(void)madvise(p, bytes, MADV_HUGEPAGE);
+	}
+	return p;
+}
+
 static void *thread_main(void *arg)
 {
 	struct task *t = arg;
 	struct timespec from, to;
 	uint64_t state = 7;
 
-	t->a = aligned_alloc(64, WEIGHTS * sizeof(float));
-	t->b = aligned_alloc(64, WEIGHTS * sizeof(float));
-	t->c = aligned_alloc(64, WEIGHTS * sizeof(float));
-	t->codes = aligned_alloc(64, WEIGHTS);
+	t->a = pages(WEIGHTS * sizeof(float));
+	t->b = pages(WEIGHTS * sizeof(float));
+	t->c = pages(WEIGHTS * sizeof(float));
+	t->codes = pages(WEIGHTS);
 	if (t->a == NULL || t->b == NULL || t->c == NULL || t->codes == NULL) {
 		abort();
 	}

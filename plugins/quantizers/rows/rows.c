@@ -71,14 +71,14 @@ static const struct row_kernels *kernels(void)
 	return k;
 }
 
-/* The row behind this one comes from memory while this one, which the search for its range brought into the cache, is
- * divided. What does not exist is fetched by nobody. */
+/* The row behind this one comes from memory, as far as the second-level cache, while this one, which the search for its range
+ * brought in, is divided. What does not exist is fetched by nobody. */
 static void fetch_behind(const float *row, uint64_t cols, uint64_t first, uint64_t n)
 {
 	const uintptr_t from = (uintptr_t)row + (cols + first) * sizeof(float);
 
 	for (uint64_t at = 0; at < n * sizeof(float); at += 64) {
-		__builtin_prefetch((const void *)(from + at));
+		__builtin_prefetch((const void *)(from + at), 0, 2);
 	}
 }
 
