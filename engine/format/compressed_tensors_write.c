@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/format/compressed_tensors.h"
 #include "engine/format/packing.h"
@@ -26,6 +27,13 @@ static const struct cwe_format_grid grids[] = {
 
 static int check(const struct cwe_output_module *m, struct cwb_err *err)
 {
+	struct cwe_ct_scheme s = cwe_ct_scheme(&m->grid);
+
+	if (cwe_module_is_expert(m->name) && s.format != CWE_CT_PACK && s.code == CWP_CODE_INT)
+		return cwb_err_set(err, CWP_EVALUE,
+			"module \"%s\": transformers cannot load experts in int8 by channel: choose granularity group or 4 bits, which are "
+			"packed, or plugin fp8",
+			m->name);
 	if (m->grid.granularity == CWP_PER_GROUP && (!m->grid.group || m->cols % m->grid.group))
 		return cwb_err_set(err, CWP_EVALUE,
 			"module \"%s\": groups of %" PRIu32 " do not divide its width of %" PRIu64
@@ -166,6 +174,38 @@ static int encode(const struct cwe_output_module *m, uint32_t source, const stru
 	return rc;
 }
 
+/* What comes behind ".experts." does not count: the experts of a layer are one matrix to an engine. */
+static int same_layer(const char *a, const char *b)
+{
+	size_t n = (size_t)(strstr(a, ".experts.") - a);
+
+	return strncmp(a, b, n) == 0 && strncmp(b + n, ".experts.", 9) == 0;
+}
+
+/* Experts that are kept load only beside FP8, and only by whole layers. */
+static int check_experts(const struct cwe_output_module *m, size_t count, const char *const *ignore, size_t n_ignore,
+	struct cwb_err *err)
+{
+	size_t i, k;
+
+	for (i = 0; i < n_ignore; i++) {
+		if (!cwe_module_is_expert(ignore[i]))
+			continue;
+		for (k = 0; k < count; k++)
+			if (m[k].grid.code != CWP_CODE_E4M3)
+				return cwb_err_set(err, CWP_EVALUE,
+					"module \"%s\" is kept, but transformers cannot load experts that are not quantized beside integers (\"%s\"): "
+					"quantize them all, or choose plugin fp8",
+					ignore[i], m[k].name);
+			else if (same_layer(ignore[i], m[k].name))
+				return cwb_err_set(err, CWP_EVALUE,
+					"module \"%s\" is kept and \"%s\" is not: transformers reads experts of a layer wrongly that are not all "
+					"alike: keep or quantize all of them",
+					ignore[i], m[k].name);
+	}
+	return 0;
+}
+
 static int config(const struct cwe_output_module *m, size_t count, const char *const *ignore, size_t n_ignore, json_t **ret,
 	struct cwb_err *err)
 {
@@ -175,9 +215,11 @@ static int config(const struct cwe_output_module *m, size_t count, const char *c
 
 	if (!list)
 		return cwb_err_set(err, -ENOMEM, "quantization_config: out of memory");
+	rc = check_experts(m, count, ignore, n_ignore, err);
 	for (i = 0; i < count; i++)
 		list[i] = (struct cwe_ct_module){m[i].name, cwe_ct_scheme(&m[i].grid)};
-	rc = cwe_ct_config(list, count, ignore, n_ignore, ret, err);
+	if (!rc)
+		rc = cwe_ct_config(list, count, ignore, n_ignore, ret, err);
 	free(list);
 	return rc;
 }

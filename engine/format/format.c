@@ -23,7 +23,8 @@ static const struct cwe_format dense = {.id = CWJ_FORMAT_DENSE, .name = "dense",
 		CWE_SET(CWJ_CARRIER_MODULES),
 	.grid = dense_grids, .n_grids = sizeof dense_grids / sizeof *dense_grids};
 
-static const struct cwe_format *const formats[] = {&cwe_format_compressed_tensors, &dense};
+static const struct cwe_format *const formats[] = {&cwe_format_compressed_tensors, &cwe_format_bitsandbytes,
+	&cwe_format_gptq, &cwe_format_fp8, &dense};
 
 const struct cwe_format *cwe_format_at(size_t i)
 {
@@ -67,9 +68,13 @@ const char *cwe_activation_text(uint32_t activation)
 
 void cwe_grid_text(const struct cwp_grid *g, char *ret, size_t size)
 {
-	char code[24], share[48];
+	char code[40], share[48];
 
-	snprintf(code, sizeof code, g->code == CWP_CODE_E4M3 ? "fp%" PRIu32 : g->code == CWP_CODE_INT ? "int%" PRIu32 : "%" PRIu32 " bit codes of an unknown kind", g->bits);
+	snprintf(code, sizeof code,
+		g->code == CWP_CODE_E4M3 ? "fp%" PRIu32 :
+		g->code == CWP_CODE_INT	 ? "int%" PRIu32 :
+					   "unknown codes of %" PRIu32 " bits",
+		g->bits);
 	if (g->granularity == CWP_PER_GROUP)
 		snprintf(share, sizeof share, "groups of %" PRIu32, g->group);
 	else if (g->granularity == CWP_PER_BLOCK)

@@ -95,5 +95,4 @@ int cwe_module_is_expert(const char *module);
 /* Rows of cols elements that are worked on at a time: about 4 MiB of f32. */
 uint64_t cwe_format_step(uint64_t cols);
 
-/* compressed_tensors_write.c */
-extern const struct cwe_format cwe_format_compressed_tensors;
+extern const struct cwe_format cwe_format_compressed_tensors, cwe_format_bitsandbytes, cwe_format_gptq, cwe_format_fp8;

@@ -141,7 +141,7 @@ double cwe_output_bits(const struct cwe_output_size *size)
 	return 8.0 * (double)(size->quantized_bytes + size->protected_bytes) / (double)size->quantized_weights;
 }
 
-/* Scales of all rows, what else the format wants, and the overlay. */
+/* Scales of all rows, and the overlay. */
 static int check_item(const struct cwe_output_weights *o, const struct cwe_output_item *m, struct cwb_err *err)
 {
 	uint64_t n, row, step;
@@ -158,8 +158,6 @@ static int check_item(const struct cwe_output_weights *o, const struct cwe_outpu
 	for (row = 0; row < m->rows && !rc; row += step)
 		rc = cwe_output_read_scales(o->reader, m, row, m->rows - row < step ? m->rows - row : step, scales, err);
 	free(scales);
-	if (!rc && o->reader->check_values)
-		rc = o->reader->check_values(m, err);
 	if (!rc && m->overlay)
 		rc = cwe_overlay_check(m->overlay, m->rows, m->cols, err);
 	return rc;

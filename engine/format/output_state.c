@@ -198,7 +198,8 @@ static int check_overlay(const struct cwe_output_weights *o, struct cwb_err *err
 	return 0;
 }
 
-static const struct cwe_output_reader *const readers[] = {&cwe_output_reader_compressed_tensors};
+static const struct cwe_output_reader *const readers[] = {&cwe_output_reader_compressed_tensors,
+	&cwe_output_reader_bitsandbytes, &cwe_output_reader_gptq, &cwe_output_reader_fp8};
 
 const struct cwe_output_reader *cwe_output_reader_find(const char *method)
 {

@@ -24,6 +24,7 @@ struct cwe_output_item {
 	const struct cwe_checkpoint_tensor *input_shift; /* its zero point */
 	float input_scale;
 	int8_t input_zero;
+	int zero_offset; /* GPTQ: what is added to a stored zero point */
 	const struct cwe_overlay_module *overlay;  /* or NULL */
 };
 
@@ -48,17 +49,17 @@ struct cwe_output_reader {
 	struct cwe_output_companion companion[CWE_OUTPUT_COMPANIONS_MAX]; /* up to the first without suffix */
 	/* With grid, codes and companions set: checks dtypes and shapes against each other, sets rows and cols. */
 	int (*check)(const void *config, const char *module, struct cwe_output_item *m, struct cwb_err *err);
-	/* The rows [row, row + rows) as quantizer.h has them: codes [rows, cols], scales and zeros [rows, n]. */
+	/* The rows [row, row + rows) as quantizer.h has them: codes [rows, cols], scales and zeros [rows, n]; zeros may be NULL
+	 * where no grid has zero points. */
 	int (*codes)(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint8_t *ret, struct cwb_err *err);
 	int (*scales)(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint64_t n, float *ret, struct cwb_err *err);
 	int (*zeros)(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint64_t n, int8_t *ret, struct cwb_err *err);
-	/* What only values can say, for cwe_output_check; NULL: nothing. */
-	int (*check_values)(const struct cwe_output_item *m, struct cwb_err *err);
 };
 
 /* By quant_method. NULL: not one that we read. */
 const struct cwe_output_reader *cwe_output_reader_find(const char *method);
-extern const struct cwe_output_reader cwe_output_reader_compressed_tensors;
+extern const struct cwe_output_reader cwe_output_reader_compressed_tensors, cwe_output_reader_bitsandbytes,
+	cwe_output_reader_gptq, cwe_output_reader_fp8;
 
 /* For checks: a CWP_EFORMAT that names file and tensor; whether a tensor is [rows, cols]; whether a name ends so. */
 int cwe_output_misfit(const struct cwe_checkpoint_tensor *t, const char *what, struct cwb_err *err);

@@ -97,9 +97,21 @@ class Refusals(worker_test.WorkerTest):
         job, out = self.job(**dict(self.protecting(), score=None))
         self.refused(job, out, "score")
         for part, word in (({"protect": {"fraction": 0.1, "carrier": "adapter"}}, "protect.carrier"),
-                ({"write": {"format": "gptq"}}, "write.format"), ({"backend": "cuda"}, "backend")):
+                ({"write": {"format": "gguf"}}, "write.format"), ({"backend": "cuda"}, "backend")):
             job, out = self.job(**dict(self.protecting(), **part))
             self.refused(job, out, word, "use ")
+
+    def test_formats(self):
+        """What a format cannot carry is refused with what it carries and what would do."""
+        four = {"plugin": "static", "options": {"bits": 4, "granularity": "group", "group": 32, "symmetric": False}}
+        for form, quantize, words in (
+                ("bitsandbytes", dict(four), ("int4, groups of 32, asymmetric", "compressed-tensors or dense")),
+                ("gptq", dict(four), ("it holds int4 or int8", "compressed-tensors or dense")),
+                ("gptq", {"plugin": "static", "options": {"bits": 4, "granularity": "group", "group": 64}},
+                    ("gptq has one grid", "down_proj", "choose group 32, 16, or granularity channel")),
+                ("fp8", {"plugin": "fp8"}, ("fp8, by channel", "fp8 by block"))):
+            job, out = self.job(write={"format": form}, quantize=quantize)
+            self.refused(job, out, *words)
 
     def test_paths(self):
         job, out = self.job(model="/nowhere/model")

@@ -242,6 +242,17 @@ class Run(worker_test.WorkerTest):
                         same = sum(x == y for x, y in zip(floats(a[module + ".weight"]), floats(b[module + ".weight"])))
                         self.assertGreaterEqual(same, count, module)
 
+    def test_other_formats(self):
+        """The same overlay stands beside every format of codes."""
+        for form, quantize, carrier, exact in (("bitsandbytes", {"plugin": "int8"}, "overlay", False),
+                ("gptq", static(4, "group"), "overlay", True), ("gptq", static(8, "channel"), "none", True)):
+            with self.subTest(format=form, carrier=carrier):
+                job, output = self.job("smollm2", write={"format": form}, quantize=quantize, **self.protecting(carrier=carrier))
+                self.run_job(job)
+                kept = carrier == "overlay"
+                self.check_output(output, "smollm2", 0.05 if kept else 0, kept, kept, exact)
+                self.assertEqual(self.load(output, "config.json")["quantization_config"]["quant_method"], form)
+
     def test_plain_and_skip(self):
         job, output = self.job("llama31", quantize={"plugin": "int8"})
         self.run_job(job)
