@@ -84,7 +84,7 @@ class Outputs(unittest.TestCase):
     def test_families(self):
         for model in FAMILIES:
             with self.subTest(model=model):
-                self.compare(model, "w8" if model == "qwen2moe" else "w4-g32")
+                self.compare(model, "w4-g16" if model == "qwen2moe" else "w4-g32")
 
     def test_head(self):
         self.compare("llama31", "head")

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* write_outputs MODEL OUTPUT SCHEME CARRIER FRACTION: quantizes every projection of a small model in a made-up way, writes
- * the output, its manifest, and beside it OUTPUT-dense, the f32 values that an engine must compute with. */
+/* write_outputs MODEL OUTPUT SCHEME[+KEPT] CARRIER FRACTION: quantizes every projection of a small model in a made-up way,
+ * writes the output, its manifest, and beside it OUTPUT-dense, the f32 values that an engine must compute with. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static int ends_with(const char *name, const char *tail)
 	return n > t && !strcmp(name + n - t, tail);
 }
 
-/* The grid of a module under a scheme; code 0: it is kept. */
+/* The grid of a module under a scheme. */
 static struct cwp_grid choose(const char *scheme, const char *module)
 {
 	const struct {
@@ -31,6 +31,8 @@ static struct cwp_grid choose(const char *scheme, const char *module)
 		{"w8-zero", toy_grid(CWP_CODE_INT, 8, 0, 0, CWP_ACT_NONE)},
 		{"w8-g32", toy_grid(CWP_CODE_INT, 8, 1, 32, CWP_ACT_NONE)},
 		{"w4-g32", toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE)},
+		{"w4-g16", toy_grid(CWP_CODE_INT, 4, 1, 16, CWP_ACT_NONE)},
+		{"w8-g16", toy_grid(CWP_CODE_INT, 8, 1, 16, CWP_ACT_NONE)},
 		{"w4", toy_grid(CWP_CODE_INT, 4, 1, 0, CWP_ACT_NONE)},
 		{"w4-g32-zero", toy_grid(CWP_CODE_INT, 4, 0, 32, CWP_ACT_NONE)},
 		{"fp8", toy_grid(CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_FP8_TOKEN)},
@@ -44,12 +46,20 @@ static struct cwp_grid choose(const char *scheme, const char *module)
 		{"fp8-block", toy_block_grid(32, 32, 32)},
 		{"fp8-block-ragged", toy_block_grid(48, 40, 0)},
 		{"head", toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE)},
+		{"bitsandbytes", toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TOKEN)},
+		{"gptq-4-g32", toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE)},
+		{"gptq-4-g64", toy_grid(CWP_CODE_INT, 4, 1, 64, CWP_ACT_NONE)},
+		{"gptq-4", toy_grid(CWP_CODE_INT, 4, 1, 0, CWP_ACT_NONE)},
+		{"gptq-8-g32", toy_grid(CWP_CODE_INT, 8, 1, 32, CWP_ACT_NONE)},
+		{"fp8-blocks", toy_block_grid(32, 32, 32)},
 	};
 	struct cwp_grid grid = {0};
 	size_t i;
 
 	if (!strcmp(scheme, "w4-sizes"))
 		return toy_grid(CWP_CODE_INT, 4, 1, ends_with(module, "down_proj") ? 32 : 64, CWP_ACT_NONE);
+	if (!strcmp(scheme, "w4-experts")) /* as a group size falls back where it does not divide */
+		return toy_grid(CWP_CODE_INT, 4, 1, ends_with(module, "down_proj") ? 16 : 32, CWP_ACT_NONE);
 	if (!strcmp(scheme, "mixed")) {
 		if (strstr(module, "self_attn"))
 			return toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_NONE);
@@ -65,6 +75,38 @@ static struct cwp_grid choose(const char *scheme, const char *module)
 	return grid;
 }
 
+/* Whether a module stays as it is for the word behind the "+" of a scheme. */
+static int is_kept(const char *word, const char *module)
+{
+	int expert = strstr(module, ".experts.") != NULL;
+
+	return (!strcmp(word, "skip") && strstr(module, "layers.1.mlp")) || (!strcmp(word, "experts") && expert) ||
+	       (!strcmp(word, "layer") && expert && strstr(module, "layers.1.")) ||
+	       (!strcmp(word, "one") && expert && strstr(module, "layers.1.") && strstr(module, ".experts.0."));
+}
+
+/* The grid of a module; code 0: it is kept. */
+static struct cwp_grid choose_base(const char *scheme, const char *module)
+{
+	const char *plus = strchr(scheme, '+');
+	char *base = plus ? strndup(scheme, (size_t)(plus - scheme)) : strdup(scheme);
+	struct cwp_grid grid = {0};
+
+	if (!plus || !is_kept(plus + 1, module))
+		grid = choose(base, module);
+	free(base);
+	return grid;
+}
+
+/* The format that a scheme is for. */
+static int format_of(const char *scheme)
+{
+	return !strncmp(scheme, "bitsandbytes", 12) ? CWJ_FORMAT_BITSANDBYTES :
+	       !strncmp(scheme, "gptq", 4)	    ? CWJ_FORMAT_GPTQ :
+	       !strncmp(scheme, "fp8-blocks", 10)   ? CWJ_FORMAT_FP8 :
+						      CWJ_FORMAT_COMPRESSED_TENSORS;
+}
+
 static size_t quantize_all(struct cwe_source *s, const char *scheme, double fraction, struct toy_result *r)
 {
 	size_t n = 0, i;
@@ -72,9 +114,10 @@ static size_t quantize_all(struct cwe_source *s, const char *scheme, double frac
 	for (i = 0; i < s->weights->count; i++) {
 		const char *tensor = s->weights->tensors[i].name;
 		char *module = strndup(tensor, strlen(tensor) - strlen(".weight"));
-		struct cwp_grid grid = choose(scheme, module);
+		struct cwp_grid grid = choose_base(scheme, module);
 
-		if (grid.code && (ends_with(tensor, "_proj.weight") || (!strcmp(scheme, "head") && !strcmp(module, "lm_head"))))
+		if (grid.code && (ends_with(tensor, "_proj.weight") || (strstr(tensor, ".experts.") && ends_with(tensor, ".weight")) ||
+					 (!strcmp(scheme, "head") && !strcmp(module, "lm_head"))))
 			toy_quantize(s, module, &grid, fraction, i, &r[n++]);
 		free(module);
 	}
@@ -96,7 +139,7 @@ int main(int argc, char **argv)
 		return 64;
 	}
 	o.directory = argv[2];
-	o.format = CWJ_FORMAT_COMPRESSED_TENSORS;
+	o.format = format_of(argv[3]);
 	o.carrier = !strcmp(argv[4], "overlay") ? CWJ_CARRIER_OVERLAY :
 		    !strcmp(argv[4], "dense")   ? CWJ_CARRIER_DENSE :
 						  CWJ_CARRIER_NONE;
