@@ -97,7 +97,8 @@ static struct cwe_model evaluated(const struct cwe_run *run)
 	for (size_t i = 0; i < run->modules; i++) {
 		m.quantizes |= run->module[i].quantized && run->module[i].grid.activation != CWP_ACT_NONE;
 	}
-	m.splits = m.quantizes && (run->scorer != NULL || run->n_saved > 0) && run->job->carrier == CWJ_CARRIER_OVERLAY;
+	m.splits = m.quantizes && (run->scorer != NULL || run->n_saved > 0) &&
+		(run->job->carrier == CWJ_CARRIER_OVERLAY || run->job->carrier == CWJ_CARRIER_ADAPTER);
 	return m;
 }
 

@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 from .codes import SUFFIXES, Codes
 from .errors import CheckpointError
+from .inputs import Inputs
 from .overlay import Overlay
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -84,21 +85,33 @@ class Checkpoint:
         tensors = {suffix: self.tensor(f"{name}.{suffix}") for suffix in SUFFIXES if f"{name}.{suffix}" in self.file_of}
         if "weight" not in tensors and "weight_packed" not in tensors:
             raise CheckpointError(f"{self.folder}: module \"{name}\" has scales and no codes")
-        codes = Codes(name, tensors)
+        codes = Codes(name, tensors, self._block(name))
         kept = self.overlay is not None and name in self.overlay.modules
         return Module(codes, self.overlay.read(name, codes.rows, codes.cols) if kept else None)
 
     def activation(self, module):
-        """How the inputs of a module are quantized: None, "int8" or "fp8", a scale for each token."""
+        """How the inputs of a module are quantized: an Inputs, or None where they are not."""
         for group in self._groups(module):
             inputs = group.get("input_activations")
             if not inputs:
                 return None
-            if not inputs.get("dynamic") or inputs.get("strategy") != "token" or inputs.get("num_bits", 8) != 8 or \
-                    not inputs.get("symmetric", True):
-                raise CheckpointError(f"{self.folder}/config.json: module \"{module}\": only dynamic, symmetric "
-                                      "activations of 8 bits by token are supported")
-            return "fp8" if inputs.get("type") == "float" else "int8"
+            fp8, strategy = inputs.get("type") == "float", inputs.get("strategy", "tensor")
+            fits = inputs.get("num_bits", 8) == 8 and inputs.get("symmetric", True)
+            if fits and inputs.get("dynamic") and strategy == "token":
+                return Inputs(fp8)
+            if fits and inputs.get("dynamic") and strategy == "group" and fp8 and inputs.get("group_size"):
+                return Inputs(fp8, group=inputs["group_size"])
+            if fits and not inputs.get("dynamic") and strategy == "tensor":
+                return Inputs(fp8, scale=self.tensor(f"{module}.input_scale").float().item())
+            raise CheckpointError(f"{self.folder}/config.json: module \"{module}\": of inputs only symmetric ones of 8 bits are "
+                                  "supported: dynamic by token or, FP8, by group, and static by tensor")
+        return None
+
+    def _block(self, module):
+        """Rows and columns that share a scale, None where no block does."""
+        for group in self._groups(module):
+            block = group.get("weights", {}).get("block_structure")
+            return tuple(block) if group.get("weights", {}).get("strategy") == "block" and block else None
         return None
 
     def _groups(self, module):

@@ -5,7 +5,7 @@ import torch
 
 from .errors import CheckpointError
 
-SUFFIXES = ("weight_packed", "weight", "weight_scale", "weight_zero_point", "weight_shape")
+SUFFIXES = ("weight_packed", "weight", "weight_scale", "weight_zero_point", "weight_shape", "input_scale")
 
 
 def unpack(words, bits, count):
@@ -27,10 +27,12 @@ def packed_bits(name, words, cols):
 
 
 class Codes:
-    """One module's codes. The tensors are kept as they are in the file; dequantize() makes the weight of them."""
+    """One module's codes. The tensors are kept as they are in the file; dequantize() makes the weight of them.
 
-    def __init__(self, name, tensors):
-        self.name = name
+    block: (rows, columns) that share a scale, where the configuration says so."""
+
+    def __init__(self, name, tensors, block=None):
+        self.name, self.block = name, block
         self.packed = "weight_packed" in tensors
         self.codes = tensors["weight_packed" if self.packed else "weight"]
         self.scale = tensors["weight_scale"]
@@ -51,13 +53,21 @@ class Codes:
         self._check()
 
     def _check(self):
+        if self.scale.numel() == 1:  # of the whole matrix
+            self.scale = self.scale.reshape(1, 1)
+            self.zero = self.zero.reshape(1, 1) if self.zero is not None and not self.packed else self.zero
         scales = tuple(self.scale.shape)
+        if self.block:
+            if scales != tuple(-(-n // b) for n, b in zip((self.rows, self.cols), self.block)) or self.zero is not None:
+                raise CheckpointError(f"\"{self.name}\": scales {scales} do not fit blocks of {self.block} in a weight of "
+                                      f"[{self.rows}, {self.cols}]")
+            return
         if self.codes.shape[0] != self.rows or len(scales) != 2 or scales[0] not in (1, self.rows) or not scales[1] or \
                 self.cols % scales[1]:
             raise CheckpointError(f"\"{self.name}\": scales {scales} do not fit a weight of [{self.rows}, {self.cols}]")
         if self.zero is not None:
             rows = self.rows if not self.packed else (self.rows * self.bits + 31) // 32
-            if tuple(self.zero.shape) != (rows, scales[1]):
+            if tuple(self.zero.shape) != (rows if self.packed else scales[0], scales[1]):
                 raise CheckpointError(f"\"{self.name}\": zero points {tuple(self.zero.shape)} do not fit scales {scales}")
 
     @property
@@ -66,7 +76,12 @@ class Codes:
 
     def tensors(self):
         """The tensors that dequantize() needs, by name; the packed zero points become one byte each."""
-        parts = {"codes": self.codes, "scale": self.scale}
+        scale = self.scale
+        if self.block:  # the last block of a row may have fewer columns, and the last ones fewer rows
+            scale = scale.repeat_interleave(self.block[0], 0)[:self.rows]
+            if self.cols % self.block[1] and scale.shape[1] > 1:
+                scale = scale.repeat_interleave(self.block[1], 1)[:, :self.cols]
+        parts = {"codes": self.codes, "scale": scale.contiguous()}
         if self.zero is not None:
             zero = self.zero
             if self.packed:

@@ -7,22 +7,6 @@ from torch.nn import functional
 
 from .codes import dequantize
 
-INT8_RANGE, FP8_MAX = 127.5, 448.0
-
-
-def quantize_tokens(x, kind):
-    """Inputs as an engine of 8-bit products sees them: one scale for each token, symmetric."""
-    wide = x.to(torch.float32)
-    top = INT8_RANGE if kind == "int8" else FP8_MAX
-    scale = wide.abs().amax(dim=-1, keepdim=True) / top
-    scale = torch.where(scale == 0, torch.full_like(scale, torch.finfo(torch.float32).eps), scale)
-    if kind == "int8":
-        codes = (wide / scale).round().clamp(-128, 127)
-    else:
-        codes = (wide / scale).clamp(-FP8_MAX, FP8_MAX).to(torch.float8_e4m3fn).to(torch.float32)
-    return (codes * scale).to(x.dtype)
-
-
 class ProtectedLinear(nn.Module):
     """y = W x + b. W is dequantized anew for each call, and its protected weights put in their places, so that what
     stays in memory is what the files hold: codes, scales, positions (4 bytes each where 2^31 weights suffice) and exact
@@ -60,7 +44,7 @@ class ProtectedLinear(nn.Module):
 
     def forward(self, x):
         if self.activation is None or self.positions is None:
-            inputs = x if self.activation is None else quantize_tokens(x, self.activation)
+            inputs = x if self.activation is None else self.activation(x)
             return functional.linear(inputs, self.weight, self.bias)
         # Protected weights are kept out of the 8-bit product: they meet inputs that are not quantized.
         weight, exact = self.weight_of_codes(), torch.zeros(self.out_features, self.in_features, dtype=self.dtype,
@@ -68,7 +52,7 @@ class ProtectedLinear(nn.Module):
         at = self.positions.long()
         weight.view(-1)[at] = 0
         exact.view(-1)[at] = self.values
-        return functional.linear(quantize_tokens(x, self.activation), weight, self.bias) + functional.linear(x, exact)
+        return functional.linear(self.activation(x), weight, self.bias) + functional.linear(x, exact)
 
     def extra_repr(self):
         kept = 0 if self.positions is None else self.positions.numel()

@@ -30,7 +30,7 @@ torch.set_num_threads(1)
 SHARED = os.environ.get("CWP_SHARED", "")
 TOOL = os.path.join(os.environ.get("CWP_BUILDDIR", "."), "tests", "interop", "write_outputs")
 SCHEMES = ("w8a8", "w8a8-zero", "w8", "w8-zero", "w8-g32", "w4-g32", "w4", "w4-g32-zero", "w4-sizes", "mixed", "skip", "fp8",
-           "fp8-weights")
+           "fp8-weights", "w8a8-tensor", "w8a8-tensor-zero", "fp8-static", "fp8-block", "fp8-block-ragged")
 FAMILIES = ("smollm2", "qwen2", "gemma2", "phi3", "olmo2", "mixtral", "qwen2moe")
 LIMIT = 1e-4  # on logits in f32; the same sums in another order
 
@@ -92,7 +92,7 @@ class Outputs(unittest.TestCase):
     def test_inputs(self):
         """Without protected weights our 8-bit inputs are those of compressed-tensors; with all weights protected they are
         not quantized at all."""
-        for scheme in ("w8a8", "w8a8-zero", "fp8"):
+        for scheme in ("w8a8", "w8a8-zero", "fp8", "w8a8-static", "fp8-static", "fp8-block"):
             with self.subTest(scheme=scheme):
                 path = self.output("llama31", scheme, "none", "0")
                 ours, exact = run(load(path, dtype=torch.float32)), run(load(path, dtype=torch.float32, activations=False))
