@@ -25,7 +25,7 @@
 enum { COLS = 4096, ROWS = 8192, MOST_THREADS = 64, GROUP = 128 };
 #define WEIGHTS ((uint64_t)ROWS * COLS)
 
-enum what { TRIAD, TRIAD_STREAM, INT8, FP8, INT4, WHATS };
+enum what { TRIAD, TRIAD_STREAM, INT8, FP8, INT4, ALL_OF_THEM };
 
 struct task {
 	pthread_t id;
@@ -126,7 +126,7 @@ static void *thread_main(void *arg)
 	}
 	for (;;) {
 		pthread_barrier_wait(&barrier);
-		if (t->what == WHATS) {
+		if (t->what == ALL_OF_THEM) {
 			break;
 		}
 		(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
@@ -162,7 +162,7 @@ static void measure(struct task *t, int threads, enum what what, struct rate *be
 	}
 	(void)clock_gettime(CLOCK_MONOTONIC, &from);
 	pthread_barrier_wait(&barrier);
-	if (what == WHATS) {
+	if (what == ALL_OF_THEM) {
 		return;
 	}
 	pthread_barrier_wait(&barrier);
@@ -176,13 +176,13 @@ static void measure(struct task *t, int threads, enum what what, struct rate *be
 	best->processor = r.processor > best->processor ? r.processor : best->processor;
 }
 
-static void print(const struct rate *triad, const struct rate best[3][WHATS], int threads)
+static void print(const struct rate *triad, const struct rate best[3][ALL_OF_THEM], int threads)
 {
 	static const char *const tier_name[] = {"scalar", "avx2", "avx512"}, *const name[] = {"", "", "int8", "fp8", "int4"};
 
 	printf("%d threads; read two, write one: %.1f GB/s (%.1f)\n", threads, triad->clock, triad->processor);
 	for (int tier = ROW_SCALAR; tier <= (int)row_best(); tier++) {
-		for (int what = INT8; what < WHATS; what++) {
+		for (int what = INT8; what < ALL_OF_THEM; what++) {
 			const struct rate *r = &best[tier][what];
 			printf("%-7s %-5s %6.1f GB/s  %5.2f  (%.1f, %.2f)\n", tier_name[tier], name[what], r->clock,
 				r->clock / triad->clock, r->processor, r->processor / triad->processor);
@@ -194,7 +194,7 @@ int main(int argc, char **argv)
 {
 	int threads = argc > 1 ? atoi(argv[1]) : 2, rounds = argc > 2 ? atoi(argv[2]) : 7;
 	static struct task task[MOST_THREADS];
-	struct rate best[3][WHATS] = {{{0}}}, triads = {0}, first = {0};
+	struct rate best[3][ALL_OF_THEM] = {{{0}}}, triads = {0}, first = {0};
 
 	if (threads < 1 || threads > MOST_THREADS || rounds < 1) {
 		(void)fprintf(stderr, "usage: quantize-kernels-run [THREADS [ROUNDS]], at most %d threads\n", MOST_THREADS);
@@ -213,12 +213,12 @@ int main(int argc, char **argv)
 		measure(task, threads, TRIAD_STREAM, &triads);
 		for (int tier = ROW_SCALAR; tier <= (int)row_best(); tier++) {
 			row_kernels_use((enum row_tier)tier);
-			for (int what = INT8; what < WHATS; what++) {
+			for (int what = INT8; what < ALL_OF_THEM; what++) {
 				measure(task, threads, (enum what)what, &best[tier][what]);
 			}
 		}
 	}
-	measure(task, threads, WHATS, &first);
+	measure(task, threads, ALL_OF_THEM, &first);
 	for (int i = 0; i < threads; i++) {
 		(void)pthread_join(task[i].id, NULL);
 	}

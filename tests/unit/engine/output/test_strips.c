@@ -255,7 +255,7 @@ static void test_order(void **state)
 	struct cwe_writer *w;
 	struct world x;
 	char *path;
-	uint64_t at[3];
+	uint64_t at[3] = {0};
 	size_t i, k;
 
 	(void)state;
