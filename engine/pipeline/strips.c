@@ -159,6 +159,9 @@ static int do_layer(struct strips *s, uint32_t layer, struct cwb_err *err)
 	s->first[0] = 0;
 	for (size_t i = run->layer_at[layer]; i < run->layer_at[layer + 1]; i++) {
 		struct cwe_run_module *m = &run->module[i];
+		if (m->kept) {
+			continue; /* copied with the rest */
+		}
 		m->protected_weights = 0;
 		if (m->quantized && !cwe_writer_has(s->writer, m->name)) {
 			s->module[s->count] = m;
