@@ -5,17 +5,13 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/file.h"
 #include "base/json.h"
+#include "engine/format/partial.h"
 
 struct place {
 	const struct cwe_safetensors_plan *plan;
@@ -25,21 +21,14 @@ struct place {
 };
 
 struct cwe_safetensors_writer {
-	int folder, fd;
-	char *name, *temp;
+	struct cwe_partial file;
 	size_t count;
 	uint64_t *offset; /* [count] in the file, by the caller's numbers */
 	uint64_t *bytes;  /* [count] */
 	size_t *order;    /* [count] numbers as they lie in the file */
 	char *done;       /* [count] */
 	size_t whole;     /* so many of the order are done */
-	uint64_t size;
 };
-
-void cwe_safetensors_writer_temp(const char *name, char *ret, size_t size)
-{
-	snprintf(ret, size, ".%s.tmp-partial", name);
-}
 
 static int by_alignment(const void *a, const void *b)
 {
@@ -156,63 +145,6 @@ static int make_header(const struct place *place, size_t count, const struct cwe
 	return 0;
 }
 
-/* Whether the unfinished file has this size and header. */
-static int same_file(int fd, const char *header, size_t length, uint64_t size)
-{
-	struct stat st;
-	char *old = malloc(length);
-	int same;
-
-	same = old && !fstat(fd, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size == size &&
-	       !cwb_file_pread(fd, old, length, 0, "", NULL) && !memcmp(old, header, length);
-	free(old);
-	return same;
-}
-
-static int reserve(struct cwe_safetensors_writer *w, struct cwb_err *err)
-{
-	int rc;
-
-	do
-		rc = fallocate(w->fd, 0, 0, (off_t)w->size);
-	while (rc && errno == EINTR);
-	if (rc && (errno == EOPNOTSUPP || errno == ENOSYS))
-		rc = ftruncate(w->fd, (off_t)w->size);
-	if (!rc)
-		return 0;
-	if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
-		return cwb_err_errno(err, "%s: there is no room for its %" PRIu64 " bytes: free some, or write elsewhere", w->name,
-			w->size);
-	return cwb_err_errno(err, "%s: %" PRIu64 " bytes cannot be reserved", w->name, w->size);
-}
-
-/* Opens the unfinished file: the old one when it may be kept, else a new one. */
-static int open_temp(struct cwe_safetensors_writer *w, unsigned flags, const char *header, size_t length, int *ret_kept,
-	struct cwb_err *err)
-{
-	int rc;
-
-	if (flags & CWE_SAFETENSORS_RESUME) {
-		w->fd = openat(w->folder, w->temp, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-		if (w->fd >= 0 && same_file(w->fd, header, length, w->size)) {
-			*ret_kept = 1;
-			return 0;
-		}
-		if (w->fd >= 0)
-			close(w->fd);
-		w->fd = -1;
-	}
-	if (unlinkat(w->folder, w->temp, 0) && errno != ENOENT)
-		return cwb_err_errno(err, "%s: an old unfinished file cannot be removed", w->temp);
-	w->fd = openat(w->folder, w->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
-	if (w->fd < 0)
-		return cwb_err_errno(err, "%s: cannot be made", w->temp);
-	rc = reserve(w, err);
-	if (!rc)
-		rc = cwb_file_pwrite(w->fd, header, length, 0, w->name, err);
-	return rc;
-}
-
 int cwe_safetensors_writer_new(int folder, const char *name, unsigned flags, const struct cwe_safetensors_plan *tensor,
 	size_t count, const struct cwe_safetensors_text *text, size_t n_text, struct cwe_safetensors_writer **ret,
 	int *ret_kept, struct cwb_err *err)
@@ -225,18 +157,14 @@ int cwe_safetensors_writer_new(int folder, const char *name, unsigned flags, con
 	int rc = 0, kept = 0;
 
 	if (w) {
-		w->folder = folder;
-		w->fd = -1;
+		w->file.fd = -1;
 		w->count = count;
-		w->name = strdup(name);
 		w->offset = calloc(count + 1, sizeof *w->offset);
 		w->bytes = calloc(count + 1, sizeof *w->bytes);
 		w->order = calloc(count + 1, sizeof *w->order);
 		w->done = calloc(count + 1, 1);
 	}
-	if (w && asprintf(&w->temp, ".%s.tmp-partial", name) < 0)
-		w->temp = NULL;
-	if (!w || !place || !w->name || !w->offset || !w->bytes || !w->order || !w->done || !w->temp) {
+	if (!w || !place || !w->offset || !w->bytes || !w->order || !w->done) {
 		rc = cwb_err_set(err, -ENOMEM, "%s: out of memory", name);
 		goto out;
 	}
@@ -252,14 +180,11 @@ int cwe_safetensors_writer_new(int folder, const char *name, unsigned flags, con
 		w->bytes[place[i].number] = place[i].bytes;
 		w->order[i] = place[i].number;
 	}
-	w->size = length + total;
-	rc = open_temp(w, flags, header, length, &kept, err);
+	rc = cwe_partial_open(&w->file, folder, name, flags & CWE_SAFETENSORS_RESUME, header, length, length + total, &kept, err);
 out:
 	free(header);
 	free(place);
 	if (rc) {
-		if (w && w->fd >= 0)
-			cwe_safetensors_writer_discard(w);
 		cwe_safetensors_writer_free(w);
 		return rc;
 	}
@@ -296,9 +221,9 @@ int cwe_safetensors_writer_write(struct cwe_safetensors_writer *w, size_t i, uin
 	uint64_t bytes, struct cwb_err *err)
 {
 	if (i >= w->count || offset > w->bytes[i] || bytes > w->bytes[i] - offset)
-		return cwb_err_set(err, CWP_EVALUE, "%s: %" PRIu64 " bytes at %" PRIu64 " lie outside tensor %zu", w->name, bytes,
+		return cwb_err_set(err, CWP_EVALUE, "%s: %" PRIu64 " bytes at %" PRIu64 " lie outside tensor %zu", w->file.name, bytes,
 			offset, i);
-	return cwb_file_pwrite(w->fd, src, bytes, w->offset[i] + offset, w->name, err);
+	return cwe_partial_write(&w->file, src, bytes, w->offset[i] + offset, err);
 }
 
 uint64_t cwe_safetensors_writer_done(struct cwe_safetensors_writer *w, size_t i)
@@ -306,52 +231,43 @@ uint64_t cwe_safetensors_writer_done(struct cwe_safetensors_writer *w, size_t i)
 	w->done[i] = 1;
 	while (w->whole < w->count && w->done[w->order[w->whole]])
 		w->whole++;
-	return w->whole < w->count ? w->offset[w->order[w->whole]] : w->size;
+	return w->whole < w->count ? w->offset[w->order[w->whole]] : w->file.size;
 }
 
 int cwe_safetensors_writer_fd(const struct cwe_safetensors_writer *w)
 {
-	return w->fd;
+	return w->file.fd;
 }
 
 int cwe_safetensors_writer_sync(struct cwe_safetensors_writer *w, struct cwb_err *err)
 {
-	if (fdatasync(w->fd))
-		return cwb_err_errno(err, "%s: could not be brought to the disk", w->name);
-	return 0;
+	return cwe_partial_sync(&w->file, err);
 }
 
 int cwe_safetensors_writer_publish(struct cwe_safetensors_writer *w, struct cwb_err *err)
 {
-	int rc = cwe_safetensors_writer_sync(w, err);
-
-	if (!rc && renameat(w->folder, w->temp, w->folder, w->name))
-		rc = cwb_err_errno(err, "%s: could not be renamed from its temporary name", w->name);
-	return rc;
+	return cwe_partial_publish(&w->file, err);
 }
 
 void cwe_safetensors_writer_discard(struct cwe_safetensors_writer *w)
 {
-	if (w && w->temp)
-		unlinkat(w->folder, w->temp, 0);
+	if (w)
+		cwe_partial_discard(&w->file);
 }
 
 uint64_t cwe_safetensors_writer_size(const struct cwe_safetensors_writer *w)
 {
-	return w->size;
+	return w->file.size;
 }
 
 void cwe_safetensors_writer_free(struct cwe_safetensors_writer *w)
 {
 	if (!w)
 		return;
-	if (w->fd >= 0)
-		close(w->fd);
+	cwe_partial_close(&w->file);
 	free(w->offset);
 	free(w->bytes);
 	free(w->order);
 	free(w->done);
-	free(w->name);
-	free(w->temp);
 	free(w);
 }

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* One safetensors file, written: all shapes first, data in any order, visible under its name only when it is whole. The
- * unfinished file is ".<name>.tmp-partial" in the same folder, so that a later process can go on with it. */
+/* One safetensors file, written: all shapes first, data in any order, visible under its name only when it is whole, as a
+ * file in the making (partial.h). */
 #pragma once
 
 #include <stddef.h>
@@ -58,5 +58,3 @@ void cwe_safetensors_writer_discard(struct cwe_safetensors_writer *w);
 uint64_t cwe_safetensors_writer_size(const struct cwe_safetensors_writer *w);
 /* Closes; an unfinished file stays for a later attempt. NULL is allowed. */
 void cwe_safetensors_writer_free(struct cwe_safetensors_writer *w);
-/* The name of the unfinished file of `name`. */
-void cwe_safetensors_writer_temp(const char *name, char *ret, size_t size);

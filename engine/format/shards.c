@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "engine/format/follow.h"
+#include "engine/format/partial.h"
 
 struct cwe_shards {
 	int folder;
@@ -71,7 +72,7 @@ static void take_back(int folder, const char *name)
 {
 	char temp[256];
 
-	cwe_safetensors_writer_temp(name, temp, sizeof temp);
+	cwe_partial_temp(name, temp, sizeof temp);
 	if (faccessat(folder, temp, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT)
 		(void)renameat(folder, name, folder, temp);
 }
