@@ -24,7 +24,7 @@ static const struct cwe_format dense = {.id = CWJ_FORMAT_DENSE, .name = "dense",
 	.grid = dense_grids, .n_grids = sizeof dense_grids / sizeof *dense_grids};
 
 static const struct cwe_format *const formats[] = {&cwe_format_compressed_tensors, &cwe_format_bitsandbytes,
-	&cwe_format_gptq, &cwe_format_fp8, &dense};
+	&cwe_format_gptq, &cwe_format_fp8, &cwe_format_gguf, &dense};
 
 const struct cwe_format *cwe_format_at(size_t i)
 {

@@ -96,3 +96,5 @@ int cwe_module_is_expert(const char *module);
 uint64_t cwe_format_step(uint64_t cols);
 
 extern const struct cwe_format cwe_format_compressed_tensors, cwe_format_bitsandbytes, cwe_format_gptq, cwe_format_fp8;
+/* gguf_format.c */
+extern const struct cwe_format cwe_format_gguf;

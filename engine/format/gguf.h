@@ -117,9 +117,12 @@ int cwe_gguf_decodable(uint32_t type);
 
 /* The model's weights under their Hugging Face names, as a Hugging Face checkpoint has them: q and k rows in its order, one
  * matrix for each expert, norms without an offset, quantized types rounded to bf16. Parts of other modalities are left
- * out. CWP_EUNKNOWN for other architectures, tensors and types, by name. With `own`, g is closed with the weights (and at
- * once on failure). */
-int cwe_gguf_weights_new(struct cwe_gguf *g, int own, struct cwe_weights **ret, struct cwb_err *err);
+ * out. CWP_EUNKNOWN for other architectures, tensors and types, by name. */
+enum cwe_gguf_weights_flags {
+	CWE_GGUF_WEIGHTS_OWN = 1 << 0,  /* g is closed with the weights (and at once on failure) */
+	CWE_GGUF_WEIGHTS_EXACT = 1 << 1 /* quantized types are CWP_F32 and not rounded: outputs of ours */
+};
+int cwe_gguf_weights_new(struct cwe_gguf *g, unsigned flags, struct cwe_weights **ret, struct cwb_err *err);
 
 /* The texts of a Hugging Face directory, made from the metadata; new references. config.json is in the spelling of old
  * (rope_theta, rope_scaling). */

@@ -36,6 +36,14 @@ struct cwe_gguf_key cwe_gguf_key(const struct cwe_gguf_family *f, const char *pa
 	return key;
 }
 
+const struct cwe_gguf_family *cwe_gguf_family_find(const char *model_type)
+{
+	for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+		if (!strcmp(model_type, families[i].model_type))
+			return &families[i];
+	return NULL;
+}
+
 /* Keys that change the arithmetic of some models, and the two values that leave it as it is: all families but those with
  * one of the traits are refused with another value. */
 static const struct {

@@ -51,6 +51,9 @@ struct cwe_gguf_family {
  * arithmetic in a way that its family does not have. */
 int cwe_gguf_family_of(const struct cwe_gguf *g, const struct cwe_gguf_family **ret, struct cwb_err *err);
 
+/* The family of a model_type of config.json, or NULL. */
+const struct cwe_gguf_family *cwe_gguf_family_find(const char *model_type);
+
 /* "<architecture>.<part>" */
 struct cwe_gguf_key {
 	char text[128];
@@ -91,6 +94,10 @@ struct cwe_gguf_name {
 
 /* What a tensor of this name is in a family's model of so many layers: 1, or 0 when it is not known. */
 int cwe_gguf_name_find(const struct cwe_gguf_family *f, const char *name, uint64_t layers, struct cwe_gguf_name *ret);
+/* The reverse: what a checkpoint's tensor is in a file of this family. Experts are parts of stacks. */
+int cwe_gguf_name_of(const struct cwe_gguf_family *f, const char *tensor, uint64_t layers, struct cwe_gguf_name *ret);
+/* What cwe_gguf_name_of found is called there; freed with free(). NULL: out of memory. */
+char *cwe_gguf_name_in_file(const struct cwe_gguf_name *n);
 /* Its name in a checkpoint, of the given expert where it has one; freed with free(). NULL: out of memory. */
 char *cwe_gguf_name_make(const struct cwe_gguf_name *n, uint64_t expert);
 /* Whether the file holds the matrices of all experts in one tensor. */

@@ -109,15 +109,33 @@ static int matches(const char *pattern, const char *name, uint64_t *ret_expert)
 	return !*name;
 }
 
-static int find_in(const struct cwe_gguf_part *parts, size_t count, const struct cwe_gguf_family *f, const char *name,
+/* The part that has this name in a file, or in a checkpoint. */
+static int find_in(const struct cwe_gguf_part *parts, size_t count, const struct cwe_gguf_family *f, const char *name, int in_file,
 	struct cwe_gguf_name *ret)
 {
-	for (size_t i = 0; i < count; i++)
-		if ((parts[i].families & f->bit) && matches(parts[i].gguf, name, &ret->expert)) {
+	for (size_t i = 0; i < count; i++) {
+		const char *pattern = in_file ? parts[i].gguf : parts[i].hugging_face;
+
+		if ((parts[i].families & f->bit) && pattern && matches(pattern, name, &ret->expert)) {
 			ret->part = &parts[i];
 			return 1;
 		}
+	}
 	return 0;
+}
+
+/* The same of a name without or with a layer's number behind `before`. */
+static int find(const struct cwe_gguf_family *f, const char *before, const char *name, uint64_t layers, int in_file,
+	struct cwe_gguf_name *ret)
+{
+	size_t n = strlen(before);
+
+	if (strncmp(name, before, n) != 0)
+		return find_in(globals, sizeof globals / sizeof *globals, f, name, in_file, ret);
+	name = number(name + n, &ret->layer);
+	ret->in_layer = 1;
+	return name && *name == '.' && ret->layer < layers &&
+		find_in(layered, sizeof layered / sizeof *layered, f, name + 1, in_file, ret);
 }
 
 int cwe_gguf_name_find(const struct cwe_gguf_family *f, const char *name, uint64_t layers, struct cwe_gguf_name *ret)
@@ -128,17 +146,31 @@ int cwe_gguf_name_find(const struct cwe_gguf_family *f, const char *name, uint64
 	if (!strncmp(name, "v.", 2) || !strncmp(name, "mm.", 3)) {
 		n.part = &other_parts;
 		found = 1;
-	} else if (strncmp(name, "blk.", 4) != 0) {
-		found = find_in(globals, sizeof globals / sizeof *globals, f, name, &n);
 	} else {
-		name = number(name + 4, &n.layer);
-		n.in_layer = 1;
-		found = name && *name == '.' && n.layer < layers &&
-			find_in(layered, sizeof layered / sizeof *layered, f, name + 1, &n);
+		found = find(f, "blk.", name, layers, 1, &n);
 	}
 	if (found)
 		*ret = n;
 	return found;
+}
+
+int cwe_gguf_name_of(const struct cwe_gguf_family *f, const char *tensor, uint64_t layers, struct cwe_gguf_name *ret)
+{
+	struct cwe_gguf_name n = {0};
+	int found = find(f, "model.layers.", tensor, layers, 0, &n);
+
+	if (found)
+		*ret = n;
+	return found;
+}
+
+char *cwe_gguf_name_in_file(const struct cwe_gguf_name *n)
+{
+	char layer[48] = "", *ret;
+
+	if (n->in_layer)
+		snprintf(layer, sizeof layer, "blk.%" PRIu64 ".", n->layer);
+	return asprintf(&ret, "%s%s", layer, n->part->gguf) < 0 ? NULL : ret;
 }
 
 int cwe_gguf_name_is_stack(const struct cwe_gguf_name *n)

@@ -4,6 +4,7 @@
  * those of the families' tokenizer.json, and llama.cpp's where no tokenizer.json is behind the name. */
 #include <string.h>
 
+#include "engine/format/gguf_tokens.h"
 #include "engine/format/gguf_vocabulary.h"
 
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -39,6 +40,29 @@ const struct cwe_gguf_pre *cwe_gguf_pre_find(const char *name)
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		if (!strcmp(name, names[i].name))
 			return &names[i];
+	return NULL;
+}
+
+static int same_split(const struct cwe_gguf_pre *pre, const char *const *split, size_t count)
+{
+	size_t n = 0;
+
+	while (n < count && pre->split[n] && !strcmp(pre->split[n], split[n]))
+		n++;
+	return n == count && !pre->split[n];
+}
+
+const struct cwe_gguf_pre *cwe_gguf_pre_match(int digits, const char *const *split, size_t count, int words, const char *normalizer,
+	int ignore_merges)
+{
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		const struct cwe_gguf_pre *pre = &names[i];
+		int same = normalizer && pre->normalizer ? !strcmp(normalizer, pre->normalizer) : !normalizer && !pre->normalizer;
+
+		if (same && pre->digits == digits && pre->words == words && pre->ignore_merges == ignore_merges &&
+			same_split(pre, split, count))
+			return pre;
+	}
 	return NULL;
 }
 

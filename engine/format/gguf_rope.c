@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Rotary embedding of a GGUF file in config.json's old spelling. Scalings that GGUF keeps as a list of factors come back
  * as the parameters that they were made from where these give every one of them, else as the factors themselves. */
-#include "engine/format/gguf_family.h"
+#include "engine/format/gguf_describe.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -78,22 +78,13 @@ static json_t *list_of(const float *factor, uint64_t n)
 
 /* As llama.cpp's converter makes rope_freqs.weight of the llama3 scaling, with the low and high factors that all models
  * have. */
-static double llama3_factor(double base, uint64_t i, uint64_t rotary, double factor, double context)
-{
-	double wavelength = 2 * M_PI * pow(base, 2.0 * (double)i / (double)rotary), smooth;
-
-	if (wavelength < context / 4)
-		return 1;
-	if (wavelength > context)
-		return factor;
-	smooth = (context / wavelength - 1) / (4 - 1);
-	return 1 / ((1 - smooth) / factor + smooth);
-}
-
 static int is_llama3(const struct rope *r, const float *factor, double largest, double context)
 {
+	struct cwe_rope llama3 = {.rotary = (uint32_t)r->s->rotary, .theta = (double)r->base, .factor = largest, .low_freq_factor = 1,
+		.high_freq_factor = 4, .original_context = context};
+
 	for (uint64_t i = 0; i < r->s->rotary / 2; i++) {
-		double want = llama3_factor((double)r->base, i, r->s->rotary, largest, context);
+		double want = cwe_gguf_llama3_factor(&llama3, i);
 
 		if (!(fabs((double)factor[i] - want) <= 5e-5 * want)) /* the converter computes in f32 */
 			return 0;

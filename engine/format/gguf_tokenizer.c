@@ -9,8 +9,6 @@
 #include "engine/format/gguf_family.h"
 #include "engine/format/gguf_vocabulary.h"
 
-enum token_type { TOKEN_NORMAL = 1, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER, TOKEN_UNUSED, TOKEN_BYTE };
-
 /* The vocabulary of a file, and what is done around it. */
 struct vocabulary {
 	const struct cwe_gguf *g;
@@ -121,7 +119,7 @@ static json_t *text_at(const struct cwe_gguf *g, const struct cwe_gguf_value *v,
 
 static int32_t type_at(const struct cwe_gguf_value *types, uint64_t i)
 {
-	int32_t type = TOKEN_NORMAL;
+	int32_t type = CWE_GGUF_TOKEN_NORMAL;
 
 	if (types)
 		memcpy(&type, types->data + 4 * i, 4);
@@ -157,7 +155,7 @@ static json_t *with_marks(json_t *text, const json_t *vocabulary)
 static json_t *added_token(const struct vocabulary *v, uint64_t id, json_t *text, int32_t type)
 {
 	static const char *const plain[] = {"<unk>", "<s>", "<|endoftext|>"};
-	int special = type != TOKEN_USER, strips = v->strips && special;
+	int special = type != CWE_GGUF_TOKEN_USER, strips = v->strips && special;
 
 	for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
 		strips &= strcmp(json_string_value(text), plain[i]) != 0;
@@ -174,7 +172,7 @@ static int add_token(const struct vocabulary *v, uint64_t id, json_t *text, int3
 		return cwb_err_set(err, CWP_EFORMAT, "%s: %s: \"%.100s\" comes twice", v->g->input.path, v->tokens->key, key);
 	if (json_object_set_new(vocabulary, key, json_integer((json_int_t)id)))
 		return no_memory(v->g, err);
-	if ((type == TOKEN_CONTROL || type == TOKEN_USER || (type == TOKEN_UNKNOWN && !v->pre)) &&
+	if ((type == CWE_GGUF_TOKEN_CONTROL || type == CWE_GGUF_TOKEN_USER || (type == CWE_GGUF_TOKEN_UNKNOWN && !v->pre)) &&
 		json_array_append_new(added, added_token(v, id, text, type)))
 		return no_memory(v->g, err);
 	return 0;
@@ -189,12 +187,12 @@ static int add_tokens(const struct vocabulary *v, json_t *vocabulary, json_t *ad
 		int32_t type = type_at(v->types, i);
 		json_t *text, *marked;
 
-		if (type == TOKEN_UNUSED) /* fills the embeddings up; no text ever becomes it */
+		if (type == CWE_GGUF_TOKEN_UNUSED) /* fills the embeddings up; no text ever becomes it */
 			continue;
 		text = text_at(v->g, v->tokens, i, err);
 		if (!text)
 			return CWP_EFORMAT;
-		marked = !v->pre && type == TOKEN_USER ? with_marks(text, vocabulary) : json_incref(text);
+		marked = !v->pre && type == CWE_GGUF_TOKEN_USER ? with_marks(text, vocabulary) : json_incref(text);
 		rc = add_token(v, i, marked, type, vocabulary, added, err);
 		json_decref(marked);
 		json_decref(text);

@@ -1,9 +1,19 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Within the GGUF reader: the parts of a tokenizer that take more than a look at the metadata. */
+/* Within the GGUF reader and writer: the parts of a tokenizer that take more than a look at the metadata. */
 #pragma once
 
 #include "engine/format/gguf.h"
+
+/* tokenizer.ggml.token_type */
+enum cwe_gguf_token {
+	CWE_GGUF_TOKEN_NORMAL = 1,
+	CWE_GGUF_TOKEN_UNKNOWN,
+	CWE_GGUF_TOKEN_CONTROL,
+	CWE_GGUF_TOKEN_USER,
+	CWE_GGUF_TOKEN_UNUSED,
+	CWE_GGUF_TOKEN_BYTE
+};
 
 /* How texts are split before the merges, of a "gpt2" vocabulary: what tokenizer.ggml.pre stands for. */
 struct cwe_gguf_pre {

@@ -24,7 +24,7 @@ struct place {
 struct gguf_weights {
 	struct cwe_weights base;
 	struct cwe_gguf *gguf;
-	int own;
+	unsigned flags; /* enum cwe_gguf_weights_flags */
 	size_t room;
 	struct cwe_tensor *tensors;
 	struct place *places;
@@ -59,7 +59,7 @@ static int read_run(const struct gguf_weights *w, const struct cwe_gguf_tensor *
 	struct cwe_gguf_block block = {NULL, 1, 4};
 	unsigned char bytes[PIECE * 4];
 	float decoded[PIECE];
-	int is_exact = is_plain(t), rc;
+	int is_exact = is_plain(t) || (w->flags & CWE_GGUF_WEIGHTS_EXACT), rc;
 
 	cwe_gguf_block(t->type, &block);
 	while (n) {
@@ -117,7 +117,7 @@ static int read_raw(struct cwe_weights *base, const struct cwe_tensor *t, uint64
 	uint64_t columns = columns_of(t), size = cwe_cwp_dtype_size(t->dtype), step = p->heads ? 1 : rows;
 	int rc = 0;
 
-	if (p->offset)
+	if (p->offset || (t->dtype == CWP_F32 && !is_plain(p->tensor)))
 		return read_f32(base, t, row, rows, dst, err);
 	for (uint64_t i = 0; i < rows && !rc; i += step) {
 		unsigned char *to = (unsigned char *)dst + i * columns * size;
@@ -139,7 +139,7 @@ static void close_weights(struct cwe_weights *base)
 		free(w->places[i].name);
 	free(w->places);
 	free(w->tensors);
-	if (w->own)
+	if (w->flags & CWE_GGUF_WEIGHTS_OWN)
 		cwe_gguf_close(w->gguf);
 	free(w);
 }
@@ -192,6 +192,8 @@ static int take_type(const struct gguf_weights *w, const struct cwe_gguf_tensor 
 		return cwb_err_set(err, CWP_ESHAPE, "%s: tensor \"%s\": matrices of %" PRIu64 " experts; the model has %" PRIu64,
 			w->gguf->input.path, g->name, g->dims[2], m->experts);
 	t->dtype = g->type == CWE_GGUF_TYPE_F32 ? CWP_F32 : g->type == CWE_GGUF_TYPE_F16 ? CWP_F16 : CWP_BF16;
+	if (block.elements > 1 && (w->flags & CWE_GGUF_WEIGHTS_EXACT))
+		t->dtype = CWP_F32;
 	t->rank = is_stack ? 2 : g->rank;
 	for (uint32_t i = 0; i < t->rank; i++)
 		t->shape[i] = g->dims[t->rank - 1 - i];
@@ -305,19 +307,19 @@ static int take_tensors(struct gguf_weights *w, struct cwb_err *err)
 	return 0;
 }
 
-int cwe_gguf_weights_new(struct cwe_gguf *g, int own, struct cwe_weights **ret, struct cwb_err *err)
+int cwe_gguf_weights_new(struct cwe_gguf *g, unsigned flags, struct cwe_weights **ret, struct cwb_err *err)
 {
 	struct gguf_weights *w = calloc(1, sizeof *w);
 	int rc;
 
 	if (!w) {
 		rc = cwb_err_set(err, -ENOMEM, "%s: out of memory", g->input.path);
-		if (own)
+		if (flags & CWE_GGUF_WEIGHTS_OWN)
 			cwe_gguf_close(g);
 		return rc;
 	}
 	w->gguf = g;
-	w->own = own;
+	w->flags = flags;
 	rc = take_tensors(w, err);
 	if (rc) {
 		close_weights(&w->base);

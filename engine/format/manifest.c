@@ -16,7 +16,7 @@
 
 #include "base/digest.h"
 #include "base/json.h"
-#include "engine/format/output.h"
+#include "engine/format/output_gguf.h"
 #include "engine/format/shards.h"
 #include "engine/format/writer_state.h"
 
@@ -379,6 +379,8 @@ static int check_structure(const char *directory, int folder, struct cwb_err *er
 	char *path;
 	int rc;
 
+	if (cwe_output_gguf_is(directory))
+		return cwe_output_gguf_check(directory, err);
 	if (faccessat(folder, "config.json", F_OK, 0))
 		return cwb_err_set(err, CWP_EMISSING, "%s: config.json is missing: run the job again", directory);
 	if (asprintf(&path, "%s/config.json", directory) < 0)

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "engine/format/adapter.h"
+#include "engine/format/output_gguf.h"
 #include "engine/format/output_state.h"
 
 #define CONFIG_MAX (16u << 20)
@@ -112,6 +113,8 @@ int cwe_output_measure(const char *directory, struct cwe_output_size *ret, struc
 	size_t i;
 	int rc;
 
+	if (cwe_output_gguf_is(directory))
+		return cwe_output_gguf_measure(directory, ret, err);
 	if (asprintf(&path, "%s/config.json", directory) < 0)
 		return cwb_err_set(err, -ENOMEM, "%s: out of memory", directory);
 	rc = cwb_json_load_file(path, CONFIG_MAX, CWB_JSON_DEPTH, &config, err);

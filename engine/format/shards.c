@@ -315,7 +315,7 @@ void cwe_shards_free(struct cwe_shards *s)
 static int is_left(const char *name, int keep)
 {
 	static const char *const ours[] = {"model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors",
-		"model.safetensors.index.json", "protected.safetensors", "protected.mask"};
+		"model.safetensors.index.json", "protected.safetensors", "protected.mask", "model.gguf"};
 	size_t i;
 
 	if (!fnmatch(".*.tmp-partial", name, 0))

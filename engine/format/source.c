@@ -14,8 +14,8 @@
 #include "base/json.h"
 #include "engine/format/adapter.h"
 #include "engine/format/checkpoint.h"
-#include "engine/format/gguf.h"
-#include "engine/format/output.h"
+#include "engine/format/gguf_output.h"
+#include "engine/format/output_gguf.h"
 
 #define CONFIG_MAX (16u << 20)
 #define TEXT_MAX (256u << 20) /* the largest tokenizer.json so far has 33 MB */
@@ -84,12 +84,40 @@ static int open_output(struct source *s, struct cwb_err *err)
 	return rc;
 }
 
+static int open_gguf(struct source *s, const char *path, unsigned flags, unsigned how, struct cwb_err *err)
+{
+	int rc = cwe_gguf_open(path, &s->gguf, err);
+
+	if (!rc)
+		rc = cwe_gguf_config(s->gguf, &s->base.config, err);
+	if (!rc && !(flags & CWE_SOURCE_NO_WEIGHTS))
+		rc = cwe_gguf_weights_new(s->gguf, how, &s->base.weights, err);
+	return rc;
+}
+
+/* What engines compute with: codes times scales, not rounded further. */
+static int open_gguf_output(struct source *s, unsigned flags, struct cwb_err *err)
+{
+	char *path;
+	int rc;
+
+	s->base.kind = CWE_SOURCE_OUTPUT;
+	if (asprintf(&path, "%s/%s", s->base.path, CWE_GGUF_FILE) < 0)
+		return no_memory(s->base.path, err);
+	rc = open_gguf(s, path, flags, CWE_GGUF_WEIGHTS_EXACT, err);
+	free(path);
+	return rc;
+}
+
 static int open_directory(struct source *s, unsigned flags, struct cwb_err *err)
 {
 	const json_t *quantization;
-	int rc = load_config(s, flags, err);
+	int rc;
 
 	s->base.kind = CWE_SOURCE_DIRECTORY;
+	if (cwe_output_gguf_is(s->base.path))
+		return open_gguf_output(s, flags, err);
+	rc = load_config(s, flags, err);
 	if (rc || (flags & CWE_SOURCE_NO_WEIGHTS))
 		return rc;
 	if (cwe_output_is(s->base.path, s->base.config)) {
@@ -101,18 +129,6 @@ static int open_directory(struct source *s, unsigned flags, struct cwb_err *err)
 		return cwb_err_set(err, CWP_EUNKNOWN, "%s/config.json: quantization_config: the weights are quantized already; take "
 			"the model that they were made from", s->base.path);
 	return cwe_checkpoint_weights_open(s->base.path, &s->base.weights, err);
-}
-
-static int open_gguf(struct source *s, unsigned flags, struct cwb_err *err)
-{
-	int rc = cwe_gguf_open(s->base.path, &s->gguf, err);
-
-	s->base.kind = CWE_SOURCE_GGUF;
-	if (!rc)
-		rc = cwe_gguf_config(s->gguf, &s->base.config, err);
-	if (!rc && !(flags & CWE_SOURCE_NO_WEIGHTS))
-		rc = cwe_gguf_weights_new(s->gguf, 0, &s->base.weights, err);
-	return rc;
 }
 
 int cwe_source_open(const char *path, unsigned flags, struct cwe_source **ret, struct cwb_err *err)
@@ -127,12 +143,13 @@ int cwe_source_open(const char *path, unsigned flags, struct cwe_source **ret, s
 	if (!s)
 		return no_memory(path, err);
 	s->base.path = strdup(path);
+	s->base.kind = CWE_SOURCE_GGUF;
 	if (!s->base.path)
 		rc = no_memory(path, err);
 	else if (S_ISDIR(st.st_mode))
 		rc = open_directory(s, flags, err);
 	else
-		rc = open_gguf(s, flags, err);
+		rc = open_gguf(s, s->base.path, flags, 0, err);
 	if (rc) {
 		cwe_source_close(&s->base);
 		return rc;
@@ -167,6 +184,11 @@ void cwe_source_close(struct cwe_source *source)
 	json_decref(s->base.config);
 	free(s->base.path);
 	free(s);
+}
+
+const struct cwe_gguf *cwe_source_gguf(const struct cwe_source *source)
+{
+	return ((const struct source *)source)->gguf;
 }
 
 static int gguf_text(const struct source *s, const char *name, char **ret_text, size_t *ret_length, struct cwb_err *err)

@@ -21,7 +21,8 @@ struct cwe_source {
 enum cwe_source_flags { CWE_SOURCE_NO_WEIGHTS = 1 << 0 /* a folder with a tokenizer.json is enough */ };
 
 /* Opens a Hugging Face directory, a .gguf file, or an output of ours (a directory whose config.json has a
- * quantization_config or that has protected.safetensors: then the weights are the quantized, protected ones). */
+ * quantization_config or that has protected.safetensors, or one with model.gguf and no config.json: then the weights are the
+ * quantized, protected ones). */
 int cwe_source_open(const char *path, unsigned flags, struct cwe_source **ret, struct cwb_err *err);
 /* Merges the PEFT adapters of n folders into the weights, in this order, as they are read from now on (adapter.h);
  * pointers to tensors that were found before are no longer those of s->weights. Refuses quantized outputs. On failure s
@@ -32,3 +33,7 @@ void cwe_source_close(struct cwe_source *s); /* NULL is allowed */
 /* The text of tokenizer.json, tokenizer_config.json, generation_config.json, special_tokens_map.json or
  * chat_template.jinja; *ret_text is freed with free(). CWP_EMISSING when the source has none. */
 int cwe_source_text(struct cwe_source *s, const char *name, char **ret_text, size_t *ret_length, struct cwb_err *err);
+
+struct cwe_gguf;
+/* The file of a GGUF source; NULL of others. Lives as long as s. */
+const struct cwe_gguf *cwe_source_gguf(const struct cwe_source *s);

@@ -22,7 +22,7 @@ int cwe_weights_open(const char *path, struct cwe_weights **ret, struct cwb_err 
 	if (S_ISDIR(st.st_mode))
 		return cwe_checkpoint_weights_open(path, ret, err);
 	rc = cwe_gguf_open(path, &g, err);
-	return rc ? rc : cwe_gguf_weights_new(g, 1, ret, err);
+	return rc ? rc : cwe_gguf_weights_new(g, CWE_GGUF_WEIGHTS_OWN, ret, err);
 }
 
 void cwe_weights_close(struct cwe_weights *w)

@@ -51,7 +51,7 @@ static int take_module(struct cwe_writer *w, const struct cwe_output_module *m, 
 	u = &w->unit[t - w->source->weights->tensors];
 	if (u->module)
 		return cwb_err_set(err, CWP_EVALUE, "module \"%s\" is named twice", m->name);
-	rc = cwe_format_check(w->format, m, err);
+	rc = w->dense ? 0 : cwe_format_check(w->format, m, err);
 	u->grid = m->grid;
 	u->module = strdup(m->name);
 	return rc ? rc : u->module ? 0 : nomem(err);
@@ -115,6 +115,8 @@ int cwe_writer_plan(struct cwe_writer *w, const struct cwe_output_module *module
 		w->unit[i].source = &weights->tensors[i];
 	for (i = 0; i < count && !rc; i++)
 		rc = take_module(w, &module[i], err);
+	if (!rc && w->is_gguf)
+		return cwe_writer_gguf_plan(w, err);
 	/* In the order in which they will come, so that files are whole from the beginning on while they are written. */
 	for (i = 0; i < count && !rc; i++) {
 		const struct cwe_writer_unit *u = module[i].grid.code ? cwe_writer_find_module(w, module[i].name) : NULL;
@@ -135,8 +137,9 @@ int cwe_writer_begin(struct cwe_writer *w, struct cwe_source *source, const stru
 	w->source = source;
 	w->values = source->weights;
 	w->folder = w->journal = w->pieces = -1;
-	w->format = cwe_format_find(o->carrier == CWJ_CARRIER_DENSE ? CWJ_FORMAT_DENSE : o->format);
-	if (!w->format || !(w->format->flags & CWE_FORMAT_SAFETENSORS))
+	w->is_gguf = o->format == CWJ_FORMAT_GGUF;
+	w->format = cwe_format_find(o->carrier == CWJ_CARRIER_DENSE && !w->is_gguf ? CWJ_FORMAT_DENSE : o->format);
+	if (!w->format || !(w->is_gguf || (w->format->flags & CWE_FORMAT_SAFETENSORS)))
 		return cwb_err_set(err, CWP_EVALUE, "write.format: this format cannot be written yet: choose compressed-tensors or dense");
 	if (o->carrier < 0 || o->carrier >= 32 || !(w->format->carriers & CWE_SET(o->carrier))) {
 		char carriers[96];
@@ -147,7 +150,7 @@ int cwe_writer_begin(struct cwe_writer *w, struct cwe_source *source, const stru
 	}
 	if (!o->shard)
 		return cwb_err_set(err, CWP_EVALUE, "write.shard: 0 bytes a file");
-	w->dense = w->format->tensors == NULL;
+	w->dense = w->is_gguf ? o->carrier == CWJ_CARRIER_DENSE : w->format->tensors == NULL;
 	w->overlay = !w->dense && o->carrier == CWJ_CARRIER_OVERLAY;
 	w->mask = w->dense && o->carrier != CWJ_CARRIER_NONE;
 	w->adapter = o->carrier == CWJ_CARRIER_ADAPTER;
@@ -181,18 +184,27 @@ static int open_pieces(struct cwe_writer *w, int *resume, struct cwb_err *err)
 	return 0;
 }
 
-/* Whether an earlier attempt came to its end and everything still stands under its name. */
-static int is_finished(struct cwe_writer *w, uint64_t shard)
+/* Whether the engine's own files stand under their names. */
+static int are_there(struct cwe_writer *w, uint64_t shard)
 {
 	struct cwe_shards *s = NULL;
 	int there, kept;
-	size_t i;
 
+	if (w->is_gguf)
+		return !faccessat(w->folder, CWE_GGUF_FILE, F_OK, AT_SYMLINK_NOFOLLOW);
 	if (cwe_shards_new(w->folder, CWE_SHARDS_LOOK, w->plan, w->plan_unit, w->n_plan, shard, &s, &kept, NULL))
 		return 0;
 	there = cwe_shards_published(s) && !faccessat(w->folder, "config.json", F_OK, AT_SYMLINK_NOFOLLOW);
 	cwe_shards_free(s);
-	there = there && cwe_writer_adapter_there(w);
+	return there && cwe_writer_adapter_there(w);
+}
+
+/* Whether an earlier attempt came to its end and everything still stands under its name. */
+static int is_finished(struct cwe_writer *w, uint64_t shard)
+{
+	int there = are_there(w, shard);
+	size_t i;
+
 	for (i = 0; i < w->count && there; i++)
 		if (w->unit[i].has_overlay)
 			return !faccessat(w->folder, cwe_writer_overlay_name(w), F_OK, AT_SYMLINK_NOFOLLOW);
@@ -215,7 +227,9 @@ static int open_files(struct cwe_writer *w, uint64_t shard, struct cwb_err *err)
 		rc = cwe_writer_adapter_remove(w, err);
 	if (!rc && (w->overlay || w->mask || w->adapter))
 		rc = open_pieces(w, &resume, err);
-	if (!rc)
+	if (!rc && w->is_gguf)
+		rc = cwe_writer_gguf_open(w, resume, &kept, err);
+	else if (!rc)
 		rc = cwe_shards_new(w->folder, FILES | (resume ? CWE_SAFETENSORS_RESUME : 0), w->plan, w->plan_unit, w->n_plan, shard,
 			&w->shards, &kept, err);
 	if (rc)
@@ -243,7 +257,7 @@ int cwe_writer_new(struct cwe_source *source, const struct cwe_writer_options *o
 	rc = w->directory ? open_folder(w, err) : nomem(err);
 	if (!rc)
 		rc = cwe_writer_plan(w, module, count, err);
-	if (!rc && !w->dense)
+	if (!rc && !w->dense && !w->is_gguf)
 		rc = cwe_writer_config(w, &config, err); /* what cannot be said in it is refused now */
 	json_decref(config);
 	if (!rc)
@@ -269,6 +283,7 @@ void cwe_writer_free(struct cwe_writer *w)
 		return;
 	(void)cwe_writer_sync(w, NULL); /* of an attempt that ends early */
 	cwe_shards_free(w->shards);
+	cwe_writer_gguf_free(w);
 	for (i = 0; w->unit && i < w->count; i++)
 		free(w->unit[i].module);
 	for (i = 0; w->plan_name && i < w->n_plan; i++)

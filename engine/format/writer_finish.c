@@ -120,6 +120,8 @@ int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err)
 		rc = cwe_writer_sync(w, err);
 	if (rc)
 		return rc;
+	if (w->is_gguf)
+		return cwe_writer_gguf_finish(w, err);
 	cwe_texts_begin(&texts, w->folder);
 	rc = cwe_writer_texts(w, &texts, err);
 	if (!rc && (w->overlay || w->mask))

@@ -38,6 +38,7 @@ static int layout_digest(const struct cwe_writer *w, char ret_hex[CWB_DIGEST_HEX
 		cwb_digest_update(&d, &p->dtype, sizeof p->dtype);
 		cwb_digest_update(&d, p->shape, p->rank * sizeof *p->shape);
 	}
+	cwb_digest_update(&d, w->gguf.header, strlen(w->gguf.header));
 	for (i = 0; i < w->count; i++) {
 		const struct cwp_grid *g = &w->unit[i].grid;
 		uint32_t fields[] = {g->code, g->bits, g->symmetric, g->granularity, g->group, g->block_rows, g->activation,
@@ -210,7 +211,7 @@ int cwe_writer_sync(struct cwe_writer *w, struct cwb_err *err)
 
 	if (!w->waiting || w->finished)
 		return 0;
-	rc = cwe_shards_sync(w->shards, err);
+	rc = w->is_gguf ? cwe_gguf_writer_sync(w->gguf_file, err) : cwe_shards_sync(w->shards, err);
 	for (i = 0; i < w->count && !rc; i++) {
 		struct cwe_writer_unit *u = &w->unit[i];
 

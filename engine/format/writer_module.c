@@ -52,6 +52,11 @@ int cwe_writer_copy(struct cwe_writer *w, const char *tensor, struct cwb_err *er
 		return cwb_err_set(err, CWP_EVALUE, "tensor \"%s\" is not one that is copied", tensor);
 	if (w->finished)
 		return 0;
+	if (w->is_gguf) {
+		rc = cwe_writer_gguf_copy(w, u, err);
+		u->done = !rc;
+		return rc;
+	}
 	rows = u->source->rank ? u->source->shape[0] : 1;
 	cols = row_elements(u->source);
 	step = cwe_format_step(cols);
@@ -180,7 +185,8 @@ static int write_encoded(struct cwe_writer *w, const struct cwe_writer_unit *u, 
 
 static int write_dense(struct cwe_writer *w, const struct cwe_writer_unit *u, const struct result *q, struct cwb_err *err)
 {
-	uint64_t rows = u->source->shape[0], cols = u->source->shape[1], step = cwe_format_step(cols), row, n;
+	uint64_t rows = u->source->shape[0], cols = u->source->shape[1], row, n;
+	uint64_t step = w->is_gguf ? cwe_gguf_step(cwe_writer_gguf_place(w, u)) : cwe_format_step(cols);
 	uint64_t scales = cwe_grid_scales(&u->grid, cols);
 	size_t size = cwe_cwp_dtype_size(u->source->dtype);
 	float *value = malloc(step * cols * sizeof *value + 1);
@@ -194,7 +200,9 @@ static int write_dense(struct cwe_writer *w, const struct cwe_writer_unit *u, co
 		cwe_f32_to_dtype(buffer, value, u->source->dtype, n * cols);
 		if (q->mask)
 			rc = cwe_writer_restore(w, u, q->mask, q->mask_stride, row, n, buffer, err);
-		if (!rc)
+		if (!rc && w->is_gguf)
+			rc = cwe_gguf_put_rows(w->gguf_file, cwe_writer_gguf_place(w, u), row, n, cols * size, buffer, err);
+		else if (!rc)
 			rc = cwe_shards_write(w->shards, u->first, row * cols * size, buffer, n * cols * size, err);
 	}
 	free(value);
@@ -229,6 +237,8 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 	u->pair = (struct cwe_writer_pair){0};
 	if (w->dense)
 		rc = write_dense(w, u, &q, err);
+	else if (w->is_gguf)
+		rc = cwe_writer_gguf_codes(w, u, codes, scales, err);
 	else
 		rc = write_encoded(w, u, &q, err);
 	if (!rc && (w->overlay || w->mask) && mask)

@@ -50,9 +50,11 @@ int cwe_writer_measure(struct cwe_source *source, const struct cwe_writer_option
 	rc = cwe_writer_begin(w, source, options, err);
 	if (!rc)
 		rc = cwe_writer_plan(w, module, count, err);
-	if (!rc)
+	if (!rc && w->is_gguf)
+		cwe_writer_gguf_measure(w, &size);
+	if (!rc && !w->is_gguf)
 		rc = measure_tensors(w, &size, err);
-	if (!rc)
+	if (!rc && !w->is_gguf)
 		rc = measure_files(w, options->shard, &size, err);
 	cwe_writer_free(w);
 	if (!rc)

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "engine/format/format.h"
+#include "engine/format/gguf_output.h"
 #include "engine/format/output.h"
 #include "engine/format/overlay.h"
 #include "engine/format/shards.h"
@@ -55,6 +56,9 @@ struct cwe_writer {
 	size_t *plan_unit;
 	char **plan_name;
 	struct cwe_shards *shards;
+	int is_gguf;  /* one file, without shards and texts */
+	struct cwe_gguf_output gguf;
+	struct cwe_gguf_writer *gguf_file;
 	int journal; /* descriptor */
 	int pieces;  /* descriptor, -1 without overlay and adapter */
 	uint64_t pieces_size;
@@ -85,6 +89,16 @@ int cwe_writer_restore(struct cwe_writer *w, const struct cwe_writer_unit *u, co
 /* Exact values of the rows [row, row + rows) in the source's dtype; those that are not protected do not count. */
 int cwe_writer_exact(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride, uint64_t row,
 	uint64_t rows, uint8_t *dst, struct cwb_err *err);
+/* writer_gguf.c: a GGUF file in place of shards and texts. */
+int cwe_writer_gguf_plan(struct cwe_writer *w, struct cwb_err *err);
+int cwe_writer_gguf_open(struct cwe_writer *w, int resume, int *ret_kept, struct cwb_err *err);
+const struct cwe_gguf_place *cwe_writer_gguf_place(const struct cwe_writer *w, const struct cwe_writer_unit *u);
+int cwe_writer_gguf_copy(struct cwe_writer *w, const struct cwe_writer_unit *u, struct cwb_err *err);
+int cwe_writer_gguf_codes(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *codes, const float *scales,
+	struct cwb_err *err);
+int cwe_writer_gguf_finish(struct cwe_writer *w, struct cwb_err *err);
+void cwe_writer_gguf_measure(const struct cwe_writer *w, struct cwe_writer_size *size);
+void cwe_writer_gguf_free(struct cwe_writer *w);
 
 /* A quantized unit as formats see it, and the dtype of the model (enum cwp_dtype) for what follows it. */
 struct cwe_output_module cwe_writer_unit_module(const struct cwe_writer_unit *u);

@@ -168,6 +168,12 @@ static int check_format(const struct cwe_run *run, struct cwb_err *err)
 		}
 	}
 	r = r == 0 ? cwe_format_check_all(format, list, n, kept, n_kept, err) : r;
+	if (r == 0 && job->format == CWJ_FORMAT_GGUF) {
+		/* Names, configuration and tokenizer must be such that GGUF has words for them: laid out, all is asked. */
+		struct cwe_writer_options options = cwe_run_writer_options(run, job->has_protect);
+		struct cwe_writer_size size;
+		r = cwe_writer_measure(run->source, &options, list, n, &size, err);
+	}
 	free(list);
 	free(kept);
 	return r;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/format/gguf_encode.h"
 #include "engine/pipeline/quantized_view.h"
 
 struct view {
@@ -29,6 +30,12 @@ static const struct cwe_run_module *module_of(const struct view *v, const struct
 	return v->module[t - v->base.tensors];
 }
 
+/* Whether the output's file will have other scales than the quantizer's: those of F16. */
+static int settles(const struct cwe_run *run)
+{
+	return run->job->format == CWJ_FORMAT_GGUF && !(run->job->has_protect && run->job->carrier == CWJ_CARRIER_DENSE);
+}
+
 static void quantize_tile(void *arg, size_t i)
 {
 	struct rows *q = arg;
@@ -42,6 +49,10 @@ static void quantize_tile(void *arg, size_t i)
 	if (q->code[i] == 0) {
 		q->code[i] = cwe_run_quantize_rows(q->run, q->m, q->first + row, n, q->x + row * cols, NULL, 0, codes, scale,
 			zero);
+	}
+	if (q->code[i] == 0 && settles(q->run)) {
+		uint64_t wrong;
+		q->code[i] = cwe_gguf_settle(&q->m->grid, n, cols, codes, scale, &wrong);
 	}
 	if (q->code[i] == 0) {
 		cwe_dequantize(&q->m->grid, n, cols, codes, scale, q->m->grid.symmetric ? NULL : zero, q->x + row * cols);

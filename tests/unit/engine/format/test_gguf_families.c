@@ -55,7 +55,7 @@ static int open_weights(struct gguf_build *build, struct cwe_weights **ret, stru
 	gguf_free(build);
 	rc = cwe_gguf_adopt(blob_fd(&b), "test", &g, err);
 	blob_free(&b);
-	return rc ? rc : cwe_gguf_weights_new(g, 1, ret, err);
+	return rc ? rc : cwe_gguf_weights_new(g, CWE_GGUF_WEIGHTS_OWN, ret, err);
 }
 
 static void refuse(struct gguf_build *build, int code, const char *part)

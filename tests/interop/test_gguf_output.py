@@ -1,0 +1,297 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: cwpd developers
+# SPDX-License-Identifier: Apache-2.0
+"""Outputs as one GGUF file: blocks, names, values and keys of every family against the gguf package and against a file that it
+writes of the same model; logits in transformers against our dense twin and against cwp-inspect; tokenizers give the ids of the
+reference data; what GGUF cannot say is refused. Exit 77 when something needed is absent."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+from engines import find_python, skip
+
+BUILD = os.environ.get("CWP_BUILDDIR", os.getcwd())
+SHARED = os.environ.get("CWP_SHARED", "")
+GOLDEN = os.path.join(SHARED, "golden")
+WRITE = os.path.join(BUILD, "tests", "interop", "write_gguf")
+FAMILIES = ["llama31", "smollm2", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "mixtral", "qwen2moe", "olmo2"]
+# What transformers' GGUF path computes right: it does not read rope_freqs.weight (llama31), windows of Mistral, sizes of heads and
+# scales of queries other than the usual (qwen3, gemma2, gemma3), and has no Gemma 1, Mixtral and OLMo 2.
+IN_TRANSFORMERS = ("smollm2", "qwen2")
+LIMIT = 2e-3  # on logits; 0 is what is seen
+ENGINE_LIMIT = 1e-4  # on logits of cwp-inspect beside those of transformers
+
+if not os.path.exists(os.path.join(GOLDEN, "llama31", "config.json")):
+    skip("no reference models below CWP_SHARED (%s)" % (SHARED or "not set"))
+if not os.access(WRITE, os.X_OK):
+    skip("%s is not built" % WRITE)
+find_python()
+
+try:
+    import gguf  # noqa: E402
+except ImportError:
+    skip("the package gguf is not installed (scripts/packages --python)")
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from safetensors.numpy import load_file, save_file  # noqa: E402
+
+import gguf_models  # noqa: E402
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+torch.set_num_threads(1)
+failed = 0
+
+
+def check(what, good, value=""):
+    global failed
+    failed += not good
+    print("%s %s: %s" % ("ok  " if good else "FAIL", what, value), flush=True)
+
+
+def load(name):
+    folder = os.path.join(GOLDEN, name)
+    with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
+        return json.load(f), load_file(os.path.join(folder, "model.safetensors"))
+
+
+def write(model, out, scheme, carrier="none"):
+    done = subprocess.run([WRITE, model, out, scheme, carrier], stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode not in (0, 2):
+        raise AssertionError("write_gguf %s %s: %s" % (model, scheme, done.stderr))
+    return done.stderr.strip()
+
+
+# ---- blocks ----
+
+def halves(count):
+    """Scales that F16 and BF16 hold."""
+    rng = np.random.default_rng(3)
+    return np.ldexp(1 + rng.integers(0, 128, count) / 128, rng.integers(-17, 15, count)).astype(np.float32)
+
+
+def blocks():
+    rng = np.random.default_rng(4)
+    for bits, kind in ((8, gguf.GGMLQuantizationType.Q8_0), (4, gguf.GGMLQuantizationType.Q4_0)):
+        top = 1 << (bits - 1)
+        codes = rng.integers(-top, top, (500, 32)).astype(np.int8)
+        scales = halves(500)
+        rows = b"".join(c.tobytes() + s.tobytes() for c, s in zip(codes, scales))
+        done = subprocess.run([WRITE, "codes", str(bits)], input=rows, stdout=subprocess.PIPE, check=True)
+        found = np.frombuffer(done.stdout, np.uint8).reshape(500, -1)
+        want = codes.astype(np.float32) * scales[:, None]
+        check("%s, codes of 500 blocks" % kind.name, np.array_equal(gguf.quants.dequantize(found, kind), want), "equal")
+        # The package's own blocks, taken apart and put together again.
+        theirs = gguf.quants.quantize(rng.normal(0, 0.05, (500, 32)).astype(np.float32), kind)
+        d = theirs[:, :2].copy().view(np.float16)[:, 0].astype(np.float32)
+        values = gguf.quants.dequantize(theirs, kind)
+        if bits == 4:  # the sign of a scale is the package's choice; ours is always positive
+            theirs, values, d = theirs[d > 0], values[d > 0], d[d > 0]
+        codes = np.rint(values / d[:, None]).astype(np.int8)
+        rows = b"".join(c.tobytes() + s.tobytes() for c, s in zip(codes, d))
+        done = subprocess.run([WRITE, "codes", str(bits)], input=rows, stdout=subprocess.PIPE, check=True)
+        check("%s, bytes of the package's %d blocks" % (kind.name, len(d)), done.stdout == theirs.tobytes(), "equal")
+
+
+# ---- whole models ----
+
+def value_of(field):
+    x = field.contents()
+    return [float(v) if isinstance(v, float) else v for v in x] if isinstance(x, list) else x
+
+
+def read(path):
+    reader = gguf.GGUFReader(path)
+    tensors = {t.name: t for t in reader.tensors}
+    return {k: value_of(f) for k, f in reader.fields.items() if not k.startswith("GGUF.")}, tensors
+
+
+def values_of(tensor):
+    x = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+    return x.reshape([int(n) for n in reversed(tensor.shape)])
+
+
+def compare_tensors(what, config, checkpoint, tensors):
+    """The file's values under the names of the gguf package and in the order of its converter."""
+    wanted = dict(gguf_models.Names(config, False).convert(checkpoint))
+    extra = {"rope_freqs.weight"} if config["rope_parameters"].get("rope_type") == "llama3" else set()
+    names = (set(wanted) | extra) ^ set(tensors)
+    wrong = [n for n, x in wanted.items() if n in tensors and not np.array_equal(values_of(tensors[n]), x)]
+    check(what + ", tensors in the gguf package", not names and not wrong, sorted(names) or wrong or "%d equal" % len(wanted))
+    vectors = [n for n, t in tensors.items() if len(t.shape) == 1 and t.tensor_type.name != "F32"]
+    check(what + ", vectors", not vectors, vectors or "F32")
+
+
+def compare_keys(what, config, tensors, keys, folder):
+    """The keys of a file that the gguf package writes of the same model."""
+    path = os.path.join(folder, "reference.gguf")
+    gguf_models.write(path, config, tensors)
+    wanted, theirs = read(path)
+    if config["rope_parameters"].get("rope_type") == "default":
+        wanted.pop(keys["general.architecture"] + ".rope.scaling.original_context_length", None)  # without a scaling
+    if "general.architecture" in keys:
+        wanted = {k: v for k, v in wanted.items() if not k.startswith(("general.", "tokenizer."))}
+    wrong = {k: (v, keys.get(k)) for k, v in wanted.items() if keys.get(k) != v and not (v == 0 and k not in keys)}
+    check(what + ", keys", not wrong, wrong or "%d equal" % len(wanted))
+    return theirs
+
+
+def logits_of(path, ids, **more):
+    model, info = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, output_loading_info=True, **more)
+    problems = {k: v for k, v in info.items() if v}
+    if problems:
+        raise AssertionError("%s: %s" % (path, problems))
+    with torch.no_grad():
+        return model.eval()(torch.tensor(ids)).logits.numpy()
+
+
+def inspect_logits(path, ids, folder):
+    out = os.path.join(folder, "logits.safetensors")
+    subprocess.run([os.path.join(BUILD, "cwp-inspect"), "logits", path, "--out", out], check=True, text=True,
+        stdout=subprocess.DEVNULL, input="".join(json.dumps({"ids": i}) + "\n" for i in ids))
+    found = load_file(out)
+    return np.stack([found["logits.%d" % i] for i in range(len(ids))])
+
+
+def compare_logits(what, name, out, folder):
+    ids = np.random.default_rng(6).integers(3, 500, (2, 24)).tolist()
+    wanted = logits_of(out + "-dense", ids)
+    ours = np.abs(inspect_logits(out, ids, folder) - wanted).max()
+    check(what + ", logits of cwp-inspect", ours <= ENGINE_LIMIT, "differ by %.2g" % ours)
+    if np.abs(wanted - logits_of(os.path.join(GOLDEN, name), ids)).max() <= LIMIT:
+        check(what + ", is quantized", False, "logits are those of the original")
+    if name in IN_TRANSFORMERS:
+        theirs = np.abs(logits_of(out, ids, gguf_file="model.gguf") - wanted).max()
+        check(what + ", logits in transformers", theirs <= LIMIT, "differ by %.2g" % theirs)
+
+
+def models(folder):
+    for name in FAMILIES:
+        config, tensors = load(name)
+        model = os.path.join(GOLDEN, name)
+        out = os.path.join(folder, name + "-copy")
+        refusal = write(model, out, "copy")
+        keys, found = read(os.path.join(out, "model.gguf"))
+        check(name + ", written", not refusal and os.listdir(out).count("model.gguf") == 1, refusal or "whole")
+        compare_tensors(name, config, tensors, found)
+        theirs = compare_keys(name, config, tensors, keys, folder)
+        if "rope_freqs.weight" in theirs:
+            near = np.allclose(found["rope_freqs.weight"].data, theirs["rope_freqs.weight"].data, rtol=1e-6, atol=0)
+            check(name + ", factors of the rotary embedding", near, found["rope_freqs.weight"].data.tolist())
+    for name, scheme in [(n, s) for n in ("llama31", "qwen2", "gemma3") for s in ("q8_0", "mixed")] + [
+            ("smollm2", "q8_0"), ("smollm2", "q4_0"), ("smollm2", "mixed"), ("qwen3", "q4_0"), ("phi3", "mixed"), ("mixtral", "q4_0")]:
+        what, out = "%s as %s" % (name, scheme), os.path.join(folder, name + "-" + scheme)
+        refusal = write(os.path.join(GOLDEN, name), out, scheme)
+        check(what, not refusal, refusal or "written")
+        twin = load_file(os.path.join(out + "-dense", "model.safetensors"))
+        _, found = read(os.path.join(out, "model.gguf"))
+        compare_tensors(what, load(name)[0], twin, found)
+        compare_logits(what, name, out, folder)
+    out = os.path.join(folder, "smollm2-dense-carrier")
+    refusal = write(os.path.join(GOLDEN, "smollm2"), out, "q4_0", "dense")
+    check("smollm2, carrier dense", not refusal, refusal or "written")
+    compare_logits("smollm2, carrier dense", "smollm2", out, folder)
+
+
+# ---- tokenizers ----
+
+def model_of(config, tensors, folder):
+    place = tempfile.mkdtemp(dir=folder)
+    with open(os.path.join(place, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f)
+    save_file(tensors, os.path.join(place, "model.safetensors"))
+    return place
+
+
+def small_model(name, folder, size):
+    """One layer with that many embeddings and this tokenizer."""
+    config, tensors = load("smollm2")
+    config.update(num_hidden_layers=1, vocab_size=size)
+    tensors = {k: v for k, v in tensors.items() if ".layers.1." not in k}
+    tensors["model.embed_tokens.weight"] = np.zeros((size, config["hidden_size"]), np.float16)
+    place = model_of(config, tensors, folder)
+    for text in ("tokenizer.json", "tokenizer_config.json"):
+        os.symlink(os.path.join(SHARED, "tokenizers", name, text), os.path.join(place, text))
+    return place
+
+
+def tokenizers(folder):
+    sizes = {"smollm2": 49152, "llama2": 32064, "qwen2_5": 151936, "mistral_nemo": 131072, "gemma3": 262208}
+    for name, size in sizes.items():
+        out = os.path.join(folder, "tokens-" + name)
+        refusal = write(small_model(name, folder, size), out, "copy")
+        check("%s, tokenizer" % name, not refusal, refusal or "written")
+        if refusal:
+            continue
+        with open(os.path.join(GOLDEN, "tokens", name + ".jsonl"), encoding="utf-8", newline="\n") as f:
+            lines = [json.loads(line) for line in f.read().split("\n") if line]
+        asked = "".join(json.dumps({k: line[k] for k in ("text", "add_special_tokens")}) + "\n" for line in lines)
+        done = subprocess.run([os.path.join(BUILD, "cwp-inspect"), "tokens", out], input=asked, stdout=subprocess.PIPE, text=True,
+            check=True)
+        got = [json.loads(line)["ids"] for line in done.stdout.split("\n") if line]
+        wrong = [(line["text"], g) for line, g in zip(lines, got) if g != line["ids"]]
+        check("%s, tokens" % name, not wrong and len(got) == len(lines), wrong[:3] or "%d lines" % len(got))
+        keys, _ = read(os.path.join(out, "model.gguf"))
+        with open(os.path.join(SHARED, "tokenizers", name, "tokenizer_config.json"), encoding="utf-8") as f:
+            config = json.load(f)
+        for key in ("bos", "eos"):
+            text = config.get(key + "_token")
+            text = text["content"] if isinstance(text, dict) else text
+            if text:
+                token = keys["tokenizer.ggml.tokens"][keys["tokenizer.ggml.%s_token_id" % key]]
+                check("%s, %s" % (name, key), token == text, token)
+        chat = config.get("chat_template")
+        check("%s, chat template" % name, keys.get("tokenizer.chat_template") == chat, "%d characters" % len(chat or ""))
+        check("%s, kinds of tokens" % name, len(keys["tokenizer.ggml.token_type"]) == size, size)
+
+
+# ---- refusals ----
+
+def changed(name, **more):
+    config, tensors = load(name)
+    rope = more.pop("rope", None)
+    config.update(more)
+    if rope:
+        config["rope_parameters"] = dict(config["rope_parameters"], **rope)
+    return config, tensors
+
+
+def refusals(folder):
+    local = {"rope_type": "linear", "factor": 8.0, "rope_theta": 10000.0}
+    extra = changed("llama31")
+    extra[1]["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.zeros(8, np.float32)
+    headless = changed("llama31")
+    del headless[1]["lm_head.weight"]
+    expert = changed("mixtral")
+    del expert[1]["model.layers.1.block_sparse_moe.experts.3.w2.weight"]
+    cases = {
+        "the sliding window": changed("qwen2", use_sliding_window=True, sliding_window=16, max_window_layers=0,
+            layer_types=["sliding_attention"] * 2),
+        "the scale of attention": changed("gemma2", query_pre_attn_scalar=100),
+        "norm_topk_prob": changed("qwen2moe", norm_topk_prob=True),
+        "frequencies": changed("gemma3", rope={"sliding_attention": local}),
+        "rotary_emb.inv_freq": extra,
+        "lm_head.weight": headless,
+        "3 of its 4 experts": expert,
+    }
+    for part, (changed_config, tensors) in cases.items():
+        said = write(model_of(changed_config, tensors, folder), os.path.join(folder, "refused"), "copy")
+        check("refused, " + part, part in said and "\n" not in said, said)
+    said = write(os.path.join(GOLDEN, "qwen2moe"), os.path.join(folder, "refused"), "q4_0")
+    check("refused, experts of 48 columns", "48 columns" in said and "skip the module" in said, said)
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="cwp-gguf-output-") as folder:
+        blocks()
+        models(folder)
+        tokenizers(folder)
+        refusals(folder)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
