@@ -42,7 +42,7 @@ const struct cwe_gguf_place *cwe_writer_gguf_place(const struct cwe_writer *w, c
 
 int cwe_writer_gguf_copy(struct cwe_writer *w, const struct cwe_writer_unit *u, struct cwb_err *err)
 {
-	return cwe_gguf_put_tensor(w->gguf_file, cwe_writer_gguf_place(w, u), w->source->weights, u->source, err);
+	return cwe_gguf_put_tensor(w->gguf_file, cwe_writer_gguf_place(w, u), w->values, u->source, err);
 }
 
 int cwe_writer_gguf_codes(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *codes, const float *scales,

@@ -97,7 +97,7 @@ class Refusals(worker_test.WorkerTest):
         job, out = self.job(**dict(self.protecting(), score=None))
         self.refused(job, out, "score")
         for part, word in (({"protect": {"fraction": 0.1, "carrier": "adapter"}}, "protect.carrier"),
-                ({"write": {"format": "gguf"}}, "write.format"), ({"backend": "cuda"}, "backend")):
+                ({"write": {"format": "gguf"}}, "protect.carrier"), ({"backend": "cuda"}, "backend")):
             job, out = self.job(**dict(self.protecting(), **part))
             self.refused(job, out, word, "use ")
 
