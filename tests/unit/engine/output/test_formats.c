@@ -349,7 +349,7 @@ static void test_refused_modules(void **state)
 	int b = CWJ_FORMAT_BITSANDBYTES, g = CWJ_FORMAT_GPTQ, f = CWJ_FORMAT_FP8;
 
 	(void)state;
-	refuse_module(b, "m", 64, 64, int4, "for this choose compressed-tensors or gptq or dense");
+	refuse_module(b, "m", 64, 64, int4, "for this choose compressed-tensors or gptq or gguf or dense");
 	refuse_module(b, "m", 64, 64, toy_grid(CWP_CODE_INT, 8, 0, 0, CWP_ACT_INT8_TOKEN), "it holds int8 by channel, symmetric");
 	refuse_module(b, "m", 64, 64, toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_NONE), "activations int8 by token");
 	refuse_module(b, expert, 64, 64, int8, "experts");
