@@ -48,9 +48,12 @@ static int encode(const struct cwe_output_module *m, uint32_t source, const stru
 	int rc = absmax && raw ? 0 : cwb_err_set(err, -ENOMEM, "module \"%s\": out of memory", m->name);
 
 	(void)source;
-	/* Scales have eight significant bits, so the product is exact, and divided by 127 the scale again. */
+	/* Scales have eight significant bits, so the product is exact, and divided by 127 the scale again. Where they are kept as
+	 * they are, they come from a value of F16, which is the nearest one to the product. */
 	for (r = 0; r < m->rows && !rc; r++) {
 		absmax[r] = v->scales[r] * 127.0f;
+		if (m->grid.exact_scales)
+			absmax[r] = cwe_f32_from_f16(cwe_f16_from_f32(absmax[r]));
 		if (!isfinite(absmax[r]))
 			rc = cwb_err_set(err, CWP_ENUMBER, "module \"%s\": the scale %g of row %llu is too large for bitsandbytes", m->name,
 				(double)v->scales[r], (unsigned long long)r);
