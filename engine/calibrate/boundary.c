@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "engine/calibrate/boundary.h"
+#include "engine/calibrate/kept.h"
 #include "engine/model/ops.h"
 
 static int open_scratch(const char *directory, struct cwb_err *err)
@@ -58,6 +59,7 @@ int cwe_boundary_new(struct cwe_device *device, uint32_t slots, uint64_t floats,
 
 void cwe_boundary_free(struct cwe_boundary *b)
 {
+	cwe_kept_close(b);
 	free(b->memory);
 	if (b->device != NULL && b->fd >= 0) {
 		(void)close(b->fd);
@@ -71,6 +73,11 @@ int cwe_boundary_write(struct cwe_boundary *b, uint32_t slot, uint64_t at, const
 	uint64_t place = slot * b->floats + at;
 	if (b->memory != NULL) {
 		memcpy(b->memory + place, x, n * sizeof *x);
+	}
+	if (b->kept != NULL) {
+		return cwe_kept_write(b, slot, at, x, n, err);
+	}
+	if (b->memory != NULL) {
 		return 0;
 	}
 	int r = cwb_file_pwrite(b->fd, x, n * sizeof *x, place * sizeof *x, "scratch (boundary activations)", err);
@@ -85,10 +92,12 @@ int cwe_boundary_read(struct cwe_boundary *b, uint32_t slot, uint64_t at, float 
 		memcpy(x, b->memory + place, n * sizeof *x);
 		return 0;
 	}
-	int r = cwb_file_pread(b->fd, x, n * sizeof *x, place * sizeof *x, "scratch (boundary activations)", err);
-	/* The next piece is read next, and most pieces are of about one size. */
 	uint64_t left = b->floats - at - n;
-	cwb_file_read_ahead(b->fd, (place + n) * sizeof *x, (n < left ? n : left) * sizeof *x);
+	int fd = b->kept != NULL ? b->kept->file[slot].fd : b->fd;
+	place = b->kept != NULL ? at : place;
+	int r = cwb_file_pread(fd, x, n * sizeof *x, place * sizeof *x, "scratch (boundary activations)", err);
+	/* The next piece is read next, and most pieces are of about one size. */
+	cwb_file_read_ahead(fd, (place + n) * sizeof *x, (n < left ? n : left) * sizeof *x);
 	return r;
 }
 
@@ -97,7 +106,7 @@ int cwe_boundary_put(struct cwe_boundary *b, uint32_t slot, uint64_t at, const f
 	if (b->device->ops->flags & CWP_BACKEND_HOST_MEMORY) {
 		return cwe_boundary_write(b, slot, at, d_x, n, err);
 	}
-	if (b->memory != NULL) {
+	if (b->memory != NULL && b->kept == NULL) {
 		return CWE_OP(b->device, download, b->memory + slot * b->floats + at, d_x, n * sizeof *d_x);
 	}
 	float *host = malloc(n * sizeof *host);

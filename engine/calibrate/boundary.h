@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Activations at the boundaries between layers, for all tokens: in memory while they fit the job's share, else in an
- * unlinked scratch file. Slots are numbered; each holds the same number of f32. */
+ * unlinked scratch file or in files that outlive the process (kept.h). Slots are numbered; each holds the same number of
+ * f32. */
 #pragma once
 
 #include "engine/model/device.h"
@@ -12,6 +13,7 @@ struct cwe_boundary {
 	int fd;          /* -1: in memory */
 	float *memory;   /* host memory, [slots, floats] */
 	struct cwe_device *device;
+	struct cwe_kept *kept; /* files of the slots; NULL: none */
 };
 
 /* budget: bytes that may be kept in memory; more goes to a file in directory (which must then not be NULL). */

@@ -6,7 +6,7 @@
 
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/checkpoint.h"
-#include "engine/calibrate/pass.h"
+#include "engine/calibrate/forward.h"
 #include "engine/model/ops.h"
 
 #define GRADIENTS (CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ)
@@ -15,7 +15,8 @@
 
 struct run {
 	struct cwe_calibration *c;
-	struct cwe_pass pass; /* boundary slot l: input of layer l; slot layers: output of the last */
+	struct cwe_pass pass;
+	struct cwe_forward forward;
 	struct cwe_statistics statistics;
 	struct cwe_boundary gradient; /* one slot */
 	float *d_dnorm;               /* of each norm [samples of a piece, its width], when wanted */
@@ -29,6 +30,14 @@ static void advance(struct run *r, uint64_t tokens, unsigned weight)
 	if (r->c->progress != NULL) {
 		r->c->progress(r->c->arg, r->done, r->total);
 	}
+}
+
+static void advance_forward(void *arg, uint32_t layer, uint64_t tokens)
+{
+	struct run *r = arg;
+	uint64_t below = layer * r->c->corpus->tokens;
+	r->done = r->done < below ? below : r->done; /* what an earlier attempt did */
+	advance(r, tokens, 1);
 }
 
 static int emit(struct run *r, uint32_t layer, uint32_t set, struct cwb_err *err)
@@ -52,10 +61,13 @@ static int emit(struct run *r, uint32_t layer, uint32_t set, struct cwb_err *err
 static int run_forward_only(struct run *r, struct cwb_err *err)
 {
 	struct cwe_calibration *c = r->c;
-	int e = cwe_pass_embed(&r->pass, err);
+	char digest[CWB_DIGEST_HEX];
+	int e = cwe_forward_to(&r->forward, c->first, err);
 	struct cwe_tap tap = cwe_statistics_tap(&r->statistics, 0);
-	for (uint32_t l = 0; e == 0 && l < c->model->arch.layers; l++) {
+	r->done = c->first * c->corpus->tokens;
+	for (uint32_t l = c->first; e == 0 && l < c->model->arch.layers; l++) {
 		e = cwe_layer_load(c->model, l, &r->pass.layer, err);
+		e = e == 0 ? cwe_forward_begin(&r->forward, l, err) : e;
 		size_t i = 0;
 		for (uint32_t set = 0; e == 0 && set < c->corpus->sets; set++) {
 			e = cwe_statistics_begin(&r->statistics, l, err);
@@ -65,10 +77,13 @@ static int run_forward_only(struct run *r, struct cwb_err *err)
 			}
 			e = e == 0 ? emit(r, l, set, err) : e;
 		}
-		if (e == 0 && c->layer_done != NULL) {
-			e = c->layer_done(c->arg, l, "", err);
+		e = e == 0 ? cwe_forward_end(&r->forward, l, digest, err) : e;
+		e = e == 0 && c->layer_done != NULL ? c->layer_done(c->arg, l, digest, err) : e;
+		if (e == 0) {
+			cwe_forward_drop(&r->forward, l);
 		}
 	}
+	cwe_forward_drop(&r->forward, c->model->arch.layers);
 	return e;
 }
 
@@ -81,7 +96,8 @@ static int run_weights(struct cwe_calibration *c, struct cwb_err *err)
 		return e;
 	}
 	e = cwe_statistics_new(c->model, c->needs, 0, &r.statistics, err);
-	for (uint32_t l = 0; e == 0 && l < c->model->arch.layers; l++) {
+	r.done = c->first * c->corpus->tokens;
+	for (uint32_t l = c->first; e == 0 && l < c->model->arch.layers; l++) {
 		const struct cwp_host *host = &c->model->device->host->table;
 		e = host->cancelled(host->ctx) ? cwb_err_set(err, CWP_ECANCELLED, "cancelled") : 0;
 		e = e == 0 ? cwe_layer_load(c->model, l, &r.pass.layer, err) : e;
@@ -94,21 +110,6 @@ static int run_weights(struct cwe_calibration *c, struct cwb_err *err)
 	}
 	cwe_statistics_free(&r.statistics);
 	cwe_layer_free(c->model, &r.pass.layer);
-	return e;
-}
-
-/* Inputs of the layers up to `last`; each stays in its slot. */
-static int run_forward(struct run *r, uint32_t last, struct cwb_err *err)
-{
-	struct cwe_calibration *c = r->c;
-	int e = cwe_pass_embed(&r->pass, err);
-	for (uint32_t l = 0; e == 0 && l < last; l++) {
-		e = cwe_layer_load(c->model, l, &r->pass.layer, err);
-		for (size_t i = 0; e == 0 && i < c->corpus->pieces; i++) {
-			e = cwe_pass_piece(&r->pass, &c->corpus->piece[i], l, l + 1, NULL, err);
-			advance(r, c->corpus->piece[i].tokens, 1);
-		}
-	}
 	return e;
 }
 
@@ -137,6 +138,26 @@ static int run_head(struct run *r, struct cwb_err *err)
 	}
 	free(score.nll);
 	return e;
+}
+
+/* Forward through all layers, from where an earlier attempt was, and the head. Its gradient is kept. */
+static int run_to_head(struct run *r, struct cwb_err *err)
+{
+	struct cwe_calibration *c = r->c;
+	uint32_t layers = c->model->arch.layers;
+	char digest[CWB_DIGEST_HEX];
+	r->forward.advance = advance_forward;
+	r->forward.arg = r;
+	int e = cwe_forward_to(&r->forward, layers, err);
+	r->forward.advance = NULL;
+	cwe_workspace_free(c->model, &r->pass.ws);
+	e = e == 0 ? run_head(r, err) : e;
+	c->passes += e == 0;
+	if (e != 0 || !c->checkpoint) {
+		return e;
+	}
+	e = cwe_gradient_save(c->scratch, layers, &r->gradient, digest, err);
+	return e == 0 && c->head_done != NULL ? c->head_done(c->arg, digest, err) : e;
 }
 
 /* Where the gradients of a norm's weight are, by sample; one norm after another. */
@@ -203,7 +224,8 @@ static int backward_layer(struct run *r, uint32_t l, struct cwb_err *err)
 	for (int i = 0; r->d_dnorm != NULL && i < CWE_NORMS; i++) {
 		tap.d_dnorm[i] = dnorm_of(r, i);
 	}
-	int e = cwe_layer_load(c->model, l, &r->pass.layer, err);
+	int e = cwe_forward_to(&r->forward, l, err);
+	e = e == 0 ? cwe_layer_load(c->model, l, &r->pass.layer, err) : e;
 	size_t i = 0;
 	for (uint32_t set = 0; e == 0 && set < c->corpus->sets; set++) {
 		e = cwe_statistics_begin(&r->statistics, l, err);
@@ -217,24 +239,27 @@ static int backward_layer(struct run *r, uint32_t l, struct cwb_err *err)
 	if (e == 0 && c->checkpoint && l > 0) {
 		e = cwe_gradient_save(c->scratch, l, &r->gradient, digest, err);
 	}
-	return e == 0 && c->layer_done != NULL ? c->layer_done(c->arg, l, digest, err) : e;
+	c->passes += e == 0;
+	e = e == 0 && c->layer_done != NULL ? c->layer_done(c->arg, l, digest, err) : e;
+	if (e == 0) {
+		cwe_forward_drop(&r->forward, l);
+	}
+	return e;
 }
 
 static int run_backward(struct run *r, struct cwb_err *err)
 {
 	struct cwe_calibration *c = r->c;
 	uint32_t layers = c->model->arch.layers;
-	int resumed = c->resume < layers;
-	int e = run_forward(r, resumed ? c->resume : layers, err);
-	cwe_workspace_free(c->model, &r->pass.ws);
+	int e = c->resume_digest != NULL ? cwe_gradient_load(c->scratch, c->resume, c->resume_digest, &r->gradient, err)
+					 : run_to_head(r, err);
 	if (e == 0) {
-		e = resumed ? cwe_gradient_load(c->scratch, c->resume, c->resume_digest, &r->gradient, err) : run_head(r, err);
-	}
-	if (e == 0) {
+		cwe_workspace_free(c->model, &r->pass.ws);
+		cwe_forward_drop(&r->forward, layers);
 		e = cwe_workspace_new(c->model, c->corpus->widest, c->corpus->longest, 1, &r->pass.ws, err);
 	}
-	r->done = r->total - (uint64_t)(resumed ? c->resume : layers) * c->corpus->tokens * 4;
-	for (uint32_t l = resumed ? c->resume : layers; e == 0 && l > 0; l--) {
+	r->done = r->total - (uint64_t)c->resume * c->corpus->tokens * 4;
+	for (uint32_t l = c->resume; e == 0 && l > 0; l--) {
 		e = backward_layer(r, l - 1, err);
 	}
 	return e == 0 && c->embedding != NULL ? c->embedding(c->arg, &r->gradient, err) : e;
@@ -255,6 +280,7 @@ void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t
 	uint64_t head = gradients ? cwe_head_bytes(m, widest) + widest * row + tokens * sizeof(float) : 0;
 	ret->device = base + (ws > head ? ws : head);
 	ret->boundaries = tokens * row * (gradients ? (uint64_t)m->arch.layers + 2 : 2);
+	ret->kept = tokens * row * (gradients ? (uint64_t)m->arch.layers + 1 : 2);
 	ret->checkpoint = gradients ? 2 * tokens * row : 0;
 }
 
@@ -271,7 +297,8 @@ static int prepare(struct run *r, struct cwb_err *err)
 		(e = cwe_statistics_new(m, c->needs, c->norm != NULL ? corpus->widest : 0, &r->statistics, err)) != 0) {
 		return e;
 	}
-	if (gradients && (e = cwe_boundary_new(m->device, 1, floats, c->boundary_memory, c->scratch, &r->gradient, err)) != 0) {
+	if ((e = cwe_forward_new(c, &r->pass, !gradients, &r->forward, err)) != 0 ||
+		(gradients && (e = cwe_boundary_new(m->device, 1, floats, c->boundary_memory, c->scratch, &r->gradient, err)) != 0)) {
 		return e;
 	}
 	for (size_t i = 0; c->norm != NULL && i < corpus->pieces; i++) {
@@ -300,6 +327,7 @@ int cwe_calibrate_run(struct cwe_calibration *c, struct cwb_err *err)
 	cwe_device_free(m->device, r.d_dnorm, r.dnorm_floats * sizeof(float));
 	cwe_boundary_free(&r.gradient);
 	cwe_statistics_free(&r.statistics);
+	cwe_forward_free(&r.forward);
 	cwe_pass_free(&r.pass);
 	return e;
 }

@@ -4,6 +4,7 @@
  * every sample goes through, and the layer's statistics are complete before the next layer starts. */
 #pragma once
 
+#include "base/digest.h"
 #include "engine/calibrate/head.h"
 #include "engine/calibrate/statistics.h"
 
@@ -13,16 +14,17 @@ struct cwe_calibration {
 	uint32_t needs;          /* enum cwp_statistic bits */
 	const char *scratch;     /* folder for boundaries that do not fit, and for checkpoints; NULL: memory only */
 	uint64_t boundary_memory; /* bytes of boundaries that may stay in memory */
-	int checkpoint;          /* keep what is needed to go on after each layer (gradients, in scratch) */
+	int checkpoint;          /* keep what is needed to go on after each layer (boundaries and gradients, in scratch) */
 	uint32_t resume;         /* layers [resume, layers) are done already (gradients only); layers: nothing is done */
-	const char *resume_digest; /* digest of the checkpoint of layer `resume` */
+	const char *resume_digest; /* digest of the checkpoint of layer `resume`; with `layers`: the head is done; else NULL */
 
 	void *arg;
 	/* Statistics of layer, set and Linear are complete; layers come from the last to the first with gradients, from
 	 * the first to the last without; where no statistics are asked for, no sample is run either. */
 	int (*module)(void *arg, uint32_t layer, uint32_t set, uint32_t linear,
 		const struct cwe_module_statistics *s, struct cwb_err *err);
-	/* All sets of a layer are through. digest: of the checkpoint file, "" when there is none. May be NULL. */
+	/* All sets of a layer are through. digest: of the file from which the next layer goes on, the gradient at this layer's
+	 * input or, without gradients, the boundary at its output; "" when there is none. May be NULL. */
 	int (*layer_done)(void *arg, uint32_t layer, const char *digest, struct cwb_err *err);
 	/* Work done so far, in layer passes over tokens. May be NULL. */
 	void (*progress)(void *arg, uint64_t done, uint64_t total);
@@ -36,13 +38,27 @@ struct cwe_calibration {
 		struct cwb_err *err);
 	/* Gradient at the embeddings [tokens, hidden], at the end; may be NULL. */
 	int (*embedding)(void *arg, struct cwe_boundary *gradient, struct cwb_err *err);
+
+	/* Going on, with checkpoint. */
+	uint32_t first;          /* without gradients: layers [0, first) are done already */
+	/* Digests of the inputs of layers that earlier attempts kept [layers + 1], "" where there is none or it is of no use;
+	 * without gradients, of layer `first` alone. NULL: none. */
+	const char (*kept)[CWB_DIGEST_HEX];
+	/* With gradients: the input of a layer is kept; `layers`: the output of the last one. May be NULL. */
+	int (*boundary_done)(void *arg, uint32_t layer, const char *digest, struct cwb_err *err);
+	/* The gradient at the output of the last layer is kept, and set_loss is complete. May be NULL. */
+	int (*head_done)(void *arg, const char *digest, struct cwb_err *err);
+	uint32_t passes;         /* result: all samples through one layer, forward or backward, or the head, in this run so far */
 };
 
-/* Bounds from shapes alone, in bytes: device memory at most at one time (boundaries left out), boundaries, scratch. */
+/* Bounds from shapes alone, in bytes: device memory at most at one time (boundaries left out); boundaries, in memory or on
+ * scratch; what is on scratch with checkpoints: the boundaries' files, which are the boundaries themselves where those are
+ * on scratch, and gradients. */
 struct cwe_calibration_bounds {
 	uint64_t device;
 	uint64_t boundaries;
 	uint64_t checkpoint;
+	uint64_t kept; /* of boundaries, files of their own */
 };
 void cwe_calibration_bounds(const struct cwe_model *model, uint64_t tokens, uint64_t widest, uint64_t longest,
 	uint32_t needs, struct cwe_calibration_bounds *ret);

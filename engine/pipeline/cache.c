@@ -151,7 +151,7 @@ static int read_layer(const struct cwe_run *run, const json_t *line, const struc
 	}
 	json_decref(ret->note);
 	ret->note = json_incref(note);
-	ret->gradient[0] = '\0';
+	ret->next[0] = '\0';
 	ret->cached = 1;
 	return 0;
 }

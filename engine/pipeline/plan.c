@@ -86,8 +86,8 @@ static void score_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64
 	cwe_calibration_bounds(&run->model, run->corpus.tokens, run->corpus.widest, run->corpus.longest, run->needs, &b);
 	uint64_t in_memory = b.boundaries < CWE_BOUNDARY_MEMORY ? b.boundaries : CWE_BOUNDARY_MEMORY;
 	*ret_memory = b.device + in_memory + run->largest * sizeof(float) + (run->job->scale_pilot ? combine_memory(run) : 0);
-	*ret_scratch = (b.boundaries > CWE_BOUNDARY_MEMORY ? b.boundaries : 0) + b.checkpoint +
-		tile_bytes(run);
+	/* The gradient beside the checkpoints needs room of its own where boundaries do not fit. */
+	*ret_scratch = b.kept + (b.boundaries > CWE_BOUNDARY_MEMORY ? b.boundaries - b.kept : 0) + b.checkpoint + tile_bytes(run);
 }
 
 /* The model that an evaluation needs most memory for: the output, whose inputs may be quantized. */

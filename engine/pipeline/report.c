@@ -156,8 +156,9 @@ static json_t *plugins_json(const struct cwe_run *run)
 static json_t *build(const struct cwe_run *run, json_t *size)
 {
 	const struct cwe_bounds *b = &run->bounds;
-	return json_pack("{s:i,s:o,s:o,s:{s:I,s:I,s:I},s:b,s:s,s:o,s:O,s:O,s:O,s:b,s:s?,s:O,s:o}", "version", 1, "job", cwj_job_json(run->job),
-		"stages", stages_json(run), "bounds", "memory", (json_int_t)b->memory, "gpu_memory", (json_int_t)b->gpu_memory,
+	return json_pack("{s:i,s:o,s:o,s:I,s:{s:I,s:I,s:I},s:b,s:s,s:o,s:O,s:O,s:O,s:b,s:s?,s:O,s:o}", "version", 1, "job",
+		cwj_job_json(run->job), "stages", stages_json(run), "layer_passes", (json_int_t)run->passes, "bounds",
+		"memory", (json_int_t)b->memory, "gpu_memory", (json_int_t)b->gpu_memory,
 		"scratch", (json_int_t)b->scratch, "scores_cached", run->cached, "backend", run->device.ops->describe(run->device.b), "protection",
 		protection_json(run), "size", size, "evaluation", run->evaluation, "gate", run->gate, "rejected", run->rejected,
 		"chat", run->chat != NULL ? cwe_chat_name(run->chat) : NULL, "warnings", run->warnings, "schemes", schemes_json(run));

@@ -114,6 +114,7 @@ struct cwe_run {
 	json_t *gate;           /* array for the report */
 	struct cwe_run_cache cache;
 	int cached;             /* the scores came from there */
+	uint64_t passes;        /* all samples through a layer or the head, in all attempts */
 	int rejected;
 	int ended;              /* an earlier attempt wrote the manifest: only the end is missing */
 	struct cwe_bounds bounds;

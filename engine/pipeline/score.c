@@ -4,6 +4,7 @@
  * scratch; with a pilot they are combined there and then, and only candidates stay. */
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,9 @@ struct scoring {
 	struct cwe_tiles tiles;
 	struct cwe_tile tile; /* of the set and layer at hand */
 	struct cwe_importance importance;
+	struct cwe_calibration *calibration;
+	uint64_t passes;      /* of earlier attempts */
+	char (*kept)[CWB_DIGEST_HEX]; /* [layers + 1] what of theirs is gone on from */
 	uint8_t *seen;        /* [matrices of the layer at hand] whether tokens of any set came through */
 	/* With score.scale: pilot. */
 	struct cwe_combine combine;
@@ -60,11 +64,21 @@ static int take_module(void *arg, uint32_t layer, uint32_t set, uint32_t linear,
 	return r;
 }
 
+/* A later attempt will not have to begin where this one did. */
+static int went_on(const struct scoring *sc)
+{
+	if (sc->run->p->checkpoint != NULL) {
+		sc->run->p->checkpoint(sc->run->p->arg);
+	}
+	return 0;
+}
+
 static int layer_done(void *arg, uint32_t layer, const char *digest, struct cwb_err *err)
 {
 	struct scoring *sc = arg;
-	strncpy(sc->tiles.layer[layer].gradient, digest, 64);
+	strncpy(sc->tiles.layer[layer].next, digest, 64);
 	sc->tiles.layer[layer].cached = 0;
+	sc->tiles.passes = sc->passes + sc->calibration->passes;
 	int r = cwe_unseen_note(sc->run, layer, sc->seen, &sc->tiles.layer[layer].note, err);
 	int pilot = sc->run->job->scale_pilot;
 	r = r == 0 && pilot ? cwe_candidates_take(&sc->candidates, layer, &sc->combine, err) : r;
@@ -74,10 +88,23 @@ static int layer_done(void *arg, uint32_t layer, const char *digest, struct cwb_
 		return r;
 	}
 	cwe_gradient_remove(sc->run->p->scratch, layer + 1);
-	if (sc->run->p->checkpoint != NULL) {
-		sc->run->p->checkpoint(sc->run->p->arg);
-	}
-	return 0;
+	return went_on(sc);
+}
+
+static int boundary_done(void *arg, uint32_t layer, const char *digest, struct cwb_err *err)
+{
+	struct scoring *sc = arg;
+	sc->tiles.passes = sc->passes + sc->calibration->passes;
+	int r = cwe_tiles_boundary(&sc->tiles, layer, digest, err);
+	return r == 0 ? went_on(sc) : r;
+}
+
+static int head_done(void *arg, const char *digest, struct cwb_err *err)
+{
+	struct scoring *sc = arg;
+	sc->tiles.passes = sc->passes + sc->calibration->passes;
+	int r = cwe_tiles_head(&sc->tiles, digest, sc->run->set_loss, err);
+	return r == 0 ? went_on(sc) : r;
 }
 
 static void progress(void *arg, uint64_t done, uint64_t total)
@@ -91,7 +118,8 @@ static void progress(void *arg, uint64_t done, uint64_t total)
 static int allocate(struct scoring *sc, struct cwb_err *err)
 {
 	sc->seen = calloc(cwe_linears_most(&sc->run->model.arch), 1);
-	return sc->seen != NULL ? cwe_importance_new(sc->run, &sc->importance, err)
+	sc->kept = calloc(sc->run->model.arch.layers + 1, sizeof *sc->kept);
+	return sc->seen != NULL && sc->kept != NULL ? cwe_importance_new(sc->run, &sc->importance, err)
 		: cwb_err_set(err, -ENOMEM, "no memory for scoring");
 }
 
@@ -103,6 +131,42 @@ static uint32_t resume_at(const struct cwe_tiles *t)
 		l--;
 	}
 	return l;
+}
+
+/* How many layers are complete, from the first on. */
+static uint32_t first_open(const struct cwe_tiles *t)
+{
+	uint32_t l = 0;
+	while (l < t->layers && t->layer[l].done) {
+		l++;
+	}
+	return l;
+}
+
+/* Where the calibration goes on: inputs of layers that are needed still, and what is done. */
+static void go_on(struct scoring *sc, int gradients, struct cwe_calibration *c)
+{
+	const struct cwe_tiles *t = &sc->tiles;
+	const struct cwp_host *host = &sc->run->p->host->table;
+	uint32_t at = resume_at(t), layers = t->layers, last = 0;
+	int head = gradients && (at < layers || t->head[0] != '\0');
+	c->resume = gradients ? at : layers;
+	c->first = gradients ? 0 : first_open(t);
+	c->resume_digest = !head ? NULL : at < layers ? t->layer[at].next : t->head;
+	for (uint32_t l = 1; gradients && l <= (head ? at - 1 : layers); l++) {
+		memcpy(sc->kept[l], t->boundary[l], sizeof sc->kept[l]);
+		last = t->boundary[l][0] != '\0' ? l : last;
+	}
+	if (c->first > 0) {
+		memcpy(sc->kept[c->first], t->layer[c->first - 1].next, sizeof sc->kept[0]);
+	}
+	c->kept = (const char (*)[CWB_DIGEST_HEX])sc->kept;
+	char text[128];
+	(void)snprintf(text, sizeof text, head ? "calibration goes on backward below layer %u" : "calibration goes on at layer %u",
+		head ? at : last > 0 ? last : c->first);
+	if (head || last > 0 || c->first > 0) {
+		host->log(host->ctx, CWP_LOG_INFO, text);
+	}
 }
 
 /* Factors and candidates of an earlier attempt, or new ones. */
@@ -117,24 +181,29 @@ static int calibrate(struct scoring *sc, struct cwb_err *err)
 {
 	struct cwe_run *run = sc->run;
 	uint32_t layers = run->model.arch.layers, at = resume_at(&sc->tiles);
-	uint32_t gradients = run->needs & (CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ);
+	int gradients = (run->needs & (CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ)) != 0;
 	if (at == 0) {
 		return 0; /* an earlier attempt finished it */
 	}
-	int r = run->job->scale_pilot ? open_pilot(sc, !gradients || at == layers, err) : 0;
+	int r = run->job->scale_pilot ? open_pilot(sc, gradients ? at == layers : first_open(&sc->tiles) == 0, err) : 0;
 	if (r != 0) {
 		return r;
 	}
 	for (size_t s = 0; s < run->sets; s++) {
 		/* The head's pass adds its losses up; one that is not repeated left them in the journal. */
-		run->set_loss[s] = !gradients ? NAN : at < layers ? sc->tiles.layer[layers - 1].loss[s] : 0;
+		run->set_loss[s] = !gradients ? NAN : at < layers ? sc->tiles.layer[layers - 1].loss[s]
+			: sc->tiles.head[0] != '\0' ? sc->tiles.head_loss[s] : 0;
 	}
 	struct cwe_calibration c = {.model = &run->model, .corpus = &run->corpus, .needs = run->needs,
-		.scratch = run->p->scratch, .boundary_memory = CWE_BOUNDARY_MEMORY, .checkpoint = gradients != 0,
-		.resume = gradients ? at : layers, .arg = sc, .module = take_module, .layer_done = layer_done,
+		.scratch = run->p->scratch, .boundary_memory = CWE_BOUNDARY_MEMORY, .checkpoint = 1, .arg = sc,
+		.module = take_module, .layer_done = layer_done, .boundary_done = boundary_done, .head_done = head_done,
 		.progress = progress, .set_loss = run->set_loss};
-	c.resume_digest = c.resume < layers ? sc->tiles.layer[c.resume].gradient : NULL;
-	return cwe_calibrate_run(&c, err);
+	go_on(sc, gradients, &c);
+	sc->calibration = &c;
+	sc->passes = sc->tiles.passes;
+	r = cwe_calibrate_run(&c, err);
+	sc->calibration = NULL;
+	return r;
 }
 
 int cwe_run_tiles(const struct cwe_run *run, struct cwe_tiles *ret, struct cwb_err *err)
@@ -155,6 +224,7 @@ int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
 	r = r == 0 ? calibrate(&sc, err) : r;
 	if (r == 0) {
 		run->cached = sc.tiles.layer[0].cached;
+		run->passes = sc.tiles.passes;
 		cwe_cache_store(run, &sc.tiles);
 		run->record[run->records].tokens = run->cached ? 0 : run->corpus.tokens;
 		/* Scoring runs inside calibration, a layer behind; what is left of it is the sums. */
@@ -174,5 +244,6 @@ int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
 	cwe_candidates_close(&sc.candidates);
 	cwe_combine_free(&sc.combine);
 	free(sc.seen);
+	free(sc.kept);
 	return r;
 }

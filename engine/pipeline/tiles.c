@@ -53,11 +53,15 @@ static json_int_t tile_bytes(const struct cwe_tiles *t, uint32_t layer, uint32_t
 	return bytes;
 }
 
-/* One journal line: {"note":{..}} of no layer, or {"layer":n,"gradient":"..","sets":[{"digest":"..","sum":"0x1.8p+3","loss":"..","bytes":n},..]},
+/* One journal line: {"note":{..}} of no layer, or {"layer":n,"next":"..","sets":[{"digest":"..","sum":"0x1.8p+3","loss":"..","bytes":n},..]},
  * "note" where there is one, and "cached":true where the sets came from the cache; numbers are hexadecimal floats, so that they
- * come back as they were. */
+ * come back as they were. tiles_forward.c has those of the time before. */
 static int take_line(struct cwe_tiles *t, const json_t *line)
 {
+	int forward = cwe_tiles_take_forward(t, line);
+	if (forward != 0) {
+		return forward > 0 ? 0 : -1;
+	}
 	const json_t *sets = json_object_get(line, "sets"), *note = json_object_get(line, "note");
 	if (json_is_object(note) && sets == NULL) {
 		json_decref(t->note);
@@ -65,9 +69,9 @@ static int take_line(struct cwe_tiles *t, const json_t *line)
 		return 0;
 	}
 	json_int_t layer = json_integer_value(json_object_get(line, "layer"));
-	const char *gradient = json_string_value(json_object_get(line, "gradient"));
-	if (!json_is_integer(json_object_get(line, "layer")) || layer < 0 || layer >= t->layers || gradient == NULL ||
-		strlen(gradient) > 64 || json_array_size(sets) != t->sets) {
+	const char *next = json_string_value(json_object_get(line, "next"));
+	if (!json_is_integer(json_object_get(line, "layer")) || layer < 0 || layer >= t->layers || next == NULL ||
+		strlen(next) > 64 || json_array_size(sets) != t->sets) {
 		return -1;
 	}
 	struct cwe_tile_layer *l = &t->layer[layer];
@@ -84,7 +88,7 @@ static int take_line(struct cwe_tiles *t, const json_t *line)
 		l->sum[s] = strtod(sum, NULL);
 		l->loss[s] = strtod(loss, NULL);
 	}
-	memcpy(l->gradient, gradient, strlen(gradient) + 1);
+	memcpy(l->next, next, strlen(next) + 1);
 	json_decref(l->note);
 	l->note = json_incref(json_object_get(line, "note"));
 	l->cached = json_is_true(json_object_get(line, "cached"));
@@ -124,7 +128,7 @@ static int read_journal(struct cwe_tiles *t, const char *identity, off_t *ret_le
 	return ours;
 }
 
-static int append(struct cwe_tiles *t, json_t *line, struct cwb_err *err)
+int cwe_tiles_append(struct cwe_tiles *t, json_t *line, struct cwb_err *err)
 {
 	size_t length = 0;
 	char *text = line != NULL ? cwb_json_dump(line, &length) : NULL;
@@ -144,6 +148,11 @@ static int append(struct cwe_tiles *t, json_t *line, struct cwb_err *err)
 static int allocate(struct cwe_tiles *t)
 {
 	t->layer = calloc(t->layers, sizeof *t->layer);
+	t->boundary = calloc(t->layers + 1, sizeof *t->boundary);
+	t->head_loss = calloc(t->sets + 1, sizeof *t->head_loss);
+	if (t->boundary == NULL || t->head_loss == NULL) {
+		return -ENOMEM;
+	}
 	for (uint32_t l = 0; t->layer != NULL && l < t->layers; l++) {
 		t->layer[l].digest = calloc(t->sets + 1, sizeof *t->layer[l].digest);
 		t->layer[l].sum = calloc(t->sets + 1, sizeof *t->layer[l].sum);
@@ -155,10 +164,10 @@ static int allocate(struct cwe_tiles *t)
 	return t->layer != NULL ? 0 : -ENOMEM;
 }
 
-/* Their names follow from no shape (candidates.h). */
-static int is_candidates(const char *name)
+/* Of any shape: candidates.h, calibrate/kept.h, calibrate/checkpoint.h. */
+static int is_of_a_calibration(const char *name)
 {
-	return strncmp(name, "candidates-", 11) == 0;
+	return strncmp(name, "candidates-", 11) == 0 || strncmp(name, "forward-", 8) == 0 || strncmp(name, "gradient-", 9) == 0;
 }
 
 /* A scratch folder of another job, or one without a journal, starts empty. */
@@ -170,9 +179,12 @@ static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
 	}
 	char name[64];
 	int r = cwb_file_remove_tree(folder, JOURNAL, err);
-	r = r == 0 ? cwb_file_remove_matching(folder, is_candidates, "scratch folder", err) : r;
+	r = r == 0 ? cwb_file_remove_matching(folder, is_of_a_calibration, "scratch folder", err) : r;
 	json_decref(t->note);
 	t->note = NULL;
+	memset(t->boundary, 0, (t->layers + 1) * sizeof *t->boundary);
+	t->head[0] = '\0';
+	t->passes = 0;
 	for (uint32_t l = 0; r == 0 && l < t->layers; l++) {
 		for (uint32_t s = 0; r == 0 && s < t->sets; s++) {
 			/* In either form: the other job may have stored its scores otherwise. */
@@ -182,13 +194,13 @@ static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
 			}
 		}
 		t->layer[l].done = t->layer[l].cached = 0;
-		t->layer[l].gradient[0] = '\0';
+		t->layer[l].next[0] = '\0';
 		json_decref(t->layer[l].note);
 		t->layer[l].note = NULL;
 	}
 	if (r == 0) {
 		t->journal = openat(folder, JOURNAL, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-		r = t->journal >= 0 ? append(t, json_pack("{s:s}", "identity", identity), err)
+		r = t->journal >= 0 ? cwe_tiles_append(t, json_pack("{s:s}", "identity", identity), err)
 				    : cwb_err_errno(err, "scratch: %s/" JOURNAL, t->scratch);
 	}
 	r = r == 0 ? cwb_file_sync_folder(folder, t->scratch, err) : r;
@@ -248,6 +260,8 @@ void cwe_tiles_close(struct cwe_tiles *t)
 		json_decref(t->layer[l].note);
 	}
 	json_decref(t->note);
+	free(t->boundary);
+	free(t->head_loss);
 	free(t->layer);
 	free(t->scratch);
 	memset(t, 0, sizeof *t);
@@ -432,7 +446,7 @@ int cwe_tiles_note(struct cwe_tiles *t, json_t *note, struct cwb_err *err)
 {
 	json_decref(t->note);
 	t->note = note;
-	return append(t, note != NULL ? json_pack("{s:O}", "note", note) : NULL, err);
+	return cwe_tiles_append(t, note != NULL ? json_pack("{s:O}", "note", note) : NULL, err);
 }
 
 json_t *cwe_tiles_sets_json(const struct cwe_tiles *t, uint32_t layer)
@@ -456,13 +470,13 @@ int cwe_tiles_commit(struct cwe_tiles *t, uint32_t layer, struct cwb_err *err)
 {
 	struct cwe_tile_layer *l = &t->layer[layer];
 	json_t *sets = cwe_tiles_sets_json(t, layer);
-	json_t *line = sets != NULL ? json_pack("{s:i,s:s,s:o,s:O*}", "layer", (int)layer, "gradient", l->gradient, "sets", sets,
-		"note", l->note) : NULL;
+	json_t *line = sets != NULL ? json_pack("{s:i,s:s,s:o,s:I,s:O*}", "layer", (int)layer, "next", l->next, "sets", sets,
+		"passes", (json_int_t)t->passes, "note", l->note) : NULL;
 	if (line == NULL || (l->cached && json_object_set_new(line, "cached", json_true()) != 0)) {
 		json_decref(line);
 		return cwb_err_set(err, -ENOMEM, "no memory for the journal");
 	}
-	int r = append(t, line, err);
+	int r = cwe_tiles_append(t, line, err);
 	l->done = r == 0;
 	return r;
 }

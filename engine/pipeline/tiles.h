@@ -14,7 +14,7 @@
 struct cwe_tile_layer {
 	int done;
 	int cached;           /* taken from the cache, not measured by this job */
-	char gradient[65];    /* digest of the gradient checkpoint below this layer, "" when there is none */
+	char next[65];        /* digest of what the next layer goes on from: calibrate.h's layer_done */
 	char (*digest)[65];   /* [sets] */
 	double *sum;          /* [sets] importance summed over the layer */
 	double *loss;         /* [sets] mean loss of the samples, NaN where it is not known */
@@ -34,6 +34,10 @@ struct cwe_tiles {
 	uint32_t sets, layers;
 	int bf16;
 	struct cwe_tile_layer *layer; /* [layers] */
+	char (*boundary)[65]; /* [layers + 1] digests of the inputs of layers that are kept (calibrate/kept.h), "": none */
+	char head[65];        /* digest of the gradient at the last layer's output, "" until the head is done */
+	double *head_loss;    /* [sets] mean losses that it found */
+	uint64_t passes;      /* all samples through one layer or the head, in all attempts; the caller counts */
 	json_t *note;         /* object that the journal keeps for the caller, of no layer; NULL: none */
 	int journal;          /* descriptor, appended and synced */
 };
@@ -86,5 +90,12 @@ int cwe_tile_verify(const struct cwe_tiles *t, uint32_t layer, uint32_t set, str
 
 /* Keeps a note (taken over; NULL: memory ran out) in the journal. Durable on return. */
 int cwe_tiles_note(struct cwe_tiles *t, json_t *note, struct cwb_err *err);
+/* Notes that the input of a layer is kept, or the gradient at the last layer's output. Durable on return. */
+int cwe_tiles_boundary(struct cwe_tiles *t, uint32_t layer, const char *digest, struct cwb_err *err);
+int cwe_tiles_head(struct cwe_tiles *t, const char *digest, const double *loss, struct cwb_err *err);
+/* For tiles.c: 1 where a line of the journal is one of these, 0: it is another, -1: it is neither. */
+int cwe_tiles_take_forward(struct cwe_tiles *t, const json_t *line);
+/* A line (taken over; NULL: memory ran out) of the journal. Durable on return. */
+int cwe_tiles_append(struct cwe_tiles *t, json_t *line, struct cwb_err *err);
 /* Notes in the journal that all sets of a layer are complete (t->layer[layer] filled by the caller). Durable on return. */
 int cwe_tiles_commit(struct cwe_tiles *t, uint32_t layer, struct cwb_err *err);

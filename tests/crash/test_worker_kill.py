@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
 """SIGKILL of `cwp-worker run` at random moments, and the same job started again until it ends: the bytes are those of an
-undisturbed run, no layer that was finished is made again, and nothing is left behind. CWP_KILLS sets the number of kills
+undisturbed run, no pass over a layer that was finished is made again, and nothing is left behind. CWP_KILLS sets the number of kills
 (20), CWP_SEED their moments; with CWP_LONG=1 the real model too."""
 import json
 import os
@@ -34,41 +34,44 @@ class Kill(worker_test.WorkerTest):
             with open(os.path.join(scratch, "journal"), encoding="utf-8") as f:
                 lines = [json.loads(line) for line in f if line.endswith("\n")]
             for line in lines[1:]:
+                if "layer" not in line:
+                    continue
                 stats = [os.stat(os.path.join(scratch, "score-%d-%d.f32" % (s, line["layer"]))) for s in range(len(line["sets"]))]
                 found[line["layer"]] = [(st.st_ino, st.st_mtime_ns, st.st_size) for st in stats]
         except FileNotFoundError:
             pass  # not begun, or done
         return found
 
-    def torment(self, make, rng):
-        """make() gives a new job file and output of always the same job. Kills until KILLS is reached and a job ends."""
+    def torment(self, make, rng, kills_wanted=KILLS, backward=True):
+        """make() gives a new job file and output of always the same job. Kills until there were enough and a job ends."""
         job, output = make()
         begin = time.monotonic()
         self.run_job(job)
         duration = time.monotonic() - begin
-        digest = self.digest(output)
+        digest, passes = self.digest(output), self.load(output, "report.json")["layer_passes"]
+        self.assertGreater(passes, 0)
         kills = ended = kept = 0
         stages = {}
-        while kills < KILLS:
+        while kills < kills_wanted:
             job, output = make()
             layers = {}
             before = kills
             while True:
                 process = self.start(job)
                 try:
-                    said = process.communicate(timeout=rng.random() * duration if kills < KILLS else worker_test.TIMEOUT)[1]
+                    said = process.communicate(timeout=rng.random() * duration if kills < kills_wanted else worker_test.TIMEOUT)[1]
                 except subprocess.TimeoutExpired:
                     process.kill()
                     said = process.communicate()[1]
                     kills += 1
-                    stage = (said.split() or ["start"])[-1]
+                    stage = ([line for line in said.split("\n") if line and ":" not in line] or ["start"])[-1].strip()
                     stages[stage] = stages.get(stage, 0) + 1
                     # What was finished stays: the attempts go on below, and the last layer alone is made twice.
                     now = self.finished_layers(output)
                     if now:
                         self.assertEqual({layer: now.get(layer) for layer in layers}, layers)
                         self.assertEqual(list(now)[:len(layers)], list(layers))
-                        self.assertEqual(list(now), sorted(now, reverse=True))
+                        self.assertEqual(list(now), sorted(now, reverse=backward))
                         kept += len(layers)
                         layers = now
                     continue
@@ -82,19 +85,36 @@ class Kill(worker_test.WorkerTest):
                 duration /= 2  # the first run was a slow one: kills would come too late
             self.assertEqual(self.digest(output), digest)
             self.assertEqual(self.inspect("verify", output)[0]["content_digest"], digest)
+            # Of all attempts together, as the journal counted them: a pass that a kill cut short alone was begun twice.
+            self.assertEqual(self.load(output, "report.json")["layer_passes"], passes)
             self.assert_tidy(output)
         self.assertGreater(kept, 0)
         print("%d kills, %d jobs ended; killed in: %s; %d finished layers outlived another kill" % (kills, ended, stages, kept))
 
-    def test_random_moments(self):
-        model = worker_test.make_model(self.path("model"), layers=6)
-        parts = self.protecting()
+    def many(self, scorer="fisher"):
+        parts = self.protecting(scorer)
         with open(parts["calibrate"]["critical"][0]["path"], encoding="utf-8") as f:
             lines = f.readlines()
         many = self.write("many.jsonl", "".join(json.dumps(dict(json.loads(line), group=1000 * i + json.loads(line)["group"])) + "\n"
             for i in range(16) for line in lines))
         parts["calibrate"]["critical"][0]["path"] = many
+        return parts
+
+    def test_random_moments(self):
+        model = worker_test.make_model(self.path("model"), layers=6)
+        parts = self.many()
         self.torment(lambda: self.job(model, **parts), random.Random(int(os.environ.get("CWP_SEED", "1"))))
+        job, output = self.job(model, **parts)
+        self.run_job(job)
+        # Forward and backward through each layer, and the head.
+        self.assertEqual(self.load(output, "report.json")["layer_passes"], 2 * 6 + 1)
+
+    def test_forward_only(self):
+        """A scorer without gradients: layers in rising order."""
+        model = worker_test.make_model(self.path("model"), layers=6)
+        parts = self.many("wanda")
+        self.torment(lambda: self.job(model, **parts), random.Random(int(os.environ.get("CWP_SEED", "1"))), (KILLS + 3) // 4,
+            backward=False)
 
     def test_last_moments(self):
         """Killed just when a file of the end appears: mark, manifest, gate; each time another call is the last one."""
@@ -172,7 +192,7 @@ class Kill(worker_test.WorkerTest):
                     f.seek(os.path.getsize(path) // 2)
                     f.write(b"\xff\x00\xff\x01")
 
-        for prefix in ("score-", "gradient-", "journal"):
+        for prefix in ("score-", "gradient-", "forward-", "journal"):
             for how in ("gone", "short", "changed"):
                 job, output = self.job(model, **parts)
                 scratch = self.path("." + os.path.basename(output) + ".cwp-scratch")

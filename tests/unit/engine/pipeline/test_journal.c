@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "engine/pipeline/tiles.h"
 
+#define DIGEST "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define LAYERS 3
 #define SETS 2
 #define FLOATS 100
@@ -64,8 +65,8 @@ static void write_layer(struct cwe_tiles *t, uint32_t layer)
 		write_tile(t, layer, s);
 		t->layer[layer].sum[s] = 1.0 / (3 + layer + s);
 	}
-	memset(t->layer[layer].gradient, 'a' + (int)layer, 64);
-	t->layer[layer].gradient[64] = '\0';
+	memset(t->layer[layer].next, 'a' + (int)layer, 64);
+	t->layer[layer].next[64] = '\0';
 	assert_int_equal(cwe_tiles_commit(t, layer, NULL), 0);
 }
 
@@ -124,7 +125,7 @@ static void test_resume(void **state)
 	open_tiles("one", &t);
 	assert_int_equal(done(&t), 6);
 	assert_true(t.layer[1].sum[1] == 1.0 / 5); /* exactly */
-	assert_int_equal(t.layer[1].gradient[63], 'b');
+	assert_int_equal(t.layer[1].next[63], 'b');
 	assert_int_equal(cwe_tile_open(&t, 1, 1, &tile, NULL), 0);
 	assert_int_equal(cwe_tile_read(&tile, x, 7, NULL), 0);
 	assert_int_equal(cwe_tile_read(&tile, x + 7, FLOATS - 7, NULL), 0);
@@ -143,7 +144,7 @@ static void test_torn_line(void **state)
 	(void)state;
 	struct cwe_tiles t;
 	two_layers();
-	append("journal", "{\"layer\":0,\"gradient\":\"");
+	append("journal", "{\"layer\":0,\"next\":\"");
 	open_tiles("one", &t);
 	assert_int_equal(done(&t), 6);
 	/* The next line does not continue the torn one. */
@@ -172,8 +173,11 @@ static void test_other_identity(void **state)
 static void test_garbage(void **state)
 {
 	(void)state;
-	static const char *const line[] = {"[]\n", "{\"layer\":7,\"gradient\":\"\",\"sets\":[]}\n", "\n", "{\"layer\":-1}\n",
-		"{\"layer\":0,\"gradient\":\"\",\"sets\":[{\"digest\":\"x\",\"sum\":\"1\"},{}]}\n", "\xff\xfe\n"};
+	static const char *const line[] = {"[]\n", "{\"layer\":7,\"next\":\"\",\"sets\":[]}\n", "\n", "{\"layer\":-1}\n",
+		"{\"layer\":0,\"next\":\"\",\"sets\":[{\"digest\":\"x\",\"sum\":\"1\"},{}]}\n", "\xff\xfe\n",
+		"{\"boundary\":1,\"digest\":\"x\"}\n", "{\"boundary\":4,\"digest\":\"" DIGEST "\"}\n", "{\"boundary\":-1,\"digest\":\"" DIGEST "\"}\n",
+		"{\"head\":\"x\",\"loss\":[\"1\",\"2\"]}\n", "{\"head\":\"" DIGEST "\",\"loss\":[\"1\"]}\n",
+		"{\"head\":\"" DIGEST "\",\"loss\":[\"1\",2]}\n", "{\"boundary\":1,\"digest\":\"" DIGEST "\",\"passes\":-1}\n"};
 	for (size_t i = 0; i < sizeof line / sizeof *line; i++) {
 		struct cwe_tiles t;
 		two_layers();
@@ -190,6 +194,40 @@ static void test_garbage(void **state)
 		assert_int_equal(tear_down(NULL), 0);
 		assert_int_equal(mkdir(folder, 0700), 0);
 	}
+}
+
+/* What is kept before the first layer is scored, and the count of passes. */
+static void test_forward(void **state)
+{
+	(void)state;
+	struct cwe_tiles t;
+	open_tiles("one", &t);
+	append("forward-1", "x");
+	append("gradient-3", "x");
+	t.passes = 1;
+	assert_int_equal(cwe_tiles_boundary(&t, 1, DIGEST, NULL), 0);
+	t.passes = 4;
+	assert_int_equal(cwe_tiles_head(&t, DIGEST, (const double[SETS]){0.1, 1.0 / 3}, NULL), 0);
+	cwe_tiles_close(&t);
+	open_tiles("one", &t);
+	assert_string_equal(t.boundary[1], DIGEST);
+	assert_int_equal(t.boundary[2][0], '\0');
+	assert_string_equal(t.head, DIGEST);
+	assert_true(t.head_loss[0] == 0.1 && t.head_loss[1] == 1.0 / 3);
+	assert_int_equal(t.passes, 4);
+	t.passes = 5;
+	write_layer(&t, 2);
+	cwe_tiles_close(&t);
+	open_tiles("one", &t);
+	assert_int_equal(t.passes, 5);
+	assert_int_equal(done(&t), 4);
+	cwe_tiles_close(&t);
+	/* Of no use to another job. */
+	open_tiles("two", &t);
+	assert_true(t.passes == 0 && t.head[0] == '\0' && t.boundary[1][0] == '\0');
+	assert_false(exists("forward-1"));
+	assert_false(exists("gradient-3"));
+	cwe_tiles_close(&t);
 }
 
 /* A tile that is gone or cut takes the layers with it that were computed below it. */
@@ -257,6 +295,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_torn_line, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_other_identity, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_garbage, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_forward, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_lost_tile, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_changed_tile, set_up, tear_down),
 		cmocka_unit_test(test_no_folder),

@@ -66,7 +66,7 @@ static void write_layer(struct cwe_tiles *t, uint32_t layer)
 		t->layer[layer].sum[s] = 0.1 * (layer + 1);
 		t->layer[layer].loss[s] = s == 0 ? 1.0 / 3 : (double)NAN;
 	}
-	memset(t->layer[layer].gradient, 'c', 64);
+	memset(t->layer[layer].next, 'c', 64);
 	if (layer == 1) {
 		t->layer[layer].note = json_pack("{s:[i,i]}", "unseen", 3, 4);
 	}
@@ -95,7 +95,7 @@ static void comes_back(void **state)
 		assert_true(t.layer[l].sum[1] == 0.1 * (l + 1));
 		assert_true(t.layer[l].loss[0] == 1.0 / 3);
 		assert_true(isnan(t.layer[l].loss[1]));
-		assert_int_equal(strlen(t.layer[l].gradient), 64);
+		assert_int_equal(strlen(t.layer[l].next), 64);
 		assert_int_equal(t.layer[l].note != NULL, l == 1);
 	}
 	const json_t *note = json_object_get(t.layer[1].note, "unseen");
