@@ -116,6 +116,15 @@ float cwe_f32_from_bf16(uint16_t x)
 	return float_of((uint32_t)x << 16);
 }
 
+void cwe_bf16_round(float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint32_t u = bits_of(x[i]), nan = u | 0x400000, near = u + 0x7fff + (u >> 16 & 1);
+
+		x[i] = float_of(((u & 0x7fffffff) > 0x7f800000 ? nan : near) & 0xffff0000);
+	}
+}
+
 uint16_t cwe_f16_from_f32(float x)
 {
 	uint32_t u = bits_of(x), sign = u >> 16 & 0x8000, a = u & 0x7fffffff;

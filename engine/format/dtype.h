@@ -51,6 +51,7 @@ size_t cwe_cwp_dtype_size(uint32_t dtype);
 
 uint16_t cwe_bf16_from_f32(float x); /* a NaN stays one (quiet, sign and upper payload kept) */
 float cwe_f32_from_bf16(uint16_t x);
+void cwe_bf16_round(float *x, size_t n); /* n numbers to the nearest ones that bf16 has, as the two above do it */
 uint16_t cwe_f16_from_f32(float x); /* beyond 65504: infinity */
 float cwe_f32_from_f16(uint16_t x);
 /* FP8 E4M3FN: beyond 448, infinity too, becomes 448 with its sign; NaN becomes 0x7f or 0xff; -0 stays. */

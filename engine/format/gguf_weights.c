@@ -70,13 +70,10 @@ static int read_run(const struct gguf_weights *w, const struct cwe_gguf_tensor *
 		if (rc)
 			return rc;
 		cwe_gguf_decode(t->type, bytes, decoded, (size_t)m);
-		for (uint64_t i = 0; i < m && !is_exact; i++) {
-			uint16_t rounded = cwe_bf16_from_f32(decoded[i]);
-
-			decoded[i] = cwe_f32_from_bf16(rounded);
-			if (raw)
-				raw[i] = rounded;
-		}
+		if (!is_exact)
+			cwe_bf16_round(decoded, (size_t)m);
+		for (uint64_t i = 0; raw && i < m; i++)
+			raw[i] = cwe_bf16_from_f32(decoded[i]);
 		if (f32)
 			memcpy(f32, decoded, m * sizeof *f32);
 		f32 = f32 ? f32 + m : NULL;

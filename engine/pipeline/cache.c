@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Entries of scores: the tiles of all layers and sets under their names on scratch, and a list of them with digests and
- * sums. Tiles are linked into scratch and out of it where both lie on one file system, else copied; their bytes are
+ * sums, and of the model's super weights. Tiles are linked into scratch and out of it where both lie on one file system, else copied; their bytes are
  * checked by the selection, which reads them all anyway. */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "engine/pipeline/cache.h"
+#include "engine/pipeline/super.h"
 
 /* A line of JSON, and a line with its digest. */
 #define LIST "entry"
@@ -156,7 +157,7 @@ static int read_layer(const struct cwe_run *run, const json_t *line, const struc
 	return 0;
 }
 
-static int read_list(const struct cwe_run *run, struct cwe_tiles *tiles)
+static int read_list(struct cwe_run *run, struct cwe_tiles *tiles)
 {
 	char *text = NULL, digest[65];
 	size_t length = 0;
@@ -168,9 +169,13 @@ static int read_list(const struct cwe_run *run, struct cwe_tiles *tiles)
 	size_t n = end != NULL ? (size_t)(end - text) : 0;
 	int ok = end != NULL && length == n + 1 + 64 && cwb_digest_buffer(text, n, digest) == 0 &&
 		memcmp(digest, end + 1, 64) == 0 && cwb_json_load(text, n, LIST_LIMIT, 8, &list, NULL) == 0 &&
-		json_array_size(list) == tiles->layers;
+		json_array_size(json_object_get(list, "layers")) == tiles->layers;
 	for (uint32_t l = 0; ok && l < tiles->layers; l++) {
-		ok = read_layer(run, json_array_get(list, l), tiles, l) == 0;
+		ok = read_layer(run, json_array_get(json_object_get(list, "layers"), l), tiles, l) == 0;
+	}
+	const json_t *super = json_object_get(list, "super");
+	if (ok && super != NULL && run->job->super_weights) {
+		ok = run->super_known = cwe_run_super_take(run, super) == 0;
 	}
 	json_decref(list);
 	free(text);
@@ -232,16 +237,16 @@ int cwe_cache_fetch(struct cwe_run *run, struct cwe_tiles *tiles, struct cwb_err
 }
 
 /* The list of an entry as it is written; *ret_bytes: of the tiles. */
-static char *make_list(const struct cwe_tiles *tiles, size_t *ret_length, uint64_t *ret_bytes)
+static char *make_list(const struct cwe_run *run, const struct cwe_tiles *tiles, size_t *ret_length, uint64_t *ret_bytes)
 {
-	json_t *list = json_array();
+	json_t *layers = json_array(), *list = json_pack("{s:O,s:o*}", "layers", layers, "super", cwe_run_super_places(run));
 	*ret_bytes = 0;
 	for (uint32_t l = 0; l < tiles->layers; l++) {
 		json_t *sets = cwe_tiles_sets_json(tiles, l);
 		for (size_t s = 0; s < json_array_size(sets); s++) {
 			*ret_bytes += (uint64_t)json_integer_value(json_object_get(json_array_get(sets, s), "bytes"));
 		}
-		(void)json_array_append_new(list, json_pack("{s:o,s:O*}", "sets", sets, "note", tiles->layer[l].note));
+		(void)json_array_append_new(layers, json_pack("{s:o,s:O*}", "sets", sets, "note", tiles->layer[l].note));
 	}
 	char digest[65], *text = cwb_json_dump(list, ret_length), *both = NULL;
 	if (text != NULL && cwb_digest_buffer(text, *ret_length, digest) == 0) {
@@ -249,6 +254,7 @@ static char *make_list(const struct cwe_tiles *tiles, size_t *ret_length, uint64
 		*ret_length = n > 0 ? (size_t)n : 0;
 		both = n > 0 ? both : NULL;
 	}
+	json_decref(layers);
 	json_decref(list);
 	free(text);
 	return both;
@@ -264,7 +270,7 @@ void cwe_cache_store(struct cwe_run *run, const struct cwe_tiles *tiles)
 	if (c->store.folder < 0 || c->entry >= 0) {
 		return;
 	}
-	char *list = make_list(tiles, &length, &bytes);
+	char *list = make_list(run, tiles, &length, &bytes);
 	int r = list != NULL ? cwb_cache_begin(&c->store, c->key, bytes + length, &made, &problem)
 			     : cwb_err_set(&problem, -ENOMEM, "no memory for a list");
 	if (r == 0) {

@@ -28,11 +28,10 @@ static void score_rows(void *arg, size_t i)
 	t.module = im->m->name;
 	im->tile_code[i] = scorer->score(im->run->scorer_settings, &t, im->value + at);
 	double sum = 0;
+	if (im->run->job->store_bf16) {
+		cwe_bf16_round(im->value + at, t.rows * t.cols); /* what is summed is what will be read again */
+	}
 	for (uint64_t k = 0; k < t.rows * t.cols; k++) {
-		/* What is summed is what will be read again. */
-		if (im->run->job->store_bf16) {
-			im->value[at + k] = cwe_f32_from_bf16(cwe_bf16_from_f32(im->value[at + k]));
-		}
 		sum += (double)im->value[at + k];
 	}
 	im->tile_sum[i] = sum;

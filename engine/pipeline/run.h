@@ -101,6 +101,7 @@ struct cwe_run {
 	struct cwe_budget budget;
 	struct cwe_super_weight *super; /* [supers] by module, row, column */
 	size_t supers;
+	int super_known;        /* they were looked for */
 
 	/* Identity and results. */
 	json_t *inputs;         /* object: path -> {size, sha256} */

@@ -15,6 +15,7 @@
 #include "engine/pipeline/importance.h"
 #include "engine/pipeline/pilot.h"
 #include "engine/pipeline/run.h"
+#include "engine/pipeline/super.h"
 #include "engine/pipeline/tiles.h"
 #include "engine/pipeline/unseen.h"
 
@@ -225,6 +226,9 @@ int cwe_run_score(struct cwe_run *run, struct cwb_err *err)
 	if (r == 0) {
 		run->cached = sc.tiles.layer[0].cached;
 		run->passes = sc.tiles.passes;
+		r = cwe_run_super(run, err);
+	}
+	if (r == 0) {
 		cwe_cache_store(run, &sc.tiles);
 		run->record[run->records].tokens = run->cached ? 0 : run->corpus.tokens;
 		/* Scoring runs inside calibration, a layer behind; what is left of it is the sums. */

@@ -133,15 +133,20 @@ static void forget(struct cwe_run *run)
 	run->supers = 0;
 }
 
-/* The model is looked at once: what was found lies on scratch. */
-static int save(const struct cwe_run *run, struct cwb_err *err)
+json_t *cwe_run_super_places(const struct cwe_run *run)
 {
-	json_t *places = json_array();
+	json_t *places = run->job->super_weights ? json_array() : NULL;
 	for (size_t i = 0; i < run->supers; i++) {
 		const struct cwe_super_weight *w = &run->super[i];
 		(void)json_array_append_new(places, json_pack("[I,I,I]", (json_int_t)w->module, (json_int_t)w->row, (json_int_t)w->col));
 	}
-	json_t *all = json_pack("{s:s,s:o}", "identity", run->identity, "places", places);
+	return places;
+}
+
+/* The model is looked at once: what was found lies on scratch. */
+static int save(const struct cwe_run *run, struct cwb_err *err)
+{
+	json_t *all = json_pack("{s:s,s:o}", "identity", run->identity, "places", cwe_run_super_places(run));
 	size_t length = 0;
 	char *text = all != NULL ? cwb_json_dump(all, &length) : NULL;
 	json_decref(all);
@@ -151,14 +156,12 @@ static int save(const struct cwe_run *run, struct cwb_err *err)
 	return r;
 }
 
-/* Places of an earlier attempt; -1 when there is no such file, or not of this job. */
-static int take_places(struct cwe_run *run, const json_t *all)
+int cwe_run_super_take(struct cwe_run *run, const json_t *places)
 {
-	const char *identity = json_string_value(json_object_get(all, "identity"));
-	const json_t *places = json_object_get(all, "places");
 	json_t *place;
 	size_t i;
-	if (identity == NULL || strcmp(identity, run->identity) != 0 || !json_is_array(places)) {
+	forget(run);
+	if (!json_is_array(places)) {
 		return -1;
 	}
 	json_array_foreach ((json_t *)(uintptr_t)places, i, place) {
@@ -176,6 +179,7 @@ static int take_places(struct cwe_run *run, const json_t *all)
 	return 0;
 }
 
+/* Places of an earlier attempt; not 0 when there is no such file, or not of this job. */
 static int load(struct cwe_run *run)
 {
 	char *text = NULL;
@@ -183,7 +187,8 @@ static int load(struct cwe_run *run)
 	json_t *all = NULL;
 	int r = cwb_file_read_at(run->scratch_fd, FILE_NAME, FILE_LIMIT, &text, &length, NULL);
 	r = r == 0 ? cwb_json_load(text, length, FILE_LIMIT, 8, &all, NULL) : r;
-	r = r == 0 ? take_places(run, all) : r;
+	const char *identity = r == 0 ? json_string_value(json_object_get(all, "identity")) : NULL;
+	r = identity == NULL || strcmp(identity, run->identity) != 0 ? -1 : cwe_run_super_take(run, json_object_get(all, "places"));
 	json_decref(all);
 	free(text);
 	return r;
@@ -206,12 +211,18 @@ static int find(struct cwe_run *run, struct cwb_err *err)
 
 int cwe_run_super(struct cwe_run *run, struct cwb_err *err)
 {
-	forget(run);
-	if (run->scorer == NULL || !run->job->super_weights || load(run) == 0) {
+	if (run->scorer == NULL || !run->job->super_weights) {
+		forget(run);
+		return 0;
+	}
+	/* Found before in this attempt, or in the cache. */
+	if (run->super_known || load(run) == 0) {
+		run->super_known = 1;
 		return 0;
 	}
 	forget(run);
 	int r = find(run, err);
+	run->super_known = r == 0;
 	return r == 0 ? save(run, err) : r;
 }
 

@@ -10,6 +10,11 @@
 int cwe_run_super(struct cwe_run *run, struct cwb_err *err);
 /* Adds one, once, with its value. */
 int cwe_run_super_add(struct cwe_run *run, size_t module, uint64_t row, uint64_t col, struct cwb_err *err);
+/* [[module, row, column], ..] for later jobs of the same model and samples; a new reference, NULL: memory ran out, or super
+ * weights were not looked for. */
+json_t *cwe_run_super_places(const struct cwe_run *run);
+/* Takes such a list, as if they had been looked for; -1 when it is none. */
+int cwe_run_super_take(struct cwe_run *run, const json_t *places);
 /* Memory of the pass, from shapes. */
 uint64_t cwe_run_super_memory(const struct cwe_run *run);
 /* [{module, row, column, value, selected}]; a new reference. */

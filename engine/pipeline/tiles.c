@@ -299,6 +299,10 @@ static int open_tile(struct cwe_tiles *t, uint32_t layer, uint32_t set, int flag
 	if (r == 0) {
 		ret->bf16 = t->bf16 && set != CWE_TILE_COMBINED;
 	}
+	if (r == 0 && set == CWE_TILE_COMBINED) {
+		cwb_digest_cancel(&ret->digest);
+		ret->digesting = 0;
+	}
 	return r;
 }
 
@@ -334,20 +338,20 @@ int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_
 int cwe_tile_write_bytes(struct cwe_tile *tile, const void *data, uint64_t bytes, struct cwb_err *err)
 {
 	int r = cwb_file_pwrite(tile->fd, data, bytes, tile->at, tile->name, err);
-	if (r == 0) {
+	if (r == 0 && tile->digesting) {
 		cwb_digest_update(&tile->digest, data, bytes);
-		tile->at += bytes;
 	}
+	tile->at += r == 0 ? bytes : 0;
 	return r;
 }
 
 int cwe_tile_read_bytes(struct cwe_tile *tile, void *data, uint64_t bytes, struct cwb_err *err)
 {
 	int r = cwb_file_pread(tile->fd, data, bytes, tile->at, tile->name, err);
-	if (r == 0) {
+	if (r == 0 && tile->digesting) {
 		cwb_digest_update(&tile->digest, data, bytes);
-		tile->at += bytes;
 	}
+	tile->at += r == 0 ? bytes : 0;
 	return r;
 }
 
@@ -387,6 +391,16 @@ int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *e
 	return r;
 }
 
+int cwe_tile_write_at(const struct cwe_tile *tile, const float *x, uint64_t at, uint64_t n, struct cwb_err *err)
+{
+	return cwb_file_pwrite(tile->fd, x, n * sizeof *x, tile->at + at * sizeof *x, tile->name, err);
+}
+
+int cwe_tile_read_at(const struct cwe_tile *tile, float *x, uint64_t at, uint64_t n, struct cwb_err *err)
+{
+	return cwb_file_pread(tile->fd, x, n * sizeof *x, tile->at + at * sizeof *x, tile->name, err);
+}
+
 int cwe_tile_skip(struct cwe_tile *tile, uint64_t n)
 {
 	tile->at += n * (tile->bf16 ? sizeof(uint16_t) : sizeof(float));
@@ -396,7 +410,7 @@ int cwe_tile_skip(struct cwe_tile *tile, uint64_t n)
 int cwe_tile_finish(struct cwe_tile *tile, int sync, char *ret_digest, struct cwb_err *err)
 {
 	char hex[65];
-	int r = cwb_digest_end_hex(&tile->digest, hex);
+	int r = tile->digesting ? cwb_digest_end_hex(&tile->digest, hex) : ret_digest != NULL ? -EINVAL : 0;
 	tile->digesting = 0;
 	if (r != 0) {
 		cwb_err_set(err, r, "scratch: digest of %s", tile->name);

@@ -64,7 +64,7 @@ struct cwe_tile {
 	int digesting;
 };
 
-/* set: CWE_TILE_COMBINED for the combined score. */
+/* set: CWE_TILE_COMBINED for the combined score, which has no digest: it is made and used within one attempt. */
 #define CWE_TILE_COMBINED UINT32_MAX
 int cwe_tile_create(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err);
 int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err);
@@ -77,6 +77,9 @@ int cwe_tile_write_bytes(struct cwe_tile *tile, const void *data, uint64_t bytes
 int cwe_tile_read_bytes(struct cwe_tile *tile, void *data, uint64_t bytes, struct cwb_err *err);
 /* A set's tile that nobody needs any more. */
 int cwe_tile_remove(const struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwb_err *err);
+/* n f32 at this many numbers behind where the tile is, without its digest. [any-thread] */
+int cwe_tile_write_at(const struct cwe_tile *tile, const float *x, uint64_t at, uint64_t n, struct cwb_err *err);
+int cwe_tile_read_at(const struct cwe_tile *tile, float *x, uint64_t at, uint64_t n, struct cwb_err *err);
 /* Passes over n numbers; the digest is of no use afterwards. */
 int cwe_tile_skip(struct cwe_tile *tile, uint64_t n);
 /* Ends a tile: digest (NULL: not wanted); a written one is synced when sync is not 0. Closes in every case. */

@@ -98,6 +98,19 @@ static void test_bf16(void **state)
 	assert_true(isnan(cwe_f32_from_bf16(cwe_bf16_from_f32(float_of(0x7f800001)))));
 	assert_true(isnan(cwe_f32_from_bf16(cwe_bf16_from_f32(float_of(0x7fffffff)))));
 	assert_int_equal(cwe_bf16_from_f32(float_of(0xff800001)) >> 15, 1);
+	/* Many at once: the same. */
+	for (uint32_t i = 0; i < 1u << 16; i++) {
+		static const uint32_t low[] = {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff};
+		float x[6], want;
+		for (size_t k = 0; k < 6; k++) {
+			x[k] = float_of(i << 16 | low[k]);
+		}
+		cwe_bf16_round(x, 6);
+		for (size_t k = 0; k < 6; k++) {
+			want = cwe_f32_from_bf16(cwe_bf16_from_f32(float_of(i << 16 | low[k])));
+			assert_memory_equal(&x[k], &want, sizeof want);
+		}
+	}
 }
 
 /* Between neighbours a < b of the small format: nearest, and on the middle the even one. */

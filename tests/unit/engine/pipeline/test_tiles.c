@@ -223,6 +223,16 @@ static void halves(void **state)
 	assert_int_equal(cwe_tile_finish(&tile, 0, NULL, &err), 0);
 	assert_int_equal(stat(path("combined-2.f32"), &st), 0);
 	assert_int_equal(st.st_size, 16);
+	/* Combined scores have no digest, and any place of them is written and read alone. */
+	char digest[65];
+	assert_int_equal(cwe_tile_create(&t, 2, CWE_TILE_COMBINED, &tile, &err), 0);
+	assert_int_equal(cwe_tile_write_at(&tile, x + 7, 7, N - 7, &err), 0);
+	assert_int_equal(cwe_tile_write_at(&tile, x, 0, 7, &err), 0);
+	assert_int_equal(cwe_tile_skip(&tile, 100), 0);
+	assert_int_equal(cwe_tile_read_at(&tile, y, 3, 50, &err), 0);
+	assert_memory_equal(y, x + 103, 50 * sizeof *y);
+	assert_int_not_equal(cwe_tile_finish(&tile, 0, digest, &err), 0);
+	cwb_err_clear(&err);
 	cwe_tiles_close(&t);
 }
 
