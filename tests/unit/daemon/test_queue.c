@@ -11,90 +11,19 @@
 
 #include <cmocka.h>
 
-#include "daemon/queue.h"
-#include "daemon/schedule.h"
+#include "tests/unit/daemon/queue_fixture.h"
 
-static double clock_now;
-static struct cwd_queue queue;
-static struct cwd_capacity capacity;
-static struct cwd_batch *held_back; /* batches are kept here while `hold` is set */
-static int hold, n_writes, n_events;
-static enum cwd_event_kind last_kind;
-static int last_state;
-
-static double now(void)
+static int set_up_queue(void **state)
 {
-	return clock_now;
-}
-
-static void deliver(struct cwd_batch *batch)
-{
-	if (batch->done != NULL) {
-		batch->done(batch, batch->arg);
-	}
-	cwd_batch_free(batch);
-}
-
-static void put(struct cwd_batch *batch, void *arg)
-{
-	const struct cwd_write *write;
-
-	(void)arg;
-	assert_false(batch->out_of_memory);
-	for (write = batch->first; write != NULL; write = write->next) {
-		n_writes++;
-	}
-	if (hold) {
-		assert_null(held_back);
-		held_back = batch;
-		return;
-	}
-	deliver(batch);
-}
-
-static void on_event(const struct cwd_event *event, struct cwd_job *job, void *arg)
-{
-	(void)job;
-	(void)arg;
-	n_events++;
-	last_kind = event->kind;
-	last_state = event->state;
-}
-
-static int set_up(void **state)
-{
-	(void)state;
-	cwd_queue_init(&queue);
-	queue.now = now;
-	queue.put = put;
-	queue.on_event = on_event;
-	clock_now = 1000;
-	hold = n_writes = n_events = 0;
 	capacity = (struct cwd_capacity){.threads = 4, .memory = 1000, .running = 2};
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	cwd_queue_free(&queue);
-	return 0;
+	return set_up(state);
 }
 
 static struct cwd_job *add(int priority, uint32_t threads, uint64_t memory)
 {
-	struct cwd_job *job = calloc(1, sizeof *job);
+	struct cwd_job *job = new_job("key");
 	struct cwd_batch *batch;
 
-	assert_non_null(job);
-	job->key = strdup("key");
-	job->owner = strdup("me");
-	job->name = strdup("n");
-	job->directory = strdup("/");
-	job->request = strdup("r");
-	job->digest = strdup("d");
-	job->model = strdup("/m");
-	job->output = strdup("/o");
 	job->priority = priority;
 	job->resources.threads = threads;
 	job->resources.memory = memory;
@@ -405,15 +334,15 @@ static void test_progress(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_table),
-		cmocka_unit_test_setup_teardown(test_life, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_life, set_up_queue, tear_down),
 		cmocka_unit_test_setup_teardown(
-			test_events_come_after_the_commit, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_events_are_bounded, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_find, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_order, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_resources, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_quota_of_a_user, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_dependencies, set_up, tear_down),
+			test_events_come_after_the_commit, set_up_queue, tear_down),
+		cmocka_unit_test_setup_teardown(test_events_are_bounded, set_up_queue, tear_down),
+		cmocka_unit_test_setup_teardown(test_find, set_up_queue, tear_down),
+		cmocka_unit_test_setup_teardown(test_order, set_up_queue, tear_down),
+		cmocka_unit_test_setup_teardown(test_resources, set_up_queue, tear_down),
+		cmocka_unit_test_setup_teardown(test_quota_of_a_user, set_up_queue, tear_down),
+		cmocka_unit_test_setup_teardown(test_dependencies, set_up_queue, tear_down),
 		cmocka_unit_test(test_texts), cmocka_unit_test(test_progress)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,72 +12,12 @@
 #include <cmocka.h>
 
 #include "daemon/sweep.h"
+#include "tests/unit/daemon/queue_fixture.h"
 
-static struct cwd_queue queue;
-static struct cwd_capacity capacity;
-static char heard[512]; /* states of the sweep, as listeners hear of them */
-static int removed;
-
-static double now(void)
+static int set_up_sweeps(void **state)
 {
-	return 1000;
-}
-
-static void put(struct cwd_batch *batch, void *arg)
-{
-	(void)arg;
-	assert_false(batch->out_of_memory);
-	if (batch->done != NULL) {
-		batch->done(batch, batch->arg);
-	}
-	cwd_batch_free(batch);
-}
-
-static void on_event(const struct cwd_event *event, struct cwd_job *job, void *arg)
-{
-	(void)arg;
-	removed += event->kind == CWD_EVENT_REMOVED;
-	if (job != NULL && job->n_children > 0 && event->kind == CWD_EVENT_STATE) {
-		strcat(heard, cwd_state_name((enum cwd_state)event->state));
-		strcat(heard, " ");
-	}
-}
-
-static int set_up(void **state)
-{
-	(void)state;
-	cwd_queue_init(&queue);
-	queue.now = now;
-	queue.put = put;
-	queue.on_event = on_event;
 	capacity = (struct cwd_capacity){.threads = 4, .memory = 1000, .now = 5};
-	heard[0] = '\0';
-	removed = 0;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	cwd_queue_free(&queue);
-	return 0;
-}
-
-static struct cwd_job *new_job(const char *key)
-{
-	struct cwd_job *job = calloc(1, sizeof *job);
-
-	assert_non_null(job);
-	job->key = strdup(key);
-	job->owner = strdup("me");
-	job->name = strdup("n");
-	job->directory = strdup("/");
-	job->request = strdup("r");
-	job->digest = strdup("d");
-	job->model = strdup("/m");
-	job->output = strdup("/o");
-	job->resources.threads = 1;
-	return job;
+	return set_up(state);
 }
 
 /* A sweep of n jobs, in one batch. */
@@ -320,7 +260,7 @@ static void test_remove(void **state)
 	assert_int_equal(sweep->state, CWD_CANCELLED);
 	assert_int_equal(cwd_queue_remove(&queue, sweep, &err), 0);
 	assert_int_equal(queue.n_jobs, 0);
-	assert_int_equal(removed, 4);
+	assert_int_equal(n_removed, 4);
 	for (int i = 0; i < CWD_N_STATES; i++) {
 		assert_int_equal(queue.counts[i], 0);
 	}
@@ -329,13 +269,13 @@ static void test_remove(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_life, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_open_states, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_outcomes, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_reports_that_do_not_come, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_a_job_again, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_schedule, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_remove, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_life, set_up_sweeps, tear_down),
+		cmocka_unit_test_setup_teardown(test_open_states, set_up_sweeps, tear_down),
+		cmocka_unit_test_setup_teardown(test_outcomes, set_up_sweeps, tear_down),
+		cmocka_unit_test_setup_teardown(test_reports_that_do_not_come, set_up_sweeps, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_job_again, set_up_sweeps, tear_down),
+		cmocka_unit_test_setup_teardown(test_schedule, set_up_sweeps, tear_down),
+		cmocka_unit_test_setup_teardown(test_remove, set_up_sweeps, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
