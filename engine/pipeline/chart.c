@@ -87,7 +87,7 @@ static int find_axes(const struct cwe_chart *c, struct axis *x, struct axis *y)
 static void label(FILE *f, double x, double y, const char *anchor, const char *text)
 {
 	(void)fprintf(f, "<text x='%.1f' y='%.1f' font-size='11' text-anchor='%s' fill='%s'>", x, y, anchor, ink);
-	escape(f, text);
+	cwe_report_escape(f, text);
 	(void)fputs("</text>", f);
 }
 
@@ -114,7 +114,7 @@ static void draw_axes(FILE *f, const struct cwe_chart *c, const struct axis *x, 
 	label(f, (LEFT + RIGHT) / 2.0, BOTTOM + 38, "middle", c->x_label);
 	(void)fprintf(f, "<text transform='translate(16 %.1f) rotate(-90)' font-size='11' text-anchor='middle' fill='%s'>",
 		(TOP + BOTTOM) / 2.0, ink);
-	escape(f, c->y_label);
+	cwe_report_escape(f, c->y_label);
 	(void)fputs("</text>", f);
 	if (isfinite(c->reference)) {
 		(void)fprintf(f, "<path d='M%d %.1fH%d' stroke='%s' stroke-dasharray='5 4'/>", LEFT, place(y, c->reference), RIGHT, ink);
@@ -148,7 +148,7 @@ static void draw_series(FILE *f, const struct cwe_chart *c, size_t s, const stru
 				place(y, p->high), colour);
 		}
 		(void)fprintf(f, "<circle cx='%.1f' cy='%.1f' r='3.6' fill='%s'><title>", place(x, p->x), place(y, p->y), colour);
-		escape(f, p->tip);
+		cwe_report_escape(f, p->tip);
 		(void)fputs("</title></circle>", f);
 	}
 }
@@ -186,7 +186,7 @@ void cwe_chart_draw(FILE *f, const struct cwe_chart *c)
 	}
 	int height = HEIGHT + draw_legend(NULL, c) * 18;
 	(void)fprintf(f, "<svg width=%d height=%d viewBox='0 0 %d %d' role=img><title>", WIDTH, height, WIDTH, height);
-	escape(f, c->y_label);
+	cwe_report_escape(f, c->y_label);
 	(void)fputs("</title>", f);
 	draw_axes(f, c, &x, &y);
 	for (size_t s = 0; s < c->n_series; s++) {

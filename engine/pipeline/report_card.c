@@ -61,8 +61,8 @@ static const json_t *section(const json_t *report, const char *key)
 static const char *carrier_of(const json_t *report)
 {
 	const json_t *p = json_object_get(report, "protection");
-	double kept = number_of(p, "protected") + number_of(p, "super_added");
-	const char *name = text_of(section(report, "protect"), "carrier");
+	double kept = cwe_report_number_of(p, "protected") + cwe_report_number_of(p, "super_added");
+	const char *name = cwe_report_text_of(section(report, "protect"), "carrier");
 	return kept > 0 && name[0] != '\0' ? name : "none";
 }
 
@@ -71,7 +71,7 @@ static void front_matter(FILE *f, const json_t *report, const char *model)
 	(void)fputs("---\nbase_model: ", f);
 	quoted(f, model);
 	(void)fputs("\nbase_model_relation: quantized\nlibrary_name: transformers\ntags:\n- cwpd\n- ", f);
-	quoted(f, text_of(section(report, "write"), "format"));
+	quoted(f, cwe_report_text_of(section(report, "write"), "format"));
 	(void)fputs("\n---\n\n", f);
 }
 
@@ -92,9 +92,9 @@ static void list_row(FILE *f, const char *what, const json_t *list, const char *
 	(void)fprintf(f, "| %s |", what);
 	json_array_foreach ((json_t *)(uintptr_t)list, i, item) {
 		(void)fputs(i > 0 ? ", " : " ", f);
-		plain(f, text_of(item, key));
+		plain(f, cwe_report_text_of(item, key));
 		if (json_is_integer(json_object_get(item, "samples"))) {
-			(void)fprintf(f, " (%s, %lld samples)", text_of(item, "role"),
+			(void)fprintf(f, " (%s, %lld samples)", cwe_report_text_of(item, "role"),
 				(long long)json_integer_value(json_object_get(item, "samples")));
 		}
 	}
@@ -104,20 +104,20 @@ static void list_row(FILE *f, const char *what, const json_t *list, const char *
 static void facts(FILE *f, const json_t *report, const char *model)
 {
 	const json_t *p = json_object_get(report, "protection"), *schemes = json_object_get(report, "schemes"), *count;
-	double weights = number_of(p, "weights"), kept = number_of(p, "protected") + number_of(p, "super_added");
+	double weights = cwe_report_number_of(p, "weights"), kept = cwe_report_number_of(p, "protected") + cwe_report_number_of(p, "super_added");
 	const char *scheme;
 	(void)fputs("## What was done\n\n| | |\n| --- | --- |\n", f);
 	row(f, "base model", model);
-	row(f, "quantizer", text_of(section(report, "quantize"), "plugin"));
+	row(f, "quantizer", cwe_report_text_of(section(report, "quantize"), "plugin"));
 	json_object_foreach ((json_t *)(uintptr_t)schemes, scheme, count) {
 		(void)fprintf(f, "| scheme | %s: %lld modules |\n", scheme, (long long)json_integer_value(count));
 	}
-	row(f, "format", text_of(section(report, "write"), "format"));
+	row(f, "format", cwe_report_text_of(section(report, "write"), "format"));
 	(void)fprintf(f, "| quantized weights | %.0f |\n| protected weights | %.0f (%.4g %%) |\n", weights, kept,
 		weights > 0 ? 100 * kept / weights : 0.0);
 	row(f, "carried by", carrier_of(report));
-	(void)fprintf(f, "| bits a weight, as stored | %.3f |\n", number_of(json_object_get(report, "size"), "bits_per_weight"));
-	row(f, "scored by", text_of(section(report, "score"), "plugin"));
+	(void)fprintf(f, "| bits a weight, as stored | %.3f |\n", cwe_report_number_of(json_object_get(report, "size"), "bits_per_weight"));
+	row(f, "scored by", cwe_report_text_of(section(report, "score"), "plugin"));
 	list_row(f, "calibrated on", json_object_get(p, "sets"), "name");
 	(void)fputc('\n', f);
 }
@@ -129,7 +129,7 @@ static void code(FILE *f, const char *lines)
 
 static void loading(FILE *f, const json_t *report)
 {
-	const char *carrier = carrier_of(report), *format = text_of(section(report, "write"), "format");
+	const char *carrier = carrier_of(report), *format = cwe_report_text_of(section(report, "write"), "format");
 	(void)fputs("## How to load\n\n", f);
 	if (strcmp(format, "gguf") == 0) {
 		(void)fputs("The `.gguf` file loads in llama.cpp and in engines built on it.\n\n", f);
@@ -151,7 +151,7 @@ static void loading(FILE *f, const json_t *report)
 
 static void number(FILE *f, const json_t *entry, const char *which)
 {
-	double x = number_of(json_object_get(entry, which), "value");
+	double x = cwe_report_number_of(json_object_get(entry, which), "value");
 	(void)fprintf(f, isfinite(x) ? " %.4g |" : " |", x);
 }
 
@@ -166,9 +166,9 @@ static void evaluation(FILE *f, const json_t *report)
 		"| --- | --- | ---: | ---: | ---: | ---: |\n", f);
 	json_array_foreach ((json_t *)(uintptr_t)list, i, e) {
 		(void)fputs("| ", f);
-		plain(f, text_of(e, "name"));
+		plain(f, cwe_report_text_of(e, "name"));
 		(void)fputs(" | ", f);
-		plain(f, text_of(e, "metric"));
+		plain(f, cwe_report_text_of(e, "metric"));
 		(void)fprintf(f, " | %lld |", (long long)json_integer_value(json_object_get(e, "n")));
 		number(f, e, "original");
 		number(f, e, "quantized");
@@ -180,14 +180,14 @@ static void evaluation(FILE *f, const json_t *report)
 
 int cwe_report_card(const json_t *report, char **ret, size_t *ret_length)
 {
-	char *text = NULL, *model = base_name(text_of(json_object_get(report, "job"), "model"));
+	char *text = NULL, *model = base_name(cwe_report_text_of(json_object_get(report, "job"), "model"));
 	size_t length = 0;
 	FILE *f = model != NULL ? open_memstream(&text, &length) : NULL;
 	if (f == NULL) {
 		free(model);
 		return -ENOMEM;
 	}
-	const char *name = text_of(json_object_get(report, "job"), "name");
+	const char *name = cwe_report_text_of(json_object_get(report, "job"), "name");
 	front_matter(f, report, model);
 	(void)fputs("# ", f);
 	plain(f, name[0] != '\0' ? name : model);

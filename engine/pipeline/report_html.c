@@ -29,28 +29,28 @@ static const char *grouped(double x, char *buffer, size_t size)
 static void head(FILE *f, const json_t *report)
 {
 	const json_t *job = json_object_get(report, "job");
-	const char *name = text_of(job, "name");
+	const char *name = cwe_report_text_of(job, "name");
 	const json_t *adapter;
 	size_t i;
 	(void)fputs("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><title>cwpd report: ", f);
-	escape(f, name[0] != '\0' ? name : text_of(job, "output"));
-	(void)fprintf(f, "</title><style>%s</style></head><body>\n<h1>", style);
-	escape(f, name[0] != '\0' ? name : "Quantization report");
+	cwe_report_escape(f, name[0] != '\0' ? name : cwe_report_text_of(job, "output"));
+	(void)fprintf(f, "</title><style>%s</style></head><body>\n<h1>", cwe_report_style);
+	cwe_report_escape(f, name[0] != '\0' ? name : "Quantization report");
 	(void)fputs("</h1><p class=sub><code>", f);
-	escape(f, text_of(job, "model"));
+	cwe_report_escape(f, cwe_report_text_of(job, "model"));
 	json_array_foreach (json_object_get(job, "adapter"), i, adapter) {
 		(void)fputs("</code> + <code>", f);
-		escape(f, json_string_value(adapter));
+		cwe_report_escape(f, json_string_value(adapter));
 	}
 	(void)fputs("</code> &rarr; <code>", f);
-	escape(f, text_of(job, "output"));
+	cwe_report_escape(f, cwe_report_text_of(job, "output"));
 	(void)fputs("</code></p>\n", f);
 }
 
 static void verdict(FILE *f, const json_t *report)
 {
 	const json_t *p = json_object_get(report, "protection"), *size = json_object_get(report, "size");
-	double weights = number_of(p, "weights"), kept = number_of(p, "protected");
+	double weights = cwe_report_number_of(p, "weights"), kept = cwe_report_number_of(p, "protected");
 	int rejected = json_is_true(json_object_get(report, "rejected"));
 	if (json_array_size(json_object_get(report, "gate")) > 0) {
 		(void)fprintf(f, "<p class=%s>%s</p>\n", rejected ? "bad" : "ok",
@@ -59,7 +59,7 @@ static void verdict(FILE *f, const json_t *report)
 	char all[48], some[48];
 	(void)fprintf(f, "<p>%s weights were quantized, %s of them (%.2f&nbsp;%%) kept exactly; stored at %.2f bits a weight "
 		"(all scales and positions counted).</p>\n", grouped(weights, all, sizeof all), grouped(kept, some, sizeof some),
-		weights > 0 ? 100 * kept / weights : 0.0, number_of(size, "bits_per_weight"));
+		weights > 0 ? 100 * kept / weights : 0.0, cwe_report_number_of(size, "bits_per_weight"));
 }
 
 static void warnings(FILE *f, const json_t *report)
@@ -73,7 +73,7 @@ static void warnings(FILE *f, const json_t *report)
 	(void)fputs("<h2>Warnings</h2><ul>\n", f);
 	json_array_foreach (rows, i, row) {
 		(void)fputs("<li>", f);
-		escape(f, json_string_value(row));
+		cwe_report_escape(f, json_string_value(row));
 		(void)fputs("</li>\n", f);
 	}
 	(void)fputs("</ul>\n", f);
@@ -83,7 +83,7 @@ static void warnings(FILE *f, const json_t *report)
 static void items(FILE *f, const json_t *row)
 {
 	json_int_t excluded = json_integer_value(json_object_get(row, "excluded"));
-	double n = number_of(row, "n");
+	double n = cwe_report_number_of(row, "n");
 	(void)fputs("<td class=n>", f);
 	if (isfinite(n)) {
 		(void)fprintf(f, "%.0f", n);
@@ -108,13 +108,13 @@ static void evaluation(FILE *f, const json_t *report)
 		    "<th class=n>Original</th><th class=n>Plainly quantized</th><th class=n>Protected</th></tr>\n", f);
 	json_array_foreach (rows, i, row) {
 		(void)fputs("<tr><td>", f);
-		escape(f, text_of(row, "name"));
+		cwe_report_escape(f, cwe_report_text_of(row, "name"));
 		(void)fputs("<br><span class=ci>", f);
-		escape(f, text_of(row, "benchmark"));
+		cwe_report_escape(f, cwe_report_text_of(row, "benchmark"));
 		(void)fputs("</span></td><td>", f);
-		escape(f, text_of(row, "metric"));
+		cwe_report_escape(f, cwe_report_text_of(row, "metric"));
 		json_int_t direction = json_integer_value(json_object_get(row, "direction"));
-		double ideal = number_of(row, "ideal");
+		double ideal = cwe_report_number_of(row, "ideal");
 		if (direction != 0) {
 			(void)fprintf(f, "<br><span class=ci>%s is better</span>", direction > 0 ? "higher" : "lower");
 		} else if (isfinite(ideal)) {
@@ -122,9 +122,9 @@ static void evaluation(FILE *f, const json_t *report)
 		}
 		(void)fputs("</td>", f);
 		items(f, row);
-		evaluated(f, row, "original");
-		evaluated(f, row, "quantized");
-		evaluated(f, row, "protected");
+		cwe_report_evaluated(f, row, "original");
+		cwe_report_evaluated(f, row, "quantized");
+		cwe_report_evaluated(f, row, "protected");
 		(void)fputs("</tr>\n", f);
 	}
 	(void)fputs("</table><p class=note>Below each value: 95&nbsp;% confidence intervals; flips are items whose outcome differs from "
@@ -144,14 +144,14 @@ static void gate(FILE *f, const json_t *report)
 	json_array_foreach (rows, i, row) {
 		int passed = json_is_true(json_object_get(row, "passed"));
 		(void)fputs("<tr><td>", f);
-		escape(f, text_of(row, "metric"));
+		cwe_report_escape(f, cwe_report_text_of(row, "metric"));
 		(void)fputs("</td><td>", f);
-		escape(f, text_of(row, "condition"));
-		(void)fprintf(f, " %.4g, than ", number_of(row, "asked"));
-		escape(f, text_of(row, "than"));
+		cwe_report_escape(f, cwe_report_text_of(row, "condition"));
+		(void)fprintf(f, " %.4g, than ", cwe_report_number_of(row, "asked"));
+		cwe_report_escape(f, cwe_report_text_of(row, "than"));
 		(void)fputs("</td>", f);
-		cell(f, number_of(row, "measured"), "%.4g");
-		cell(f, number_of(row, "bound"), "%.4g");
+		cwe_report_cell(f, cwe_report_number_of(row, "measured"), "%.4g");
+		cwe_report_cell(f, cwe_report_number_of(row, "bound"), "%.4g");
 		(void)fprintf(f, "<td class=%s>%s</td></tr>\n", passed ? "ok" : "bad", passed ? "passed" : "failed");
 	}
 	(void)fputs("</table>\n", f);
@@ -211,20 +211,20 @@ static void scoring(FILE *f, const json_t *protection)
 	size_t n = json_array_size(unseen);
 	if (json_is_object(s)) {
 		(void)fputs("<p class=note>Scored by ", f);
-		escape(f, text_of(s, "plugin"));
+		cwe_report_escape(f, cwe_report_text_of(s, "plugin"));
 		(void)fputs(json_is_true(json_object_get(s, "error_aware")) ? ", times the quantizer's squared error" : "", f);
 		(void)fputs("; sets combined by ", f);
-		escape(f, text_of(s, "combine"));
+		cwe_report_escape(f, cwe_report_text_of(s, "combine"));
 		(void)fputs(", utility: ", f);
-		escape(f, text_of(s, "utility"));
-		(void)fprintf(f, ", beta %.4g. %.2f&nbsp;%% of the weights have a score of zero or less.</p>\n", number_of(s, "beta"),
-			100 * number_of(protection, "nonpositive_share"));
+		cwe_report_escape(f, cwe_report_text_of(s, "utility"));
+		(void)fprintf(f, ", beta %.4g. %.2f&nbsp;%% of the weights have a score of zero or less.</p>\n", cwe_report_number_of(s, "beta"),
+			100 * cwe_report_number_of(protection, "nonpositive_share"));
 	}
 	if (n > 0) {
 		(void)fprintf(f, "<p class=note>No calibration token reached %zu experts:", n);
 		for (size_t i = 0; i < n && i < 20; i++) {
 			(void)fputs(i > 0 ? ", " : " ", f);
-			escape(f, json_string_value(json_array_get(unseen, i)));
+			cwe_report_escape(f, json_string_value(json_array_get(unseen, i)));
 		}
 		(void)fputs(n > 20 ? " and others.</p>\n" : ".</p>\n", f);
 	}
@@ -242,11 +242,11 @@ static void top_modules(FILE *f, const json_t *report)
 		    "<th class=n>Share</th></tr>\n", f);
 	json_array_foreach (rows, i, row) {
 		(void)fputs("<tr><td>", f);
-		escape(f, text_of(row, "module"));
+		cwe_report_escape(f, cwe_report_text_of(row, "module"));
 		(void)fputs("</td>", f);
-		cell(f, number_of(row, "weights"), "%.0f");
-		cell(f, number_of(row, "protected"), "%.0f");
-		cell(f, 100 * number_of(row, "share"), "%.2f %%");
+		cwe_report_cell(f, cwe_report_number_of(row, "weights"), "%.0f");
+		cwe_report_cell(f, cwe_report_number_of(row, "protected"), "%.0f");
+		cwe_report_cell(f, 100 * cwe_report_number_of(row, "share"), "%.2f %%");
 		(void)fputs("</tr>\n", f);
 	}
 	(void)fputs("</table>\n", f);
@@ -264,16 +264,16 @@ static void sets(FILE *f, const json_t *report)
 		    "<th class=n>Tokens</th><th class=n>Mean loss</th><th class=n>Share of the score</th><th class=n>Share before weighing</th></tr>\n", f);
 	json_array_foreach (rows, i, row) {
 		(void)fputs("<tr><td>", f);
-		escape(f, text_of(row, "name"));
+		cwe_report_escape(f, cwe_report_text_of(row, "name"));
 		(void)fputs("</td><td>", f);
-		escape(f, text_of(row, "role"));
+		cwe_report_escape(f, cwe_report_text_of(row, "role"));
 		(void)fputs("</td>", f);
-		cell(f, number_of(row, "samples"), "%.0f");
-		cell(f, number_of(row, "passed_over"), "%.0f");
-		cell(f, number_of(row, "tokens"), "%.0f");
-		cell(f, number_of(row, "loss"), "%.4g");
-		cell(f, 100 * number_of(row, "share"), "%.2f %%");
-		cell(f, 100 * number_of(row, "raw_share"), "%.2f %%");
+		cwe_report_cell(f, cwe_report_number_of(row, "samples"), "%.0f");
+		cwe_report_cell(f, cwe_report_number_of(row, "passed_over"), "%.0f");
+		cwe_report_cell(f, cwe_report_number_of(row, "tokens"), "%.0f");
+		cwe_report_cell(f, cwe_report_number_of(row, "loss"), "%.4g");
+		cwe_report_cell(f, 100 * cwe_report_number_of(row, "share"), "%.2f %%");
+		cwe_report_cell(f, 100 * cwe_report_number_of(row, "raw_share"), "%.2f %%");
 		(void)fputs("</tr>\n", f);
 	}
 	(void)fputs("</table>\n", f);
@@ -288,17 +288,17 @@ static void stages(FILE *f, const json_t *report)
 	(void)fputs("<h2>Run</h2><table><tr><th>Stage</th><th class=n>Seconds</th><th class=n>Peak memory, MiB</th></tr>\n", f);
 	json_array_foreach (rows, i, row) {
 		(void)fputs("<tr><td>", f);
-		escape(f, text_of(row, "name"));
+		cwe_report_escape(f, cwe_report_text_of(row, "name"));
 		(void)fputs("</td>", f);
-		cell(f, number_of(row, "seconds"), "%.2f");
-		cell(f, number_of(row, "peak_memory_bytes") / 1048576.0, "%.0f");
+		cwe_report_cell(f, cwe_report_number_of(row, "seconds"), "%.2f");
+		cwe_report_cell(f, cwe_report_number_of(row, "peak_memory_bytes") / 1048576.0, "%.0f");
 		(void)fputs("</tr>\n", f);
 	}
 	(void)fputs("</table><p class=note>Backend: ", f);
-	escape(f, text_of(report, "backend"));
+	cwe_report_escape(f, cwe_report_text_of(report, "backend"));
 	(void)fprintf(f, "; stated bounds: memory %.0f MiB, scratch %.0f MiB.%s</p>\n",
-		number_of(json_object_get(report, "bounds"), "memory") / 1048576.0,
-		number_of(json_object_get(report, "bounds"), "scratch") / 1048576.0,
+		cwe_report_number_of(json_object_get(report, "bounds"), "memory") / 1048576.0,
+		cwe_report_number_of(json_object_get(report, "bounds"), "scratch") / 1048576.0,
 		json_is_true(json_object_get(report, "scores_cached")) ? " An earlier job had measured the scores." : "");
 }
 

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* The joint report of a sweep as one HTML page: a table of its points, and for each metric a chart and a table. */
 #include <errno.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@ struct view {
 
 static const json_t *value_of(const struct view *v, const json_t *point, size_t key)
 {
-	return json_object_get(json_object_get(point, "values"), text_of(json_array_get(v->keys, key), "path"));
+	return json_object_get(json_object_get(point, "values"), cwe_report_text_of(json_array_get(v->keys, key), "path"));
 }
 
 static void put_value(FILE *f, const json_t *value)
@@ -44,7 +45,7 @@ static char *name_point(const struct view *v, const json_t *point)
 	size_t length = 0, said = 0;
 	FILE *f = open_memstream(&name, &length);
 	for (size_t k = 0; f != NULL && k < v->n_keys; k++) {
-		const char *path = text_of(json_array_get(v->keys, k), "path"), *dot = strrchr(path, '.');
+		const char *path = cwe_report_text_of(json_array_get(v->keys, k), "path"), *dot = strrchr(path, '.');
 		if (k != v->running) {
 			(void)fprintf(f, "%s%s=", said++ > 0 ? ", " : "", dot != NULL ? dot + 1 : path);
 			put_value(f, value_of(v, point, k));
@@ -81,7 +82,7 @@ static int sizes_differ(const struct view *v)
 {
 	double low = INFINITY, high = -INFINITY;
 	for (size_t i = 0; i < v->n; i++) {
-		double bits = number_of(json_array_get(v->points, i), "bits_per_weight");
+		double bits = cwe_report_number_of(json_array_get(v->points, i), "bits_per_weight");
 		if (isfinite(bits)) {
 			low = bits < low ? bits : low;
 			high = bits > high ? bits : high;
@@ -141,7 +142,7 @@ static void key_heads(FILE *f, const struct view *v)
 {
 	for (size_t k = 0; k < v->n_keys; k++) {
 		(void)fputs("<th>", f);
-		escape(f, text_of(json_array_get(v->keys, k), "path"));
+		cwe_report_escape(f, cwe_report_text_of(json_array_get(v->keys, k), "path"));
 		(void)fputs("</th>", f);
 	}
 }
@@ -152,7 +153,7 @@ static void key_cells(FILE *f, const struct view *v, const json_t *point)
 		const json_t *value = value_of(v, point, k);
 		(void)fputs("<td>", f);
 		if (json_is_string(value)) {
-			escape(f, json_string_value(value));
+			cwe_report_escape(f, json_string_value(value));
 		} else {
 			put_value(f, value);
 		}
@@ -164,13 +165,13 @@ static void head(FILE *f, const struct view *v)
 {
 	const json_t *job = json_object_get(v->report, "job");
 	(void)fputs("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><title>cwpd sweep: ", f);
-	escape(f, text_of(job, "name"));
-	(void)fprintf(f, "</title><style>%s</style></head><body>\n<h1>", style);
-	escape(f, text_of(job, "name"));
+	cwe_report_escape(f, cwe_report_text_of(job, "name"));
+	(void)fprintf(f, "</title><style>%s</style></head><body>\n<h1>", cwe_report_style);
+	cwe_report_escape(f, cwe_report_text_of(job, "name"));
 	(void)fputs("</h1><p class=sub><code>", f);
-	escape(f, text_of(job, "model"));
+	cwe_report_escape(f, cwe_report_text_of(job, "model"));
 	(void)fputs("</code> &rarr; <code>", f);
-	escape(f, text_of(job, "output"));
+	cwe_report_escape(f, cwe_report_text_of(job, "output"));
 	(void)fputs("</code></p>\n", f);
 }
 
@@ -178,7 +179,7 @@ static size_t count(const struct view *v, const char *state)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < v->n; i++) {
-		n += strcmp(text_of(json_array_get(v->points, i), "state"), state) == 0;
+		n += strcmp(cwe_report_text_of(json_array_get(v->points, i), "state"), state) == 0;
 	}
 	return n;
 }
@@ -209,7 +210,7 @@ static void gate_cell(FILE *f, const json_t *point)
 	json_array_foreach (rows, i, row) {
 		if (!json_is_true(json_object_get(row, "passed"))) {
 			(void)fputs("<td class=bad>failed: ", f);
-			escape(f, text_of(row, "metric"));
+			cwe_report_escape(f, cwe_report_text_of(row, "metric"));
 			(void)fputs("</td>", f);
 			return;
 		}
@@ -224,16 +225,16 @@ static void results(FILE *f, const struct view *v)
 	(void)fputs("<th>State</th><th class=n>Bits a weight</th><th class=n>Protected</th><th>Gate</th><th class=n>Seconds</th></tr>\n", f);
 	for (size_t i = 0; i < v->n; i++) {
 		const json_t *point = json_array_get(v->points, i);
-		const char *state = text_of(point, "state");
+		const char *state = cwe_report_text_of(point, "state");
 		(void)fputs("<tr>", f);
 		key_cells(f, v, point);
 		(void)fprintf(f, "<td class=%s>", strcmp(state, "done") == 0 ? "ok" : "bad");
-		escape(f, state);
+		cwe_report_escape(f, state);
 		(void)fputs("</td>", f);
-		cell(f, number_of(point, "bits_per_weight"), "%.3f");
-		cell(f, 100 * number_of(point, "share"), "%.3g %%");
+		cwe_report_cell(f, cwe_report_number_of(point, "bits_per_weight"), "%.3f");
+		cwe_report_cell(f, 100 * cwe_report_number_of(point, "share"), "%.3g %%");
 		gate_cell(f, point);
-		cell(f, number_of(point, "seconds"), "%.1f");
+		cwe_report_cell(f, cwe_report_number_of(point, "seconds"), "%.1f");
 		(void)fputs("</tr>\n", f);
 	}
 	(void)fputs("</table>\n", f);
@@ -246,8 +247,8 @@ static const json_t *find_row(const json_t *point, const json_t *like)
 	size_t i;
 	json_t *row;
 	json_array_foreach (json_object_get(point, "evaluation"), i, row) {
-		if (strcmp(text_of(row, "name"), text_of(like, "name")) == 0 &&
-			strcmp(text_of(row, "metric"), text_of(like, "metric")) == 0) {
+		if (strcmp(cwe_report_text_of(row, "name"), cwe_report_text_of(like, "name")) == 0 &&
+			strcmp(cwe_report_text_of(row, "metric"), cwe_report_text_of(like, "metric")) == 0) {
 			return row;
 		}
 	}
@@ -267,7 +268,7 @@ static double x_of(const struct view *v, size_t i)
 	if (v->running == v->n_keys) {
 		return (double)v->series[i];
 	}
-	return v->by_bits ? number_of(point, "bits_per_weight") : json_number_value(value_of(v, point, v->running));
+	return v->by_bits ? cwe_report_number_of(point, "bits_per_weight") : json_number_value(value_of(v, point, v->running));
 }
 
 static int compare_x(const void *a, const void *b)
@@ -282,10 +283,10 @@ static size_t take_series(const struct view *v, size_t s, const json_t *like, st
 	size_t n = 0;
 	for (size_t i = 0; i < v->n; i++) {
 		const json_t *point = json_array_get(v->points, i), *result = outcome(find_row(point, like));
-		double x = x_of(v, i), y = number_of(result, "value");
+		double x = x_of(v, i), y = cwe_report_number_of(result, "value");
 		if (v->series[i] == s && isfinite(x) && isfinite(y)) {
-			at[n++] = (struct cwe_chart_point){.x = x, .y = y, .low = number_of(result, "low"),
-				.high = number_of(result, "high"), .tip = text_of(point, "name")};
+			at[n++] = (struct cwe_chart_point){.x = x, .y = y, .low = cwe_report_number_of(result, "low"),
+				.high = cwe_report_number_of(result, "high"), .tip = cwe_report_text_of(point, "name")};
 		}
 	}
 	qsort(at, n, sizeof *at, compare_x);
@@ -308,12 +309,12 @@ static int chart(FILE *f, const struct view *v, const json_t *like)
 		series[s].n = take_series(v, s, like, points + used);
 		used += series[s].n;
 	}
-	(void)snprintf(label, sizeof label, "%s.%s", text_of(like, "name"), text_of(like, "metric"));
-	struct cwe_chart c = {.y_label = label, .reference = number_of(json_object_get(like, "original"), "value"),
+	(void)snprintf(label, sizeof label, "%s.%s", cwe_report_text_of(like, "name"), cwe_report_text_of(like, "metric"));
+	struct cwe_chart c = {.y_label = label, .reference = cwe_report_number_of(json_object_get(like, "original"), "value"),
 		.reference_name = "original", .series = series, .n_series = v->n_series, .n_names = alone ? v->n_series : 0,
 		.names = (const char *const *)v->name,
 		.x_label = alone ? "" : v->by_bits ? "bits a weight, all scales and positions counted"
-						   : text_of(json_array_get(v->keys, v->running), "path")};
+						   : cwe_report_text_of(json_array_get(v->keys, v->running), "path")};
 	cwe_chart_draw(f, &c);
 	free(points);
 	free(series);
@@ -333,11 +334,11 @@ static void metric_table(FILE *f, const struct view *v, const json_t *like)
 		}
 		(void)fputs("<tr>", f);
 		key_cells(f, v, point);
-		cell(f, number_of(point, "bits_per_weight"), "%.3f");
-		cell(f, number_of(row, "n"), "%.0f");
-		evaluated(f, row, "original");
-		evaluated(f, row, "quantized");
-		evaluated(f, row, "protected");
+		cwe_report_cell(f, cwe_report_number_of(point, "bits_per_weight"), "%.3f");
+		cwe_report_cell(f, cwe_report_number_of(row, "n"), "%.0f");
+		cwe_report_evaluated(f, row, "original");
+		cwe_report_evaluated(f, row, "quantized");
+		cwe_report_evaluated(f, row, "protected");
 		(void)fputs("</tr>\n", f);
 	}
 	(void)fputs("</table>\n", f);
@@ -364,9 +365,9 @@ static int metrics(FILE *f, const struct view *v)
 				continue;
 			}
 			(void)fputs("<h2>", f);
-			escape(f, text_of(row, "name"));
+			cwe_report_escape(f, cwe_report_text_of(row, "name"));
 			(void)fputc('.', f);
-			escape(f, text_of(row, "metric"));
+			cwe_report_escape(f, cwe_report_text_of(row, "metric"));
 			json_int_t direction = json_integer_value(json_object_get(row, "direction"));
 			(void)fputs(direction == 0 ? "</h2>\n" : direction > 0 ? ", higher is better</h2>\n" : ", lower is better</h2>\n", f);
 			if (chart(f, v, row) != 0) {
