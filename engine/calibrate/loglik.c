@@ -59,23 +59,27 @@ struct logits {
 	struct cwe_pass *pass;
 	float *d_norm, *d_rstd, *d_w, *d_logits;
 	float *host;
-	uint64_t longest;
 };
 
-/* Logits of one sequence of a piece, whose last boundary is in d_x. */
-static int sequence_logits(struct logits *l, uint64_t at, uint64_t tokens, uint64_t index, cwe_logits_sink sink, void *arg,
+/* Logits of a piece's sequences, the first of which is sequence `index`; the last boundary is in d_x. A slice of the output
+ * projection is read once for all of them. */
+static int piece_logits(struct logits *l, const struct cwe_piece *p, uint64_t index, cwe_logits_sink sink, void *arg,
 	struct cwb_err *err)
 {
 	struct cwe_model *m = l->pass->model;
 	uint64_t d = m->arch.hidden, v = m->arch.vocabulary;
 	float *d_h = l->pass->d_y;
-	int e = cwe_model_norm(m, l->pass->d_x + at * d, l->d_norm, tokens, d_h, l->d_rstd, err);
+	int e = cwe_model_norm(m, l->pass->d_x, l->d_norm, p->tokens, d_h, l->d_rstd, err);
 	for (uint64_t first = 0; e == 0 && first < v; first += CWE_HEAD_SLICE) {
 		uint64_t n = v - first < CWE_HEAD_SLICE ? v - first : CWE_HEAD_SLICE;
-		if ((e = cwe_model_head_rows(m, first, n, l->d_w, err)) == 0 &&
-			(e = cwe_model_logits(m, d_h, tokens, l->d_w, n, l->d_logits, err)) == 0 &&
-			(e = CWE_OP(m->device, download, l->host, l->d_logits, tokens * n * sizeof *l->host)) == 0) {
-			e = sink(arg, index, tokens, first, n, l->host, err);
+		e = cwe_pass_cancelled(l->pass, err);
+		e = e == 0 ? cwe_model_head_rows(m, first, n, l->d_w, err) : e;
+		for (uint64_t s = 0; e == 0 && s < p->sequences; s++) {
+			uint64_t at = p->sequence_start[s], tokens = p->sequence_start[s + 1] - at;
+			if ((e = cwe_model_logits(m, d_h + at * d, tokens, l->d_w, n, l->d_logits, err)) == 0 &&
+				(e = CWE_OP(m->device, download, l->host, l->d_logits, tokens * n * sizeof *l->host)) == 0) {
+				e = sink(arg, index + s, tokens, first, n, l->host, err);
+			}
 		}
 	}
 	return e;
@@ -89,10 +93,8 @@ static int all_logits(struct logits *l, cwe_logits_sink sink, void *arg, struct 
 	for (size_t i = 0; e == 0 && i < pass->corpus->pieces; i++) {
 		const struct cwe_piece *p = &pass->corpus->piece[i];
 		e = cwe_boundary_get(&pass->boundary, pass->model->arch.layers & 1, p->at * d, pass->d_x, p->tokens * d, err);
-		for (uint64_t s = 0; e == 0 && s < p->sequences; s++) {
-			uint64_t at = p->sequence_start[s];
-			e = sequence_logits(l, at, p->sequence_start[s + 1] - at, index++, sink, arg, err);
-		}
+		e = e == 0 ? piece_logits(l, p, index, sink, arg, err) : e;
+		index += p->sequences;
 	}
 	return e;
 }
@@ -107,14 +109,14 @@ int cwe_logits_run(struct cwe_model *model, const struct cwe_corpus *corpus, con
 	int e = l.host != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for logits");
 	if (e == 0 && (e = cwe_pass_new(model, corpus, 2, o->memory, o->scratch, &pass, err)) == 0 &&
 		(e = run_layers(&pass, o, err)) == 0 && (e = cwe_device_floats(dev, d, &l.d_norm, err)) == 0 &&
-		(e = cwe_device_floats(dev, longest, &l.d_rstd, err)) == 0 &&
+		(e = cwe_device_floats(dev, corpus->widest, &l.d_rstd, err)) == 0 &&
 		(e = cwe_device_floats(dev, CWE_HEAD_SLICE * d, &l.d_w, err)) == 0 &&
 		(e = cwe_device_floats(dev, slice, &l.d_logits, err)) == 0) {
 		e = all_logits(&l, sink, arg, err);
 	}
 	cwe_device_free(dev, l.d_logits, slice * sizeof(float));
 	cwe_device_free(dev, l.d_w, CWE_HEAD_SLICE * d * sizeof(float));
-	cwe_device_free(dev, l.d_rstd, longest * sizeof(float));
+	cwe_device_free(dev, l.d_rstd, corpus->widest * sizeof(float));
 	cwe_device_free(dev, l.d_norm, d * sizeof(float));
 	cwe_pass_free(&pass);
 	free(l.host);

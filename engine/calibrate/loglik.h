@@ -20,8 +20,8 @@ uint64_t cwe_loglik_bytes(const struct cwe_model *model, uint64_t tokens, uint64
 int cwe_loglik_run(struct cwe_model *model, const struct cwe_corpus *corpus, const struct cwe_forward_options *options,
 	const struct cwe_token_score *score, struct cwb_err *err);
 
-/* Logits [tokens of the sequence, n] of the vocabulary entries [first, first + n) of each sequence, slices in rising
- * order, host memory valid during the call. */
+/* Logits [tokens of the sequence, n] of the vocabulary entries [first, first + n) of each sequence, slices of a sequence in
+ * rising order, host memory valid during the call. */
 typedef int (*cwe_logits_sink)(void *arg, uint64_t sequence, uint64_t tokens, uint64_t first, uint64_t n,
 	const float *logits, struct cwb_err *err);
 int cwe_logits_run(struct cwe_model *model, const struct cwe_corpus *corpus, const struct cwe_forward_options *options,
