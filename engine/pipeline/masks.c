@@ -19,13 +19,35 @@ static int place(struct cwb_err *err, int code)
 	return cwe_run_place(err, code, 0, 0, "protect", "mask");
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp((*(const struct cwe_run_module *const *)a)->name, (*(const struct cwe_run_module *const *)b)->name);
+}
+
+static int name_is(const void *name, const void *module)
+{
+	return strcmp(name, (*(const struct cwe_run_module *const *)module)->name);
+}
+
+/* Models of many experts have thousands of modules, and masks name them all. */
+static int sort_modules(struct cwe_run *run, struct cwb_err *err)
+{
+	run->by_name = malloc((run->modules + 1) * sizeof *run->by_name);
+	if (run->by_name == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for the names of modules");
+	}
+	for (size_t i = 0; i < run->modules; i++) {
+		run->by_name[i] = &run->module[i];
+	}
+	qsort(run->by_name, run->modules, sizeof *run->by_name, by_name);
+	return 0;
+}
+
+/* run->modules where there is none of this name. */
 static size_t find_module(const struct cwe_run *run, const char *name)
 {
-	size_t i = 0;
-	while (i < run->modules && strcmp(run->module[i].name, name) != 0) {
-		i++;
-	}
-	return i;
+	const struct cwe_run_module **found = bsearch(name, run->by_name, run->modules, sizeof *run->by_name, name_is);
+	return found != NULL ? (size_t)(*found - run->module) : run->modules;
 }
 
 static int check_fit(const struct cwe_run *run, const char *path, const struct cwe_saved_mask *mask, struct cwb_err *err)
@@ -55,9 +77,12 @@ static int check_fit(const struct cwe_run *run, const char *path, const struct c
 int cwe_run_masks_open(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwj_job *job = run->job;
-	int r = 0;
 	if (!job->has_protect || job->n_masks == 0 || job->carrier == CWJ_CARRIER_NONE) {
 		return 0;
+	}
+	int r = sort_modules(run, err);
+	if (r != 0) {
+		return place(err, r);
 	}
 	run->saved = calloc(job->n_masks, sizeof(struct cwe_saved_mask *));
 	if (run->saved == NULL) {
@@ -84,7 +109,9 @@ void cwe_run_masks_close(struct cwe_run *run)
 		cwe_saved_mask_close(run->saved[i]);
 	}
 	free(run->saved);
+	free(run->by_name);
 	run->saved = NULL;
+	run->by_name = NULL;
 	run->n_saved = 0;
 }
 

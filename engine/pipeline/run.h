@@ -91,6 +91,7 @@ struct cwe_run {
 	double *set_sum;        /* [sets] total importance */
 	double *set_factor;     /* [sets] signed, as combined */
 	double *set_value;      /* [sets] total of what was combined: importances, or their ranks */
+	const struct cwe_run_module **by_name; /* [modules] in the order of names, with saved masks; else NULL */
 	struct cwe_saved_mask **saved; /* [n_saved] masks of earlier outputs, in the place of scores (masks.h) */
 	size_t n_saved;
 	int protecting;         /* some weights are to be protected */
@@ -98,6 +99,7 @@ struct cwe_run {
 	uint64_t nonpositive;   /* weights with a score <= 0 */
 	json_t *quantizer_notes; /* array of {module, note}: what the quantizer did in another way than asked; NULL: none */
 	json_t *unseen;         /* array: names of experts that no token of any set reached; NULL: not scored */
+	double fraction;        /* the job's, or the one that its budget allows */
 	struct cwe_budget budget;
 	struct cwe_super_weight *super; /* [supers] by module, row, column */
 	size_t supers;
