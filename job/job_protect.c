@@ -68,7 +68,7 @@ static int bytes_json(json_t *object, const struct cwj_key *key, const void *tar
 
 const struct cwj_custom cwj_budget_bytes = {.read = bytes_read, .json = bytes_json};
 
-/* A size is known for what the overlay stores, and one threshold decides it. */
+/* A size is known for what the overlay stores. */
 static int check_size(struct cwj_reader *r, const struct cwj_yaml *node, const struct cwj_job *job,
 	const char *budget)
 {
@@ -80,10 +80,6 @@ static int check_size(struct cwj_reader *r, const struct cwj_yaml *node, const s
 		return cwj_job_fail_at(r, node, "protect", budget,
 			"a dense output has the same size whatever is protected; use write.format: compressed-tensors, or "
 			"write a fraction");
-	}
-	if (job->scope != CWJ_SCOPE_GLOBAL) {
-		return cwj_job_fail_at(r, node, "protect", budget,
-			"is kept by one threshold for all layers; use scope: global, or write a fraction");
 	}
 	return 0;
 }

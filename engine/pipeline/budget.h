@@ -21,6 +21,9 @@ uint64_t cwe_run_budget_memory(const struct cwe_run *run);
  * keys, as the first pass of a threshold counts them. INFINITY: nothing else fits. */
 int cwe_budget_threshold(struct cwe_run *run, struct cwe_tiles *tiles, const uint64_t *histogram, float *ret,
 	struct cwb_err *err);
+/* With a scope of layers or rows: the largest fraction of each, in billionths, whose output keeps to run->budget. Rows lie in
+ * `tiles` as places (cwe_row_places). */
+int cwe_budget_fraction(struct cwe_run *run, struct cwe_tiles *tiles, double *ret, struct cwb_err *err);
 /* The error where `overlay` bytes are the least. */
 int cwe_budget_refuse(const struct cwe_run *run, uint64_t overlay, struct cwb_err *err);
 /* Whether the finished output keeps to it; CWP_ESTATE otherwise. size: bits a weight as measured; bytes: of all files. */

@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The lowest threshold whose overlay fits: passes over the combined scores, each measuring up to 63 thresholds between
- * one that is known to exceed the budget and one that is known to keep to it. */
+/* The lowest threshold whose overlay fits, or the largest fraction of all layers or rows: passes over the combined scores,
+ * each measuring up to 63 thresholds or fractions between one that is known to exceed the budget and one that is known to
+ * keep to it. */
 #include <errno.h>
 #include <float.h>
 #include <math.h>
@@ -12,12 +13,16 @@
 #include "engine/pipeline/budget.h"
 #include "engine/select/key.h"
 
+/* A fraction is searched for in billionths: cwe_fraction_count takes such a one exactly. */
+#define STEPS 1000000000u
+
 struct search {
 	struct cwe_run *run;
 	struct cwe_tiles *tiles;
-	uint32_t key[CWE_SIZES_MOST];    /* of the thresholds of this pass, ascending */
-	float threshold[CWE_SIZES_MOST];
+	uint32_t key[CWE_SIZES_MOST];    /* of the thresholds of this pass, ascending; or fractions, descending, in STEPS */
+	float threshold[CWE_SIZES_MOST]; /* of the layer or module at hand where fractions are tried */
 	uint32_t n;
+	struct cwe_thresholds many;      /* of a layer */
 	struct cwe_sizes *sizes; /* [modules] */
 	struct cwe_sizes *part;  /* [row tiles] */
 	float *score;            /* [largest module] */
@@ -37,8 +42,52 @@ static void measure_rows(void *arg, size_t i)
 	cwe_sizes_add(s->score + row * cols, rows, cols, s->threshold, s->n, &s->part[i]);
 }
 
+static double fraction(const struct search *s, uint32_t i)
+{
+	return (double)s->key[i] / (double)STEPS;
+}
+
+/* Each layer's own thresholds under the fractions of this pass. */
+static int layer_thresholds(struct search *s, uint32_t layer, struct cwb_err *err)
+{
+	const struct cwe_run *run = s->run;
+	uint64_t k[CWE_SIZES_MOST], weights = cwe_run_layer_weights(run, layer);
+	for (uint32_t i = 0; i < s->n; i++) {
+		k[i] = cwe_fraction_count(fraction(s, i), weights);
+	}
+	int r = cwe_thresholds_begin(&s->many, k, s->n, err);
+	do {
+		struct cwe_tile in = {.fd = -1};
+		r = r >= 0 ? cwe_tile_open(s->tiles, layer, CWE_TILE_COMBINED, &in, err) : r;
+		for (size_t m = run->layer_at[layer]; r == 0 && m < run->layer_at[layer + 1]; m++) {
+			uint64_t n = run->module[m].quantized ? run->module[m].rows * run->module[m].cols : 0;
+			r = n > 0 ? cwe_tile_read(&in, s->score, n, err) : 0;
+			if (r == 0) {
+				cwe_thresholds_feed(&s->many, s->score, n);
+			}
+		}
+		cwe_tile_abort(&in);
+	} while (r == 0 && (r = cwe_thresholds_next(&s->many, err)) == 1);
+	for (uint32_t i = 0; r == 0 && i < s->n; i++) {
+		s->threshold[i] = cwe_thresholds_value(&s->many, i);
+	}
+	return r;
+}
+
+/* Rows are on scratch as places (cwe_row_places). */
+static void row_thresholds(struct search *s)
+{
+	for (uint32_t i = 0; i < s->n; i++) {
+		uint64_t k = cwe_fraction_count(fraction(s, i), s->m->cols);
+		s->threshold[i] = k > 0 ? 1 - (float)k : INFINITY;
+	}
+}
+
 static void measure_module(struct search *s, size_t index)
 {
+	if (s->run->job->scope == CWJ_SCOPE_ROW) {
+		row_thresholds(s);
+	}
 	size_t tiles = (s->m->rows + CWE_ROW_TILE - 1) / CWE_ROW_TILE;
 	for (size_t i = 0; i < s->run->supers; i++) {
 		const struct cwe_super_weight *w = &s->run->super[i];
@@ -64,7 +113,8 @@ static int measure(struct search *s, struct cwb_err *err)
 	int r = 0;
 	for (uint32_t layer = 0; r == 0 && layer < run->model.arch.layers; layer++) {
 		struct cwe_tile in = {.fd = -1};
-		r = cwe_tile_open(s->tiles, layer, CWE_TILE_COMBINED, &in, err);
+		r = run->job->scope == CWJ_SCOPE_LAYER ? layer_thresholds(s, layer, err) : 0;
+		r = r == 0 ? cwe_tile_open(s->tiles, layer, CWE_TILE_COMBINED, &in, err) : r;
 		for (size_t i = run->layer_at[layer]; r == 0 && i < run->layer_at[layer + 1]; i++) {
 			s->m = &run->module[i];
 			if (s->m->quantized && (r = cwe_tile_read(&in, s->score, s->m->rows * s->m->cols, err)) == 0) {
@@ -152,14 +202,12 @@ static uint32_t lower_bound(const struct search *s, const uint64_t *histogram)
 	return least;
 }
 
-/* The two ends: everything from `low` on, and nothing but super weights. */
-static int try_ends(struct search *s, uint32_t low, int *ret_all, struct cwb_err *err)
+/* The two ends, that are set: the most, and nothing but super weights. */
+static int try_ends(struct search *s, int *ret_all, struct cwb_err *err)
 {
 	uint64_t least = 0;
 	int ok = 0;
 	s->n = 2;
-	s->threshold[0] = cwe_key_value(low);
-	s->threshold[1] = INFINITY;
 	int r = measure(s, err);
 	r = r == 0 ? fits(s, 1, &ok, err) : r;
 	if (r == 0 && !ok) {
@@ -172,7 +220,9 @@ static int try_ends(struct search *s, uint32_t low, int *ret_all, struct cwb_err
 static int search(struct search *s, const uint64_t *histogram, float *ret, struct cwb_err *err)
 {
 	uint32_t low = lower_bound(s, histogram), high = cwe_key_of(INFINITY), first;
-	int all = 0, r = try_ends(s, low, &all, err);
+	s->threshold[0] = cwe_key_value(low);
+	s->threshold[1] = INFINITY;
+	int all = 0, r = try_ends(s, &all, err);
 	while (r == 0 && !all && high - low > 1) {
 		choose(s, low, high);
 		r = measure(s, err);
@@ -188,11 +238,38 @@ static int search(struct search *s, const uint64_t *histogram, float *ret, struc
 	return r;
 }
 
+static int search_fraction(struct search *s, double *ret, struct cwb_err *err)
+{
+	uint32_t low = 0, high = STEPS, first;
+	s->key[0] = STEPS;
+	s->key[1] = 0;
+	int all = 0, r = try_ends(s, &all, err);
+	while (r == 0 && !all && high - low > 1) {
+		choose(s, low, high);
+		for (uint32_t i = 0; i < s->n / 2; i++) {
+			uint32_t other = s->key[i];
+			s->key[i] = s->key[s->n - 1 - i];
+			s->key[s->n - 1 - i] = other;
+		}
+		r = measure(s, err);
+		r = r == 0 ? first_fitting(s, &first, err) : r;
+		if (r == 0 && first < s->n) {
+			low = s->key[first];
+		}
+		if (r == 0 && first > 0) {
+			high = s->key[first - 1];
+		}
+	}
+	*ret = (double)(all ? STEPS : low) / (double)STEPS;
+	return r;
+}
+
 uint64_t cwe_run_budget_memory(const struct cwe_run *run)
 {
 	/* Sizes of modules and row tiles, scores, and the header of the file: four tensors a module as JSON and text. */
 	return run->budget.total == 0 ? 0 : (run->modules + run->tallest / CWE_ROW_TILE + 1) * sizeof(struct cwe_sizes) +
-			run->largest * sizeof(float) + run->modules * 4096;
+			run->largest * sizeof(float) + run->modules * 4096 +
+			(run->job->scope == CWJ_SCOPE_LAYER ? CWE_THRESHOLDS_BYTES : 0);
 }
 
 static int allocate(struct search *s, struct cwb_err *err)
@@ -219,17 +296,32 @@ static int allocate(struct search *s, struct cwb_err *err)
 	return 0;
 }
 
+static void release(struct search *s)
+{
+	cwe_thresholds_end(&s->many);
+	free(s->sizes);
+	free(s->part);
+	free(s->score);
+	free(s->plan);
+	free(s->name);
+	free(s->dtype);
+}
+
 int cwe_budget_threshold(struct cwe_run *run, struct cwe_tiles *tiles, const uint64_t *histogram, float *ret,
 	struct cwb_err *err)
 {
 	struct search s = {.run = run, .tiles = tiles};
 	int r = allocate(&s, err);
 	r = r == 0 ? search(&s, histogram, ret, err) : r;
-	free(s.sizes);
-	free(s.part);
-	free(s.score);
-	free(s.plan);
-	free(s.name);
-	free(s.dtype);
+	release(&s);
+	return r;
+}
+
+int cwe_budget_fraction(struct cwe_run *run, struct cwe_tiles *tiles, double *ret, struct cwb_err *err)
+{
+	struct search s = {.run = run, .tiles = tiles};
+	int r = allocate(&s, err);
+	r = r == 0 ? search_fraction(&s, ret, err) : r;
+	release(&s);
 	return r;
 }

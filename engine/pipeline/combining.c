@@ -133,6 +133,27 @@ static int keep(struct cwe_combining *c, struct cwb_err *err)
 	return r == 0 ? cwe_tile_skip(&c->scores, n) : r;
 }
 
+/* A budget for each row is found by the places that scores have in theirs. */
+static void find_places(void *arg, size_t i)
+{
+	struct cwe_combining *c = arg;
+	uint64_t at = share_at(c->m, i), n = share_at(c->m, i + 1) - at;
+	float *spare = malloc(c->m->cols * sizeof *spare);
+	if (spare == NULL) {
+		(void)cwb_err_set(&c->error[i], -ENOMEM, "no memory for the order of a row");
+		return;
+	}
+	cwe_row_places(c->score + at, n / c->m->cols, c->m->cols, spare);
+	free(spare);
+}
+
+static int keep_places(struct cwe_combining *c, struct cwb_err *err)
+{
+	int rows = c->run->budget.total > 0 && c->run->job->scope == CWJ_SCOPE_ROW;
+	int r = rows ? share_out(c, CWE_SHARES, find_places, err) : 0;
+	return r == 0 ? keep(c, err) : r;
+}
+
 static int combine_module(struct cwe_combining *c, struct cwb_err *err)
 {
 	const struct cwe_run_module *m = c->m;
@@ -159,7 +180,7 @@ static int combine_module(struct cwe_combining *c, struct cwb_err *err)
 		return 0;
 	}
 	cwe_unit_spread(run->job->unit, m->rows, m->cols, c->column, c->score);
-	return keep(c, err);
+	return keep_places(c, err);
 }
 
 /* Modules that engines take together are one unit: each of their weights gets the mean over all of them. */
@@ -181,7 +202,7 @@ static int write_modules(struct cwe_combining *c, uint32_t layer, struct cwb_err
 			c->score[k] = mean;
 		}
 		c->m = &m[i];
-		r = m[i].quantized ? keep(c, err) : 0;
+		r = m[i].quantized ? keep_places(c, err) : 0;
 	}
 	return r;
 }

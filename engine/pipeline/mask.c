@@ -53,7 +53,7 @@ static void fill_rows(void *arg, size_t i)
 	uint8_t *mask = r->mask + row * r->stride;
 	r->code[i] = 0;
 	if (run->threshold == NULL) {
-		r->code[i] = cwe_mask_fill_rows(score, rows, cols, run->job->fraction, mask, r->stride, &r->count[i]);
+		r->code[i] = cwe_mask_fill_rows(score, rows, cols, run->fraction, mask, r->stride, &r->count[i]);
 	} else {
 		r->count[i] = cwe_mask_fill(score, rows, cols, run->threshold[r->m->layer], mask, r->stride);
 	}

@@ -86,8 +86,11 @@ static json_t *protection_json(const struct cwe_run *run)
 			(void)json_array_append_new(fallback, json_pack("{s:s,s:i}", "module", m->name, "group", (int)m->grid.group));
 		}
 	}
-	return json_pack("{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:I,s:f,s:o,s:o,s:o,s:O*,s:O*,s:o*,s:o*,s:o}", "weights", (json_int_t)run->weights, "protected",
-		(json_int_t)total, "super_added", (json_int_t)added, "super_weights", cwe_run_super_json(run), "threshold",
+	/* What a budget made of it; with scope: global thresholds alone say it. */
+	json_t *fraction = run->budget.total > 0 && run->job->scope == CWJ_SCOPE_GLOBAL ? json_null() : json_real(run->fraction);
+	return json_pack("{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:f,s:o,s:o,s:o,s:O*,s:O*,s:o*,s:o*,s:o}", "weights",
+		(json_int_t)run->weights, "protected", (json_int_t)total, "super_added", (json_int_t)added, "super_weights",
+		cwe_run_super_json(run), "fraction", fraction, "threshold",
 		threshold_json(run), "thresholds", thresholds_json(run), "scoring", cwe_report_scoring(run),
 		"nonpositive", (json_int_t)run->nonpositive, "nonpositive_share",
 		run->weights > 0 ? (double)run->nonpositive / (double)run->weights : 0.0, "sets", sets_json(run), "other_groups", fallback,

@@ -55,10 +55,27 @@ static int finish_threshold(struct selection *s, uint32_t from, uint32_t to, str
 	return r;
 }
 
-/* The threshold whose output is as large as the budget allows, from the counts of the first pass. */
+/* Each layer's threshold of its own share. */
+static int layers_apart(struct selection *s, struct cwb_err *err)
+{
+	int r = 0;
+	for (uint32_t l = 0; r == 0 && l < s->run->model.arch.layers; l++) {
+		uint64_t k = cwe_fraction_count(s->run->fraction, cwe_run_layer_weights(s->run, l));
+		r = k > 0 ? cwe_threshold_begin(&s->threshold, k, err) : 0;
+		r = r == 0 && k > 0 ? feed_again(s, l, l + 1, err) : r;
+		r = r == 0 ? finish_threshold(s, l, l + 1, err) : r;
+	}
+	return r;
+}
+
+/* The threshold whose output is as large as the budget allows, from the counts of the first pass; or the fraction. */
 static int keep_to_budget(struct selection *s, struct cwb_err *err)
 {
 	float value = INFINITY;
+	if (s->run->job->scope != CWJ_SCOPE_GLOBAL) {
+		int e = cwe_budget_fraction(s->run, &s->tiles, &s->run->fraction, err);
+		return e == 0 && s->run->job->scope == CWJ_SCOPE_LAYER ? layers_apart(s, err) : e;
+	}
 	int r = cwe_budget_threshold(s->run, &s->tiles, s->threshold.histogram, &value, err);
 	for (uint32_t l = 0; r == 0 && l < s->run->model.arch.layers; l++) {
 		s->run->threshold[l] = value;
@@ -79,10 +96,11 @@ static int all_layers(struct selection *s, struct cwb_err *err)
 		r = cwe_threshold_begin(&s->threshold, cwe_fraction_count(run->job->fraction, run->weights), err);
 	}
 	for (uint32_t layer = 0; r == 0 && layer < layers; layer++) {
-		uint64_t k = scope == CWJ_SCOPE_LAYER ? cwe_fraction_count(run->job->fraction, cwe_run_layer_weights(run, layer)) : 0;
+		int apart = scope == CWJ_SCOPE_LAYER && run->budget.total == 0;
+		uint64_t k = apart ? cwe_fraction_count(run->job->fraction, cwe_run_layer_weights(run, layer)) : 0;
 		r = k > 0 ? cwe_threshold_begin(&s->threshold, k, err) : 0;
 		r = r == 0 ? cwe_combining_layer(&s->combining, layer, err) : r;
-		r = r == 0 && scope == CWJ_SCOPE_LAYER ? finish_threshold(s, layer, layer + 1, err) : r;
+		r = r == 0 && apart ? finish_threshold(s, layer, layer + 1, err) : r;
 		cwe_run_progress(run, CWE_STAGE_SELECT, layer + 1, layers, "layers");
 		r = r == 0 ? cwe_run_cancelled(run, err) : r;
 	}
@@ -146,6 +164,7 @@ int cwe_run_select(struct cwe_run *run, struct cwb_err *err)
 		return cwe_run_masks_select(run, err);
 	}
 	int r = cwe_run_super(run, err);
+	run->fraction = run->job->fraction;
 	if (r != 0 || run->scorer == NULL || (run->supers == 0 && run->budget.total == 0 &&
 			cwe_fraction_count(run->job->fraction, run->weights) == 0)) {
 		return r; /* nothing is protected */

@@ -3,6 +3,7 @@
 /* Scores -> one bit each. */
 #include <assert.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/select/select.h"
@@ -40,6 +41,42 @@ static int row_threshold(const float *score, uint64_t cols, uint64_t k, float *r
 	}
 	cwe_threshold_end(&t);
 	return r;
+}
+
+static int descending(const void *a, const void *b)
+{
+	float x = *(const float *)a, y = *(const float *)b;
+
+	return x > y ? -1 : x < y;
+}
+
+/* The first place of a value in a sorted row, where it is. */
+static uint64_t place_of(const float *sorted, uint64_t n, float value)
+{
+	uint64_t low = 0;
+
+	while (low < n) {
+		uint64_t middle = low + (n - low) / 2;
+		if (sorted[middle] > value) {
+			low = middle + 1;
+		} else {
+			n = middle;
+		}
+	}
+	return low;
+}
+
+void cwe_row_places(float *score, uint64_t rows, uint64_t cols, float *spare)
+{
+	assert(cols <= 1u << 24);
+	for (uint64_t r = 0; r < rows; r++) {
+		float *row = score + r * cols;
+		memcpy(spare, row, cols * sizeof *row);
+		qsort(spare, cols, sizeof *spare, descending);
+		for (uint64_t c = 0; c < cols; c++) {
+			row[c] = -(float)place_of(spare, cols, row[c]);
+		}
+	}
 }
 
 int cwe_mask_fill_rows(const float *score, uint64_t rows, uint64_t cols, double fraction, uint8_t *mask, uint64_t stride,

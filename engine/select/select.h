@@ -114,6 +114,30 @@ struct cwe_sizes {
 void cwe_sizes_add(const float *score, uint64_t rows, uint64_t cols, const float *threshold, uint32_t n,
 	struct cwe_sizes *sizes);
 
+/* Several exact k-th largest of one stream, k from 0 to the number of values (0: INFINITY), none of them NaN. Usage: zeroed,
+ * begin; feed every value for each pass until next returns 0; value; begin again or end. */
+#define CWE_THRESHOLDS_PREFIXES (1u << 22)
+#define CWE_THRESHOLDS_BYTES (CWE_THRESHOLDS_PREFIXES + CWE_SIZES_MOST * CWE_THRESHOLD_BUCKETS * sizeof(uint64_t))
+struct cwe_thresholds {
+	uint32_t n, pass, groups;
+	uint64_t seen;
+	uint64_t k[CWE_SIZES_MOST], above[CWE_SIZES_MOST];
+	uint32_t prefix[CWE_SIZES_MOST], group[CWE_SIZES_MOST];
+	uint64_t (*histogram)[CWE_THRESHOLD_BUCKETS]; /* [CWE_SIZES_MOST] of the groups */
+	uint8_t *group_of; /* [CWE_THRESHOLDS_PREFIXES] by a key's upper bits */
+};
+int cwe_thresholds_begin(struct cwe_thresholds *t, const uint64_t *k, uint32_t n, struct cwb_err *err);
+/* Not concurrently. */
+void cwe_thresholds_feed(struct cwe_thresholds *t, const float *value, uint64_t n);
+/* 1: another pass is needed; 0: done; negative: error. */
+int cwe_thresholds_next(struct cwe_thresholds *t, struct cwb_err *err);
+float cwe_thresholds_value(const struct cwe_thresholds *t, uint32_t i);
+void cwe_thresholds_end(struct cwe_thresholds *t); /* also fine on a zeroed one */
+
+/* Each score of the rows becomes minus the number of scores in its row that are greater: those that a row's threshold takes
+ * with a budget of k are those >= 1 - k. cols: up to 2^24. spare [cols]. [any-thread] */
+void cwe_row_places(float *score, uint64_t rows, uint64_t cols, float *spare);
+
 /* Number of protected weights for a fraction: floor(fraction * count), computed without rounding surprises (0.05 of
  * 106,168,320 is 5,308,416). */
 uint64_t cwe_fraction_count(double fraction, uint64_t count);

@@ -65,6 +65,30 @@ class Budget(worker_test.WorkerTest):
                 rows.setdefault(col, set()).add(row)
             self.assertEqual(len({len(r) for r in rows.values()}), 1, module)
 
+    def test_scopes(self):
+        """One fraction of every layer, or of every row: the largest whose output fits, to a billionth."""
+        for scope, bits in (("layer", 5.6), ("row", 6.2)):
+            with self.subTest(scope=scope):
+                output, report = self.budgeted("smollm2", {"bits": bits, "scope": scope})
+                fraction = report["protection"]["fraction"]
+                self.assertGreater(fraction, 0.001)
+                self.assertLess(fraction, 0.99)
+                self.assertLessEqual(self.load(output, "manifest.json")["counts"]["bits_per_weight"], bits)
+                same, _ = self.budgeted("smollm2", {"fraction": fraction, "scope": scope})
+                self.assertEqual(protected_positions(same), protected_positions(output))
+                more, _ = self.budgeted("smollm2", {"fraction": fraction + 1e-9, "scope": scope})
+                self.assertGreater(self.load(more, "manifest.json")["counts"]["bits_per_weight"], bits)
+        # All of it, and nothing but what the guard adds.
+        output, report = self.budgeted("smollm2", {"bits": 40, "scope": "row"})
+        self.assertEqual(report["protection"]["fraction"], 1)
+        self.assertEqual(report["protection"]["protected"], report["protection"]["weights"])
+        plain, _ = self.budgeted("smollm2", {"fraction": 0})
+        for scope in ("layer", "row"):
+            budget = self.bytes_of(plain) + 60000
+            output, report = self.budgeted("smollm2", {"bytes": budget, "scope": scope})
+            self.assertLessEqual(self.bytes_of(output), budget)
+            self.assertGreater(report["protection"]["protected"], 0)
+
     def test_bytes(self):
         model = make_model(self.path("model"), layers=2, hidden=128, wide=320)
         plain, _ = self.budgeted(model, {"fraction": 0})

@@ -101,7 +101,6 @@ static void refuses_budgets(void **state)
 	refuse("{bytes: 99999999999999999999}", CWP_EVALUE, "protect.bytes", "write the size");
 	refuse("{bytes: [1GB]}", CWP_EVALUE, "protect.bytes", "write the size");
 	refuse("{bits: 5, carrier: dense}", CWP_EVALUE, "protect.bits", "carrier: overlay");
-	refuse("{bytes: 1GB, scope: layer}", CWP_EVALUE, "protect.bytes", "scope: global");
 	refuse("{bits: 5}\nwrite: {format: dense}", CWP_EVALUE, "protect.bits", "dense output");
 }
 

@@ -59,6 +59,68 @@ static float find(const float *v, uint64_t n, uint64_t k, uint64_t *above, uint6
 	return value;
 }
 
+/* Several at once, as they are one by one; 0 takes nothing. */
+static void check_many(const float *v, uint64_t n)
+{
+	struct cwe_thresholds t = {0};
+	uint64_t k[CWE_SIZES_MOST], seed = 7;
+	for (uint32_t count = 1; count <= CWE_SIZES_MOST; count += 31) {
+		int r;
+		for (uint32_t i = 0; i < count; i++) {
+			seed = seed * 6364136223846793005u + 1442695040888963407u;
+			k[i] = i == 1 ? 0 : i == 2 ? n : (seed >> 33) % (n + 1);
+		}
+		assert_int_equal(cwe_thresholds_begin(&t, k, count, NULL), 0);
+		do {
+			for (uint64_t first = 0; first < n; first += 97) {
+				cwe_thresholds_feed(&t, v + first, n - first < 97 ? n - first : 97);
+			}
+		} while ((r = cwe_thresholds_next(&t, NULL)) == 1);
+		assert_int_equal(r, 0);
+		for (uint32_t i = 0; i < count; i++) {
+			float want = k[i] > 0 ? find(v, n, k[i], NULL, NULL) : INFINITY;
+			assert_true(cwe_thresholds_value(&t, i) == want);
+		}
+	}
+	k[0] = n + 1;
+	assert_int_equal(cwe_thresholds_begin(&t, k, 1, NULL), 0);
+	cwe_thresholds_feed(&t, v, n);
+	assert_int_equal(cwe_thresholds_next(&t, NULL), CWP_EVALUE);
+	cwe_thresholds_end(&t);
+}
+
+/* A row's k largest, ties included, by their places. */
+static void check_places(const float *v, uint64_t cols)
+{
+	float *place = malloc(2 * cols * sizeof *place), *spare = malloc(cols * sizeof *spare);
+	uint64_t stride = cols / 8 + 1, bits, want;
+	uint8_t *a = calloc(2, stride), *b = calloc(2, stride);
+	assert_true(place != NULL && spare != NULL && a != NULL && b != NULL);
+	memcpy(place, v, cols * sizeof *v);
+	for (uint64_t i = 0; i < cols; i++) {
+		place[cols + i] = -v[cols - 1 - i];
+	}
+	float *both = malloc(2 * cols * sizeof *both);
+	assert_non_null(both);
+	memcpy(both, place, 2 * cols * sizeof *both);
+	cwe_row_places(place, 2, cols, spare);
+	for (uint64_t k = 1; k <= cols; k += cols / 7 + 1) {
+		double fraction = ((double)k + 0.5) / (double)cols;
+		if (cwe_fraction_count(fraction, cols) != k) {
+			continue;
+		}
+		assert_int_equal(cwe_mask_fill_rows(both, 2, cols, fraction, a, stride, &want), 0);
+		bits = cwe_mask_fill(place, 2, cols, 1 - (float)k, b, stride);
+		assert_int_equal(bits, want);
+		assert_memory_equal(a, b, 2 * stride);
+	}
+	free(both);
+	free(place);
+	free(spare);
+	free(a);
+	free(b);
+}
+
 /* Every k against the sorted values; what is greater and equal counted by hand, and the mask's bits as well. */
 static void check(const float *v, uint64_t n, uint64_t step)
 {
@@ -84,6 +146,8 @@ static void check(const float *v, uint64_t n, uint64_t step)
 	}
 	free(sorted);
 	free(mask);
+	check_many(v, n);
+	check_places(v, n);
 }
 
 static void test_against_sorting(void **state)
