@@ -42,6 +42,10 @@ int cwb_cache_take(struct cwb_cache *c, const char *key, int *ret_fd, struct cwb
  * name meanwhile stays. */
 void cwb_cache_drop(struct cwb_cache *c, const char *key, int *fd);
 
+/* For whoever is about to make an entry that is not there: *ret_fd says so to others until it is closed, or the process ends.
+ * -EAGAIN: another one makes it. Whoever got it looks for the entry once more. */
+int cwb_cache_claim(struct cwb_cache *c, const char *key, int *ret_fd, struct cwb_err *err); /* cache_claim.c */
+
 /* Bytes of the files in an entry's folder (which has no folders), here one below an open folder. */
 uint64_t cwb_cache_measure(int folder, const char *name);
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -22,6 +23,7 @@
 #define LIST "entry"
 #define LIST_LIMIT (64u << 20)
 #define COPY_BYTES (1u << 20)
+#define WAIT_PAUSE 200000000 /* ns */
 
 static void say(const struct cwe_run *run, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
@@ -34,6 +36,43 @@ static void say(const struct cwe_run *run, int level, const char *format, ...)
 	(void)vsnprintf(text, sizeof text, format, args);
 	va_end(args);
 	host->log(host->ctx, level, text);
+}
+
+static void drop_claim(struct cwe_run_cache *c)
+{
+	if (c->claim >= 0) {
+		(void)close(c->claim);
+	}
+	c->claim = -1;
+}
+
+/* An entry that another job makes is waited for, unless it will not fit; one that nobody makes is this run's to make. */
+static int wait_or_claim(struct cwe_run *run, struct cwb_err *err)
+{
+	const struct timespec pause = {.tv_nsec = WAIT_PAUSE};
+	struct cwe_run_cache *c = &run->cache;
+	uint64_t bytes = run->weights * run->sets * (run->job->store_bf16 ? sizeof(uint16_t) : sizeof(float));
+	int r = bytes <= run->p->cache_size ? -EAGAIN : 0;
+	for (int waits = 0; r == -EAGAIN; waits++) {
+		struct cwb_err problem = {0};
+		/* Without a claim two jobs do the same work, that is all. */
+		int claimed = cwb_cache_claim(&c->store, c->key, &c->claim, &problem);
+		int taken = waits > 0 || claimed == 0 ? cwb_cache_take(&c->store, c->key, &c->entry, &problem) : -ENOENT;
+		if (taken == 0) {
+			drop_claim(c);
+		}
+		if (taken == 0 || claimed != -EAGAIN) {
+			return 0;
+		}
+		if (waits == 0) {
+			say(run, CWP_LOG_INFO, "another job measures the same scores: they are waited for");
+		}
+		(void)nanosleep(&pause, NULL); /* cut short is fine */
+		if (run->p->host->table.cancelled(run->p->host->table.ctx)) {
+			r = cwb_err_set(err, CWP_ECANCELLED, "cancelled");
+		}
+	}
+	return r;
 }
 
 int cwe_cache_open(struct cwe_run *run, struct cwb_err *err)
@@ -56,7 +95,7 @@ int cwe_cache_open(struct cwe_run *run, struct cwb_err *err)
 	if (r != 0 && r != -ENOENT) {
 		say(run, CWP_LOG_WARNING, "%s", problem.message);
 	}
-	return 0;
+	return r == -ENOENT ? wait_or_claim(run, err) : 0;
 }
 
 void cwe_cache_close(struct cwe_run *run)
@@ -65,6 +104,7 @@ void cwe_cache_close(struct cwe_run *run)
 		(void)close(run->cache.entry);
 	}
 	run->cache.entry = -1;
+	drop_claim(&run->cache);
 	cwb_cache_close(&run->cache.store);
 }
 
@@ -282,6 +322,7 @@ void cwe_cache_store(struct cwe_run *run, const struct cwe_tiles *tiles)
 		cwb_cache_abort(&c->store, &made);
 	}
 	free(list);
+	drop_claim(c);
 	if (r != 0) {
 		say(run, r == -ENOSPC ? CWP_LOG_INFO : CWP_LOG_WARNING, "scores are not kept: %s", problem.message);
 	}

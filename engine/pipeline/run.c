@@ -243,7 +243,7 @@ static int run_stages(struct cwe_run *run, struct cwb_err *err)
 int cwe_pipeline_run(const struct cwe_pipeline *p, struct cwb_err *err)
 {
 	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1, .scratch_fd = -1,
-		.cache = {.store.folder = -1, .entry = -1}};
+		.cache = {.store.folder = -1, .entry = -1, .claim = -1}};
 	(void)peak_memory();
 	int r = run_stages(&run, err);
 	if (r == 0) {
@@ -313,7 +313,7 @@ static int input_sizes(struct cwe_run *run, struct cwb_err *err)
 int cwe_pipeline_plan(const struct cwe_pipeline *p, json_t **ret, struct cwb_err *err)
 {
 	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1, .scratch_fd = -1,
-		.cache = {.store.folder = -1, .entry = -1}};
+		.cache = {.store.folder = -1, .entry = -1, .claim = -1}};
 	int r;
 	if ((r = cwe_run_output_check(&run, err)) == 0 && (r = cwe_run_open(&run, err)) == 0 &&
 		(r = cwe_run_samples(&run, err)) == 0 && (r = cwe_run_overlap(&run, err)) == 0 &&

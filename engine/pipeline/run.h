@@ -58,6 +58,7 @@ struct cwe_run_cache {
 	struct cwb_cache store; /* its folder is -1 where there is none */
 	char key[65];
 	int entry;              /* the folder of this run's entry, held; -1: none */
+	int claim;              /* what tells others that this run makes it; -1: nothing */
 };
 
 struct cwe_run {

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores that jobs share: what is taken from the cache, what is not, and that its bytes are those of a job without one;
 entries that are damaged, vanish, are too many or too old; jobs at the same time."""
+import fcntl
 import hashlib
 import json
 import os
@@ -382,7 +383,37 @@ class Cache(worker_test.WorkerTest):
             self.assertEqual(self.digest(output), first)
             self.assert_tidy(output)
         self.assertEqual(len(self.entries()), 1)
+        # One measured, the others waited for it.
+        self.assertEqual(sum(self.load(output, "report.json")["scores_cached"] for _, output in jobs), 3)
         self.run_cached(cached=True)
+
+    def test_waiting(self):
+        """A job that waits for another one's scores may be stopped; when the other dies it measures them itself."""
+        first = self.plain()
+        with self.make_lock() as lock:
+            # Of whatever key: the lock is of the whole file.
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+            job, output = self.job(**self.parts)
+            processes = [subprocess.Popen([WORKER, "run", job, "--threads", "1", "--cache", self.cache],
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for job in (job, self.job(**self.parts)[0])]
+            for process in processes:
+                line = ""
+                while "waited for" not in line:
+                    line = process.stderr.readline()
+                    self.assertTrue(line, "ended without waiting")
+            processes[1].terminate()
+            said = processes[1].communicate(timeout=worker_test.TIMEOUT)[1]
+            self.assertNotEqual(processes[1].returncode, 0, said)
+            self.assertIsNone(processes[0].poll())
+        said = processes[0].communicate(timeout=worker_test.TIMEOUT)[1]
+        self.assertEqual(processes[0].returncode, 0, said)
+        self.assertEqual(self.digest(output), first)
+        self.assertFalse(self.load(output, "report.json")["scores_cached"])
+        self.assertEqual(len(self.entries()), 1)
+
+    def make_lock(self):
+        os.makedirs(self.cache, 0o700, exist_ok=True)
+        return open(os.path.join(self.cache, ".making"), "wb")
 
     def test_killed(self):
         """SIGKILL at any moment of jobs that fill the cache or use it leaves whole entries, and nothing else for long."""

@@ -49,8 +49,8 @@ def main():
 
 
 def cache_entries(folder):
-    """Scores in a cache's folder, which also holds a list of digests."""
-    return sorted(name for name in os.listdir(folder) if name != "digests")
+    """Scores in a cache's folder, which also holds a list of digests and a file of locks."""
+    return sorted(name for name in os.listdir(folder) if name not in ("digests", ".making"))
 
 
 def sanitized():

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -235,6 +236,41 @@ static void dead_makers_leave_nothing(void **state)
 	assert_int_equal(faccessat(p->cache.folder, ".new-12", F_OK, 0), 0);
 }
 
+/* Of a key by one at a time, another process included; it ends with who has it. */
+static void one_maker(void **state)
+{
+	struct place *p = *state;
+	int a = -1, b = -1, c = -1, status;
+
+	assert_int_equal(cwb_cache_claim(&p->cache, key('a'), &a, NULL), 0);
+	assert_int_equal(cwb_cache_claim(&p->cache, key('a'), &c, NULL), -EAGAIN);
+	assert_int_equal(cwb_cache_claim(&p->cache, key('b'), &b, NULL), 0);
+	(void)close(a);
+	(void)close(b);
+	int told[2];
+	assert_int_equal(pipe(told), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		int r = cwb_cache_claim(&p->cache, key('a'), &a, NULL);
+		(void)!write(told[1], "x", 1);
+		(void)pause();
+		_exit(r == 0 ? 0 : 1);
+	}
+	char x;
+	assert_int_equal(read(told[0], &x, 1), 1);
+	assert_int_equal(cwb_cache_claim(&p->cache, key('a'), &c, NULL), -EAGAIN);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(cwb_cache_claim(&p->cache, key('a'), &c, NULL), 0);
+	(void)close(c);
+	(void)close(told[0]);
+	(void)close(told[1]);
+	/* No link is followed. */
+	assert_int_equal(unlinkat(p->cache.folder, ".making", 0), 0);
+	assert_int_equal(symlinkat("elsewhere", p->cache.folder, ".making"), 0);
+	assert_int_equal(cwb_cache_claim(&p->cache, key('a'), &c, NULL), -ELOOP);
+}
+
 static void refusals(void **state)
 {
 	struct place *p = *state;
@@ -277,6 +313,7 @@ int main(void)
 		TEST(too_old_goes),
 		TEST(dropped_is_the_one_that_was_taken),
 		TEST(dead_makers_leave_nothing),
+		TEST(one_maker),
 		TEST(refusals),
 	};
 
