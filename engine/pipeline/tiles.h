@@ -49,6 +49,8 @@ void cwe_tiles_close(struct cwe_tiles *t);
 /* Begins anew: no layer is done. */
 int cwe_tiles_restart(struct cwe_tiles *t, const char *identity, struct cwb_err *err);
 
+/* Path of a file on scratch, to be freed; NULL: no memory. */
+char *cwe_tiles_path(const struct cwe_tiles *t, const char *name);
 /* Name of a tile's file. */
 void cwe_tile_name(const struct cwe_tiles *t, uint32_t layer, uint32_t set, char *name, size_t size);
 /* What the journal says of a layer's sets: [{digest, sum, loss, bytes}, ..]; NULL when memory ran out. */
