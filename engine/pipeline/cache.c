@@ -1,8 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Entries of scores: the tiles of all layers and sets under their names on scratch, and a list of them with digests and
- * sums, and of the model's super weights. Tiles are linked into scratch and out of it where both lie on one file system, else copied; their bytes are
- * checked by the selection, which reads them all anyway. */
+ * sums, and of the model's super weights. Tiles are linked into scratch and out of it where both lie on one file system, else
+ * copied; their bytes are checked by the selection, which reads them all anyway. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

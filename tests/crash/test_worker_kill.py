@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
-"""SIGKILL of `cwp-worker run` at random moments, and the same job started again until it ends: the bytes are those of an
-undisturbed run, no pass over a layer that was finished is made again, and nothing is left behind. CWP_KILLS sets the number of kills
-(20), CWP_SEED their moments; with CWP_LONG=1 the real model too."""
+"""SIGKILL of `cwp-worker run` at random moments, and the same job started again until it ends: the bytes are those of
+an undisturbed run, no pass over a layer that was finished is made again, and nothing is left behind. CWP_KILLS sets
+the number of kills (20), CWP_SEED their moments; with CWP_LONG=1 the real model too."""
 import json
 import os
 import random

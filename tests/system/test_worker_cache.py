@@ -214,7 +214,8 @@ class Cache(worker_test.WorkerTest):
         one = {"digest": layers[1]["sets"][0]["digest"][:-1] + "G", "sum": "0x1p+0 or so", "loss": "",
             "bytes": layers[1]["sets"][0]["bytes"] + 4}
         lists = ["", "[]", "{}", other(layers=layers[0]), other(super=3), other(super=[3]), other(super=[[0, 0]]),
-            other(super=[[10**6, 0, 0]]), other(super=[[0, 10**6, 0]]), other(super=[[0, 0, -1]]), "[" * 20 + "]" * 20, text[:-1], changed(lambda a: a.pop()), changed(lambda a: a.append(a[0])),
+            other(super=[[10**6, 0, 0]]), other(super=[[0, 10**6, 0]]), other(super=[[0, 0, -1]]),
+            "[" * 20 + "]" * 20, text[:-1], changed(lambda a: a.pop()), changed(lambda a: a.append(a[0])),
             changed(lambda a: a[1]["sets"].pop()), changed(lambda a: a[1]["sets"].append(a[1]["sets"][0])),
             changed(lambda a: a.__setitem__(1, None)), changed(lambda a: a[1]["sets"].__setitem__(0, 3)),
             changed(lambda a: a[1].pop("sets")), changed(lambda a: a[1].update(note="none"))]

@@ -175,7 +175,8 @@ static void test_garbage(void **state)
 	(void)state;
 	static const char *const line[] = {"[]\n", "{\"layer\":7,\"next\":\"\",\"sets\":[]}\n", "\n", "{\"layer\":-1}\n",
 		"{\"layer\":0,\"next\":\"\",\"sets\":[{\"digest\":\"x\",\"sum\":\"1\"},{}]}\n", "\xff\xfe\n",
-		"{\"boundary\":1,\"digest\":\"x\"}\n", "{\"boundary\":4,\"digest\":\"" DIGEST "\"}\n", "{\"boundary\":-1,\"digest\":\"" DIGEST "\"}\n",
+		"{\"boundary\":1,\"digest\":\"x\"}\n", "{\"boundary\":4,\"digest\":\"" DIGEST "\"}\n",
+		"{\"boundary\":-1,\"digest\":\"" DIGEST "\"}\n",
 		"{\"head\":\"x\",\"loss\":[\"1\",\"2\"]}\n", "{\"head\":\"" DIGEST "\",\"loss\":[\"1\"]}\n",
 		"{\"head\":\"" DIGEST "\",\"loss\":[\"1\",2]}\n", "{\"boundary\":1,\"digest\":\"" DIGEST "\",\"passes\":-1}\n"};
 	for (size_t i = 0; i < sizeof line / sizeof *line; i++) {
