@@ -182,6 +182,33 @@ static int same_layer(const char *a, const char *b)
 	return strncmp(a, b, n) == 0 && strncmp(b + n, ".experts.", 9) == 0;
 }
 
+/* Experts of a layer become one matrix, whose parts are of one kind. */
+static int check_alike(const struct cwe_output_module *m, size_t count, struct cwb_err *err)
+{
+	const struct cwe_output_module *last = NULL;
+	char one[80], two[80];
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		struct cwe_ct_scheme a, b;
+
+		if (!cwe_module_is_expert(m[i].name))
+			continue;
+		a = cwe_ct_scheme(&m[i].grid);
+		b = last ? cwe_ct_scheme(&last->grid) : a;
+		if (last && same_layer(last->name, m[i].name) && !cwe_ct_scheme_equal(&a, &b)) {
+			cwe_grid_text(&last->grid, one, sizeof one);
+			cwe_grid_text(&m[i].grid, two, sizeof two);
+			return cwb_err_set(err, CWP_EVALUE,
+				"transformers cannot load experts of a layer that are not all alike: \"%s\" has %s, \"%s\" %s: choose a group "
+				"that divides the width of both, or granularity channel",
+				last->name, one, m[i].name, two);
+		}
+		last = &m[i];
+	}
+	return 0;
+}
+
 /* Experts that are kept load only beside FP8, and only by whole layers. */
 static int check_experts(const struct cwe_output_module *m, size_t count, const char *const *ignore, size_t n_ignore,
 	struct cwb_err *err)
@@ -215,7 +242,9 @@ static int config(const struct cwe_output_module *m, size_t count, const char *c
 
 	if (!list)
 		return cwb_err_set(err, -ENOMEM, "quantization_config: out of memory");
-	rc = check_experts(m, count, ignore, n_ignore, err);
+	rc = check_alike(m, count, err);
+	if (!rc)
+		rc = check_experts(m, count, ignore, n_ignore, err);
 	for (i = 0; i < count; i++)
 		list[i] = (struct cwe_ct_module){m[i].name, cwe_ct_scheme(&m[i].grid)};
 	if (!rc)

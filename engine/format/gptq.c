@@ -256,11 +256,24 @@ static json_t *dynamic_json(const char *const *ignore, size_t n)
 	return dynamic;
 }
 
+/* The same as transformers reads it: what is quantized, by whole names. */
+static json_t *quantized_json(const struct cwe_output_module *m, size_t count)
+{
+	json_t *list = json_array(), *lists = json_array();
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		json_array_append_new(list, json_string(m[i].name));
+	json_array_append_new(lists, list);
+	return lists;
+}
+
 static int config(const struct cwe_output_module *m, size_t count, const char *const *ignore, size_t n_ignore, json_t **ret,
 	struct cwb_err *err)
 {
 	json_t *object;
 	size_t i;
+	int kept = 0;
 
 	for (i = 1; i < count; i++)
 		if (m[i].grid.bits != m[0].grid.bits || m[i].grid.granularity != m[0].grid.granularity ||
@@ -269,6 +282,10 @@ static int config(const struct cwe_output_module *m, size_t count, const char *c
 	object = json_pack("{s:s, s:i, s:i, s:b, s:b, s:b, s:s, s:s, s:o}", "quant_method", "gptq", "bits", (int)m[0].grid.bits,
 		"group_size", m[0].grid.granularity == CWP_PER_GROUP ? (int)m[0].grid.group : -1, "desc_act", 0, "sym", 1, "lm_head",
 		0, "checkpoint_format", "gptq", "pack_dtype", "int32", "dynamic", dynamic_json(ignore, n_ignore));
+	for (i = 0; i < n_ignore; i++)
+		kept |= strcmp(ignore[i], "lm_head") != 0;
+	if (object && kept)
+		json_object_set_new(object, "modules_in_block_to_quantize", quantized_json(m, count));
 	if (!object)
 		return cwb_err_set(err, -ENOMEM, "quantization_config: out of memory");
 	*ret = object;
@@ -276,6 +293,7 @@ static int config(const struct cwe_output_module *m, size_t count, const char *c
 }
 
 const struct cwe_format cwe_format_gptq = {.id = CWJ_FORMAT_GPTQ, .name = "gptq", .flags = CWE_FORMAT_SAFETENSORS,
-	.carriers = CWE_SET(CWJ_CARRIER_OVERLAY) | CWE_SET(CWJ_CARRIER_NONE) | CWE_SET(CWJ_CARRIER_DENSE),
+	.carriers = CWE_SET(CWJ_CARRIER_OVERLAY) | CWE_SET(CWJ_CARRIER_NONE) | CWE_SET(CWJ_CARRIER_DENSE) |
+		CWE_SET(CWJ_CARRIER_MODULES),
 	.grid = grids, .n_grids = sizeof grids / sizeof *grids, .check = check, .tensors = tensors, .encode = encode,
 	.config = config};

@@ -143,11 +143,14 @@ def main():
         "fp8", "fp8-weights", "w8a8-static", "w8a8-tensor", "w8a8-tensor-zero", "w8-tensor", "fp8-static", "fp8-tensor",
         "fp8-block", "fp8-block-ragged")]
     cases += [("llama31", "head", "none", "0"), ("llama31", "w4-g32", "dense", "0.05")]
+    # Experts, as far as they load: packed or FP8, where kept by whole layers.
+    cases += [(m, s, "none", "0") for m, s in (("mixtral", "w8-g16"), ("qwen2moe", "w4-g16"), ("mixtral", "fp8+layer"),
+        ("qwen2moe", "fp8"))]
     only = sys.argv[1:]
     backend = Backend(os.path.join(os.path.dirname(tool), "quantize_inputs"))
     failed = 0
     with tempfile.TemporaryDirectory(prefix="cwp-interop-") as folder:
-        models = {m: os.path.join(shared, "golden", m) for m in ("llama31", "smollm2")}
+        models = {m: os.path.join(shared, "golden", m) for m in ("llama31", "smollm2", "mixtral", "qwen2moe")}
         models["llama31-bf16"] = os.path.join(folder, "bf16")
         load(models["llama31"]).to(torch.bfloat16).save_pretrained(models["llama31-bf16"])
         for model, scheme, carrier, fraction in cases:

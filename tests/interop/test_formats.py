@@ -203,7 +203,7 @@ def shorten(folder, target, dtype):
 
 def main():
     cases = [(m, s) for m in ("llama31", "smollm2", "qwen2") for s in ("bitsandbytes", "gptq-4-g32", "fp8-blocks")]
-    cases += [("llama31", "gptq-4"), ("llama31", "gptq-8-g32"), ("llama31", "bitsandbytes+skip"), ("llama31", "fp8-blocks+skip")]
+    cases += [("llama31", "gptq-4"), ("llama31", "gptq-8-g32"), ("llama31", "gptq-4-g32+skip"), ("llama31", "bitsandbytes+skip"), ("llama31", "fp8-blocks+skip")]
     engines = {"bitsandbytes": bitsandbytes, "gptq": gptq, "fp8": fp8}
     if importlib.util.find_spec("bitsandbytes") is None:
         skip("bitsandbytes is not installed (scripts/packages --python)")

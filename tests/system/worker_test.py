@@ -174,7 +174,7 @@ class WorkerTest(unittest.TestCase):
         self.jobs += 1
         output = output or self.path("out%d" % self.jobs)
         job = {"model": model if "/" in model else golden(model), "output": output,
-            "quantize": {"plugin": "static", "options": {"bits": 4, "granularity": "group", "group": 32}}}
+            "quantize": {"plugin": "static", "options": {"bits": 4, "granularity": "group", "group": 16 if "qwen2moe" in model else 32}}}
         job.update(parts)
         return self.write("job%d.yaml" % self.jobs, json.dumps({k: v for k, v in job.items() if v is not None})), output
 

@@ -310,6 +310,9 @@ static void test_configs(void **state)
 	assert_int_equal(json_integer_value(json_object_get(c, "group_size")), 64);
 	assert_string_equal(json_string_value(json_object_get(c, "checkpoint_format")), "gptq");
 	assert_non_null(json_object_get(json_object_get(c, "dynamic"), "-:^model\\.layers\\.0\\.mlp\\.gate$"));
+	list = json_array_get(json_object_get(c, "modules_in_block_to_quantize"), 0);
+	assert_int_equal(json_array_size(list), 1);
+	assert_string_equal(json_string_value(json_array_get(list, 0)), "m");
 	json_decref(c);
 	m.grid = toy_grid(CWP_CODE_INT, 4, 1, 0, CWP_ACT_NONE);
 	c = config_of(CWJ_FORMAT_GPTQ, &m, 1);
@@ -411,6 +414,13 @@ static void test_experts(void **state)
 	assert_int_equal(cwe_format_check_all(f, m, 2, same, 1, &err), 0);
 	assert_int_equal(cwe_format_check_all(f, m, 2, other, 2, &err), CWP_EVALUE);
 	assert_non_null(strstr(err.message, "quantize them all"));
+	cwb_err_clear(&err);
+	m[1].name = "model.layers.1.mlp.experts.0.down_proj";
+	assert_int_equal(cwe_format_check_all(f, m, 2, NULL, 0, &err), 0);
+	m[1].grid = toy_grid(CWP_CODE_INT, 4, 1, 16, CWP_ACT_NONE);
+	refuse_all(f->id, m, 2, "a group that divides the width of both");
+	m[1].name = "model.layers.2.mlp.experts.0.down_proj";
+	assert_int_equal(cwe_format_check_all(f, m, 2, NULL, 0, &err), 0);
 }
 
 /* Every declared family is one that some grid can be of, and names are unique. */
