@@ -113,7 +113,7 @@ static uint64_t lay_out(const struct cwe_arch *a, uint32_t needs, uint64_t wides
 		at += wanted ? lines(s->biases * sizeof(float)) : 0;
 	}
 	s->d_act = place(base, at);
-	at += lines(2 * s->inputs * sizeof(double));
+	at += lines((needs & CWP_STAT_ACT_ABS ? 3 : 2) * s->inputs * sizeof(double));
 	s->d_absmax = place(base, at);
 	at += lines(s->inputs * sizeof(float));
 	if (needs & CWP_STAT_GRAM) {
@@ -154,7 +154,7 @@ static int host_memory(struct cwe_statistics *s, struct cwb_err *err)
 	int staged = !(s->model->device->ops->flags & CWP_BACKEND_HOST_MEMORY);
 	if (staged) {
 		s->host = malloc((4 * s->weights + 3 * s->biases + s->inputs) * sizeof *s->host);
-		s->host_act = malloc(2 * s->inputs * sizeof *s->host_act);
+		s->host_act = malloc(3 * s->inputs * sizeof *s->host_act);
 		s->host_histogram = malloc(CWP_HISTOGRAM_BINS * sizeof *s->host_histogram);
 		s->host_gram = s->d_gram != NULL ? malloc(s->widest_input * s->widest_input * sizeof *s->host_gram) : NULL;
 	}
@@ -228,6 +228,12 @@ static int take_input(void *arg, const struct cwe_flow *flow, const float *d_x, 
 	}
 	if (s->d_gram != NULL && !l.kept) {
 		int r = add_gram(s, d_x, flow->tokens, l.cols, s->d_gram + gram_at(&s->model->arch, s->layer, l.input_at), err);
+		if (r != 0) {
+			return r;
+		}
+	}
+	if (s->needs & CWP_STAT_ACT_ABS) {
+		int r = CWE_OP(s->model->device, act_abs, d_x, flow->tokens, l.cols, l.cols, s->d_act + 2 * s->inputs + l.input_at);
 		if (r != 0) {
 			return r;
 		}
@@ -335,7 +341,7 @@ int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, 
 	struct cwe_module_statistics *ret, struct cwb_err *err)
 {
 	struct cwe_linear l;
-	const void *grad[3] = {NULL}, *bias[3] = {NULL}, *weight, *sum, *sq, *absmax, *histogram;
+	const void *grad[3] = {NULL}, *bias[3] = {NULL}, *weight, *sum, *sq, *abs, *absmax, *histogram;
 	const float *gram;
 	cwe_linear_at(&s->model->arch, s->layer, linear, &l);
 	int r = CWE_OP(s->model->device, sync);
@@ -346,6 +352,8 @@ int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, 
 		(r = to_host(s, s->d_act + l.input_at, s->host_act, l.cols * sizeof(double), &sum, err)) != 0 ||
 		(r = to_host(s, s->d_act + s->inputs + l.input_at, s->host_act != NULL ? s->host_act + s->inputs : NULL,
 			l.cols * sizeof(double), &sq, err)) != 0 ||
+		(r = to_host(s, s->needs & CWP_STAT_ACT_ABS ? s->d_act + 2 * s->inputs + l.input_at : NULL,
+			s->host_act != NULL ? s->host_act + 2 * s->inputs : NULL, l.cols * sizeof(double), &abs, err)) != 0 ||
 		(r = get_gram(s, &l, &gram, err)) != 0 || (r = get_histogram(s, &l, &histogram, err)) != 0 ||
 		(r = to_host(s, s->d_absmax + l.input_at, s->host != NULL ? s->host + 4 * s->weights : NULL,
 			l.cols * sizeof(float), &absmax, err)) != 0) {
@@ -355,6 +363,7 @@ int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, 
 		.grad_sum = grad[0], .grad_abs = grad[1], .grad_sq = grad[2], .bias_sum = bias[0], .bias_abs = bias[1],
 		.bias_sq = bias[2], .act_sum = s->needs & CWP_STAT_ACT_SUM ? sum : NULL,
 		.act_sq = s->needs & CWP_STAT_ACT_SQ ? sq : NULL,
+		.act_abs = abs,
 		.act_absmax = s->needs & CWP_STAT_ACT_ABSMAX ? absmax : NULL, .gram = gram, .act_histogram = histogram};
 	return 0;
 }

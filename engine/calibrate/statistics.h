@@ -15,7 +15,7 @@ struct cwe_module_statistics {
 	const float *weight;     /* [rows, cols] */
 	const float *grad_sum, *grad_abs, *grad_sq; /* [rows, cols] sums over the samples */
 	const float *bias_sum, *bias_abs, *bias_sq; /* [rows] the same of the bias, where there is one */
-	const double *act_sum, *act_sq; /* [cols] sums over the tokens */
+	const double *act_sum, *act_sq, *act_abs; /* [cols] sums over the tokens */
 	const float *act_absmax; /* [cols] */
 	const float *gram;       /* [cols, cols] sum over the tokens of x x^T */
 	const uint64_t *act_histogram; /* [CWP_HISTOGRAM_BINS] over tokens and channels */
@@ -29,7 +29,7 @@ struct cwe_statistics {
 	float *d_bias[3];   /* the same of their biases */
 	float *d_ones;      /* [widest] what a bias is multiplied with */
 	uint64_t widest;    /* tokens of the largest piece */
-	double *d_act;      /* sums, then squares, of the distinct inputs */
+	double *d_act;      /* sums, then squares, then magnitudes where they are wanted, of the distinct inputs */
 	float *d_absmax;
 	float *d_gram;      /* of the distinct inputs one after another: upper triangles; NULL when not wanted */
 	uint64_t *tokens;   /* [cwe_linears_most] */

@@ -80,8 +80,8 @@ static int check_quantizer(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwp_quantizer *q = run->quantizer->interface;
 	const char *name = run->job->quantize.plugin;
-	const uint32_t known = CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABSMAX | CWP_STAT_GRAM |
-		CWP_STAT_ACT_HISTOGRAM;
+	const uint32_t known = CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABS | CWP_STAT_ACT_ABSMAX | CWP_STAT_GRAM |
+		CWP_STAT_ACT_HISTOGRAM | CWP_QUANTIZER_SMOOTHS;
 	run->quantizer_needs = q->needs(run->quantizer_settings);
 	if (run->quantizer_needs == 0) {
 		return 0;
@@ -89,6 +89,10 @@ static int check_quantizer(struct cwe_run *run, struct cwb_err *err)
 	if ((run->quantizer_needs & ~known) != 0 || q->prepare == NULL) {
 		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': %s; report it to the plugin's vendor", name, q->prepare == NULL ?
 			"it asks for statistics and has no prepare() to take them" : "it asks for statistics that quantizers cannot have");
+	}
+	if ((run->quantizer_needs & CWP_QUANTIZER_SMOOTHS) != 0 && q->smooth == NULL) {
+		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': it wants to scale channels and has no smooth(); report it to the plugin's vendor",
+			name);
 	}
 	return run->job->n_sets > 0 ? 0 : cwb_err_set(err, CWP_EMISSING, "quantize: %s with %s looks at what comes to the weights, and "
 		"there is nothing to calibrate on: add sets to calibrate, or choose options that need none, such as algorithm: rtn",
@@ -119,7 +123,7 @@ static int open_plugins(struct cwe_run *run, struct cwb_err *err)
 	}
 	const struct cwp_scorer *s = run->scorer->interface;
 	run->needs = s->needs(run->scorer_settings, combine_name(job->combine));
-	if (run->needs & (CWP_STAT_GRAM | CWP_STAT_ACT_HISTOGRAM)) {
+	if (run->needs & (CWP_STAT_GRAM | CWP_STAT_ACT_HISTOGRAM | CWP_STAT_ACT_ABS)) {
 		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': it asks for x x^T, which scorers cannot have; report it to the plugin's vendor",
 			job->score.plugin);
 	}

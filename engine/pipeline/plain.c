@@ -66,6 +66,7 @@ void cwe_plain_free(struct cwe_plain *p)
 		(void)close(p->fd);
 	}
 	free(p->at);
+	cwe_smoothing_free(p->smoothing);
 	*p = (struct cwe_plain){.fd = -1};
 }
 

@@ -4,11 +4,12 @@
  * with. Private to this folder. */
 #pragma once
 
-#include "engine/pipeline/run.h"
+#include "engine/pipeline/smooth.h"
 
 struct cwe_plain {
 	int fd;       /* an unlinked file */
 	uint64_t *at; /* [modules] where each begins: codes, scales, zero points */
+	struct cwe_smoothing *smoothing; /* whose scales its weights have, owned; NULL: no channels are scaled */
 };
 
 /* Bytes on scratch; 0 where no plain form is compared with, or where rows alone make one. */

@@ -171,6 +171,7 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 	uint64_t score_memory, score_scratch, eval_memory, eval_scratch, n = run->largest;
 	score_bounds(run, &score_memory, &score_scratch);
 	evaluation_bounds(run, &eval_memory, &eval_scratch);
+	eval_memory += cwe_plain_bytes(run) > 0 ? cwe_smoothing_memory(run) : 0;
 	uint64_t select = run->scorer != NULL ? combine_memory(run) + cwe_run_budget_memory(run) : 0;
 	uint64_t sequential, sequential_scratch;
 	cwe_run_sequential_bounds(run, &sequential, &sequential_scratch);

@@ -214,12 +214,18 @@ int cwe_quantizing_new(struct cwe_run *run, int masked, struct cwe_quantizing *r
 		cwe_quantizing_free(&q);
 		return cwb_err_set(err, -ENOMEM, "no memory for quantizing");
 	}
+	int r = cwe_smoothing_wanted(run) ? cwe_smoothing_new(run, masked, &q.smoothing, err) : 0;
+	if (r != 0) {
+		cwe_quantizing_free(&q);
+		return r;
+	}
 	*ret = q;
 	return 0;
 }
 
 void cwe_quantizing_free(struct cwe_quantizing *q)
 {
+	cwe_smoothing_free(q->smoothing);
 	free(q->weight);
 	free(q->exact);
 	free(q->mask);
@@ -293,11 +299,13 @@ int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err)
 	int r = module != NULL ? 0 : -ENOMEM;
 	r = r == 0 && !strips ? cwe_quantizing_new(run, masked, &q, err) : r;
 	r = r == 0 ? cwe_writer_new(run->source, &options, module, n, &writer, err) : r;
+	if (r == 0 && q.smoothing != NULL) {
+		cwe_writer_values(writer, q.smoothing->scaled);
+	}
 	if (r == 0) {
 		r = strips ? cwe_run_strips(run, writer, err)
 			: run->quantizer_needs != 0 ? cwe_run_sequential(&q, writer, err) : all_modules(&q, writer, err);
 	}
-	cwe_quantizing_free(&q);
 	if (r == 0) {
 		cwe_run_stage(run, CWE_STAGE_WRITE);
 		r = copy_rest(run, writer, module, n, err);
@@ -308,6 +316,7 @@ int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err)
 		cwe_run_carrier_end(run, writer);
 	}
 	cwe_writer_free(writer);
+	cwe_quantizing_free(&q);
 	free(module);
 	return r;
 }

@@ -5,6 +5,7 @@
 
 #include "engine/pipeline/mask.h"
 #include "engine/pipeline/run.h"
+#include "engine/pipeline/smooth.h"
 
 struct cwe_quantizing {
 	struct cwe_run *run;
@@ -17,6 +18,7 @@ struct cwe_quantizing {
 	int8_t *zeros;
 	int *code;       /* [row tiles] */
 	float input_scale; /* what prepare() found for the module's inputs, where they have one scale */
+	struct cwe_smoothing *smoothing; /* NULL: the quantizer scales no channels */
 	/* Of the module at hand. */
 	const struct cwe_run_module *m;
 	uint64_t stride; /* bytes of a row of the mask */

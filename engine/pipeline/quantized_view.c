@@ -62,6 +62,12 @@ static void quantize_tile(void *arg, size_t i)
 	free(zero);
 }
 
+/* What is not quantized, in the plain form's own scaling. */
+static struct cwe_weights *source_of(const struct view *v)
+{
+	return v->plain != NULL && v->plain->smoothing != NULL ? v->plain->smoothing->scaled : v->run->source->weights;
+}
+
 /* Rows that share no scale with others. */
 static int read_whole(struct view *v, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *dst, struct cwb_err *err)
 {
@@ -69,7 +75,7 @@ static int read_whole(struct view *v, const struct cwe_tensor *t, uint64_t row, 
 	if (q.m != NULL && v->plain != NULL) {
 		return cwe_plain_read(v->plain, v->run, q.m, row, rows, dst, err);
 	}
-	int r = cwe_weights_read_f32(v->run->source->weights, t, row, rows, dst, err);
+	int r = cwe_weights_read_f32(source_of(v), t, row, rows, dst, err);
 	if (r != 0 || q.m == NULL) {
 		return r;
 	}
@@ -116,7 +122,7 @@ static int read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t 
 	if (module_of(v, t) != NULL) {
 		return cwb_err_set(err, CWP_ESTATE, "%s: quantized weights are read as f32", t->name);
 	}
-	return cwe_weights_read_raw(v->run->source->weights, t, row, rows, dst, err);
+	return cwe_weights_read_raw(source_of(v), t, row, rows, dst, err);
 }
 
 /* As the output has it; nothing is protected here, so that all of a weight meets one input. */

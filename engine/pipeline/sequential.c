@@ -24,6 +24,7 @@ struct sequential {
 	void *state;
 	struct cwe_linear linear;
 	uint64_t done; /* modules */
+	uint64_t *ahead; /* [modules of a layer] protected ones, where masks are read ahead */
 };
 
 static const struct cwp_quantizer *quantizer_of(const struct sequential *s)
@@ -37,6 +38,15 @@ static void release(struct sequential *s, void *state)
 	s->state = NULL;
 }
 
+/* Whether attention scores are made of a matrix, or of some of its rows. */
+static uint32_t flags_of(const struct cwe_run *run, const struct cwe_run_module *m)
+{
+	uint64_t row;
+	uint32_t q = cwe_linear_of(&run->model.arch, m->layer, CWE_Q, CWE_DENSE, &row);
+	uint32_t k = cwe_linear_of(&run->model.arch, m->layer, CWE_K, CWE_DENSE, &row);
+	return m->linear == q || m->linear == k ? CWP_MODULE_SCORES : 0;
+}
+
 /* The module's statistics to the plugin; the state before is released. */
 static int prepare(struct sequential *s, const struct cwe_run_module *m, const struct cwe_module_statistics *st, struct cwb_err *err)
 {
@@ -46,9 +56,9 @@ static int prepare(struct sequential *s, const struct cwe_run_module *m, const s
 	void *state = NULL;
 	cwe_linear_at(&run->model.arch, m->layer, m->linear, &linear);
 	s->q->input_scale = 0;
-	struct cwp_quantizer_module module = {.size = sizeof module, .name = m->name, .rows = m->rows, .cols = m->cols,
+	struct cwp_quantizer_module module = {.size = sizeof module, .flags = flags_of(run, m), .name = m->name, .rows = m->rows, .cols = m->cols,
 		.tokens = st->tokens, .weight = st->weight, .mask = s->q->masked ? s->q->mask : NULL, .mask_stride = (m->cols + 7) / 8,
-		.act_sum = st->act_sum, .act_sq = st->act_sq, .act_absmax = st->act_absmax, .gram = st->gram,
+		.act_sum = st->act_sum, .act_sq = st->act_sq, .act_abs = st->act_abs, .act_absmax = st->act_absmax, .gram = st->gram,
 		.act_histogram = st->act_histogram,
 		.input_scale = &s->q->input_scale,
 		.before = s->state != NULL && linear.input_at == s->linear.input_at ? s->state : NULL};
@@ -69,6 +79,7 @@ static int quantize(struct sequential *s, const struct cwe_run_module *m, struct
 	struct cwe_device *device = &s->run->device;
 	struct cwe_module_statistics st;
 	int r = cwe_statistics_get(&s->statistics, &s->pass.layer, m->linear, &st, err);
+	r = r == 0 && s->q->smoothing != NULL ? cwe_smoothing_module(s->q->smoothing, m, s->q->weight, &st, err) : r;
 	r = r == 0 ? prepare(s, m, &st, err) : r;
 	r = r == 0 ? cwe_quantizing_module(s->q, m, st.weight, s->state, err) : r;
 	if (r == 0 && s->plain != NULL) {
@@ -94,7 +105,10 @@ static int take_module(struct sequential *s, struct cwe_run_module *m, int past,
 	if (s->writer != NULL) {
 		m->protected_weights = past && m->quantized ? cwe_writer_protected(s->writer, m->name) - m->super_added : 0;
 	}
-	if (s->q->masked) {
+	if (s->q->masked && !past && s->q->smoothing != NULL) {
+		memcpy(s->q->mask, cwe_smoothing_mask(s->q->smoothing, m), m->rows * ((m->cols + 7) / 8));
+		m->protected_weights = s->ahead[m - s->run->module - s->run->layer_at[m->layer]];
+	} else if (s->q->masked) {
 		r = cwe_mask_reader_next(&s->masks, m, past ? NULL : s->q->mask, &m->protected_weights, err);
 	}
 	r = r == 0 && m->quantized && !past ? quantize(s, m, err) : r;
@@ -125,6 +139,43 @@ static int run_pieces(struct sequential *s, uint32_t layer, const struct cwe_tap
 	return r;
 }
 
+/* How magnitudes are distributed does not follow from what was measured before: the layer's inputs as they are now. */
+static int measure_again(struct sequential *s, uint32_t layer, struct cwb_err *err)
+{
+	struct cwe_tap tap = cwe_statistics_tap(&s->statistics, 0);
+	int r = cwe_statistics_begin(&s->statistics, layer, err);
+	r = r == 0 ? run_pieces(s, layer, &tap, err) : r;
+	cwe_smoothing_measured(s->q->smoothing);
+	return r;
+}
+
+/* The layer's masks, which its scales depend on, and their weights, before its modules. */
+static int read_ahead(struct sequential *s, uint32_t layer, struct cwb_err *err)
+{
+	struct cwe_run *run = s->run;
+	int r = 0;
+	for (size_t i = run->layer_at[layer]; r == 0 && i < run->layer_at[layer + 1]; i++) {
+		if (run->module[i].kept) {
+			continue;
+		}
+		r = cwe_mask_reader_next(&s->masks, &run->module[i], cwe_smoothing_mask(s->q->smoothing, &run->module[i]),
+			&s->ahead[i - run->layer_at[layer]], err);
+	}
+	return r;
+}
+
+/* The layer's scales, and the layer as they leave it. */
+static int smooth(struct sequential *s, uint32_t layer, struct cwb_err *err)
+{
+	struct cwe_smoothing_layer at = {.layer = layer, .statistics = &s->statistics, .loaded = &s->pass.layer};
+	int r = s->q->masked ? read_ahead(s, layer, err) : 0;
+	r = r == 0 ? cwe_smoothing_run(s->q->smoothing, &at, err) : r;
+	if (r == 0 && (s->run->quantizer_needs & CWP_STAT_ACT_HISTOGRAM) != 0) {
+		r = measure_again(s, layer, err);
+	}
+	return r == 0 && s->plain == NULL ? cwe_smoothing_save(s->q->smoothing, layer, err) : r;
+}
+
 static int take_layer(struct sequential *s, uint32_t layer, struct cwb_err *err)
 {
 	struct cwe_run *run = s->run;
@@ -135,6 +186,7 @@ static int take_layer(struct sequential *s, uint32_t layer, struct cwb_err *err)
 		r = r == 0 ? cwe_statistics_begin(&s->statistics, layer, err) : r;
 		r = r == 0 ? run_pieces(s, layer, &tap, err) : r;
 	}
+	r = r == 0 && s->q->smoothing != NULL ? smooth(s, layer, err) : r;
 	r = r == 0 ? take_modules(s, layer, 0, err) : r;
 	r = r == 0 && !last ? run_pieces(s, layer, NULL, err) : r;
 	if (s->plain != NULL) {
@@ -162,6 +214,16 @@ static int is_whole(const struct sequential *s)
 	return 1;
 }
 
+/* The scales of the layers that an earlier attempt is done with. */
+static int load_scales(struct sequential *s, struct cwb_err *err)
+{
+	int r = 0;
+	for (uint32_t l = 0; r == 0 && s->q->smoothing != NULL && l < s->sequence.layer; l++) {
+		r = cwe_smoothing_load(s->q->smoothing, l, err);
+	}
+	return r;
+}
+
 /* Where an earlier attempt came to, or the embeddings. */
 static int begin(struct sequential *s, struct cwb_err *err)
 {
@@ -177,6 +239,7 @@ static int begin(struct sequential *s, struct cwb_err *err)
 	} else if (r == 0 && !is_whole(s)) {
 		r = CWP_EDIGEST;
 	}
+	r = r == 0 ? load_scales(s, &lost) : r;
 	if (r == CWP_EDIGEST) {
 		s->sequence.layer = 0;
 		r = json_array_clear(s->sequence.notes);
@@ -225,6 +288,8 @@ static int run_layers(struct cwe_quantizing *q, struct cwe_writer *writer, struc
 	struct cwe_run *run = q->run;
 	struct sequential s = {.run = run, .q = q, .writer = writer, .plain = plain, .masks = {.tiles.journal = -1, .scores.tile.fd = -1}};
 	int r = cwe_pass_new(&run->model, &run->corpus, 2, CWE_BOUNDARY_MEMORY, run->p->scratch, &s.pass, err);
+	s.ahead = calloc(cwe_linears_most(&run->model.arch) + 1, sizeof *s.ahead);
+	r = r == 0 && s.ahead == NULL ? cwb_err_set(err, -ENOMEM, "no memory for quantizing") : r;
 	r = r == 0 ? cwe_statistics_new(&run->model, run->quantizer_needs, 0, &s.statistics, err) : r;
 	r = r == 0 ? take_layers(&s, err) : r;
 	r = r == 0 && plain == NULL ? report(&s, err) : r;
@@ -232,6 +297,7 @@ static int run_layers(struct cwe_quantizing *q, struct cwe_writer *writer, struc
 	cwe_sequential_close(&s.sequence);
 	cwe_statistics_free(&s.statistics);
 	cwe_pass_free(&s.pass);
+	free(s.ahead);
 	return r;
 }
 
@@ -246,6 +312,8 @@ int cwe_run_sequential_plain(struct cwe_run *run, struct cwe_plain *plain, struc
 	int r = cwe_quantizing_new(run, 0, &q, err);
 	if (r == 0) {
 		r = run_layers(&q, NULL, plain, err);
+		plain->smoothing = q.smoothing;
+		q.smoothing = NULL;
 		cwe_quantizing_free(&q);
 	}
 	return r;
@@ -266,7 +334,7 @@ void cwe_run_sequential_bounds(const struct cwe_run *run, uint64_t *ret_memory, 
 		plugin = n > plugin ? n : plugin;
 	}
 	cwe_calibration_bounds(&run->model, run->corpus.tokens, run->corpus.widest, run->corpus.longest, run->quantizer_needs, &b);
-	*ret_memory = b.device + (b.boundaries < CWE_BOUNDARY_MEMORY ? b.boundaries : CWE_BOUNDARY_MEMORY) + plugin;
+	*ret_memory = cwe_smoothing_memory(run) + b.device + (b.boundaries < CWE_BOUNDARY_MEMORY ? b.boundaries : CWE_BOUNDARY_MEMORY) + plugin;
 	/* The checkpoints of two layers for a moment. */
 	*ret_scratch = (b.boundaries > CWE_BOUNDARY_MEMORY ? b.boundaries : 0) + 2 * slot + cwe_plain_bytes(run);
 }

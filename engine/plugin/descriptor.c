@@ -17,21 +17,22 @@
 enum { MAX_OPTIONS = 64, MAX_STRING = 512, FUNCTION = sizeof(void (*)(void)) };
 
 /* The tables of each kind. All their members from `first` to the end are function pointers that must be there; those from
- * `optional` on are there or missing together. */
+ * `optional` on are there or missing together, but for the one at `alone`. */
 struct kind_interface {
 	const char *id;
 	uint32_t size;
 	size_t first;
 	size_t optional; /* 0: none */
+	size_t alone;
 };
 
 static const struct kind_interface kinds[] = {
 	[CWP_KIND_SCORER] = {CWP_SCORER_INTERFACE, sizeof(struct cwp_scorer), offsetof(struct cwp_scorer, needs),
-		offsetof(struct cwp_scorer, finish)},
+		offsetof(struct cwp_scorer, finish), 0},
 	[CWP_KIND_QUANTIZER] = {CWP_QUANTIZER_INTERFACE, sizeof(struct cwp_quantizer), offsetof(struct cwp_quantizer, needs),
-		offsetof(struct cwp_quantizer, prepare)},
-	[CWP_KIND_BACKEND] = {CWP_BACKEND_INTERFACE, sizeof(struct cwp_backend), offsetof(struct cwp_backend, open), 0},
-	[CWP_KIND_EVALUATOR] = {CWP_EVALUATOR_INTERFACE, sizeof(struct cwp_evaluator), offsetof(struct cwp_evaluator, open), 0},
+		offsetof(struct cwp_quantizer, prepare), offsetof(struct cwp_quantizer, smooth)},
+	[CWP_KIND_BACKEND] = {CWP_BACKEND_INTERFACE, sizeof(struct cwp_backend), offsetof(struct cwp_backend, open), 0, 0},
+	[CWP_KIND_EVALUATOR] = {CWP_EVALUATOR_INTERFACE, sizeof(struct cwp_evaluator), offsetof(struct cwp_evaluator, open), 0, 0},
 };
 
 const char *cwe_kind_interface(uint32_t kind)
@@ -179,9 +180,9 @@ int cwe_interface_get(const struct cwp_plugin *p, const char *path, const void *
 			" or a little more; set it to the sizeof of its struct",
 			path, k->id, size, k->size);
 	}
-	int some = k->optional != 0 && has_function(table, k->optional, k->size);
+	int some = k->optional != 0 && has_function(table, k->optional, k->alone != 0 ? k->alone : k->size);
 	for (size_t at = k->first; at < k->size; at += FUNCTION) {
-		if (!has_function(table, at, at + FUNCTION) && (k->optional == 0 || at < k->optional || some)) {
+		if (at != k->alone && !has_function(table, at, at + FUNCTION) && (k->optional == 0 || at < k->optional || some)) {
 			return cwb_err_set(err, CWP_EPLUGIN, "%s: function %zu of interface %s is NULL; fill it in", path,
 				(at - k->first) / FUNCTION + 1, k->id);
 		}

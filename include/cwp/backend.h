@@ -194,6 +194,8 @@ struct cwp_backend {
 	int (*softcap)(void *b, float *d_x, uint64_t n, float cap);
 	/* dx *= 1 - (y / cap)^2, y being what softcap gave. */
 	int (*softcap_backward)(void *b, float *d_dx, const float *d_y, uint64_t n, float cap);
+	/* abs[c] += sum over rows of |X[r, c]|, X [rows, cols], in f64. */
+	int (*act_abs)(void *b, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld, double *d_abs);
 };
 
 #ifdef __cplusplus

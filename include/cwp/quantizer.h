@@ -21,6 +21,9 @@ extern "C" {
 
 #define CWP_QUANTIZER_INTERFACE "cwp.quantizer/1.draft"
 
+/* A bit of needs() beside enum cwp_statistic: smooth() is to be called. */
+#define CWP_QUANTIZER_SMOOTHS (1u << 31)
+
 enum cwp_code_kind {
 	CWP_CODE_INT = 1, /* int8 holding a `bits` wide signed integer, -2^(bits-1) .. 2^(bits-1)-1 */
 	CWP_CODE_E4M3 = 2 /* uint8 holding an FP8 E4M3FN bit pattern; no zero point */
@@ -92,19 +95,23 @@ struct cwp_quantizer_result {
 	float *exact;
 };
 
+enum cwp_module_flags {
+	CWP_MODULE_SCORES = 1 << 0 /* its output is made into attention scores: queries and keys */
+};
+
 /* A module as a whole: what prepare() gets. All arrays are the host's and live until it returns. A statistic that was
  * not asked for is NULL. It is that of the inputs of this module, over all tokens of all calibration sets, each counted
  * once, in a model whose earlier layers are quantized and protected already. */
 struct cwp_quantizer_module {
 	uint32_t size;
-	uint32_t flags; /* 0 */
+	uint32_t flags; /* enum cwp_module_flags; an unknown bit says nothing that must be known */
 	const char *name; /* such as model.layers.0.mlp.up_proj */
 	uint64_t rows, cols;
 	uint64_t tokens;     /* that came to it: none may have come to an expert, then all statistics are 0 */
 	const float *weight; /* [rows, cols] */
 	const uint8_t *mask; /* as in a tile, of all rows */
 	uint64_t mask_stride;
-	const double *act_sum, *act_sq; /* [cols] */
+	const double *act_sum, *act_sq, *act_abs; /* [cols] */
 	const float *act_absmax;        /* [cols] */
 	const float *gram;              /* [cols, cols] symmetric */
 	const uint64_t *act_histogram;  /* [CWP_HISTOGRAM_BINS] over all channels */
@@ -116,10 +123,30 @@ struct cwp_quantizer_module {
 	void *before;
 };
 
+/* Channels of an input that one or several modules read, whose scales can be moved: the host multiplies columns of the
+ * weights by them and divides what makes the input, so that the model computes the same. Statistics are as in struct
+ * cwp_quantizer_module, NULL ones none: where several columns share a scale, of all of them. */
+struct cwp_quantizer_input {
+	uint32_t size;
+	uint32_t flags;   /* 0 */
+	const char *name; /* of the first module that reads it */
+	uint64_t channels;
+	uint64_t tokens;  /* behind the sums of a channel, not 0 */
+	const double *act_sum, *act_sq, *act_abs; /* [channels] */
+	const float *act_absmax;    /* [channels] */
+	const float *weight_absmax; /* [channels] largest weight of all modules, protected ones left out unless all are */
+	void *ctx;
+	/* The sum of squared errors at the outputs of all these modules when quantize() gets their weights times scale
+	 * [channels], without a state; protected weights have none. 0 without GRAM among the needs. May give a code that
+	 * smooth() is to return. [worker] */
+	int (*error)(void *ctx, const float *scale, double *ret_error);
+};
+
 struct cwp_quantizer {
 	uint32_t size; /* sizeof(struct cwp_quantizer) */
-	/* enum cwp_statistic bits that prepare() needs under these settings: ACT_SUM, ACT_SQ, ACT_ABSMAX, ACT_HISTOGRAM
-	 * and GRAM can be had. Where it is 0, no calibration takes place, and prepare() is not called. [scan] */
+	/* enum cwp_statistic bits that prepare() and smooth() need under these settings: ACT_SUM, ACT_SQ, ACT_ABS,
+	 * ACT_ABSMAX, ACT_HISTOGRAM and GRAM can be had; and CWP_QUANTIZER_SMOOTHS. Where it is 0, no calibration takes
+	 * place, and prepare() is not called. [scan] */
 	uint32_t (*needs)(const struct cwp_setting *settings);
 	/* The grid for a module of this shape. CWP_EVALUE, with a text in err, when the settings contradict each
 	 * other. [scan] */
@@ -131,7 +158,7 @@ struct cwp_quantizer {
 	int (*quantize)(const struct cwp_setting *settings, const struct cwp_grid *grid,
 		const struct cwp_quantizer_tile *tile, const struct cwp_quantizer_result *result);
 
-	/* The rest may be NULL, all together: for quantizers that are calibrated. */
+	/* The rest may be NULL, all together: for quantizers that are calibrated. smooth() may be NULL alone. */
 
 	/* Looks at a module and its statistics, before its rows are quantized. *ret_state goes to all of them and to
 	 * release() in the end; it may be NULL. In note goes a line of text about what was done in another way than the
@@ -142,6 +169,11 @@ struct cwp_quantizer {
 	void (*release)(void *state);
 	/* Bytes that prepare(), two states, and quantize() of 64 rows on so many threads take at most. [scan] */
 	uint64_t (*memory)(const struct cwp_setting *settings, uint64_t rows, uint64_t cols, uint32_t threads);
+	/* With CWP_QUANTIZER_SMOOTHS: chooses the scales of an input, each positive and finite, before the modules of its
+	 * layer are prepared; they then have scaled weights and the statistics of the divided input. The host may round a
+	 * scale, to a power of two too, where what stays as it is could not be scaled without a loss. [worker] */
+	int (*smooth)(const struct cwp_host *host, const struct cwp_setting *settings, const struct cwp_quantizer_input *input,
+		float *ret_scale);
 };
 
 #ifdef __cplusplus

@@ -355,6 +355,15 @@ static void test_rows(void **state)
 		assert_true(fabs(sq[i] - wsq[i]) <= 1e-13 * (1.0 + fabs(wsq[i])));
 	}
 	assert_int_equal(be->act_stats(b, x, ROWS, COLS, COLS, NULL, NULL, absmax), 0);
+	/* Added to what is there: the sums. */
+	memcpy(wsum, sum, COLS * sizeof *wsum);
+	assert_int_equal(be->act_abs(b, x, ROWS, COLS, COLS, sum), 0);
+	for (size_t i = 0; i < COLS; i++) {
+		for (size_t t = 0; t < ROWS; t++) {
+			wsum[i] += fabs((double)x[t * COLS + i]);
+		}
+		assert_true(fabs(sum[i] - wsum[i]) <= 1e-12 * (1.0 + fabs(wsum[i])));
+	}
 	float *p[] = {x, y, absmax};
 	double *q[] = {want, sum, sq, wsum, wsq};
 	for (size_t i = 0; i < 3; i++) {

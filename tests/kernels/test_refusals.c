@@ -129,6 +129,7 @@ static void test_matrices(void **state)
 	refused(be->glu(b, 7, x, x, 4, x), CWP_EVALUE, "activation 7");
 	refused(be->glu_backward(b, CWP_GLU_SILU, x, x, NULL, 4, x, x), CWP_EVALUE, "dh is NULL");
 	refused(be->act_stats(b, x, 4, 4, 2, NULL, NULL, x), CWP_ESHAPE, "act_stats");
+	refused(be->act_abs(b, x, 4, 4, 2, NULL), CWP_ESHAPE, "act_abs");
 	refuse_activations(b, x);
 	refused(be->xent_begin(b, 1, x, NULL, x, x, tokens), CWP_EVALUE, "xent_begin");
 	refused(be->xent_slice(b, x, 1, 4, 4, 0, NULL, x, NULL, x, x, NULL), CWP_EVALUE, "targets");
@@ -208,6 +209,7 @@ static void test_empty(void **state)
 	assert_int_equal(be->rmsnorm(b, NULL, NULL, 0.0F, 1.0F, 0, 4, NULL, NULL), 0);
 	assert_int_equal(be->convert(b, NULL, NULL, CWP_BF16, 0), 0);
 	assert_int_equal(be->act_stats(b, NULL, 0, 4, 4, NULL, NULL, NULL), 0);
+	assert_int_equal(be->act_abs(b, NULL, 0, 4, 4, NULL), 0);
 	const struct cwp_activation token = {.size = sizeof(token), .kind = CWP_ACT_INT8_TOKEN};
 	assert_int_equal(be->fake_quant(b, &token, NULL, 0, 4, NULL), 0);
 	be->close(b);

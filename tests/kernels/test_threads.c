@@ -152,6 +152,9 @@ static int run_rows(void *b, struct data *d)
 	if (!rc) {
 		rc = be->act_stats(b, d->x, TOKENS, OUT, OUT, d->d, d->e, d->z);
 	}
+	if (!rc) {
+		rc = be->act_abs(b, d->x, TOKENS, OUT, OUT, d->d);
+	}
 	const uint64_t start[] = {0, 3, 3, TOKENS};
 	const struct cwp_activation a = {.size = sizeof(a), .kind = CWP_ACT_INT8_OUTLIER, .threshold = 2.0F,
 		.sequences = {3, start}};

@@ -467,9 +467,6 @@ static void test_useless_statistics(void **state)
 	assert_string_equal(note, "rounded to nearest, since all its inputs are 0");
 	m.gram = NULL;
 	assert_int_equal(q->prepare(&host.table, s, &g, &m, &made, note, sizeof(note)), CWP_EVALUE);
-	m.gram = d->gram;
-	m.flags = 1;
-	assert_int_equal(q->prepare(&host.table, s, &g, &m, &made, note, sizeof(note)), CWP_EVALUE);
 	make_gram(d->gram, 0);
 	atomic_store(&host.cancelled, 1);
 	assert_int_equal(prepare(s, &g, d, NULL, &made, note), CWP_ECANCELLED);

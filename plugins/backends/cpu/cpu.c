@@ -207,6 +207,7 @@ const struct cwp_backend cpu_backend = {
 	.grad_stats = cpu_grad_stats,
 	.act_stats = cpu_act_stats,
 	.act_histogram = cpu_act_histogram,
+	.act_abs = cpu_act_abs,
 	.fake_quant = cpu_fake_quant,
 	.gather_rows = cpu_gather_rows,
 	.scatter_rows = cpu_scatter_rows,

@@ -97,6 +97,7 @@ int cpu_act_stats(void *b, const float *d_x, uint64_t rows, uint64_t cols, uint6
 	double *d_sum, double *d_sq, float *d_absmax);
 int cpu_act_histogram(void *b, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld,
 	uint64_t *d_count);
+int cpu_act_abs(void *b, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld, double *d_abs);
 int cpu_fake_quant(void *b, const struct cwp_activation *a, const float *d_x, uint64_t rows,
 	uint64_t cols, float *d_y);
 int cpu_gather_rows(void *b, const float *d_x, const uint32_t *d_index, const float *d_factor,

@@ -1,6 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Operations on elements, rows and columns that need no product: conversion, sums, statistics. */
+#include <math.h>
+
 #include "plugins/backends/cpu/cpu.h"
 
 enum {
@@ -166,5 +168,39 @@ int cpu_act_stats(void *vb, const float *d_x, uint64_t rows, uint64_t cols, uint
 	}
 	struct act_stats s = {b, d_x, rows, cols, ld, d_sum, d_sq, d_absmax};
 	cpu_run(b, (size_t)((cols + COLUMN_CHUNK - 1) / COLUMN_CHUNK), act_stats_piece, &s);
+	return 0;
+}
+
+struct act_abs {
+	const float *x;
+	uint64_t rows;
+	uint64_t cols;
+	uint64_t ld;
+	double *abs;
+};
+
+static void act_abs_piece(void *arg, size_t i)
+{
+	const struct act_abs *s = arg;
+	uint64_t first = (uint64_t)i * COLUMN_CHUNK;
+	uint64_t n = s->cols - first < COLUMN_CHUNK ? s->cols - first : COLUMN_CHUNK;
+	double *restrict sum = s->abs + first;
+	for (uint64_t t = 0; t < s->rows; t++) {
+		const float *restrict x = s->x + t * s->ld + first;
+		for (uint64_t c = 0; c < n; c++) {
+			sum[c] += (double)fabsf(x[c]);
+		}
+	}
+}
+
+int cpu_act_abs(void *vb, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld, double *d_abs)
+{
+	struct cpu *b = vb;
+	int rc = cpu_check_matrix(b, "act_abs", "x", d_x, rows, cols, ld);
+	if (rc || rows == 0 || cols == 0) {
+		return rc;
+	}
+	struct act_abs s = {d_x, rows, cols, ld, d_abs};
+	cpu_run(b, (size_t)((cols + COLUMN_CHUNK - 1) / COLUMN_CHUNK), act_abs_piece, &s);
 	return 0;
 }

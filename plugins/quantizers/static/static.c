@@ -92,7 +92,7 @@ static int prepare(const struct cwp_host *host, const struct cwp_setting *settin
 	if (rc != 0 || settings[ALGORITHM].integer != ALGORITHM_GPTQ) {
 		return rc;
 	}
-	if (module->flags != 0 || module->gram == NULL) {
+	if (module->gram == NULL) {
 		return CWP_EVALUE;
 	}
 	rc = gptq_prepare(host, &how, module, &state, note, note_size);

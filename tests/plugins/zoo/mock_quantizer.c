@@ -19,14 +19,19 @@
 #ifndef MOCK_RELEASE
 #define MOCK_RELEASE release
 #endif
+#ifndef MOCK_SMOOTH
+#define MOCK_SMOOTH smooth
+#endif
 
-enum fault { NONE, NOT_NEEDED, GRADIENTS, FAILS };
-enum { FAULT, STOP, FILE_NAME };
+enum fault { NONE, NOT_NEEDED, GRADIENTS, FAILS, NO_SCALE, SMOOTH_FAILS };
+enum { FAULT, STOP, FILE_NAME, SCALES };
+enum { SCALES_NONE, SCALES_POWERS, SCALES_MEANS };
 
 static const struct cwp_option options[] = {
-	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "fault", "none", "none|not-needed|gradients|fails", NULL, "what is wrong"},
+	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "fault", "none", "none|not-needed|gradients|fails|no-scale|smooth-fails", NULL, "what is wrong"},
 	{sizeof(struct cwp_option), CWP_OPTION_STRING, "stop", "", NULL, NULL, "module at which the process ends"},
-	{sizeof(struct cwp_option), CWP_OPTION_STRING, "file", "", NULL, NULL, "where this file is, which is removed then"}};
+	{sizeof(struct cwp_option), CWP_OPTION_STRING, "file", "", NULL, NULL, "where this file is, which is removed then"},
+	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "scales", "none", "none|powers|means", NULL, "how channels are scaled"}};
 
 struct state {
 	float part; /* of the usual scale */
@@ -34,7 +39,8 @@ struct state {
 
 static uint32_t needs(const struct cwp_setting *settings)
 {
-	return settings[FAULT].integer == NOT_NEEDED ? 0 : CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABSMAX | CWP_STAT_GRAM |
+	return settings[FAULT].integer == NOT_NEEDED ? 0 : CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABS | CWP_STAT_ACT_ABSMAX |
+		CWP_STAT_GRAM | (settings[SCALES].integer != SCALES_NONE ? CWP_QUANTIZER_SMOOTHS : 0) |
 		(settings[FAULT].integer == GRADIENTS ? CWP_STAT_GRAD_SQ : 0);
 }
 
@@ -54,8 +60,8 @@ static int is(const char *module, const char *tail)
 /* What is wrong with the statistics, or NULL. */
 static const char *judge(const struct cwp_quantizer_module *m)
 {
-	int same = is(m->name, "k_proj") || is(m->name, "v_proj") || is(m->name, "up_proj");
-	if (m->size < sizeof *m || m->flags != 0 || m->act_sum == NULL || m->act_sq == NULL || m->act_absmax == NULL || m->gram == NULL) {
+	int same = is(m->name, ".k_proj") || is(m->name, ".v_proj") || is(m->name, ".up_proj") || is(m->name, ".w3");
+	if (m->size < sizeof *m || (m->flags & ~(uint32_t)CWP_MODULE_SCORES) != 0 || m->act_sum == NULL || m->act_sq == NULL || m->act_abs == NULL || m->act_absmax == NULL || m->gram == NULL) {
 		return "a statistic is missing";
 	}
 	if ((m->before != NULL) != same) {
@@ -64,7 +70,8 @@ static const char *judge(const struct cwp_quantizer_module *m)
 	for (uint64_t i = 0; i < m->cols; i++) {
 		double diagonal = (double)m->gram[i * m->cols + i], most = (double)m->act_absmax[i];
 		if (fabs(diagonal - m->act_sq[i]) > 1e-4 * m->act_sq[i] || most * most > m->act_sq[i] * 1.0001 ||
-			m->act_sum[i] * m->act_sum[i] > (double)m->tokens * m->act_sq[i] * 1.0001) {
+			m->act_sum[i] * m->act_sum[i] > (double)m->tokens * m->act_sq[i] * 1.0001 ||
+			fabs(m->act_sum[i]) > m->act_abs[i] * 1.0001 || m->act_abs[i] > (double)m->tokens * most * 1.0001) {
 			return "statistics contradict each other";
 		}
 		for (uint64_t k = 0; k < i; k++) {
@@ -95,8 +102,8 @@ static int prepare(const struct cwp_host *host, const struct cwp_setting *settin
 	for (uint64_t i = 0; i < m->cols; i++) {
 		mixed += (double)m->gram[i];
 	}
-	snprintf(text, sizeof text, "prepare %s tokens %llu act_sq %.17g first %.9g", m->name, (unsigned long long)m->tokens,
-		m->act_sq[0], mixed);
+	snprintf(text, sizeof text, "prepare %s tokens %llu act_sq %.17g first %.9g weight %.9g scores %u", m->name,
+		(unsigned long long)m->tokens, m->act_sq[0], mixed, (double)m->weight[0], m->flags & CWP_MODULE_SCORES);
 	host->log(host->ctx, CWP_LOG_INFO, text);
 	if (strcmp(m->name, settings[STOP].string) == 0 && access(settings[FILE_NAME].string, F_OK) == 0) {
 		(void)unlink(settings[FILE_NAME].string);
@@ -160,7 +167,40 @@ static uint64_t memory(const struct cwp_setting *settings, uint64_t rows, uint64
 	return sizeof(struct state);
 }
 
-static const struct cwp_quantizer quantizer = {sizeof(struct cwp_quantizer), needs, grid, quantize, prepare, MOCK_RELEASE, memory};
+/* Powers of two by number, or of the means; says what both errors are. */
+__attribute__((unused)) static int smooth(const struct cwp_host *host, const struct cwp_setting *settings,
+	const struct cwp_quantizer_input *in, float *ret)
+{
+	char text[256];
+	double plain = -1, scaled = -1;
+	int r = in->size < sizeof *in || in->flags != 0 || in->tokens == 0 ? CWP_EVALUE : 0;
+	for (uint64_t i = 0; i < in->channels; i++) {
+		ret[i] = 1;
+	}
+	r = r == 0 ? in->error(in->ctx, ret, &plain) : r;
+	for (uint64_t i = 0; i < in->channels; i++) {
+		double mean = in->act_abs[i] / (double)in->tokens;
+		if (fabs(in->act_sum[i]) > in->act_abs[i] * 1.0001 || in->act_abs[i] * in->act_abs[i] > (double)in->tokens * in->act_sq[i] * 1.0001 ||
+			mean > (double)in->act_absmax[i] * 1.0001 || !(in->weight_absmax[i] > 0)) {
+			host->fail(host->ctx, "statistics of an input contradict each other");
+			return CWP_EVALUE;
+		}
+		ret[i] = settings[SCALES].integer == SCALES_POWERS ? (float)(1 << i % 4) / 2 : (float)sqrt(mean);
+	}
+	r = r == 0 ? in->error(in->ctx, ret, &scaled) : r;
+	snprintf(text, sizeof text, "smooth %s channels %llu tokens %llu errors %.9g %.9g", in->name, (unsigned long long)in->channels,
+		(unsigned long long)in->tokens, plain, scaled);
+	host->log(host->ctx, CWP_LOG_INFO, text);
+	ret[0] = settings[FAULT].integer == NO_SCALE ? 0 : ret[0];
+	if (settings[FAULT].integer == SMOOTH_FAILS) {
+		host->fail(host->ctx, "the mock cannot smooth");
+		return CWP_EVALUE;
+	}
+	return r;
+}
+
+static const struct cwp_quantizer quantizer = {sizeof(struct cwp_quantizer), needs, grid, quantize, prepare, MOCK_RELEASE, memory,
+	MOCK_SMOOTH};
 
 static const void *get_interface(const char *id)
 {
