@@ -430,8 +430,6 @@ static void test_refusals(void **state)
 	struct cwe_plugin p = open_plugin("static"), i8 = open_plugin("int8"), f8 = open_plugin("fp8");
 
 	(void)state;
-	refuses(&p, "algorithm=awq", "bits=4", "awq is not available in this version; use rtn or gptq");
-	refuses(&p, "algorithm=smoothquant", "bits=8", "smoothquant is not available");
 	refuses(&p, "activations=static", "bits=3", "static needs bits 8 and granularity channel or tensor, not bits 3");
 	refuses(&p, "activations=dynamic", "bits=4", "needs bits 8 and granularity channel or tensor, not bits 4");
 	refuses(&p, "activations=dynamic", "granularity=group", "not bits 8 and granularity group");

@@ -12,6 +12,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
 import worker_test
+from byte_tokenizer import write_tokenizer
 
 ZOO = os.path.join(worker_test.BUILD, "tests", "plugins", "zoo", ".libs")
 HIDDEN, WIDE = 64, 160
@@ -230,6 +231,34 @@ class Smoothing(worker_test.WorkerTest):
         stage = [s for s in report["stages"] if s["name"] == "quantize"][0]
         if not worker_test.sanitized():
             self.assertLess(stage["peak_memory_bytes"], report["bounds"]["memory"])
+
+
+class Static(worker_test.WorkerTest):
+    """The real ones."""
+
+    def test_plain(self):
+        """What an evaluation compares with is the same algorithm without protection, its own scales in norms and all."""
+        model = worker_test.make_model(self.path("model"), layers=2, hidden=HIDDEN, wide=WIDE)
+        write_tokenizer(model, ["<s>", "</s>"], bos="<s>", eos="</s>")
+        text = self.write("text.txt", "".join("This is line %d of a text.\n" % i for i in range(40)))
+        evaluate = [{"name": "text", "benchmark": "perplexity", "path": text}]
+        parts = self.protecting()
+        for options in ({"algorithm": "awq", "bits": 4, "granularity": "group", "group": 32},
+                {"algorithm": "smoothquant", "bits": 8, "activations": "dynamic"},
+                {"algorithm": "smoothquant", "bits": 8, "activations": "static", "activation-scale": "percentile"}):
+            found = {}
+            for name, more in (("both", parts), ("plain", {"calibrate": parts["calibrate"]}), ("rtn", {"calibrate": parts["calibrate"]})):
+                used = dict(options, algorithm="rtn") if name == "rtn" else options
+                job, output = self.job(model, quantize={"plugin": "static", "options": used}, evaluate=evaluate, **more)
+                self.run_job(job)
+                row = self.load(output, "report.json")["evaluation"][0]
+                found[name] = {k: row[k]["value"] for k in ("original", "quantized", "protected")}
+            self.assertTrue(math.isclose(found["both"]["quantized"], found["plain"]["quantized"], rel_tol=1e-6), (options, found))
+            self.assertEqual(found["plain"]["quantized"], found["plain"]["protected"])
+            self.assertNotEqual(found["both"]["protected"], found["both"]["quantized"])
+            self.assertNotEqual(found["rtn"]["quantized"], found["plain"]["quantized"])
+            # Whatever is scaled, the model is still the same one.
+            self.assertTrue(math.isclose(found["both"]["quantized"], found["both"]["original"], rel_tol=0.05), (options, found))
 
 
 if __name__ == "__main__":

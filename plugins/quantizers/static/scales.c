@@ -154,3 +154,14 @@ void scale_find(const struct scale_rule *rule, const float *row, const uint8_t *
 		scale_of_range(rule, whole_range(rule, row, mask, first, n), ret_scale, ret_zero);
 	}
 }
+
+void scale_of_part(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float part,
+	float *ret_scale, int8_t *ret_zero)
+{
+	struct range range = whole_range(rule, row, mask, first, n);
+	const float most = (range.high > -range.low ? range.high : -range.low) * part;
+
+	range.high = range.high > most ? most : range.high;
+	range.low = range.low < -most ? -most : range.low;
+	scale_of_range(rule, range, ret_scale, ret_zero);
+}

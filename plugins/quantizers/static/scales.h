@@ -25,3 +25,7 @@ struct scale_rule {
  *   the widest of equals. The scale is rounded before its error is taken. */
 void scale_find(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n,
 	float *ret_scale, int8_t *ret_zero);
+
+/* The same where the range ends at a part (0 < part <= 1) of absmax: each end that lies beyond it is moved there. */
+void scale_of_part(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float part,
+	float *ret_scale, int8_t *ret_zero);

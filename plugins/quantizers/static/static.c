@@ -1,9 +1,12 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Quantizer: integers of 8, 4, 3 or 2 bits, one scale a row or a group of its columns (scales.h), by rounding to nearest or
- * by GPTQ (gptq.h). Protected weights take no part in scales. */
+/* Quantizer: integers of 8, 4, 3 or 2 bits, one scale a row, a group of its columns (scales.h) or the whole matrix (tensor.h), by
+ * rounding to nearest, by GPTQ (gptq.h), or behind scales of channels (smooth.h) as AWQ, with narrower ranges (clip.h), and
+ * SmoothQuant have them. Protected weights take no part in scales. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cwp/plugin.h>
@@ -12,13 +15,15 @@
 #include "plugins/quantizers/inputs.h"
 #include "plugins/quantizers/rounding.h"
 #include "plugins/quantizers/rows/rows.h"
+#include "plugins/quantizers/static/clip.h"
 #include "plugins/quantizers/static/gptq.h"
 #include "plugins/quantizers/static/scales.h"
+#include "plugins/quantizers/static/smooth.h"
 #include "plugins/quantizers/static/tensor.h"
 
 enum option { BITS, GRANULARITY, GROUP, SYMMETRIC, ALGORITHM, SCALE, ACTIVATIONS, PERCENTILE, DAMPING, ACT_ORDER, PROTECTED, ACTIVATION_SCALE,
-	ACTIVATION_PERCENTILE };
-enum { ALGORITHM_RTN, ALGORITHM_GPTQ };
+	ACTIVATION_PERCENTILE, ALPHA };
+enum { ALGORITHM_RTN, ALGORITHM_GPTQ, ALGORITHM_AWQ, ALGORITHM_SMOOTHQUANT };
 enum { GRANULARITY_CHANNEL, GRANULARITY_TENSOR, GRANULARITY_GROUP };
 enum { ACTIVATIONS_NONE, ACTIVATIONS_STATIC, ACTIVATIONS_DYNAMIC };
 enum { SMALLEST_GROUP = 8 };
@@ -32,7 +37,7 @@ static const struct cwp_option options[] = {
 	{sizeof(struct cwp_option), CWP_OPTION_BOOL, "symmetric", "true", NULL, NULL,
 		"no zero points; false spends all codes on the range from the least to the greatest weight"},
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "algorithm", "rtn", "rtn|gptq|awq|smoothquant", NULL,
-		"rtn: round to nearest; gptq: calibrated, each column's error is made good by those that follow (the others: not in this version)"},
+		"rtn: round to nearest; gptq: calibrated, each column's error is made good by those that follow; awq: calibrated, channels are scaled and ranges narrowed for the least error at the outputs; smoothquant: calibrated, channels are scaled to ease int8 activations"},
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "scale", "absmax", "absmax|percentile|mse", NULL,
 		"where a range ends: at the greatest weight, so that it holds the given percentile of them, or where the sum of squared errors is least"},
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "activations", "none", "none|static|dynamic", NULL,
@@ -46,6 +51,8 @@ static const struct cwp_option options[] = {
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "protected", "compensated", "original|compensated", NULL,
 		"gptq: a protected weight keeps its original value, or takes the one that makes good the errors of columns before it"},
 	INPUT_OPTIONS,
+	{sizeof(struct cwp_option), CWP_OPTION_FLOAT, "alpha", "0.5", "0..1", NULL,
+		"smoothquant: how much of the range of the activations goes over to the weights"},
 };
 
 __attribute__((format(printf, 3, 4))) static int refuse(
@@ -70,8 +77,18 @@ static uint32_t needs(const struct cwp_setting *settings)
 {
 	const struct input_rule rule = input_rule_of(settings);
 
-	return (settings[ALGORITHM].integer == ALGORITHM_GPTQ ? CWP_STAT_GRAM : 0u) |
-		(settings[ACTIVATIONS].integer == ACTIVATIONS_STATIC ? input_needs(&rule) : 0u);
+	const uint32_t inputs = settings[ACTIVATIONS].integer == ACTIVATIONS_STATIC ? input_needs(&rule) : 0u;
+
+	switch (settings[ALGORITHM].integer) {
+	case ALGORITHM_GPTQ:
+		return inputs | CWP_STAT_GRAM;
+	case ALGORITHM_AWQ:
+		return inputs | CWP_STAT_ACT_ABS | CWP_STAT_GRAM | CWP_QUANTIZER_SMOOTHS;
+	case ALGORITHM_SMOOTHQUANT:
+		return inputs | CWP_STAT_ACT_ABSMAX | CWP_QUANTIZER_SMOOTHS;
+	default:
+		return inputs;
+	}
 }
 
 static struct gptq_options gptq_options_of(const struct cwp_setting *s)
@@ -80,41 +97,112 @@ static struct gptq_options gptq_options_of(const struct cwp_setting *s)
 		.compensated = s[PROTECTED].integer != 0};
 }
 
+static struct scale_rule rule_of(const struct cwp_setting *settings, const struct cwp_grid *g)
+{
+	return (struct scale_rule){.method = (enum scale_method)settings[SCALE].integer, .percentile = settings[PERCENTILE].number,
+		.bits = (int)g->bits, .symmetric = g->symmetric != 0};
+}
+
+/* Of a module: what its algorithm found, the other NULL. */
+struct state {
+	struct gptq *gptq;
+	struct clip *clip;
+};
+
+static void release(void *state)
+{
+	struct state *s = state;
+
+	if (s != NULL) {
+		gptq_release(s->gptq);
+		clip_free(s->clip);
+		free(s);
+	}
+}
+
+static int prepare_gptq(const struct cwp_host *host, const struct cwp_setting *settings, const struct cwp_quantizer_module *module,
+	struct state *state, char *note, size_t note_size)
+{
+	const struct gptq_options how = gptq_options_of(settings);
+	const struct state *before = module->before;
+	struct cwp_quantizer_module m = *module;
+
+	m.before = before != NULL ? before->gptq : NULL;
+	return m.gram != NULL ? gptq_prepare(host, &how, &m, &state->gptq, note, note_size) : CWP_EVALUE;
+}
+
+/* Ranges of queries and keys stay whole: an error there is felt in every score. */
 static int prepare(const struct cwp_host *host, const struct cwp_setting *settings, const struct cwp_grid *g,
 	const struct cwp_quantizer_module *module, void **ret_state, char *note, size_t note_size)
 {
-	const struct input_rule rule = input_rule_of(settings);
-	const struct gptq_options how = gptq_options_of(settings);
-	struct gptq *state = NULL;
-	int rc = g->activation == CWP_ACT_INT8_TENSOR ? input_scale_find(&rule, module, note, note_size) : 0;
+	const struct scale_rule rule = rule_of(settings, g);
+	const struct input_rule input = input_rule_of(settings);
+	struct state *state = calloc(1, sizeof(*state));
+	int rc = state != NULL ? 0 : -ENOMEM;
 
-	*ret_state = NULL;
-	if (rc != 0 || settings[ALGORITHM].integer != ALGORITHM_GPTQ) {
-		return rc;
+	if (rc == 0 && g->activation == CWP_ACT_INT8_TENSOR) {
+		rc = input_scale_find(&input, module, note, note_size);
 	}
-	if (module->gram == NULL) {
-		return CWP_EVALUE;
+	if (rc == 0 && settings[ALGORITHM].integer == ALGORITHM_GPTQ) {
+		rc = prepare_gptq(host, settings, module, state, note, note_size);
+	} else if (rc == 0 && settings[ALGORITHM].integer == ALGORITHM_AWQ && !(module->flags & CWP_MODULE_SCORES)) {
+		rc = clip_search(host, &rule, g, module, &state->clip);
 	}
-	rc = gptq_prepare(host, &how, module, &state, note, note_size);
+	if (rc != 0 || (state->gptq == NULL && state->clip == NULL)) {
+		release(state);
+		state = NULL;
+	}
 	*ret_state = state;
 	return rc;
 }
 
-static void release(void *state)
-{
-	gptq_release(state);
-}
-
 static uint64_t memory(const struct cwp_setting *settings, uint64_t rows, uint64_t cols, uint32_t threads)
 {
-	(void)rows;
-	return settings[ALGORITHM].integer == ALGORITHM_GPTQ ? gptq_memory(cols, threads) : 0;
+	const uint64_t group = settings[GRANULARITY].integer == GRANULARITY_GROUP ? SMALLEST_GROUP : cols;
+
+	switch (settings[ALGORITHM].integer) {
+	case ALGORITHM_GPTQ:
+		return 2 * sizeof(struct state) + gptq_memory(cols, threads);
+	case ALGORITHM_AWQ:
+		return 2 * sizeof(struct state) + clip_memory(rows, cols, group, threads);
+	default:
+		return 2 * sizeof(struct state);
+	}
+}
+
+static int smooth(const struct cwp_host *host, const struct cwp_setting *settings, const struct cwp_quantizer_input *input,
+	float *ret_scale)
+{
+	if (settings[ALGORITHM].integer == ALGORITHM_AWQ) {
+		return smooth_awq(host, input, ret_scale);
+	}
+	smooth_quant(input, settings[ALPHA].number, ret_scale);
+	return 0;
+}
+
+/* What the algorithms that scale channels are made for. */
+static int check_smoothing(const struct cwp_setting *s, char *err, size_t err_size)
+{
+	if (s[ALGORITHM].integer == ALGORITHM_AWQ && (s[BITS].integer == 8 || s[ACTIVATIONS].integer != ACTIVATIONS_NONE)) {
+		return refuse(err, err_size, "algorithm: awq is for weights of 4 bits or fewer and activations none, not bits %d and activations %s; "
+			"with activations use smoothquant", (int)s[BITS].integer, s[ACTIVATIONS].string);
+	}
+	if (s[ALGORITHM].integer == ALGORITHM_AWQ && s[SCALE].integer != SCALE_ABSMAX) {
+		return refuse(err, err_size, "algorithm: awq looks for ranges itself: scale must be absmax, not %s", s[SCALE].string);
+	}
+	if (s[ALGORITHM].integer == ALGORITHM_SMOOTHQUANT && (s[BITS].integer != 8 || s[ACTIVATIONS].integer == ACTIVATIONS_NONE)) {
+		return refuse(err, err_size, "algorithm: smoothquant eases the quantization of activations: it needs bits 8 and activations dynamic or static, "
+			"not bits %d and activations %s; for weights alone use awq", (int)s[BITS].integer, s[ACTIVATIONS].string);
+	}
+	return 0;
 }
 
 static int check_settings(const struct cwp_setting *s, char *err, size_t err_size)
 {
-	if (s[ALGORITHM].integer > ALGORITHM_GPTQ) {
-		return refuse(err, err_size, "algorithm: %s is not available in this version; use rtn or gptq", s[ALGORITHM].string);
+	int rc = check_smoothing(s, err, err_size);
+
+	if (rc < 0) {
+		return rc;
 	}
 	if (s[GRANULARITY].integer == GRANULARITY_TENSOR && s[ALGORITHM].integer != 0) {
 		return refuse(err, err_size, "granularity: tensor goes with algorithm rtn, not %s; use channel or group", s[ALGORITHM].string);
@@ -165,8 +253,8 @@ static int grid(const struct cwp_setting *settings, uint64_t rows, uint64_t cols
 static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g, const struct cwp_quantizer_tile *tile,
 	const struct cwp_quantizer_result *result)
 {
-	const struct scale_rule rule = {.method = (enum scale_method)settings[SCALE].integer, .percentile = settings[PERCENTILE].number,
-		.bits = (int)g->bits, .symmetric = g->symmetric != 0};
+	const struct scale_rule rule = rule_of(settings, g);
+	const struct state *state = tile->state;
 
 	if (tile->flags != 0 || result->flags != 0 || g->code != CWP_CODE_INT || g->bits < 2 || g->bits > 8 || g->threshold != 0 ||
 		g->granularity < CWP_PER_TENSOR || g->granularity > CWP_PER_GROUP ||
@@ -181,9 +269,9 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 	if (g->granularity == CWP_PER_TENSOR) {
 		return quantize_tensor(&rule, tile, result);
 	}
-	if (tile->state != NULL) {
+	if (state != NULL && state->gptq != NULL) {
 		const struct gptq_options how = gptq_options_of(settings);
-		return row_all_finite(tile->weight, tile->rows * cols) ? gptq_rows(tile->state, &how, &rule, group, tile, result) : CWP_ENUMBER;
+		return row_all_finite(tile->weight, tile->rows * cols) ? gptq_rows(state->gptq, &how, &rule, group, tile, result) : CWP_ENUMBER;
 	}
 	for (uint64_t r = 0; r < tile->rows; r++) {
 		const float *row = tile->weight + r * cols;
@@ -194,8 +282,13 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 			return CWP_ENUMBER;
 		}
 		for (uint64_t first = 0, i = 0; first < cols; first += group, i++) {
+			const uint64_t n = cols - first < group ? cols - first : group;
 			int8_t zero;
-			scale_find(&rule, row, mask, first, cols - first < group ? cols - first : group, &scales[i], &zero);
+			if (state != NULL && state->clip != NULL) {
+				clip_scale(state->clip, &rule, tile->row + r, row, mask, i, n, &scales[i], &zero);
+			} else {
+				scale_find(&rule, row, mask, first, n, &scales[i], &zero);
+			}
 			if (zeros != NULL) {
 				zeros[i] = zero;
 			}
@@ -206,7 +299,7 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 }
 
 static const struct cwp_quantizer quantizer = {.size = sizeof(struct cwp_quantizer), .needs = needs, .grid = grid, .quantize = quantize,
-	.prepare = prepare, .release = release, .memory = memory};
+	.prepare = prepare, .release = release, .memory = memory, .smooth = smooth};
 
 static const void *get_interface(const char *id)
 {
