@@ -4,6 +4,7 @@
 """loader/: the package's own tests; and outputs of every scheme and of several families, opened by it both ways, against
 transformers with the dense checkpoint that the engine's own reader makes of the same output, and, where inputs are
 quantized, against transformers with compressed-tensors. Exit 77 when something needed is absent."""
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ sys.dont_write_bytecode = True
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 from cwp_loader import CheckpointError, ProtectedLinear, load  # noqa: E402
 
 transformers.logging.set_verbosity_error()
@@ -102,6 +104,37 @@ class Outputs(unittest.TestCase):
                 self.assertLessEqual((ours - theirs).pow(2).mean().sqrt().item(), 0.05 * (theirs - exact).pow(2).mean().sqrt().item())
         path = self.output("llama31", "fp8", "overlay", "1")
         self.assert_close(run(load(path, dtype=torch.float32)), run(stock(os.path.join(SHARED, "golden", "llama31"))))
+
+    def test_protected_inputs(self):
+        """Protected weights meet inputs as they are, here as in the engine."""
+        for scheme in ("w8a8", "w8a8-static", "fp8-static", "fp8-block"):
+            with self.subTest(scheme=scheme):
+                path = self.output("llama31", scheme)
+                ours, exact = run(load(path, dtype=torch.float32)), run(load(path, dtype=torch.float32, activations=False))
+                theirs = self.inspect(path)
+                self.assertLessEqual((ours - theirs).abs().amax(-1).median().item(),
+                                     1e-3 * (ours - exact).abs().amax(-1).median().item())
+                with_all = self.quantizing_all(path)
+                self.assertGreater((with_all - theirs).abs().amax(-1).median().item(),
+                                   1e-2 * (ours - exact).abs().amax(-1).median().item())
+
+    def inspect(self, path):
+        """Logits of cwp-inspect."""
+        ids = torch.randint(3, 500, (2, 24), generator=torch.Generator().manual_seed(1))
+        out = path + "-logits.safetensors"
+        subprocess.run([os.path.join(os.environ.get("CWP_BUILDDIR", "."), "cwp-inspect"), "logits", path, "--out", out], check=True,
+                       stdout=subprocess.DEVNULL, input="".join(json.dumps({"ids": row.tolist()}) + "\n" for row in ids).encode())
+        tensors = load_file(out)
+        return torch.stack([tensors[f"logits.{i}"] for i in range(len(ids))])
+
+    def quantizing_all(self, path):
+        """Logits where protected weights meet quantized inputs too: what must not be."""
+        model = load(path, dtype=torch.float32)
+        for module in model.modules():
+            if isinstance(module, ProtectedLinear):
+                weight = module.weight
+                module.forward = lambda x, m=module, w=weight: torch.nn.functional.linear(m.activation(x), w, m.bias)
+        return run(model)
 
     def test_half(self):
         path = self.output("llama31", "w4-g32")
