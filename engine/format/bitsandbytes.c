@@ -56,7 +56,7 @@ static int encode(const struct cwe_output_module *m, uint32_t source, const stru
 			absmax[r] = cwe_f32_from_f16(cwe_f16_from_f32(absmax[r]));
 		if (!isfinite(absmax[r]))
 			rc = cwb_err_set(err, CWP_ENUMBER, "module \"%s\": the scale %g of row %llu is too large for bitsandbytes", m->name,
-				(double)v->scales[r], (unsigned long long)r);
+				(double)v->scales[r], (unsigned long long)(m->first_row + r));
 	}
 	if (!rc) {
 		cwe_f32_to_dtype(raw, absmax, CWP_F32, m->rows);
@@ -99,7 +99,7 @@ static int config(const struct cwe_output_module *m, size_t count, const char *c
 }
 
 const struct cwe_format cwe_format_bitsandbytes = {.id = CWJ_FORMAT_BITSANDBYTES, .name = "bitsandbytes",
-	.flags = CWE_FORMAT_SAFETENSORS,
+	.flags = CWE_FORMAT_SAFETENSORS | CWE_FORMAT_ROWS,
 	.carriers = CWE_SET(CWJ_CARRIER_OVERLAY) | CWE_SET(CWJ_CARRIER_NONE) | CWE_SET(CWJ_CARRIER_DENSE) |
 		CWE_SET(CWJ_CARRIER_MODULES),
 	.grid = grids, .n_grids = sizeof grids / sizeof *grids, .check = check, .tensors = tensors, .encode = encode,

@@ -21,6 +21,7 @@ struct cwe_output_module {
 	 * in place of the source's own; NULL: those. Borrowed until the call returns. */
 	const float *exact;
 	uint64_t whole_rows; /* where these are some rows of a module: how many it has; else 0 */
+	uint64_t first_row;  /* the number of the first of them */
 };
 
 struct cwe_writer;

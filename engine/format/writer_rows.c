@@ -77,6 +77,7 @@ int cwe_writer_rows(struct cwe_writer *w, const char *module, uint64_t row, uint
 		return rc;
 	set_shifts(&target, m, row);
 	m.whole_rows = m.rows;
+	m.first_row = row;
 	m.rows = rows;
 	return w->format->encode(&m, cwe_writer_unit_dtype(target.u), &values, &sink, err);
 }

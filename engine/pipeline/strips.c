@@ -40,6 +40,12 @@ static uint64_t rows_of(const struct cwe_run_module *m)
 	return m->grid.granularity == CWP_PER_BLOCK && m->grid.block_rows > CWE_ROW_TILE ? m->grid.block_rows : CWE_ROW_TILE;
 }
 
+/* Whether no block lies in two strips. */
+static int fits(const struct cwe_run_module *m)
+{
+	return rows_of(m) % CWE_ROW_TILE == 0 && (m->grid.granularity != CWP_PER_BLOCK || rows_of(m) % m->grid.block_rows == 0);
+}
+
 int cwe_run_by_strips(const struct cwe_run *run, int protecting)
 {
 	struct cwe_writer_options options = cwe_run_writer_options(run, protecting);
@@ -48,7 +54,7 @@ int cwe_run_by_strips(const struct cwe_run *run, int protecting)
 	}
 	for (size_t i = 0; i < run->modules; i++) {
 		const struct cwe_run_module *m = &run->module[i];
-		if (m->quantized && (!cwe_writer_takes_rows(&options, &m->grid) || rows_of(m) % CWE_ROW_TILE != 0)) {
+		if (m->quantized && (!cwe_writer_takes_rows(&options, &m->grid) || !fits(m))) {
 			return 0;
 		}
 	}

@@ -20,6 +20,16 @@ class Strips(worker_test.WorkerTest):
     def plan(self, job, threads):
         return json.loads(self.worker("plan", job, "--threads", str(threads)).stdout)["bounds"]["memory"]
 
+    def same_values(self, model, quantize, output):
+        """The output's codes as values, from the job that writes such values and works on whole matrices."""
+        dense = output + "-dense"
+        job, values = self.job(model, quantize=quantize, write={"format": "dense"})
+        self.inspect("dense", output, "--out", dense)
+        self.run_job(job)
+        one, two = (worker_test.read_safetensors(os.path.join(f, "model.safetensors")) for f in (dense, values))
+        self.assertEqual([n for n in one if one[n] != two[n]], [])
+        self.assertEqual(set(one), set(two))
+
     def test_same_bytes(self):
         # 224 rows are three strips of 64 and one of 32.
         model = worker_test.make_model(self.path("model"), layers=2, wide=224)
@@ -32,12 +42,22 @@ class Strips(worker_test.WorkerTest):
                 digests.add(self.digest(output))
             self.assertEqual(len(digests), 1, name)
             self.assert_tidy(output)
-            # The same codes as values, from the job that writes such values and works on whole matrices.
-            dense, values = self.path(name + "-dense"), self.job(model, quantize=quantize, write={"format": "dense"})
-            self.inspect("dense", output, "--out", dense)
-            self.run_job(values[0])
-            self.assertEqual(worker_test.read_safetensors(os.path.join(dense, "model.safetensors")),
-                worker_test.read_safetensors(os.path.join(values[1], "model.safetensors")), name)
+            self.same_values(model, quantize, output)
+
+    def test_formats(self):
+        """bitsandbytes, and FP8 in blocks of 128 rows and columns."""
+        model = worker_test.make_model(self.path("model"), layers=1, hidden=512, wide=384)
+        for quantize, write in (("int8", "bitsandbytes"), ("fp8", "fp8")):
+            quantize = {"plugin": quantize, "options": {"granularity": "block"} if write == "fp8" else {}}
+            digests = set()
+            for threads in (1, 3):
+                job, output = self.job(model, quantize=quantize, write={"format": write})
+                self.run_job(job, "--threads", str(threads))
+                self.inspect("verify", output)
+                digests.add(self.digest(output))
+            self.assertEqual(len(digests), 1, write)
+            if write == "fp8":  # bitsandbytes has scales of its own
+                self.same_values(model, quantize, output)
 
     def test_memory(self):
         """Measured below what is stated; stated for 70 billion weights as for a few, with any number of threads."""

@@ -169,7 +169,7 @@ static void check_digests(struct world *x, struct cwb_known *list, size_t files)
 	json_decref(facts);
 }
 
-static void same_output(const struct cwp_grid *grid)
+static void same_output(const struct cwp_grid *grid, int format)
 {
 	struct cwb_known list = {0};
 	struct cwe_writer *w;
@@ -179,6 +179,7 @@ static void same_output(const struct cwp_grid *grid)
 	uint64_t tiles;
 
 	begin(&x, grid, 1u << 30);
+	x.options.format = format;
 	assert_true(cwe_writer_takes_rows(&x.options, grid));
 	w = open_writer(&x);
 	for (i = 0; i < MODULES; i++)
@@ -215,7 +216,8 @@ static void test_same_output(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof grid / sizeof *grid; i++)
-		same_output(&grid[i]);
+		same_output(&grid[i], CWJ_FORMAT_COMPRESSED_TENSORS);
+	same_output(&grid[4], CWJ_FORMAT_BITSANDBYTES);
 }
 
 /* Several files; an interrupted attempt; a module that comes twice, after its digest went over it. */
