@@ -3,7 +3,6 @@
 /* Matrices and norms as backend operations. */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "engine/model/block.h"
 
@@ -31,8 +30,7 @@ static int show(const struct cwe_block *b, enum cwe_role role, uint32_t expert, 
 
 static int same(const struct cwp_activation *a, const struct cwp_activation *b)
 {
-	return a->kind == b->kind && a->group == b->group && a->zero == b->zero && memcmp(&a->scale, &b->scale, sizeof a->scale) == 0 &&
-		memcmp(&a->threshold, &b->threshold, sizeof a->threshold) == 0;
+	return a->kind == b->kind && a->group == b->group && a->zero == b->zero && a->scale == b->scale && a->threshold == b->threshold;
 }
 
 /* X as the matrix wants it: in ws->d_quantized, unless that holds it already. */

@@ -45,10 +45,10 @@ int cpu_act_histogram(void *vb, const float *d_x, uint64_t rows, uint64_t cols, 
 	uint64_t *d_count)
 {
 	struct cpu *b = vb;
-	int rc = cpu_check_matrix(b, "act_histogram", "x", d_x, rows, cols, ld);
-	if (!rc && !d_count) {
-		rc = cpu_refuse(b, CWP_EVALUE, "act_histogram: count is NULL");
+	if (!d_count) {
+		return cpu_refuse(b, CWP_EVALUE, "act_histogram: count is NULL");
 	}
+	int rc = cpu_check_matrix(b, "act_histogram", "x", d_x, rows, cols, ld);
 	if (rc || rows == 0 || cols == 0) {
 		return rc;
 	}
