@@ -197,7 +197,7 @@ static int encode(const struct cwe_output_module *m, uint32_t source, const stru
 
 	(void)source;
 	e.width = m->cols / e.groups;
-	e.scale = malloc(m->rows * e.groups * sizeof *e.scale + 1);
+	e.scale = calloc(m->rows * e.groups + 1, sizeof *e.scale);
 	rc = e.scale ? round_scales(&e, err) : nomem(m, err);
 	if (!rc)
 		rc = put_codes(&e, err);

@@ -143,9 +143,10 @@ def main():
         "fp8", "fp8-weights", "w8a8-static", "w8a8-tensor", "w8a8-tensor-zero", "w8-tensor", "fp8-static", "fp8-tensor",
         "fp8-block", "fp8-block-ragged")]
     cases += [("llama31", "head", "none", "0"), ("llama31", "w4-g32", "dense", "0.05")]
-    # Experts, as far as they load: packed or FP8, where kept by whole layers.
-    cases += [(m, s, "none", "0") for m, s in (("mixtral", "w8-g16"), ("qwen2moe", "w4-g16"), ("mixtral", "fp8+layer"),
-        ("qwen2moe", "fp8"))]
+    # Experts, as far as they load: packed or FP8, where kept by whole layers. Their inputs are not
+    # compared, as transformers has no Linear there.
+    cases += [(m, s, "none", "0") for m, s in (("mixtral", "w8-g16"), ("qwen2moe", "w4-g16"), ("mixtral", "fp8-weights+layer"),
+        ("qwen2moe", "fp8-weights"))]
     only = sys.argv[1:]
     backend = Backend(os.path.join(os.path.dirname(tool), "quantize_inputs"))
     failed = 0
