@@ -19,6 +19,8 @@ struct cwi_options {
 	const char *out;
 	const char *samples;
 	const char *dtype;
+	const char *format;   /* of convert, as in write.format and protect.carrier */
+	const char *carrier;
 	const char *scratch;
 	const char *plugin_dir;
 	const char *chat;     /* a chat format's name, or the path of its file; NULL: what the model shows */
@@ -37,6 +39,7 @@ int cwi_loglik(const struct cwi_options *o);
 int cwi_generate(const struct cwi_options *o);
 int cwi_statistics(const struct cwi_options *o);
 int cwi_dense(const struct cwi_options *o);
+int cwi_convert(const struct cwi_options *o);
 int cwi_masks(const struct cwi_options *o);
 int cwi_verify(const struct cwi_options *o);
 int cwi_plan(const struct cwi_options *o);

@@ -30,15 +30,18 @@ static const struct {
 		"sample file -> gradient and activation statistics of every parameter"},
 	{"dense", cwi_dense, NEEDS_OUT | TAKES_ADAPTERS, "OUTPUT --out DIR [--dtype f32|bf16]",
 		"an output of ours, or a model with adapters, as a dense checkpoint"},
+	{"convert", cwi_convert, NEEDS_OUT, "OUTPUT --out DIR [--format F] [--carrier C]",
+		"an output of ours in another format, or with another carrier"},
 	{"masks", cwi_masks, TAKES_TWO, "OUTPUT OUTPUT", "how much two outputs protect the same weights, by module"},
 	{"verify", cwi_verify, 0, "OUTPUT", "checks an output's manifest, digests and structure"},
 	{"plan", cwi_plan, 0, "JOB.yaml", "what a job will do and need"},
 };
 
-enum { OPT_ADAPTER = 256, OPT_OUT, OPT_SAMPLES, OPT_DTYPE, OPT_THREADS, OPT_PLUGIN_DIR, OPT_SCRATCH, OPT_MEMORY, OPT_CHAT,
+enum { OPT_ADAPTER = 256, OPT_OUT, OPT_FORMAT, OPT_CARRIER, OPT_SAMPLES, OPT_DTYPE, OPT_THREADS, OPT_PLUGIN_DIR, OPT_SCRATCH, OPT_MEMORY, OPT_CHAT,
 	OPT_BATCH, OPT_BACKEND, OPT_PRECISION, OPT_ACTIVATIONS, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {{"adapter", required_argument, NULL, OPT_ADAPTER}, {"out", required_argument, NULL, OPT_OUT},
+	{"format", required_argument, NULL, OPT_FORMAT}, {"carrier", required_argument, NULL, OPT_CARRIER},
 	{"samples", required_argument, NULL, OPT_SAMPLES}, {"dtype", required_argument, NULL, OPT_DTYPE},
 	{"threads", required_argument, NULL, OPT_THREADS}, {"plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR},
 	{"scratch", required_argument, NULL, OPT_SCRATCH}, {"memory", required_argument, NULL, OPT_MEMORY},
@@ -54,6 +57,8 @@ static void usage(FILE *f)
 	}
 	(void)fputs("\noptions:\n"
 		    "  --adapter DIR     PEFT LoRA adapter to merge into MODEL; may be given several times\n"
+		    "  --format F        of convert, as write.format (default compressed-tensors)\n"
+		    "  --carrier C       of convert, as protect.carrier (default overlay)\n"
 		    "  --threads N       threads (default: all that may be used)\n"
 		    "  --scratch DIR     folder for activations that should not stay in memory\n"
 		    "  --memory SIZE     weights that generate keeps in memory (default 4GiB)\n"
@@ -86,6 +91,12 @@ static int take_option(struct cwi_options *o, int option)
 		return 0;
 	case OPT_OUT:
 		o->out = optarg;
+		return 0;
+	case OPT_FORMAT:
+		o->format = optarg;
+		return 0;
+	case OPT_CARRIER:
+		o->carrier = optarg;
 		return 0;
 	case OPT_SAMPLES:
 		o->samples = optarg;

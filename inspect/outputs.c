@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/format/convert.h"
 #include "engine/format/manifest.h"
 #include "engine/format/output.h"
+#include "engine/format/support.h"
 #include "engine/pipeline/sweep.h"
 #include "inspect/inspect.h"
 
@@ -20,6 +22,46 @@ int cwi_dense(const struct cwi_options *o)
 	}
 	int r = cwe_source_dense(o->operand, o->adapters, o->n_adapters, o->out, dtype, 5000000000u, &err);
 	return r == 0 ? 0 : cwi_fail(&err);
+}
+
+/* The number of a name; -1 with the names in the message. */
+static int choose(const char *option, const char *asked, const char *(*name)(size_t i), struct cwb_err *err)
+{
+	char all[160] = "";
+	for (size_t i = 0; name(i) != NULL; i++) {
+		if (strcmp(name(i), asked) == 0) {
+			return (int)i;
+		}
+		size_t n = strlen(all);
+		(void)snprintf(all + n, sizeof all - n, "%s%s", i > 0 ? ", " : "", name(i));
+	}
+	(void)cwb_err_set(err, CWP_EVALUE, "%s %s is not known; use one of %s", option, asked, all);
+	return -1;
+}
+
+static const char *format_name(size_t i)
+{
+	const struct cwe_format *f = cwe_format_at(i);
+	return f != NULL ? f->name : NULL;
+}
+
+int cwi_convert(const struct cwi_options *o)
+{
+	struct cwb_err err = {0};
+	char digest[65];
+	int format = choose("--format", o->format != NULL ? o->format : "compressed-tensors", format_name, &err);
+	int carrier = format >= 0 ? choose("--carrier", o->carrier != NULL ? o->carrier : "overlay", cwe_carrier_name, &err) : -1;
+	if (carrier < 0) {
+		(void)cwi_fail(&err);
+		return 64;
+	}
+	const struct cwe_convert_options options = {.output = o->operand, .directory = o->out,
+		.format = cwe_format_at((size_t)format)->id, .carrier = carrier, .shard = 5000000000u};
+	if (cwe_output_convert(&options, digest, &err) != 0) {
+		return cwi_fail(&err);
+	}
+	cwi_print(json_pack("{s:b,s:s}", "converted", 1, "content_digest", digest));
+	return 0;
 }
 
 int cwi_verify(const struct cwi_options *o)

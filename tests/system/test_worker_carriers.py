@@ -6,11 +6,12 @@ and what each of them cannot hold."""
 import json
 import os
 import struct
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import worker_test
-from worker_test import floats, golden, make_model, protected_positions, read_folder, read_safetensors
+from worker_test import INSPECT, floats, golden, make_model, protected_positions, read_folder, read_safetensors
 
 
 def values(tensor):
@@ -284,6 +285,57 @@ class Carriers(worker_test.WorkerTest):
             f.write("changed\n")
         self.assertIn("README.md", self.load(first, "manifest.json")["files"])
         self.assertEqual(self.digest(first), self.digest(second))
+
+    def convert(self, output, name, *options, status=0):
+        out = self.path(name)
+        done = subprocess.run([INSPECT, "convert", output, "--out", out, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True)
+        self.assertEqual(done.returncode, status, done.stderr)
+        if status == 0:
+            self.inspect("verify", out)
+            self.assertEqual(json.loads(done.stdout)["content_digest"], self.digest(out))
+        else:
+            self.assertFalse(os.path.exists(out))
+        return out if status == 0 else done.stderr
+
+    def test_convert(self):
+        """From one output to another: the bytes that a job would have written."""
+        made = {}
+        for carrier, unit in (("overlay", "column"), ("adapter", "column"), ("dense", "column"), ("none", "column"),
+                ("overlay", "module"), ("modules", "module"), ("dense", "module"), ("overlay", "weight")):
+            made[carrier, unit], _ = self.carried(carrier, unit, fraction=0.1)
+        for source, carrier, unit in (("overlay", "adapter", "column"), ("adapter", "overlay", "column"), ("overlay", "dense", "column"),
+                ("adapter", "dense", "column"), ("none", "none", "column"), ("overlay", "modules", "module"),
+                ("modules", "dense", "module"), ("modules", "modules", "module"), ("overlay", "overlay", "weight")):
+            with self.subTest(source=source, carrier=carrier, unit=unit):
+                first = made[source, unit]
+                out = self.convert(first, "%s-%s-%s" % (source, carrier, unit), "--carrier", carrier)
+                want = made[carrier, unit]
+                self.assertEqual(self.digest(out), self.digest(want))
+                manifest, like = self.load(out, "manifest.json"), self.load(want, "manifest.json")
+                self.assertEqual(manifest["converted"],
+                    {"from": self.digest(first), "format": "compressed-tensors", "carrier": carrier})
+                self.assertEqual(manifest["counts"], like["counts"])
+                if carrier == "modules":
+                    self.assertEqual(sorted(manifest["kept_modules"]), sorted(like["kept_modules"]))
+                self.assertEqual(manifest["inputs"], like["inputs"])
+        dense = made["dense", "column"]
+        for output, options, words, status in (
+                (dense, (), "holds no codes, as it is dense", 65),
+                (made["overlay", "weight"], ("--carrier", "adapter"), "single weights are protected", 65),
+                (made["overlay", "weight"], ("--carrier", "none"), "were chosen around its protected weights", 65),
+                (made["overlay", "weight"], ("--carrier", "modules"), "weights are exact in", 65),
+                (made["modules", "module"], ("--carrier", "overlay"), "has no codes of them", 65),
+                (made["overlay", "column"], ("--carrier", "adapter", "--format", "dense"), "does not take this carrier", 65),
+                (made["overlay", "column"], ("--carrier", "sidecar"), "use one of overlay, none, dense, modules, adapter", 64),
+                (made["overlay", "column"], ("--format", "zip"), "--format zip is not known; use one of compressed-tensors", 64),
+                (golden("smollm2"), (), "there is no manifest.json", 65)):
+            self.assertIn(words, self.convert(output, "refused", *options, status=status))
+        os.mkdir(self.path("there"))
+        done = subprocess.run([INSPECT, "convert", made["overlay", "column"], "--out", self.path("there")], stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, text=True)
+        self.assertIn("exists: choose a folder that does not exist yet", done.stderr)
+        self.assertEqual(os.listdir(self.path("there")), [])
 
 
 if __name__ == "__main__":
