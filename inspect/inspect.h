@@ -39,6 +39,7 @@ int cwi_loglik(const struct cwi_options *o);
 int cwi_generate(const struct cwi_options *o);
 int cwi_statistics(const struct cwi_options *o);
 int cwi_dense(const struct cwi_options *o);
+int cwi_formats(const struct cwi_options *o);
 int cwi_convert(const struct cwi_options *o);
 int cwi_masks(const struct cwi_options *o);
 int cwi_verify(const struct cwi_options *o);

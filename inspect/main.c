@@ -13,7 +13,7 @@
 
 #define USAGE 64
 
-enum need { NEEDS_OUT = 1, NEEDS_SAMPLES = 2, TAKES_ADAPTERS = 4, TAKES_TWO = 8 };
+enum need { NEEDS_OUT = 1, NEEDS_SAMPLES = 2, TAKES_ADAPTERS = 4, TAKES_TWO = 8, TAKES_NONE = 16 };
 
 static const struct {
 	const char *name;
@@ -34,6 +34,7 @@ static const struct {
 		"an output of ours in another format, or with another carrier"},
 	{"masks", cwi_masks, TAKES_TWO, "OUTPUT OUTPUT", "how much two outputs protect the same weights, by module"},
 	{"verify", cwi_verify, 0, "OUTPUT", "checks an output's manifest, digests and structure"},
+	{"formats", cwi_formats, TAKES_NONE, "", "which quantizers, formats and carriers go together, as tables of Markdown"},
 	{"plan", cwi_plan, 0, "JOB.yaml", "what a job will do and need"},
 };
 
@@ -165,12 +166,13 @@ int main(int argc, char **argv)
 			return USAGE;
 		}
 	}
-	if (optind + 2 != argc && optind + 3 != argc) {
+	int operands = argc - optind - 1;
+	if (operands < 0 || operands > 2) {
 		usage(stderr);
 		return USAGE;
 	}
-	o.operand = argv[optind + 1];
-	o.second = argv[optind + 2]; /* NULL behind the last */
+	o.operand = argv[optind + 1]; /* NULL behind the last */
+	o.second = operands > 1 ? argv[optind + 2] : NULL;
 	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
 		if (strcmp(verbs[i].name, argv[optind]) != 0) {
 			continue;
@@ -180,7 +182,7 @@ int main(int argc, char **argv)
 			(void)fprintf(stderr, "       cwp-inspect %s %s\n", verbs[i].name, verbs[i].usage);
 			return USAGE;
 		}
-		if (!(verbs[i].needs & TAKES_TWO) == (o.second != NULL)) {
+		if (operands != (verbs[i].needs & TAKES_TWO ? 2 : verbs[i].needs & TAKES_NONE ? 0 : 1)) {
 			(void)refuse("wrong number of operands; usage: cwp-inspect", verbs[i].name);
 			(void)fprintf(stderr, "       cwp-inspect %s %s\n", verbs[i].name, verbs[i].usage);
 			return USAGE;

@@ -150,14 +150,19 @@ static int holds(const struct cwe_format_grid *f, const struct cwp_grid *g)
 	       f->activations & CWE_SET(g->activation);
 }
 
-static int carries(const struct cwe_format *f, const struct cwp_grid *g)
+const struct cwe_format_grid *cwe_format_family(const struct cwe_format *f, const struct cwp_grid *grid)
 {
 	size_t i;
 
 	for (i = 0; i < f->n_grids; i++)
-		if (holds(&f->grid[i], g))
-			return 1;
-	return 0;
+		if (holds(&f->grid[i], grid))
+			return &f->grid[i];
+	return NULL;
+}
+
+static int carries(const struct cwe_format *f, const struct cwp_grid *g)
+{
+	return cwe_format_family(f, g) != NULL;
 }
 
 static int refuse(const struct cwe_format *f, const struct cwe_output_module *m, struct cwb_err *err)

@@ -86,6 +86,9 @@ int cwe_format_check(const struct cwe_format *f, const struct cwe_output_module 
 int cwe_format_check_all(const struct cwe_format *f, const struct cwe_output_module *m, size_t count,
 	const char *const *ignore, size_t n_ignore, struct cwb_err *err);
 
+/* The family that a grid belongs to; NULL when the format carries none such. */
+const struct cwe_format_grid *cwe_format_family(const struct cwe_format *f, const struct cwp_grid *grid);
+
 /* "int4, groups of 32, symmetric, activations none". */
 void cwe_grid_text(const struct cwp_grid *grid, char *ret, size_t size);
 const char *cwe_activation_text(uint32_t activation); /* "int8 by token"; "none" for CWP_ACT_NONE */

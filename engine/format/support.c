@@ -31,3 +31,33 @@ void cwe_format_carriers_text(const struct cwe_format *f, char *ret, size_t size
 		n += added > 0 ? (size_t)added : 0;
 	}
 }
+
+/* tests/interop: test_compressed_tensors, test_carriers, test_loader, test_formats, test_gguf_output. A combination that is not
+ * listed is read by cwp-inspect and its tests. */
+static const struct {
+	int format, carrier;
+	const char *engine;
+} tested[] = {
+	{CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_OVERLAY, "cwp-loader over transformers"},
+	{CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_NONE, "transformers"},
+	{CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_MODULES, "transformers"},
+	{CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_ADAPTER, "PEFT over transformers"},
+	{CWJ_FORMAT_BITSANDBYTES, CWJ_CARRIER_NONE, "bitsandbytes"},
+	{CWJ_FORMAT_GPTQ, CWJ_CARRIER_NONE, "transformers"},
+	{CWJ_FORMAT_FP8, CWJ_CARRIER_NONE, "transformers"},
+	{CWJ_FORMAT_GGUF, CWJ_CARRIER_NONE, "transformers, gguf"},
+	{CWJ_FORMAT_GGUF, CWJ_CARRIER_MODULES, "transformers, gguf"},
+};
+
+const char *cwe_support_engine(const struct cwe_format *f, size_t carrier)
+{
+	size_t i;
+
+	/* Values in the place of codes are a plain checkpoint, whatever the format. */
+	if (carrier == CWJ_CARRIER_DENSE || f->id == CWJ_FORMAT_DENSE)
+		return "transformers";
+	for (i = 0; i < sizeof tested / sizeof *tested; i++)
+		if (tested[i].format == f->id && tested[i].carrier == (int)carrier)
+			return tested[i].engine;
+	return "cwp-inspect";
+}
