@@ -129,9 +129,35 @@ static int take_kept(struct converting *c, struct cwb_err *err)
 	return json_array_extend(c->kept, (json_t *)(uintptr_t)list) ? nomem(err) : 0;
 }
 
+/* As they lie in the files: the order in which the job quantized them, which the new files will have too. */
+static int by_place(const void *a, const void *b)
+{
+	const struct cwe_checkpoint_tensor *x = (*(const struct cwe_output_item *const *)a)->codes;
+	const struct cwe_checkpoint_tensor *y = (*(const struct cwe_output_item *const *)b)->codes;
+	int order = strcmp(x->file->input.path, y->file->input.path);
+
+	return order ? order : x->entry->offset < y->entry->offset ? -1 : x->entry->offset > y->entry->offset;
+}
+
+static int take_quantized(struct converting *c, struct cwb_err *err)
+{
+	const struct cwe_output_item **list = calloc(c->output->count + 1, sizeof *list);
+	size_t n = 0, i;
+	int rc = list ? 0 : nomem(err);
+
+	for (i = 0; list && i < c->output->count; i++)
+		if (c->output->item[i].quantized)
+			list[n++] = &c->output->item[i];
+	if (n)
+		qsort(list, n, sizeof *list, by_place);
+	for (i = 0; i < n && !rc; i++)
+		rc = take_item(c, (size_t)(list[i] - c->output->item), err);
+	free(list);
+	return rc;
+}
+
 static int take_modules(struct converting *c, struct cwb_err *err)
 {
-	size_t i;
 	int rc;
 
 	c->module = calloc(c->output->count + 1, sizeof *c->module);
@@ -140,10 +166,7 @@ static int take_modules(struct converting *c, struct cwb_err *err)
 	if (!c->module || !c->item || !c->kept)
 		return nomem(err);
 	rc = take_kept(c, err);
-	for (i = 0; i < c->output->count && !rc; i++)
-		if (c->output->item[i].quantized)
-			rc = take_item(c, i, err);
-	return rc;
+	return rc ? rc : take_quantized(c, err);
 }
 
 static int open_view(struct converting *c, struct cwb_err *err)

@@ -311,7 +311,10 @@ class Carriers(worker_test.WorkerTest):
                 first = made[source, unit]
                 out = self.convert(first, "%s-%s-%s" % (source, carrier, unit), "--carrier", carrier)
                 want = made[carrier, unit]
-                self.assertEqual(self.digest(out), self.digest(want))
+                if (source, carrier) == ("modules", "dense"):  # whole modules lie behind the others
+                    self.assertEqual(read_folder(out), read_folder(want))
+                else:
+                    self.assertEqual(self.digest(out), self.digest(want))
                 manifest, like = self.load(out, "manifest.json"), self.load(want, "manifest.json")
                 self.assertEqual(manifest["converted"],
                     {"from": self.digest(first), "format": "compressed-tensors", "carrier": carrier})
