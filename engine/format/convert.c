@@ -89,11 +89,30 @@ static int count_protected(const struct converting *c, const struct cwe_output_i
 	return rc;
 }
 
+/* Formats that always store zero points have them for symmetric codes too: all 0 then. */
+static int find_symmetric(const struct converting *c, const struct cwe_output_item *m, uint32_t *ret, struct cwb_err *err)
+{
+	uint64_t n = cwe_grid_scales(&m->grid, m->cols), i;
+	int8_t *zeros;
+	int rc;
+
+	*ret = 1;
+	if (m->grid.symmetric)
+		return 0;
+	zeros = calloc(m->rows, n);
+	rc = zeros ? c->output->reader->zeros(m, 0, m->rows, n, zeros, err) : nomem(err);
+	for (i = 0; i < m->rows * n && !rc && *ret; i++)
+		*ret = zeros[i] == 0;
+	free(zeros);
+	return rc;
+}
+
 static int take_item(struct converting *c, size_t i, struct cwb_err *err)
 {
 	const struct cwe_output_item *m = &c->output->item[i];
 	struct cwe_output_module *to = &c->module[c->count];
 	char *name = strndup(m->name, strlen(m->name) - strlen(".weight"));
+	uint32_t symmetric = 1;
 	uint64_t n = 0;
 	int rc = name ? count_protected(c, m, c->mask ? cwe_saved_mask_find(c->mask, name) : -1, &n, err) : nomem(err);
 
@@ -103,12 +122,15 @@ static int take_item(struct converting *c, size_t i, struct cwb_err *err)
 			name, n, m->rows * m->cols, c->o->output);
 	if (!rc && c->o->carrier == CWJ_CARRIER_MODULES && n)
 		rc = json_array_append_new(c->kept, json_string(name)) ? nomem(err) : 0;
+	if (!rc)
+		rc = find_symmetric(c, m, &symmetric, err);
 	if (rc || (c->o->carrier == CWJ_CARRIER_MODULES && n)) {
 		free(name);
 		return rc;
 	}
 	*to = (struct cwe_output_module){.name = name, .rows = m->rows, .cols = m->cols, .grid = m->grid, .protected_weights = n,
 		.input_scale = m->input_scale};
+	to->grid.symmetric = symmetric;
 	/* Packed 8-bit codes with one scale a row are what a job of groups falls back to. */
 	to->grid.fallback = m->shape && m->grid.bits == 8 && m->grid.granularity == CWP_PER_CHANNEL;
 	c->item[c->count++] = i;
@@ -243,7 +265,7 @@ static int write_all(const struct converting *c, struct cwe_writer *w, struct cw
 
 		rc = read_piece(c, i, &p, err);
 		if (!rc)
-			rc = cwe_writer_module(w, &c->module[i], p.codes, p.scales, p.zeros, p.mask, (c->module[i].cols + 7) / 8, err);
+			rc = cwe_writer_module(w, &c->module[i], p.codes, p.scales, c->module[i].grid.symmetric ? NULL : p.zeros, p.mask, (c->module[i].cols + 7) / 8, err);
 		piece_free(&p);
 	}
 	for (i = 0; i < c->view->count && !rc; i++)

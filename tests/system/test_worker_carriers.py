@@ -322,6 +322,14 @@ class Carriers(worker_test.WorkerTest):
                 if carrier == "modules":
                     self.assertEqual(sorted(manifest["kept_modules"]), sorted(like["kept_modules"]))
                 self.assertEqual(manifest["inputs"], like["inputs"])
+        # Another format of the same grid, and back: the same values, the same protected weights.
+        first = made["overlay", "weight"]
+        other = self.convert(first, "gptq", "--format", "gptq")
+        self.assertEqual(self.load(other, "config.json")["quantization_config"]["quant_method"], "gptq")
+        self.assertEqual(protected_positions(other), protected_positions(first))
+        self.assertEqual(self.dense(other), self.dense(first))
+        self.assertEqual(read_folder(self.convert(other, "back")), read_folder(first))
+        self.assertIn("bitsandbytes cannot carry module", self.convert(first, "refused", "--format", "bitsandbytes", status=65))
         dense = made["dense", "column"]
         for output, options, words, status in (
                 (dense, (), "holds no codes, as it is dense", 65),
