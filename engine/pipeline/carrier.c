@@ -48,12 +48,12 @@ static int check_experts(const struct cwe_run *run, struct cwb_err *err)
 		return 0;
 	}
 	if (run->job->carrier == CWJ_CARRIER_ADAPTER) {
-		return refuse(err, CWP_EVALUE, "carrier", "no engine takes a LoRA adapter of experts such as %s: leave them out with "
-			"quantize.skip, or use carrier: overlay", m->name);
+		return refuse(err, CWP_EVALUE, "carrier", "no engine takes a LoRA adapter of experts such as %s: use carrier: overlay, "
+			"or plugin fp8 with the experts in quantize.skip", m->name);
 	}
 	if (run->job->format == CWJ_FORMAT_COMPRESSED_TENSORS && m->grid.code != CWP_CODE_E4M3) {
 		return refuse(err, CWP_EVALUE, "carrier", "no engine loads int codes of some experts beside others that are kept whole, such as "
-			"%s: quantize with plugin fp8, leave all experts out with quantize.skip, or use carrier: overlay", m->name);
+			"%s: quantize with plugin fp8, or use carrier: overlay", m->name);
 	}
 	return 0;
 }
