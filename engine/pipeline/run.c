@@ -142,7 +142,7 @@ int cwe_run_cancelled(struct cwe_run *run, struct cwb_err *err)
 	return host->cancelled(host->ctx) ? cwb_err_set(err, CWP_ECANCELLED, "cancelled") : 0;
 }
 
-static void close_run(struct cwe_run *run)
+void cwe_run_close(struct cwe_run *run)
 {
 	cwe_cache_close(run);
 	cwe_corpus_free(&run->corpus);
@@ -251,7 +251,7 @@ int cwe_pipeline_run(const struct cwe_pipeline *p, struct cwb_err *err)
 	} else {
 		cwe_run_output_abandon(&run, r);
 	}
-	close_run(&run);
+	cwe_run_close(&run);
 	return r;
 }
 
@@ -322,6 +322,6 @@ int cwe_pipeline_plan(const struct cwe_pipeline *p, json_t **ret, struct cwb_err
 		*ret = plan_json(&run);
 		r = *ret != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for the plan");
 	}
-	close_run(&run);
+	cwe_run_close(&run);
 	return r;
 }

@@ -139,6 +139,8 @@ int cwe_run_warn(struct cwe_run *run, struct cwb_err *err, const char *format, .
 /* Adds the place in the job file to an error that has none yet. Returns code. */
 int cwe_run_place(struct cwb_err *err, int code, int line, int column, const char *field, const char *name);
 
+/* Frees what the stages left. */
+void cwe_run_close(struct cwe_run *run);
 /* Stages, in their files. */
 int cwe_run_open(struct cwe_run *run, struct cwb_err *err);  /* open.c */
 int cwe_run_samples(struct cwe_run *run, struct cwb_err *err);                 /* open.c */
