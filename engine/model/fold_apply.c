@@ -22,10 +22,11 @@ static int into_norm(const struct cwe_model *m, struct cwe_weights *scaled, cons
 	float *w, struct cwb_err *err)
 {
 	float offset = m->arch.norm_offset;
-	float *inverse = malloc(2 * n * sizeof *inverse + 1), *after = inverse + n;
+	float *inverse = malloc(2 * n * sizeof *inverse + 1);
 	if (inverse == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory to scale %s", t->name);
 	}
+	float *after = inverse + n;
 	int r = cwe_weights_read_f32(m->weights, t, 0, n, w, err);
 	for (uint64_t i = 0; r == 0 && i < n; i++) {
 		inverse[i] = w[i] + offset != 0 ? 1 / scale[i] : 1;
