@@ -23,25 +23,34 @@ static int is_half(float scale)
 				   ceilf(scale / SMALLEST) * SMALLEST == scale;
 }
 
+/* One scale and its codes [count]. */
+static int settle_group(uint8_t *code, uint64_t count, float *scale)
+{
+	float old = *scale;
+
+	if (is_half(old))
+		return 0;
+	if (!(old <= 0x1p-17f))
+		return CWP_EVALUE;
+	*scale = ceilf(old / SMALLEST) * SMALLEST;
+	for (uint64_t c = 0; c < count; c++)
+		code[c] = (uint8_t)(int8_t)rintf((float)(int8_t)code[c] * old / *scale);
+	return 0;
+}
+
 int cwe_gguf_settle(const struct cwp_grid *grid, uint64_t rows, uint64_t cols, uint8_t *codes, float *scales, uint64_t *ret_wrong)
 {
 	uint64_t n = cwe_grid_scales(grid, cols), width = n > 1 ? grid->group : cols;
 
-	for (uint64_t i = 0; i < rows * n; i++) {
-		uint8_t *code = codes + i / n * cols + i % n * width;
-		uint64_t count = i % n + 1 < n ? width : cols - i % n * width;
-		float old = scales[i];
+	for (uint64_t r = 0; r < rows; r++)
+		for (uint64_t g = 0; g < n; g++) {
+			uint64_t count = g + 1 < n ? width : cols - g * width;
 
-		if (is_half(old))
-			continue;
-		if (!(old <= 0x1p-17f)) {
-			*ret_wrong = i;
-			return CWP_EVALUE;
+			if (settle_group(codes + r * cols + g * width, count, &scales[r * n + g])) {
+				*ret_wrong = r * n + g;
+				return CWP_EVALUE;
+			}
 		}
-		scales[i] = ceilf(old / SMALLEST) * SMALLEST;
-		for (uint64_t c = 0; c < count; c++)
-			code[c] = (uint8_t)(int8_t)rintf((float)(int8_t)code[c] * old / scales[i]);
-	}
 	return 0;
 }
 

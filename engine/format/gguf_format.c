@@ -29,5 +29,6 @@ static int check(const struct cwe_output_module *m, struct cwb_err *err)
 
 /* The writer has a way of its own for files that are no safetensors: no tensors, no encoding, no config.json. */
 const struct cwe_format cwe_format_gguf = {.id = CWJ_FORMAT_GGUF, .name = "gguf",
-	.carriers = CWE_SET(CWJ_CARRIER_NONE) | CWE_SET(CWJ_CARRIER_DENSE) | CWE_SET(CWJ_CARRIER_MODULES), .grid = grids, .n_grids = sizeof grids / sizeof *grids,
+	.carriers = CWE_SET(CWJ_CARRIER_NONE) | CWE_SET(CWJ_CARRIER_DENSE) | CWE_SET(CWJ_CARRIER_MODULES),
+	.grid = grids, .n_grids = sizeof grids / sizeof *grids,
 	.check = check};

@@ -27,10 +27,10 @@ uint64_t cwe_gguf_step(const struct cwe_gguf_place *p)
 /* The rows of a head are two halves in a checkpoint, and lie in turns in a file: 0, d/2, 1, d/2 + 1, ... */
 static void take_turns(const struct cwe_gguf_place *p, uint64_t rows, uint64_t row_bytes, const uint8_t *src, uint8_t *dst)
 {
-	uint64_t d = p->head;
+	uint64_t d = p->head, half = d / 2;
 
-	for (uint64_t r = 0; r < rows; r++)
-		memcpy(dst + (r / d * d + r % d % (d / 2) * 2 + r % d / (d / 2)) * row_bytes, src + r * row_bytes, row_bytes);
+	for (uint64_t r = 0; d && half && r < rows; r++)
+		memcpy(dst + (r / d * d + r % d % half * 2 + r % d / half) * row_bytes, src + r * row_bytes, row_bytes);
 }
 
 int cwe_gguf_put_rows(const struct cwe_gguf_writer *file, const struct cwe_gguf_place *p, uint64_t row, uint64_t rows,

@@ -75,11 +75,16 @@ int cwe_gguf_layout_make(const struct cwe_gguf_keys *keys, const struct cwe_gguf
 	static const uint8_t zeros[CWE_GGUF_ALIGNMENT];
 	struct cwe_gguf_layout l = {.count = count, .offset = calloc(count + 1, sizeof *l.offset),
 		.bytes = calloc(count + 1, sizeof *l.bytes)};
-	struct cwe_gguf_keys head = {.failed = keys->failed || !l.offset || !l.bytes};
+	struct cwe_gguf_keys head = {.failed = keys->failed};
 	uint32_t version = 3;
 	uint64_t counts[2] = {count, keys->count};
-	int rc = head.failed ? 0 : place(tensor, &l, err);
+	int rc;
 
+	if (!l.offset || !l.bytes) {
+		cwe_gguf_layout_free(&l);
+		return cwb_err_set(err, -ENOMEM, "metadata of a GGUF file: out of memory");
+	}
+	rc = place(tensor, &l, err);
 	cwe_gguf_keys_bytes(&head, "GGUF", 4);
 	cwe_gguf_keys_bytes(&head, &version, sizeof version);
 	cwe_gguf_keys_bytes(&head, counts, sizeof counts);

@@ -73,7 +73,7 @@ static int write_model(const char *model, const char *scheme, const struct cwe_w
 static int encode(uint32_t bits)
 {
 	struct cwp_grid grid = toy_grid(CWP_CODE_INT, bits, 1, 32, CWP_ACT_NONE);
-	uint8_t codes[32], block[34];
+	uint8_t codes[32], block[34] = {0};
 	float scale;
 	uint64_t wrong;
 
