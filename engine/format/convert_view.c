@@ -73,6 +73,14 @@ int cwe_convert_view_open(struct cwe_weights *source, const struct cwe_output_we
 	return 0;
 }
 
+static uint32_t bits_of(float v)
+{
+	uint32_t u;
+
+	memcpy(&u, &v, sizeof u);
+	return u;
+}
+
 /* Whether protected values of rows are the same after rounding to a dtype. */
 static int fits(const float *value, const uint8_t *bits, uint64_t rows, uint64_t cols, uint32_t dtype, uint8_t *raw, float *back)
 {
@@ -82,7 +90,7 @@ static int fits(const float *value, const uint8_t *bits, uint64_t rows, uint64_t
 	cwe_f32_from_dtype(back, raw, dtype, rows * cols);
 	for (r = 0; r < rows; r++)
 		for (c = 0; c < cols; c++)
-			if (bits[r * stride + (c >> 3)] >> (c & 7) & 1 && memcmp(&value[r * cols + c], &back[r * cols + c], sizeof *value) != 0)
+			if (bits[r * stride + (c >> 3)] >> (c & 7) & 1 && bits_of(value[r * cols + c]) != bits_of(back[r * cols + c]))
 				return 0;
 	return 1;
 }

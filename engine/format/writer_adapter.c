@@ -81,7 +81,7 @@ static int work_new(const struct cwe_writer_unit *u, struct work *ret, struct cw
 {
 	uint64_t cols = u->source->shape[1], step = cwe_format_step(cols), n = step * cols;
 
-	*ret = (struct work){.step = step, .index = malloc(u->pair.rank * sizeof *ret->index), .exact = malloc(n * sizeof *ret->exact),
+	*ret = (struct work){.step = step, .index = calloc(u->pair.rank + 1, sizeof *ret->index), .exact = malloc(n * sizeof *ret->exact),
 		.value = malloc(n * sizeof *ret->value), .residual = malloc(n * sizeof *ret->residual), .raw = malloc(n * 4)};
 	if (ret->index && ret->exact && ret->value && ret->residual && ret->raw)
 		return 0;

@@ -236,9 +236,12 @@ int cwe_model_read_split(struct cwe_model *m, const struct cwe_tensor *t, float 
 	uint64_t rows = t->shape[0], n = rows * t->shape[1];
 	int host_memory = (m->device->ops->flags & CWP_BACKEND_HOST_MEMORY) != 0;
 	float *host = host_memory ? NULL : malloc(2 * n * sizeof *host + 1);
-	float *quantized = host_memory ? d_quantized : host, *exact = host_memory ? d_exact : host + n;
+	float *quantized = host_memory ? d_quantized : host, *exact = d_exact;
 	if (!host_memory && host == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory to read %s", t->name);
+	}
+	if (!host_memory) {
+		exact = host + n;
 	}
 	int r = cwe_weights_read_split(m->weights, t, 0, rows, quantized, exact, err);
 	r = r == 0 ? check_finite(m, t, 0, quantized, n, err) : r;

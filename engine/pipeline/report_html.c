@@ -32,7 +32,7 @@ static void head(FILE *f, const json_t *report)
 	const char *name = cwe_report_text_of(job, "name");
 	const json_t *adapter;
 	size_t i;
-	(void)fputs("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><title>cwpd report: ", f);
+	(void)fputs("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'><title>cwpd report: ", f);
 	cwe_report_escape(f, name[0] != '\0' ? name : cwe_report_text_of(job, "output"));
 	(void)fprintf(f, "</title><style>%s</style></head><body>\n<h1>", cwe_report_style);
 	cwe_report_escape(f, name[0] != '\0' ? name : "Quantization report");

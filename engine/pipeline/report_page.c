@@ -12,8 +12,9 @@ const char cwe_report_style[] =
 	"th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #e6eaf0;vertical-align:top}"
 	"th{font-weight:600;color:#46536a;font-size:.85rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}"
 	".sub{color:#5a6880;margin-top:0}.ok{color:#12713a;font-weight:600}.bad{color:#b3261e;font-weight:600}"
-	".ci{color:#6b7890;font-size:.82rem}svg{display:block;margin:.4rem 0}code{background:#f2f4f8;padding:0 .2rem;"
-	"word-break:break-all}.note{color:#5a6880;font-size:.88rem}";
+	".ci{color:#6b7890;font-size:.82rem}svg{display:block;margin:.4rem 0;max-width:100%;height:auto}code{background:#f2f4f8;padding:0 .2rem;"
+	"word-break:break-all}.note{color:#5a6880;font-size:.88rem}@media(max-width:56rem){body{margin:1rem auto}"
+	"table{display:block;overflow-x:auto}}";
 
 void cwe_report_escape(FILE *f, const char *text)
 {

@@ -86,7 +86,7 @@ static void add_weights(struct input *in, const struct consumer *c, int all)
 static int measure_weights(struct input *in)
 {
 	uint64_t n = in->fold->channels;
-	float *kept = in->s->masked ? malloc(n * sizeof *kept + 1) : NULL;
+	float *kept = in->s->masked ? calloc(n + 1, sizeof *kept) : NULL;
 	if (in->s->masked && kept == NULL) {
 		return cwb_err_set(in->err, -ENOMEM, "no memory to choose scales");
 	}

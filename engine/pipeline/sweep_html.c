@@ -164,7 +164,7 @@ static void key_cells(FILE *f, const struct view *v, const json_t *point)
 static void head(FILE *f, const struct view *v)
 {
 	const json_t *job = json_object_get(v->report, "job");
-	(void)fputs("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><title>cwpd sweep: ", f);
+	(void)fputs("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'><title>cwpd sweep: ", f);
 	cwe_report_escape(f, cwe_report_text_of(job, "name"));
 	(void)fprintf(f, "</title><style>%s</style></head><body>\n<h1>", cwe_report_style);
 	cwe_report_escape(f, cwe_report_text_of(job, "name"));

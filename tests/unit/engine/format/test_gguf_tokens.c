@@ -41,7 +41,7 @@ static struct cwe_source *open_texts(char *folder, const char *tokenizer, const 
 static int add(struct cwe_source *s, uint64_t size, struct cwe_gguf **ret, struct cwb_err *err)
 {
 	struct cwe_gguf_keys keys = {0};
-	struct cwe_gguf_layout layout;
+	struct cwe_gguf_layout layout = {0};
 	struct blob b = {0};
 	int rc = cwe_gguf_tokens_add(s, size, &keys, err);
 
