@@ -15,77 +15,51 @@
 
 static const uint32_t grad_bit[3] = {CWP_STAT_GRAD_SUM, CWP_STAT_GRAD_ABS, CWP_STAT_GRAD_SQ};
 
-/* Elements of the biases of a layer's matrices before this one. */
-static uint64_t bias_at(const struct cwe_arch *a, uint32_t layer, uint32_t linear)
+/* Where each matrix of a layer has its part of what lies one after another, and how much of it there is in all; place may
+ * be NULL. Matrices that share an input share its part; routers are no affair of a quantizer. */
+static struct cwe_statistics_place places(const struct cwe_arch *a, uint32_t layer, struct cwe_statistics_place *place)
 {
-	uint64_t at = 0;
-	for (uint32_t i = 0; i < linear; i++) {
+	struct cwe_statistics_place sum = {0}, input = {0};
+	uint32_t n = cwe_linears(a, layer);
+	for (uint32_t i = 0; i < n; i++) {
 		struct cwe_linear l;
 		cwe_linear_at(a, layer, i, &l);
-		at += l.bias ? l.rows : 0;
+		int own = l.measures && !l.kept;
+		input = own ? sum : input;
+		if (place != NULL) {
+			place[i] = (struct cwe_statistics_place){.bias = sum.bias, .gram = input.gram, .input = input.input};
+		}
+		sum.bias += l.bias ? l.rows : 0;
+		sum.gram += own ? l.cols * l.cols : 0;
+		sum.input += own;
 	}
-	return at;
+	return sum;
 }
 
-static uint64_t bias_most(const struct cwe_arch *a)
+/* The most of any layer. */
+static struct cwe_statistics_place places_most(const struct cwe_arch *a)
 {
-	uint64_t most = 0;
+	struct cwe_statistics_place most = {0};
 	for (uint32_t l = 0; l < a->layers; l++) {
-		uint64_t n = bias_at(a, l, cwe_linears(a, l));
-		most = n > most ? n : most;
+		struct cwe_statistics_place n = places(a, l, NULL);
+		most.bias = n.bias > most.bias ? n.bias : most.bias;
+		most.gram = n.gram > most.gram ? n.gram : most.gram;
+		most.input = n.input > most.input ? n.input : most.input;
 	}
 	return most;
 }
 
-/* Elements of x x^T of the inputs before one, by its first channel. Routers are no affair of a quantizer. */
-static uint64_t gram_at(const struct cwe_arch *a, uint32_t layer, uint64_t input_at)
+static uint64_t widest_input(const struct cwe_arch *a)
 {
-	uint64_t at = 0;
-	for (uint32_t i = 0; i < cwe_linears_scored(a, layer); i++) {
-		struct cwe_linear l;
-		cwe_linear_at(a, layer, i, &l);
-		at += l.measures && l.input_at < input_at ? l.cols * l.cols : 0;
-	}
-	return at;
-}
-
-/* The most of any layer, and the widest input. */
-static uint64_t gram_most(const struct cwe_arch *a, uint64_t *ret_widest)
-{
-	uint64_t most = 0;
-	*ret_widest = 0;
+	uint64_t widest = 0;
 	for (uint32_t l = 0; l < a->layers; l++) {
-		uint64_t n = gram_at(a, l, UINT64_MAX);
-		most = n > most ? n : most;
 		for (uint32_t i = 0; i < cwe_linears_scored(a, l); i++) {
 			struct cwe_linear linear;
 			cwe_linear_at(a, l, i, &linear);
-			*ret_widest = linear.cols > *ret_widest ? linear.cols : *ret_widest;
+			widest = linear.cols > widest ? linear.cols : widest;
 		}
 	}
-	return most;
-}
-
-/* Distinct inputs of a layer before one, by its first channel; and the most of any layer. */
-static uint64_t inputs_before(const struct cwe_arch *a, uint32_t layer, uint64_t input_at)
-{
-	uint64_t n = 0;
-	for (uint32_t i = 0; i < cwe_linears_scored(a, layer); i++) {
-		struct cwe_linear l;
-		cwe_linear_at(a, layer, i, &l);
-		n += l.measures && l.input_at < input_at;
-	}
-	return n;
-}
-
-static uint64_t inputs_most(const struct cwe_arch *a)
-{
-	uint64_t most = 0;
-	for (uint32_t l = 0; l < a->layers; l++) {
-		uint64_t n = inputs_before(a, l, UINT64_MAX);
-		most = n > most ? n : most;
-	}
-	return most;
+	return widest;
 }
 
 static uint64_t lines(uint64_t bytes)
@@ -103,8 +77,9 @@ static void *place(char *base, uint64_t at)
 static uint64_t lay_out(const struct cwe_arch *a, uint32_t needs, uint64_t widest, char *base, struct cwe_statistics *s)
 {
 	uint64_t at = 0;
+	struct cwe_statistics_place most = places_most(a);
 	cwe_linears_sum_most(a, &s->weights, &s->inputs);
-	s->biases = widest > 0 ? bias_most(a) : 0;
+	s->biases = widest > 0 ? most.bias : 0;
 	for (int i = 0; i < 3; i++) {
 		int wanted = (needs & grad_bit[i]) != 0;
 		s->d_grad[i] = wanted ? place(base, at) : NULL;
@@ -117,13 +92,13 @@ static uint64_t lay_out(const struct cwe_arch *a, uint32_t needs, uint64_t wides
 	s->d_absmax = place(base, at);
 	at += lines(s->inputs * sizeof(float));
 	if (needs & CWP_STAT_GRAM) {
-		uint64_t floats = gram_most(a, &s->widest_input);
+		s->widest_input = widest_input(a);
 		s->d_gram = place(base, at);
-		at += lines(floats * sizeof(float));
+		at += lines(most.gram * sizeof(float));
 	}
 	if (needs & CWP_STAT_ACT_HISTOGRAM) {
 		s->d_histogram = place(base, at);
-		at += inputs_most(a) * CWP_HISTOGRAM_BINS * sizeof(uint64_t);
+		at += most.input * CWP_HISTOGRAM_BINS * sizeof(uint64_t);
 	}
 	return at;
 }
@@ -151,14 +126,16 @@ static int make_ones(struct cwe_statistics *s, uint64_t widest, struct cwb_err *
 static int host_memory(struct cwe_statistics *s, struct cwb_err *err)
 {
 	s->tokens = calloc(cwe_linears_most(&s->model->arch), sizeof *s->tokens);
+	s->place = calloc(cwe_linears_most(&s->model->arch), sizeof *s->place);
 	int staged = !(s->model->device->ops->flags & CWP_BACKEND_HOST_MEMORY);
 	if (staged) {
 		s->host = malloc((4 * s->weights + 3 * s->biases + s->inputs) * sizeof *s->host);
 		s->host_act = malloc(3 * s->inputs * sizeof *s->host_act);
-		s->host_histogram = malloc(CWP_HISTOGRAM_BINS * sizeof *s->host_histogram);
+		s->host_histogram = s->d_histogram != NULL ? malloc(CWP_HISTOGRAM_BINS * sizeof *s->host_histogram) : NULL;
 		s->host_gram = s->d_gram != NULL ? malloc(s->widest_input * s->widest_input * sizeof *s->host_gram) : NULL;
 	}
-	return s->tokens != NULL && (!staged || (s->host != NULL && s->host_act != NULL && s->host_histogram != NULL && (s->d_gram == NULL || s->host_gram != NULL)))
+	return s->tokens != NULL && s->place != NULL && (!staged || (s->host != NULL && s->host_act != NULL &&
+			(s->d_histogram == NULL || s->host_histogram != NULL) && (s->d_gram == NULL || s->host_gram != NULL)))
 		? 0 : cwb_err_set(err, -ENOMEM, "no memory for statistics");
 }
 
@@ -190,6 +167,7 @@ void cwe_statistics_free(struct cwe_statistics *s)
 		cwe_device_free(s->model->device, s->d_ones, s->widest * sizeof *s->d_ones);
 	}
 	free(s->tokens);
+	free(s->place);
 	free(s->host);
 	free(s->host_act);
 	free(s->host_gram);
@@ -200,6 +178,7 @@ void cwe_statistics_free(struct cwe_statistics *s)
 int cwe_statistics_begin(struct cwe_statistics *s, uint32_t layer, struct cwb_err *err)
 {
 	s->layer = layer;
+	(void)places(&s->model->arch, layer, s->place);
 	memset(s->tokens, 0, cwe_linears_most(&s->model->arch) * sizeof *s->tokens);
 	return CWE_OP(s->model->device, zero, s->d_block, s->bytes);
 }
@@ -227,7 +206,7 @@ static int take_input(void *arg, const struct cwe_flow *flow, const float *d_x, 
 		return 0;
 	}
 	if (s->d_gram != NULL && !l.kept) {
-		int r = add_gram(s, d_x, flow->tokens, l.cols, s->d_gram + gram_at(&s->model->arch, s->layer, l.input_at), err);
+		int r = add_gram(s, d_x, flow->tokens, l.cols, s->d_gram + s->place[flow->linear].gram, err);
 		if (r != 0) {
 			return r;
 		}
@@ -239,8 +218,8 @@ static int take_input(void *arg, const struct cwe_flow *flow, const float *d_x, 
 		}
 	}
 	if (s->d_histogram != NULL && !l.kept) {
-		uint64_t at = inputs_before(&s->model->arch, s->layer, l.input_at) * CWP_HISTOGRAM_BINS;
-		int r = CWE_OP(s->model->device, act_histogram, d_x, flow->tokens, l.cols, l.cols, s->d_histogram + at);
+		int r = CWE_OP(s->model->device, act_histogram, d_x, flow->tokens, l.cols, l.cols,
+			s->d_histogram + s->place[flow->linear].input * CWP_HISTOGRAM_BINS);
 		if (r != 0) {
 			return r;
 		}
@@ -269,7 +248,7 @@ static int take_gradient(void *arg, const struct cwe_flow *flow, const float *d_
 	if (r != 0 || !l.bias || s->biases == 0) {
 		return r;
 	}
-	at = bias_at(&s->model->arch, s->layer, flow->linear) + flow->row;
+	at = s->place[flow->linear].bias + flow->row;
 	g.cols = g.ldx = 1;
 	g.d_x = s->d_ones;
 	g.d_sum = s->d_bias[0] != NULL ? s->d_bias[0] + at : NULL;
@@ -299,7 +278,7 @@ static int to_host(struct cwe_statistics *s, const void *d, void *staging, uint6
 static int get_gradients(struct cwe_statistics *s, const struct cwe_linear *l, uint32_t linear, const void *grad[3],
 	const void *bias[3], struct cwb_err *err)
 {
-	uint64_t n = l->rows * l->cols, at = bias_at(&s->model->arch, s->layer, linear);
+	uint64_t n = l->rows * l->cols, at = s->place[linear].bias;
 	int r = 0;
 	for (int i = 0; r == 0 && i < 3; i++) {
 		float *host = s->host != NULL ? s->host + (uint64_t)i * s->weights : NULL;
@@ -312,9 +291,9 @@ static int get_gradients(struct cwe_statistics *s, const struct cwe_linear *l, u
 }
 
 /* x x^T of a matrix's input, with its lower triangle. */
-static int get_gram(struct cwe_statistics *s, const struct cwe_linear *l, const float **ret, struct cwb_err *err)
+static int get_gram(struct cwe_statistics *s, const struct cwe_linear *l, uint32_t linear, const float **ret, struct cwb_err *err)
 {
-	float *d = s->d_gram != NULL && !l->kept ? s->d_gram + gram_at(&s->model->arch, s->layer, l->input_at) : NULL, *g = d;
+	float *d = s->d_gram != NULL && !l->kept ? s->d_gram + s->place[linear].gram : NULL, *g = d;
 	int r = 0;
 	if (d != NULL && s->host_gram != NULL) {
 		g = s->host_gram;
@@ -329,9 +308,10 @@ static int get_gram(struct cwe_statistics *s, const struct cwe_linear *l, const 
 	return r;
 }
 
-static int get_histogram(struct cwe_statistics *s, const struct cwe_linear *l, const void **ret, struct cwb_err *err)
+static int get_histogram(
+	struct cwe_statistics *s, const struct cwe_linear *l, uint32_t linear, const void **ret, struct cwb_err *err)
 {
-	uint64_t at = inputs_before(&s->model->arch, s->layer, l->input_at) * CWP_HISTOGRAM_BINS;
+	uint64_t at = s->place[linear].input * CWP_HISTOGRAM_BINS;
 	*ret = NULL;
 	return s->d_histogram == NULL || l->kept ? 0
 		: to_host(s, s->d_histogram + at, s->host_histogram, CWP_HISTOGRAM_BINS * sizeof(uint64_t), ret, err);
@@ -354,7 +334,7 @@ int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, 
 			l.cols * sizeof(double), &sq, err)) != 0 ||
 		(r = to_host(s, s->needs & CWP_STAT_ACT_ABS ? s->d_act + 2 * s->inputs + l.input_at : NULL,
 			s->host_act != NULL ? s->host_act + 2 * s->inputs : NULL, l.cols * sizeof(double), &abs, err)) != 0 ||
-		(r = get_gram(s, &l, &gram, err)) != 0 || (r = get_histogram(s, &l, &histogram, err)) != 0 ||
+		(r = get_gram(s, &l, linear, &gram, err)) != 0 || (r = get_histogram(s, &l, linear, &histogram, err)) != 0 ||
 		(r = to_host(s, s->d_absmax + l.input_at, s->host != NULL ? s->host + 4 * s->weights : NULL,
 			l.cols * sizeof(float), &absmax, err)) != 0) {
 		return r;

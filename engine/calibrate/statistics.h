@@ -21,6 +21,11 @@ struct cwe_module_statistics {
 	const uint64_t *act_histogram; /* [CWP_HISTOGRAM_BINS] over tokens and channels */
 };
 
+/* Elements before a matrix's own: biases, x x^T of distinct inputs, and those inputs. */
+struct cwe_statistics_place {
+	uint64_t bias, gram, input;
+};
+
 struct cwe_statistics {
 	struct cwe_model *model;
 	uint32_t needs;     /* enum cwp_statistic bits */
@@ -33,6 +38,7 @@ struct cwe_statistics {
 	float *d_absmax;
 	float *d_gram;      /* of the distinct inputs one after another: upper triangles; NULL when not wanted */
 	uint64_t *tokens;   /* [cwe_linears_most] */
+	struct cwe_statistics_place *place; /* [cwe_linears_most] of the layer at hand */
 	uint64_t weights;   /* of the largest layer's matrices */
 	uint64_t inputs;    /* all distinct inputs' channels */
 	uint64_t biases;    /* elements, 0 when not wanted */
