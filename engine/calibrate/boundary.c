@@ -14,7 +14,7 @@
 #include "engine/calibrate/kept.h"
 #include "engine/model/ops.h"
 
-static int open_scratch(const char *directory, struct cwb_err *err)
+int cwe_boundary_scratch(const char *directory, struct cwb_err *err)
 {
 	int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd >= 0) {
@@ -47,7 +47,7 @@ int cwe_boundary_new(struct cwe_device *device, uint32_t slots, uint64_t floats,
 			return cwb_err_set(err, -ENOMEM, "no memory for %" PRIu64 " bytes of boundaries", bytes);
 		}
 	} else {
-		b.fd = open_scratch(directory, err);
+		b.fd = cwe_boundary_scratch(directory, err);
 		if (b.fd < 0) {
 			/* cppcheck-suppress memleak ; this branch has taken no memory */
 			return b.fd;

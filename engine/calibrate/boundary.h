@@ -27,3 +27,5 @@ int cwe_boundary_get(struct cwe_boundary *b, uint32_t slot, uint64_t at, float *
 /* The same from and to host memory. */
 int cwe_boundary_write(struct cwe_boundary *b, uint32_t slot, uint64_t at, const float *x, uint64_t n, struct cwb_err *err);
 int cwe_boundary_read(struct cwe_boundary *b, uint32_t slot, uint64_t at, float *x, uint64_t n, struct cwb_err *err);
+/* A file without a name in a folder, or with one (boundary-*) that is gone at once. Its descriptor. */
+int cwe_boundary_scratch(const char *directory, struct cwb_err *err);

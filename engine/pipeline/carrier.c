@@ -9,7 +9,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "engine/format/overlay.h"
 #include "engine/format/support.h"
@@ -198,15 +197,10 @@ static int look(struct cwe_run *run, uint8_t *mask, uint8_t *whole, uint8_t *sup
 
 int cwe_run_carrier(struct cwe_run *run, struct cwb_err *err)
 {
-	uint64_t most = 1;
 	if (!run->protecting || (run->job->carrier != CWJ_CARRIER_ADAPTER && run->job->carrier != CWJ_CARRIER_MODULES)) {
 		return 0;
 	}
-	for (size_t i = 0; i < run->modules; i++) {
-		uint64_t bytes = run->module[i].rows * ((run->module[i].cols + 7) / 8);
-		most = bytes > most ? bytes : most;
-	}
-	uint8_t *mask = malloc(most), *whole = calloc(run->modules + 1, 1), *super = calloc(run->modules + 1, 1);
+	uint8_t *mask = malloc(cwe_run_mask_bytes(run)), *whole = calloc(run->modules + 1, 1), *super = calloc(run->modules + 1, 1);
 	int r = mask != NULL && whole != NULL && super != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for masks");
 	r = r == 0 ? look(run, mask, whole, super, err) : r;
 	if (r == 0 && run->job->carrier == CWJ_CARRIER_MODULES) {

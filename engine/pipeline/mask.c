@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "engine/pipeline/masks.h"
 
@@ -166,11 +165,9 @@ static int holds_super(const struct cwe_run *run, size_t module)
 int cwe_run_mark_super(struct cwe_run *run, struct cwb_err *err)
 {
 	struct cwe_mask_reader reader;
-	uint64_t set, most = 0;
+	uint64_t set;
 	for (size_t i = 0; i < run->modules; i++) {
-		uint64_t bytes = run->module[i].rows * ((run->module[i].cols + 7) / 8);
 		run->module[i].super_added = 0;
-		most = bytes > most ? bytes : most;
 	}
 	if (run->supers == 0) {
 		return 0;
@@ -179,7 +176,7 @@ int cwe_run_mark_super(struct cwe_run *run, struct cwb_err *err)
 	if (e != 0) {
 		return e;
 	}
-	uint8_t *mask = malloc(most);
+	uint8_t *mask = malloc(cwe_run_mask_bytes(run));
 	e = mask != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for masks");
 	for (size_t i = 0; e == 0 && i < run->modules; i++) {
 		e = step(&reader, &run->module[i], holds_super(run, i) ? mask : NULL, &set, err);

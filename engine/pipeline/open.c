@@ -22,11 +22,9 @@ static int check_available(const struct cwj_job *job, struct cwb_err *err)
 {
 	static const struct {
 		const char *field, *value, *instead;
-	} text[] = {{"write.format", "this format", "use one of cwp-job(5)"},
-		{"backend", "another backend than cpu", "use auto or cpu"},
+	} text[] = {{"backend", "another backend than cpu", "use auto or cpu"},
 		{"precision", "bf16", "use auto or f32"}};
-	const int asked[] = {cwe_format_find((int)job->format) == NULL,
-		strcmp(job->backend, "auto") != 0 && strcmp(job->backend, "cpu") != 0,
+	const int asked[] = {strcmp(job->backend, "auto") != 0 && strcmp(job->backend, "cpu") != 0,
 		job->precision == CWJ_PRECISION_BF16};
 	for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
 		if (asked[i]) {
@@ -160,7 +158,7 @@ static int check_skip(const struct cwe_run *run, struct cwb_err *err)
 static int check_format(const struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwj_job *job = run->job;
-	int dense = job->has_protect && job->carrier == CWJ_CARRIER_DENSE;
+	int dense = cwe_run_is_dense(run);
 	const struct cwe_format *format = cwe_format_find(dense ? CWJ_FORMAT_DENSE : (int)job->format);
 	const char **kept = calloc(run->modules + 1, sizeof *kept);
 	size_t n = 0, n_kept = 0;

@@ -4,13 +4,11 @@
 #include "engine/pipeline/plain.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "engine/calibrate/boundary.h"
 
 #define WHAT "scratch (plain codes)"
 
@@ -27,29 +25,17 @@ static uint64_t bytes_of(const struct cwe_run_module *m)
 uint64_t cwe_plain_bytes(const struct cwe_run *run)
 {
 	uint64_t bytes = 0;
-	int wanted = run->quantizer_needs != 0 && run->job->n_evaluations > 0 && (run->scorer != NULL || run->n_saved > 0);
+	int wanted = run->quantizer_needs != 0 && run->job->n_evaluations > 0 && cwe_run_may_protect(run);
 	for (size_t i = 0; wanted && i < run->modules; i++) {
 		bytes += bytes_of(&run->module[i]);
 	}
 	return bytes;
 }
 
-/* Cleared away with other boundaries where it cannot go at once. */
-static int open_file(const struct cwe_run *run, struct cwb_err *err)
-{
-	const char *name = "boundary-plain";
-	int fd = openat(run->scratch_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0) { /* file systems without O_TMPFILE */
-		fd = openat(run->scratch_fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-		(void)unlinkat(run->scratch_fd, name, 0);
-	}
-	return fd >= 0 ? fd : cwb_err_errno(err, "scratch folder %s: no file can be made", run->p->scratch);
-}
-
 int cwe_plain_new(const struct cwe_run *run, struct cwe_plain *ret, struct cwb_err *err)
 {
 	uint64_t at = 0;
-	*ret = (struct cwe_plain){.fd = open_file(run, err), .at = calloc(run->modules + 1, sizeof *ret->at)};
+	*ret = (struct cwe_plain){.fd = cwe_boundary_scratch(run->p->scratch, err), .at = calloc(run->modules + 1, sizeof *ret->at)};
 	if (ret->fd < 0 || ret->at == NULL) {
 		return ret->fd < 0 ? ret->fd : cwb_err_set(err, -ENOMEM, "no memory for the plain form");
 	}

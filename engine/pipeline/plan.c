@@ -97,7 +97,7 @@ static struct cwe_model evaluated(const struct cwe_run *run)
 	for (size_t i = 0; i < run->modules; i++) {
 		m.quantizes |= run->module[i].quantized && run->module[i].grid.activation != CWP_ACT_NONE;
 	}
-	m.splits = m.quantizes && (run->scorer != NULL || run->n_saved > 0) &&
+	m.splits = m.quantizes && cwe_run_may_protect(run) &&
 		(run->job->carrier == CWJ_CARRIER_OVERLAY || run->job->carrier == CWJ_CARRIER_ADAPTER);
 	return m;
 }
@@ -175,7 +175,7 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 	uint64_t select = run->scorer != NULL ? combine_memory(run) + cwe_run_budget_memory(run) : 0;
 	uint64_t sequential, sequential_scratch;
 	cwe_run_sequential_bounds(run, &sequential, &sequential_scratch);
-	uint64_t quantize = cwe_run_by_strips(run, run->scorer != NULL || run->n_saved > 0) ? cwe_run_strips_memory(run)
+	uint64_t quantize = cwe_run_by_strips(run, cwe_run_may_protect(run)) ? cwe_run_strips_memory(run)
 		: n * (2 * sizeof(float) + 6) + (sequential > 0 ? n * sizeof(float) + sequential : 0);
 	struct cwe_bounds b = {.memory = cwe_run_base_memory(run) +
 			max_u64(max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)), cwe_run_super_memory(run)),

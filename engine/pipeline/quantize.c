@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/format/dtype.h"
+#include "engine/format/gguf_encode.h"
 #include "engine/pipeline/carrier.h"
 #include "engine/pipeline/quantize.h"
 #include "engine/pipeline/sequential.h"
@@ -23,26 +24,35 @@ int cwe_run_quantize_rows(struct cwe_run *run, const struct cwe_run_module *m, u
 	return q->quantize(run->quantizer_settings, &m->grid, &tile, &result);
 }
 
-int cwe_run_quantize_error(struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows,
-	const float *weight, float *error)
+int cwe_run_requantize(struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows, const float *weight,
+	const uint8_t *mask, uint64_t stride, int as_stored, float *ret)
 {
-	uint64_t n = rows * m->cols, s = rows * cwe_grid_scales(&m->grid, m->cols);
-	uint8_t *codes = malloc(n);
-	float *scales = malloc(s * sizeof *scales);
-	int8_t *zeros = calloc(s, 1);
+	uint64_t n = rows * m->cols, s = rows * cwe_grid_scales(&m->grid, m->cols), wrong;
+	uint8_t *codes = malloc(n + 1);
+	float *scales = malloc(s * sizeof *scales + 1);
+	int8_t *zeros = calloc(s + 1, 1);
 	int r = codes != NULL && scales != NULL && zeros != NULL ? 0 : -ENOMEM;
-	if (r == 0) {
-		r = cwe_run_quantize_rows(run, m, row, rows, weight, NULL, 0, codes, scales, zeros);
+	r = r == 0 ? cwe_run_quantize_rows(run, m, row, rows, weight, mask, stride, codes, scales, zeros) : r;
+	/* The file of a GGUF output has scales of F16. */
+	if (r == 0 && as_stored && run->job->format == CWJ_FORMAT_GGUF && !cwe_run_is_dense(run)) {
+		r = cwe_gguf_settle(&m->grid, rows, m->cols, codes, scales, &wrong);
 	}
 	if (r == 0) {
-		cwe_dequantize(&m->grid, rows, m->cols, codes, scales, m->grid.symmetric ? NULL : zeros, error);
-		for (uint64_t i = 0; i < n; i++) {
-			error[i] -= weight[i];
-		}
+		cwe_dequantize(&m->grid, rows, m->cols, codes, scales, m->grid.symmetric ? NULL : zeros, ret);
 	}
 	free(codes);
 	free(scales);
 	free(zeros);
+	return r;
+}
+
+int cwe_run_quantize_error(struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows,
+	const float *weight, float *error)
+{
+	int r = cwe_run_requantize(run, m, row, rows, weight, NULL, 0, 0, error);
+	for (uint64_t i = 0; r == 0 && i < rows * m->cols; i++) {
+		error[i] -= weight[i];
+	}
 	return r;
 }
 
@@ -183,28 +193,26 @@ static int all_modules(struct cwe_quantizing *q, struct cwe_writer *writer, stru
 	return r;
 }
 
-/* Most scales, and most bytes of a mask, of a module. */
-static void sizes(const struct cwe_run *run, uint64_t *ret_scales, uint64_t *ret_mask)
+/* Most scales of a module. */
+static uint64_t most_scales(const struct cwe_run *run)
 {
-	*ret_scales = *ret_mask = 0;
+	uint64_t most = 0;
 	for (size_t i = 0; i < run->modules; i++) {
 		const struct cwe_run_module *m = &run->module[i];
-		uint64_t b = m->rows * ((m->cols + 7) / 8);
 		uint64_t s = m->quantized ? m->rows * cwe_grid_scales(&m->grid, m->cols) : 0;
-		*ret_scales = s > *ret_scales ? s : *ret_scales;
-		*ret_mask = b > *ret_mask ? b : *ret_mask;
+		most = s > most ? s : most;
 	}
+	return most;
 }
 
 int cwe_quantizing_new(struct cwe_run *run, int masked, struct cwe_quantizing *ret, struct cwb_err *err)
 {
 	struct cwe_quantizing q = {.run = run, .masked = masked};
-	uint64_t weights = run->largest, scales, mask;
+	uint64_t weights = run->largest, scales = most_scales(run);
 	int exact = masked && run->quantizer_needs != 0;
-	sizes(run, &scales, &mask);
 	q.weight = malloc(weights * sizeof *q.weight);
 	q.exact = exact ? malloc(weights * sizeof *q.exact) : NULL;
-	q.mask = masked ? malloc(mask) : NULL;
+	q.mask = masked ? malloc(cwe_run_mask_bytes(run)) : NULL;
 	q.codes = malloc(weights);
 	q.scales = malloc((scales + 1) * sizeof *q.scales);
 	q.zeros = calloc(scales + 1, 1);
@@ -245,7 +253,7 @@ struct cwe_output_module *cwe_run_output_modules(const struct cwe_run *run, size
 	}
 	for (size_t i = 0; out != NULL && i < run->modules; i++) {
 		const struct cwe_run_module *m = &run->module[i];
-		if (m->quantized && !m->kept) {
+		if (cwe_run_module_coded(m)) {
 			out[n++] = (struct cwe_output_module){.name = m->name, .rows = m->rows, .cols = m->cols, .grid = m->grid};
 		}
 	}
@@ -259,24 +267,13 @@ struct cwe_writer_options cwe_run_writer_options(const struct cwe_run *run, int 
 		.carrier = (int)(protecting ? run->job->carrier : CWJ_CARRIER_NONE), .shard = run->job->shard};
 }
 
-static int is_quantized(const struct cwe_output_module *m, size_t n, const char *tensor)
-{
-	for (size_t i = 0; i < n; i++) {
-		size_t k = strlen(m[i].name);
-		if (strncmp(m[i].name, tensor, k) == 0 && strcmp(tensor + k, ".weight") == 0) {
-			return 1;
-		}
-	}
-	return 0;
-}
-
-static int copy_rest(struct cwe_run *run, struct cwe_writer *writer, const struct cwe_output_module *m, size_t n,
-	struct cwb_err *err)
+/* Every tensor that no module's codes stand for. */
+static int copy_rest(struct cwe_run *run, struct cwe_writer *writer, struct cwb_err *err)
 {
 	const struct cwe_weights *w = run->source->weights;
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < w->count; i++) {
-		if (!is_quantized(m, n, w->tensors[i].name) && !cwe_writer_has(writer, w->tensors[i].name)) {
+		if (!cwe_writer_has(writer, w->tensors[i].name)) {
 			r = cwe_writer_copy(writer, w->tensors[i].name, err);
 			r = r == 0 ? cwe_run_cancelled(run, err) : r;
 		}
@@ -308,7 +305,7 @@ int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err)
 	}
 	if (r == 0) {
 		cwe_run_stage(run, CWE_STAGE_WRITE);
-		r = copy_rest(run, writer, module, n, err);
+		r = copy_rest(run, writer, err);
 		r = r == 0 ? cwe_writer_finish(writer, err) : r;
 		r = r == 0 ? cwe_writer_digests(writer, &run->written, err) : r;
 	}

@@ -2,11 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Quantizes rows on the fly, or decodes what was. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/format/gguf_encode.h"
 #include "engine/pipeline/quantized_view.h"
 
 struct view {
@@ -30,36 +28,12 @@ static const struct cwe_run_module *module_of(const struct view *v, const struct
 	return v->module[t - v->base.tensors];
 }
 
-/* Whether the output's file will have other scales than the quantizer's: those of F16. */
-static int settles(const struct cwe_run *run)
-{
-	return run->job->format == CWJ_FORMAT_GGUF && !(run->job->has_protect && run->job->carrier == CWJ_CARRIER_DENSE);
-}
-
 static void quantize_tile(void *arg, size_t i)
 {
 	struct rows *q = arg;
-	uint64_t row = i * q->each, cols = q->m->cols;
-	uint64_t n = q->count - row < q->each ? q->count - row : q->each;
-	uint64_t scales = cwe_grid_scales(&q->m->grid, cols);
-	uint8_t *codes = malloc(n * cols);
-	float *scale = malloc(n * scales * sizeof *scale);
-	int8_t *zero = calloc(n * scales, 1);
-	q->code[i] = codes != NULL && scale != NULL && zero != NULL ? 0 : -ENOMEM;
-	if (q->code[i] == 0) {
-		q->code[i] = cwe_run_quantize_rows(q->run, q->m, q->first + row, n, q->x + row * cols, NULL, 0, codes, scale,
-			zero);
-	}
-	if (q->code[i] == 0 && settles(q->run)) {
-		uint64_t wrong;
-		q->code[i] = cwe_gguf_settle(&q->m->grid, n, cols, codes, scale, &wrong);
-	}
-	if (q->code[i] == 0) {
-		cwe_dequantize(&q->m->grid, n, cols, codes, scale, q->m->grid.symmetric ? NULL : zero, q->x + row * cols);
-	}
-	free(codes);
-	free(scale);
-	free(zero);
+	uint64_t row = i * q->each, n = q->count - row < q->each ? q->count - row : q->each;
+	float *x = q->x + row * q->m->cols;
+	q->code[i] = cwe_run_requantize(q->run, q->m, q->first + row, n, x, NULL, 0, 1, x);
 }
 
 /* What is not quantized, in the plain form's own scaling. */

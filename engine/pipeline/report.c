@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -125,7 +124,7 @@ static json_t *schemes_json(const struct cwe_run *run)
 	json_t *o = json_object();
 	for (size_t i = 0; i < run->modules; i++) {
 		char text[160];
-		if (run->module[i].quantized && !run->module[i].kept) {
+		if (cwe_run_module_coded(&run->module[i])) {
 			cwe_grid_text(&run->module[i].grid, text, sizeof text);
 			(void)json_object_set_new(o, text, json_integer(json_integer_value(json_object_get(o, text)) + 1));
 		}

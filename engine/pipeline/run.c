@@ -123,6 +123,36 @@ uint64_t cwe_run_layer_weights(const struct cwe_run *run, uint32_t layer)
 	return n;
 }
 
+int cwe_run_module_coded(const struct cwe_run_module *m)
+{
+	return m->quantized && !m->kept;
+}
+
+int cwe_run_may_protect(const struct cwe_run *run)
+{
+	return run->scorer != NULL || run->n_saved > 0;
+}
+
+int cwe_run_is_dense(const struct cwe_run *run)
+{
+	return run->job->has_protect && run->job->carrier == CWJ_CARRIER_DENSE;
+}
+
+uint64_t cwe_run_module_mask_bytes(const struct cwe_run_module *m)
+{
+	return m->rows * ((m->cols + 7) / 8);
+}
+
+uint64_t cwe_run_mask_bytes(const struct cwe_run *run)
+{
+	uint64_t most = 1;
+	for (size_t i = 0; i < run->modules; i++) {
+		uint64_t bytes = cwe_run_module_mask_bytes(&run->module[i]);
+		most = bytes > most ? bytes : most;
+	}
+	return most;
+}
+
 const struct cwe_tensor *cwe_run_module_tensor(const struct cwe_run *run, const struct cwe_run_module *m)
 {
 	char name[CWE_MODULE_NAME_MAX + 8];

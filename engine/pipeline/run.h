@@ -174,6 +174,14 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 
 /* Weights of a layer's quantized modules. */
 uint64_t cwe_run_layer_weights(const struct cwe_run *run, uint32_t layer); /* run.c */
+/* Whether a module's codes are written. */
+int cwe_run_module_coded(const struct cwe_run_module *m); /* run.c */
+/* Whether some weights may come to be protected; whether they go into a dense output. */
+int cwe_run_may_protect(const struct cwe_run *run); /* run.c */
+int cwe_run_is_dense(const struct cwe_run *run);    /* run.c */
+/* Bytes of a module's mask, and of the largest one. */
+uint64_t cwe_run_module_mask_bytes(const struct cwe_run_module *m); /* run.c */
+uint64_t cwe_run_mask_bytes(const struct cwe_run *run);             /* run.c */
 /* A module's weight in the source, or NULL; and its rows [row, row + rows) as f32, [rows, cols]. run.c */
 const struct cwe_tensor *cwe_run_module_tensor(const struct cwe_run *run, const struct cwe_run_module *m);
 int cwe_run_module_read(const struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows, float *dst,
@@ -197,6 +205,9 @@ uint64_t cwe_run_tile_rows(const struct cwe_run_module *m);
  * that the rows at hand have alone. codes, scales, zeros: of these rows. */
 int cwe_run_quantize_rows(struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows,
 	const float *weight, const uint8_t *mask, uint64_t stride, uint8_t *codes, float *scales, int8_t *zeros);
+/* The values that their codes stand for, [rows, cols]; ret may be weight. as_stored: as the output's file will have them. */
+int cwe_run_requantize(struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows, const float *weight,
+	const uint8_t *mask, uint64_t stride, int as_stored, float *ret);
 /* Q(W) - W of rows, nothing protected. error may not be weight. */
 int cwe_run_quantize_error(struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows,
 	const float *weight, float *error);

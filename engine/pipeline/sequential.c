@@ -32,9 +32,9 @@ static const struct cwp_quantizer *quantizer_of(const struct sequential *s)
 	return s->run->quantizer->interface;
 }
 
-static void release(struct sequential *s, void *state)
+static void release(struct sequential *s)
 {
-	quantizer_of(s)->release(state);
+	quantizer_of(s)->release(s->state);
 	s->state = NULL;
 }
 
@@ -63,7 +63,7 @@ static int prepare(struct sequential *s, const struct cwe_run_module *m, const s
 		.input_scale = &s->q->input_scale,
 		.before = s->state != NULL && linear.input_at == s->linear.input_at ? s->state : NULL};
 	int r = quantizer_of(s)->prepare(&run->p->host->table, run->quantizer_settings, &m->grid, &module, &state, note, sizeof note);
-	release(s, s->state);
+	release(s);
 	if (r != 0) {
 		return cwe_host_error(run->p->host, run->job->quantize.plugin, m->name, r, err);
 	}
@@ -106,7 +106,7 @@ static int take_module(struct sequential *s, struct cwe_run_module *m, int past,
 		m->protected_weights = past && m->quantized ? cwe_writer_protected(s->writer, m->name) - m->super_added : 0;
 	}
 	if (s->q->masked && !past && s->q->smoothing != NULL) {
-		memcpy(s->q->mask, cwe_smoothing_mask(s->q->smoothing, m), m->rows * ((m->cols + 7) / 8));
+		memcpy(s->q->mask, cwe_smoothing_mask(s->q->smoothing, m), cwe_run_module_mask_bytes(m));
 		m->protected_weights = s->ahead[m - s->run->module - s->run->layer_at[m->layer]];
 	} else if (s->q->masked) {
 		r = cwe_mask_reader_next(&s->masks, m, past ? NULL : s->q->mask, &m->protected_weights, err);
@@ -123,7 +123,7 @@ static int take_modules(struct sequential *s, uint32_t layer, int past, struct c
 	for (size_t i = run->layer_at[layer]; r == 0 && i < run->layer_at[layer + 1]; i++) {
 		r = take_module(s, &run->module[i], past, err);
 	}
-	release(s, s->state);
+	release(s);
 	return r;
 }
 
@@ -207,7 +207,7 @@ static int is_whole(const struct sequential *s)
 {
 	const struct cwe_run *run = s->run;
 	for (size_t i = 0; i < run->layer_at[s->sequence.layer]; i++) {
-		if (run->module[i].quantized && !run->module[i].kept && !cwe_writer_has(s->writer, run->module[i].name)) {
+		if (cwe_run_module_coded(&run->module[i]) && !cwe_writer_has(s->writer, run->module[i].name)) {
 			return 0;
 		}
 	}

@@ -24,9 +24,21 @@ static uint64_t mask_at(const struct cwe_run *run, uint32_t layer, size_t module
 {
 	uint64_t at = 0;
 	for (size_t i = run->layer_at[layer]; i < module; i++) {
-		at += run->module[i].rows * ((run->module[i].cols + 7) / 8);
+		at += cwe_run_module_mask_bytes(&run->module[i]);
 	}
 	return at;
+}
+
+/* Scales that are chosen in a layer. */
+static uint64_t chosen_floats(const struct cwe_run *run, uint32_t layer)
+{
+	uint64_t n = 0;
+	for (uint32_t i = 0; i < cwe_folds(&run->model.arch, layer); i++) {
+		struct cwe_fold f;
+		cwe_fold_at(&run->model.arch, layer, i, &f);
+		n += f.channels;
+	}
+	return n;
 }
 
 /* The most of any layer: bytes of masks, scales, channels of distinct inputs. */
@@ -36,12 +48,7 @@ static void sizes(const struct cwe_run *run, uint64_t *ret_mask, uint64_t *ret_s
 	cwe_linears_sum_most(&run->model.arch, &weights, ret_inputs);
 	*ret_mask = *ret_scales = 0;
 	for (uint32_t l = 0; l < run->model.arch.layers; l++) {
-		uint64_t mask = mask_at(run, l, run->layer_at[l + 1]), scales = 0;
-		for (uint32_t i = 0; i < cwe_folds(&run->model.arch, l); i++) {
-			struct cwe_fold f;
-			cwe_fold_at(&run->model.arch, l, i, &f);
-			scales += f.channels;
-		}
+		uint64_t mask = mask_at(run, l, run->layer_at[l + 1]), scales = chosen_floats(run, l);
 		*ret_mask = mask > *ret_mask ? mask : *ret_mask;
 		*ret_scales = scales > *ret_scales ? scales : *ret_scales;
 	}
@@ -268,18 +275,6 @@ static const char *file_name(uint32_t layer, char name[NAME_SIZE])
 {
 	(void)snprintf(name, NAME_SIZE, "sequence-scales-%u", layer);
 	return name;
-}
-
-/* Of a layer. */
-static uint64_t chosen_floats(const struct cwe_run *run, uint32_t layer)
-{
-	uint64_t n = 0;
-	for (uint32_t i = 0; i < cwe_folds(&run->model.arch, layer); i++) {
-		struct cwe_fold f;
-		cwe_fold_at(&run->model.arch, layer, i, &f);
-		n += f.channels;
-	}
-	return n;
 }
 
 /* Over the run's identity and the scales, so that neither a torn file nor another job's is taken. */

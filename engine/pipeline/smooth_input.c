@@ -71,9 +71,10 @@ static void add_statistics(struct input *in, const struct consumer *c)
 
 static void add_weights(struct input *in, const struct consumer *c, int all)
 {
+	const uint8_t *first = all ? NULL : mask_of(in, c, 0);
 	for (uint64_t r = 0; r < c->m->rows; r++) {
 		const float *w = c->st.weight + r * c->m->cols;
-		const uint8_t *mask = all ? NULL : mask_of(in, c, r);
+		const uint8_t *mask = first != NULL ? first + r * ((c->m->cols + 7) / 8) : NULL;
 		for (uint64_t k = 0; k < c->m->cols; k++) {
 			uint64_t channel = cwe_fold_channel(in->fold, k);
 			float a = mask != NULL && is_protected(mask, k) ? 0 : fabsf(w[k]);
@@ -133,30 +134,21 @@ static void error_tile(void *arg, size_t i)
 	struct input *in = arg;
 	const struct cwe_run_module *m = in->c->m;
 	uint64_t row = in->row + i * in->each, left = in->row + in->rows - row, rows = left < in->each ? left : in->each;
-	uint64_t n = rows * m->cols, scales = rows * cwe_grid_scales(&m->grid, m->cols), stride = (m->cols + 7) / 8;
+	uint64_t n = rows * m->cols, stride = (m->cols + 7) / 8;
 	const float *w = in->c->st.weight + row * m->cols;
+	const uint8_t *mask = mask_of(in, in->c, row);
 	float *e = in->s->error + (row - in->row) * m->cols, *scaled = malloc(n * sizeof *scaled + 1);
-	uint8_t *codes = malloc(n + 1);
-	float *scale = malloc(scales * sizeof *scale + 1);
-	int8_t *zero = calloc(scales + 1, 1);
-	int r = scaled != NULL && codes != NULL && scale != NULL && zero != NULL ? 0 : -ENOMEM;
+	int r = scaled != NULL ? 0 : -ENOMEM;
 	for (uint64_t k = 0; r == 0 && k < n; k++) {
 		scaled[k] = w[k] * in->column[k % m->cols];
 	}
-	const uint8_t *mask = mask_of(in, in->c, row);
-	r = r == 0 ? cwe_run_quantize_rows(in->s->run, m, row, rows, scaled, mask, stride, codes, scale, zero) : r;
-	if (r == 0) {
-		cwe_dequantize(&m->grid, rows, m->cols, codes, scale, m->grid.symmetric ? NULL : zero, scaled);
-	}
+	r = r == 0 ? cwe_run_requantize(in->s->run, m, row, rows, scaled, mask, stride, 0, scaled) : r;
 	for (uint64_t k = 0; r == 0 && k < n; k++) {
 		uint64_t c = k % m->cols;
 		e[k] = mask != NULL && is_protected(mask + k / m->cols * stride, c) ? 0 : scaled[k] / in->column[c] - w[k];
 	}
 	in->s->code[i] = r;
 	free(scaled);
-	free(codes);
-	free(scale);
-	free(zero);
 }
 
 /* sum over the rows at hand of e (x x^T) e^T. */
@@ -259,17 +251,11 @@ static int error_of(void *ctx, const float *scale, double *ret_error)
 
 /* ---- one fold ---- */
 
-/* A module whose codes are written. */
-static int is_quantized(const struct cwe_run_module *m)
-{
-	return m->quantized && !m->kept;
-}
-
 /* What stays in the source's dtype on either side may lose nothing. The weight of a norm is taken care of elsewhere. */
 static int needs_powers(const struct input *in)
 {
 	const struct cwe_run *run = in->s->run;
-	int kept = in->fold->kind == CWE_FOLD_ROWS && !is_quantized(&run->module[run->layer_at[in->at->layer] + in->fold->producer]);
+	int kept = in->fold->kind == CWE_FOLD_ROWS && !cwe_run_module_coded(&run->module[run->layer_at[in->at->layer] + in->fold->producer]);
 	for (uint32_t i = 0; i < in->fold->consumers; i++) {
 		kept |= in->consumer[i].m == NULL;
 	}
@@ -288,7 +274,7 @@ static uint32_t find_consumers(struct input *in)
 			? &run->module[run->layer_at[in->at->layer] + linear] : NULL;
 		struct cwe_linear l;
 		cwe_linear_at(a, in->at->layer, linear, &l);
-		in->consumer[i] = (struct consumer){.m = m != NULL && is_quantized(m) ? m : NULL, .input_at = l.input_at};
+		in->consumer[i] = (struct consumer){.m = m != NULL && cwe_run_module_coded(m) ? m : NULL, .input_at = l.input_at};
 		quantized += in->consumer[i].m != NULL;
 	}
 	in->powers = needs_powers(in);

@@ -109,9 +109,7 @@ int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb
 	int r = tile->bf16 ? 0 : cwe_tile_write_bytes(tile, x, n * sizeof *x, err);
 	for (uint64_t at = 0; tile->bf16 && r == 0 && at < n; at += PIECE) {
 		uint64_t m = n - at < PIECE ? n - at : PIECE;
-		for (uint64_t i = 0; i < m; i++) {
-			piece[i] = cwe_bf16_from_f32(x[at + i]);
-		}
+		cwe_f32_to_dtype(piece, x + at, CWP_BF16, m);
 		r = cwe_tile_write_bytes(tile, piece, m * sizeof *piece, err);
 	}
 	if (r == 0) {
@@ -128,8 +126,8 @@ int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *e
 	for (uint64_t at = 0; tile->bf16 && r == 0 && at < n; at += PIECE) {
 		uint64_t m = n - at < PIECE ? n - at : PIECE;
 		r = cwe_tile_read_bytes(tile, piece, m * sizeof *piece, err);
-		for (uint64_t i = 0; r == 0 && i < m; i++) {
-			x[at + i] = cwe_f32_from_bf16(piece[i]);
+		if (r == 0) {
+			cwe_f32_from_dtype(x + at, piece, CWP_BF16, m);
 		}
 	}
 	if (r == 0) {
