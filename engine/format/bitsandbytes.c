@@ -134,13 +134,6 @@ static int config_read(const json_t *object, void **ret, struct cwb_err *err)
 	return 0;
 }
 
-static int config_grid(const void *config, const char *module, struct cwp_grid *ret)
-{
-	(void)module; /* what is stored as int8 is quantized; llm_int8_skip_modules says the same in other words */
-	*ret = *(const struct cwp_grid *)config;
-	return 0;
-}
-
 static const char *codes_suffix(const struct cwe_safetensors_entry *e)
 {
 	return e->dtype == CWE_DTYPE_I8 && cwe_output_ends_with(e->name, ".weight") ? ".weight" : NULL;
@@ -148,16 +141,13 @@ static const char *codes_suffix(const struct cwe_safetensors_entry *e)
 
 static int check_item(const void *config, const char *module, struct cwe_output_item *m, struct cwb_err *err)
 {
-	const struct cwe_safetensors_entry *e = m->codes->entry;
 	uint8_t layout = 0;
-	int rc;
+	int rc = cwe_output_take_matrix(m, err);
 
 	(void)config;
 	(void)module;
-	if (e->rank != 2 || !e->shape[0] || !e->shape[1])
-		return cwe_output_misfit(m->codes, "a quantized weight has two dimensions", err);
-	m->rows = e->shape[0];
-	m->cols = e->shape[1];
+	if (rc)
+		return rc;
 	if (!m->scale)
 		return cwe_output_misfit(m->codes, "its SCB is missing", err);
 	if (m->scale->entry->dtype != CWE_DTYPE_F32 || m->scale->entry->rank != 1 || m->scale->entry->shape[0] != m->rows)
@@ -170,24 +160,13 @@ static int check_item(const void *config, const char *module, struct cwe_output_
 	return rc ? rc : layout ? cwe_output_misfit(m->extra, "only rows (0) are supported: save the model again", err) : 0;
 }
 
-static int codes(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint8_t *ret, struct cwb_err *err)
-{
-	return cwe_checkpoint_read(m->codes, row * m->cols, ret, rows * m->cols, err);
-}
-
 static int scales(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint64_t n, float *ret, struct cwb_err *err)
 {
-	uint8_t *raw = malloc(rows * 4 + 1);
+	int rc = cwe_output_read_shared(m->scale, 1, row, rows, n, ret, err);
 	uint64_t r;
-	int rc = raw ? cwe_checkpoint_read(m->scale, row * 4, raw, rows * 4, err) :
-		       cwb_err_set(err, -ENOMEM, "tensor \"%s\": out of memory", m->scale->entry->name);
 
-	(void)n;
-	if (!rc)
-		cwe_f32_from_dtype(ret, raw, CWP_F32, rows);
 	for (r = 0; r < rows && !rc; r++)
 		ret[r] /= 127.0f;
-	free(raw);
 	return rc;
 }
 
@@ -195,10 +174,11 @@ const struct cwe_output_reader cwe_output_reader_bitsandbytes = {
 	.method = "bitsandbytes",
 	.config_read = config_read,
 	.config_free = free,
-	.config_grid = config_grid,
+	.config_grid = cwe_output_one_grid,
+	.codes_name = {".weight"},
 	.codes_suffix = codes_suffix,
 	.companion = {{".SCB", offsetof(struct cwe_output_item, scale)}, {".weight_format", offsetof(struct cwe_output_item, extra)}},
 	.check = check_item,
-	.codes = codes,
+	.codes = cwe_output_read_bytes,
 	.scales = scales,
 };

@@ -59,7 +59,7 @@ struct cwp_grid cwe_ct_grid(const struct cwe_ct_scheme *s)
 
 int cwe_ct_fixed_inputs(const struct cwe_ct_scheme *s)
 {
-	return s->activation == CWP_ACT_INT8_TENSOR || s->activation == CWP_ACT_FP8_TENSOR;
+	return cwe_activation_is_fixed(s->activation);
 }
 
 /* Scales are values of BF16. Packed modules keep them in the model's dtype, as WNA16 kernels want, where that is BF16;

@@ -83,11 +83,7 @@ static int check_codes(struct cwe_output_item *m, struct cwb_err *err)
 			return cwe_output_misfit(m->codes, "its weight_shape is missing", err);
 		return read_shape(m, err);
 	}
-	if (e->rank != 2 || !e->shape[0] || !e->shape[1])
-		return cwe_output_misfit(m->codes, "a quantized weight has two dimensions", err);
-	m->rows = e->shape[0];
-	m->cols = e->shape[1];
-	return 0;
+	return cwe_output_take_matrix(m, err);
 }
 
 static int is_one(const struct cwe_checkpoint_tensor *t)
@@ -176,7 +172,7 @@ static int read_codes(const struct cwe_output_item *m, uint64_t row, uint64_t ro
 	int rc;
 
 	if (m->scheme.format != CWE_CT_PACK)
-		return cwe_checkpoint_read(m->codes, row * m->cols, codes, rows * m->cols, err);
+		return cwe_output_read_bytes(m, row, rows, codes, err);
 	bytes = 4 * cwe_pack_words(m->cols, m->scheme.bits);
 	packed = malloc(rows * bytes + 1);
 	if (!packed)
@@ -192,18 +188,8 @@ static int read_scales(const struct cwe_output_item *m, uint64_t row, uint64_t r
 	struct cwb_err *err)
 {
 	uint64_t share = m->scheme.tensor ? m->rows : m->scheme.block_rows ? m->scheme.block_rows : 1;
-	uint32_t dtype = cwe_dtype_to_cwp(m->scale->entry->dtype);
-	uint64_t size = cwe_cwp_dtype_size(dtype), first = row / share, count = rows ? (row + rows - 1) / share - first + 1 : 0, r;
-	uint8_t *raw = malloc(count * n * size + 1);
-	int rc;
 
-	if (!raw)
-		return cwb_err_set(err, -ENOMEM, "tensor \"%s\": out of memory", m->scale->entry->name);
-	rc = cwe_checkpoint_read(m->scale, first * n * size, raw, count * n * size, err);
-	for (r = 0; r < rows && !rc; r++)
-		cwe_f32_from_dtype(scales + r * n, raw + ((row + r) / share - first) * n * size, dtype, n);
-	free(raw);
-	return rc;
+	return cwe_output_read_shared(m->scale, share, row, rows, n, scales, err);
 }
 
 static int read_zeros(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint64_t n, int8_t *zeros,
@@ -238,6 +224,7 @@ const struct cwe_output_reader cwe_output_reader_compressed_tensors = {
 	.config_read = config_read,
 	.config_free = config_free,
 	.config_grid = config_grid,
+	.codes_name = {".weight", ".weight_packed"},
 	.codes_suffix = codes_suffix,
 	.companion = {{".weight_scale", offsetof(struct cwe_output_item, scale)},
 		{".weight_zero_point", offsetof(struct cwe_output_item, zero)},

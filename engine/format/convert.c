@@ -245,16 +245,6 @@ static int read_piece(const struct converting *c, size_t k, struct piece *p, str
 	return rc;
 }
 
-static int is_listed(const struct converting *c, const char *tensor)
-{
-	size_t k;
-
-	for (k = 0; k < c->count; k++)
-		if (!strcmp(c->output->item[c->item[k]].name, tensor))
-			return 1;
-	return 0;
-}
-
 static int write_all(const struct converting *c, struct cwe_writer *w, struct cwb_err *err)
 {
 	size_t i;
@@ -269,9 +259,21 @@ static int write_all(const struct converting *c, struct cwe_writer *w, struct cw
 		piece_free(&p);
 	}
 	for (i = 0; i < c->view->count && !rc; i++)
-		if (!is_listed(c, c->view->tensors[i].name))
+		if (!cwe_writer_has(w, c->view->tensors[i].name))
 			rc = cwe_writer_copy(w, c->view->tensors[i].name, err);
 	return rc ? rc : cwe_writer_finish(w, err);
+}
+
+static const struct cwe_tensor *find_weight(struct cwe_weights *w, const char *module)
+{
+	const struct cwe_tensor *t;
+	char *name;
+
+	if (asprintf(&name, "%s.weight", module) < 0)
+		return NULL;
+	t = cwe_weights_find(w, name);
+	free(name);
+	return t;
 }
 
 /* As a job's: codes, scales, protected weights, and modules that are whole, by the weights that the quantizer had. */
@@ -287,24 +289,20 @@ static double bits(const struct converting *c, const struct cwe_output_size *siz
 		if (!size->quantized_weights)
 			bytes += m->rows * m->cols * cwe_cwp_dtype_size(c->view->tensors[c->item[i]].dtype);
 	}
-	for (i = 0; i < c->view->count; i++) {
-		const struct cwe_tensor *t = &c->view->tensors[i];
-		size_t k, n = strlen(t->name) - strlen(".weight");
+	for (i = 0; i < json_array_size(c->kept); i++) {
+		const char *name = json_string_value(json_array_get(c->kept, i));
+		const struct cwe_tensor *t = name ? find_weight(c->view, name) : NULL;
 
-		for (k = 0; t->rank == 2 && k < json_array_size(c->kept); k++) {
-			const char *name = json_string_value(json_array_get(c->kept, k));
-
-			if (name && strlen(name) == n && !strncmp(name, t->name, n)) {
-				weights += t->shape[0] * t->shape[1];
-				bytes += t->shape[0] * t->shape[1] * cwe_cwp_dtype_size(t->dtype);
-			}
+		if (t && t->rank == 2) {
+			weights += t->shape[0] * t->shape[1];
+			bytes += t->shape[0] * t->shape[1] * cwe_cwp_dtype_size(t->dtype);
 		}
 	}
 	return weights ? 8.0 * (double)bytes / (double)weights : 0;
 }
 
 /* What the job's manifest says still holds, but for what is stored how. */
-static int write_manifest(const struct converting *c, char ret_digest[65], struct cwb_err *err)
+static int write_manifest(const struct converting *c, struct cwb_known *written, char ret_digest[65], struct cwb_err *err)
 {
 	json_t *facts = json_deep_copy(c->manifest), *made;
 	struct cwe_output_size size;
@@ -329,7 +327,7 @@ static int write_manifest(const struct converting *c, char ret_digest[65], struc
 		json_object_set(facts, "kept_modules", c->kept);
 	if (json_is_object(json_object_get(facts, "counts")))
 		json_object_set_new(json_object_get(facts, "counts"), "bits_per_weight", json_real(bits(c, &size)));
-	rc = cwe_manifest_write(c->o->directory, facts, ret_digest, err);
+	rc = cwe_manifest_write_known(c->o->directory, facts, written, ret_digest, err);
 	json_decref(facts);
 	return rc;
 }
@@ -369,6 +367,7 @@ int cwe_output_convert(const struct cwe_convert_options *o, char ret_digest[65],
 	const struct cwe_format *format = cwe_format_find(o->carrier == CWJ_CARRIER_DENSE ? CWJ_FORMAT_DENSE : o->format);
 	struct converting c = {.o = o};
 	struct cwe_writer *w = NULL;
+	struct cwb_known written = {0};
 	int made = 0, rc = format ? open_output(&c, err) : cwb_err_set(err, CWP_EVALUE, "--format: is not known");
 
 	if (!rc)
@@ -383,9 +382,12 @@ int cwe_output_convert(const struct cwe_convert_options *o, char ret_digest[65],
 		rc = cwe_writer_new(c.source, &options, c.module, c.count, &w, err);
 	if (!rc)
 		rc = write_all(&c, w, err);
+	if (!rc)
+		rc = cwe_writer_digests(w, &written, err);
 	cwe_writer_free(w);
 	if (!rc)
-		rc = write_manifest(&c, ret_digest, err);
+		rc = write_manifest(&c, &written, ret_digest, err);
+	cwb_known_clear(&written);
 	if (rc && made)
 		(void)cwb_file_remove_tree(AT_FDCWD, o->directory, NULL);
 	release(&c);

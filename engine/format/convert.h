@@ -10,7 +10,7 @@
 
 struct cwe_convert_options {
 	const char *output;    /* a finished output of a job, with codes */
-	const char *directory; /* where the new one goes: does not exist, or is empty */
+	const char *directory; /* where the new one goes: does not exist yet */
 	int format;            /* enum cwj_format */
 	int carrier;           /* enum cwj_carrier */
 	uint64_t shard;        /* bytes a shard at most */

@@ -44,6 +44,11 @@ const struct cwe_format *cwe_format_find(int id)
 
 /* ---- words ---- */
 
+int cwe_activation_is_fixed(uint32_t activation)
+{
+	return activation == CWP_ACT_INT8_TENSOR || activation == CWP_ACT_FP8_TENSOR;
+}
+
 const char *cwe_activation_text(uint32_t activation)
 {
 	switch (activation) {

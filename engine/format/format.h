@@ -91,6 +91,8 @@ const struct cwe_format_grid *cwe_format_family(const struct cwe_format *f, cons
 
 /* "int4, groups of 32, symmetric, activations none". */
 void cwe_grid_text(const struct cwp_grid *grid, char *ret, size_t size);
+/* Whether all inputs of a module have one scale, found in calibration. */
+int cwe_activation_is_fixed(uint32_t activation);
 const char *cwe_activation_text(uint32_t activation); /* "int8 by token"; "none" for CWP_ACT_NONE */
 /* Whether a module is an expert's matrix of a mixture of experts. */
 int cwe_module_is_expert(const char *module);

@@ -127,13 +127,6 @@ static int config_read(const json_t *object, void **ret, struct cwb_err *err)
 	return 0;
 }
 
-static int config_grid(const void *config, const char *module, struct cwp_grid *ret)
-{
-	(void)module; /* what is stored as FP8 is quantized */
-	*ret = *(const struct cwp_grid *)config;
-	return 0;
-}
-
 static const char *codes_suffix(const struct cwe_safetensors_entry *e)
 {
 	return e->dtype == CWE_DTYPE_F8_E4M3 && cwe_output_ends_with(e->name, ".weight") ? ".weight" : NULL;
@@ -141,14 +134,12 @@ static const char *codes_suffix(const struct cwe_safetensors_entry *e)
 
 static int check_item(const void *config, const char *module, struct cwe_output_item *m, struct cwb_err *err)
 {
-	const struct cwe_safetensors_entry *e = m->codes->entry;
+	int rc = cwe_output_take_matrix(m, err);
 
 	(void)config;
 	(void)module;
-	if (e->rank != 2 || !e->shape[0] || !e->shape[1])
-		return cwe_output_misfit(m->codes, "a quantized weight has two dimensions", err);
-	m->rows = e->shape[0];
-	m->cols = e->shape[1];
+	if (rc)
+		return rc;
 	if (m->rows % m->grid.block_rows || m->cols % m->grid.group)
 		return cwe_output_misfit(m->codes, "weight_block_size does not divide its shape", err);
 	if (!m->scale)
@@ -160,39 +151,20 @@ static int check_item(const void *config, const char *module, struct cwe_output_
 	return 0;
 }
 
-static int codes(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint8_t *ret, struct cwb_err *err)
-{
-	return cwe_checkpoint_read(m->codes, row * m->cols, ret, rows * m->cols, err);
-}
-
 static int scales(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint64_t n, float *ret, struct cwb_err *err)
 {
-	uint32_t dtype = cwe_dtype_to_cwp(m->scale->entry->dtype);
-	uint64_t bytes = n * cwe_cwp_dtype_size(dtype), r;
-	uint8_t *raw = malloc(bytes + 1);
-	int rc = raw ? 0 : cwb_err_set(err, -ENOMEM, "tensor \"%s\": out of memory", m->scale->entry->name);
-
-	for (r = 0; r < rows && !rc; r++) {
-		if (r && (row + r) % m->grid.block_rows) {
-			memcpy(ret + r * n, ret + (r - 1) * n, n * sizeof *ret);
-			continue;
-		}
-		rc = cwe_checkpoint_read(m->scale, (row + r) / m->grid.block_rows * bytes, raw, bytes, err);
-		if (!rc)
-			cwe_f32_from_dtype(ret + r * n, raw, dtype, n);
-	}
-	free(raw);
-	return rc;
+	return cwe_output_read_shared(m->scale, m->grid.block_rows, row, rows, n, ret, err);
 }
 
 const struct cwe_output_reader cwe_output_reader_fp8 = {
 	.method = "fp8",
 	.config_read = config_read,
 	.config_free = free,
-	.config_grid = config_grid,
+	.config_grid = cwe_output_one_grid,
+	.codes_name = {".weight"},
 	.codes_suffix = codes_suffix,
 	.companion = {{".weight_scale_inv", offsetof(struct cwe_output_item, scale)}},
 	.check = check_item,
-	.codes = codes,
+	.codes = cwe_output_read_bytes,
 	.scales = scales,
 };

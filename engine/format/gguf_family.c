@@ -245,3 +245,11 @@ int cwe_gguf_sizes_of(const struct cwe_gguf *g, const struct cwe_gguf_family *f,
 		*ret = s;
 	return rc;
 }
+
+int cwe_gguf_norm_offset(const struct cwe_gguf_family *f, const char *name)
+{
+	static const char tail[] = "norm.weight";
+	size_t n = strlen(name), k = strlen(tail);
+
+	return (f->traits & CWE_GGUF_NORM_OFFSET) && n >= k && !strcmp(name + n - k, tail);
+}

@@ -121,3 +121,5 @@ int cwe_gguf_rope(struct cwe_gguf_making *m, struct cwb_err *err);
 
 /* An f32 as the decimal that an author wrote: the shortest that reads back as the same. */
 json_t *cwe_gguf_decimal(float x);
+/* 1 where a tensor of this name is a norm whose weight is one more in a file than in a checkpoint. */
+int cwe_gguf_norm_offset(const struct cwe_gguf_family *f, const char *name);

@@ -48,13 +48,6 @@ static int find_family(struct planning *p, struct cwb_err *err)
 	return rc;
 }
 
-static int ends_with(const char *name, const char *tail)
-{
-	size_t n = strlen(name), k = strlen(tail);
-
-	return n >= k && !strcmp(name + n - k, tail);
-}
-
 static int is_vector(const struct cwe_tensor *t, const struct cwe_gguf_name *n)
 {
 	return t->rank == 1 || n->part->how == CWE_GGUF_ROW;
@@ -77,7 +70,7 @@ static int take_rows(const struct planning *p, const struct cwe_tensor *t, const
 		return cwb_err_set(err, CWP_ESHAPE, "tensor \"%s\": %u dimensions have no place in a GGUF file", t->name, t->rank);
 	place->rows = t->shape[0];
 	place->cols = t->rank == 2 ? t->shape[1] : 1;
-	place->offset = (p->family->traits & CWE_GGUF_NORM_OFFSET) && ends_with(n->part->gguf, "norm.weight");
+	place->offset = cwe_gguf_norm_offset(p->family, n->part->gguf);
 	if (!heads || !(p->family->traits & CWE_GGUF_INTERLEAVED))
 		return 0;
 	if (t->shape[0] % (2 * heads))

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/format/dtype.h"
+#include "engine/format/format.h"
 #include "engine/format/gguf_encode.h"
 #include "engine/format/gguf_output.h"
 #include "engine/format/output.h"
@@ -18,9 +19,8 @@ static int no_memory(struct cwb_err *err)
 
 uint64_t cwe_gguf_step(const struct cwe_gguf_place *p)
 {
-	uint64_t step = p->cols ? (1u << 20) / p->cols : 1;
+	uint64_t step = cwe_format_step(p->cols);
 
-	step = step ? step : 1;
 	return p->head ? (step / p->head + (step < p->head)) * p->head : step;
 }
 

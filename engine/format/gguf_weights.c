@@ -202,13 +202,6 @@ static int take_type(const struct gguf_weights *w, const struct cwe_gguf_tensor 
 	return 0;
 }
 
-static int ends_with(const char *name, const char *tail)
-{
-	size_t n = strlen(name), k = strlen(tail);
-
-	return n >= k && !strcmp(name + n - k, tail);
-}
-
 static int take_place(const struct gguf_weights *w, const struct cwe_gguf_tensor *g, const struct cwe_gguf_name *n,
 	const struct model *m, struct cwe_tensor *t, struct place *p, struct cwb_err *err)
 {
@@ -221,7 +214,7 @@ static int take_place(const struct gguf_weights *w, const struct cwe_gguf_tensor
 				w->gguf->input.path, g->name, t->shape[0], heads);
 		p->heads = heads;
 	}
-	if ((m->family->traits & CWE_GGUF_NORM_OFFSET) && ends_with(g->name, "norm.weight")) {
+	if (cwe_gguf_norm_offset(m->family, g->name)) {
 		p->offset = 1;
 		t->dtype = CWP_F32;
 	}

@@ -10,7 +10,7 @@
 #include "base/json.h"
 #include "engine/format/output_state.h"
 
-/* What the configuration says of all modules. */
+/* What the configuration says of all modules; the grid is first, for cwe_output_one_grid. */
 struct gptq {
 	struct cwp_grid grid;
 	int64_t group;   /* -1: a row has one */
@@ -77,13 +77,6 @@ static int config_read(const json_t *object, void **ret, struct cwb_err *err)
 	else
 		*ret = c;
 	return rc;
-}
-
-static int config_grid(const void *config, const char *module, struct cwp_grid *ret)
-{
-	(void)module; /* what is stored as qweight is quantized */
-	*ret = ((const struct gptq *)config)->grid;
-	return 0;
 }
 
 static const char *codes_suffix(const struct cwe_safetensors_entry *e)
@@ -215,7 +208,8 @@ const struct cwe_output_reader cwe_output_reader_gptq = {
 	.method = "gptq",
 	.config_read = config_read,
 	.config_free = free,
-	.config_grid = config_grid,
+	.config_grid = cwe_output_one_grid,
+	.codes_name = {".qweight"},
 	.codes_suffix = codes_suffix,
 	.companion = {{".scales", offsetof(struct cwe_output_item, scale)}, {".qzeros", offsetof(struct cwe_output_item, zero)},
 		{".g_idx", offsetof(struct cwe_output_item, extra)}},

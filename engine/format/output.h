@@ -28,7 +28,7 @@ struct cwe_writer;
 
 struct cwe_writer_options {
 	const char *directory;  /* the unfinished output folder, exists; unfinished files of the same plan are gone on with */
-	int format;             /* enum cwj_format, one that is made of safetensors files */
+	int format;             /* enum cwj_format */
 	int carrier;            /* enum cwj_carrier; MODULES: modules that are kept are not listed */
 	uint64_t shard;         /* bytes a shard at most */
 };
@@ -123,7 +123,6 @@ struct cwe_output_size {
 	uint64_t quantized_weights; /* weights in them */
 	uint64_t quantized_bytes;   /* codes, scales, zero points, shapes */
 	uint64_t protected_weights;
-	float input_scale; /* for cwe_writer_module: of inputs that have one scale, found in calibration; a value of BF16 */
 	uint64_t protected_bytes;   /* overlay */
 	uint64_t other_weights;     /* elements of all other tensors */
 	uint64_t other_bytes;

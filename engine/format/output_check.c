@@ -45,15 +45,14 @@ static void measure_item(const struct cwe_output_item *m, struct cwe_output_size
 	}
 }
 
-/* The factors of an adapter beside the weights. */
-static int measure_adapter(const char *directory, struct cwe_output_size *size, struct cwb_err *err)
+/* The factors of an adapter; one of each pair must be a selector. */
+static int measure_factors(const struct cwe_adapter *a, struct cwe_output_size *size, struct cwb_err *err)
 {
-	struct cwe_adapter *a = NULL;
 	struct cwe_adapter_selector s;
 	size_t i;
-	int rc = cwe_adapter_open_beside(directory, &a, err);
+	int rc = 0;
 
-	for (i = 0; a && i < a->count && !rc; i++) {
+	for (i = 0; i < a->count && !rc; i++) {
 		const struct cwe_adapter_module *m = &a->module[i];
 
 		rc = cwe_adapter_selector(a, m, &s, err);
@@ -63,6 +62,17 @@ static int measure_adapter(const char *directory, struct cwe_output_size *size, 
 		size->protected_bytes += m->a->bytes + m->b->bytes;
 		free(s.index);
 	}
+	return rc;
+}
+
+/* The same of an adapter beside the weights, where there is one. */
+static int measure_adapter(const char *directory, struct cwe_output_size *size, struct cwb_err *err)
+{
+	struct cwe_adapter *a = NULL;
+	int rc = cwe_adapter_open_beside(directory, &a, err);
+
+	if (!rc && a)
+		rc = measure_factors(a, size, err);
 	cwe_adapter_close(a);
 	return rc;
 }
@@ -84,8 +94,10 @@ static int check_adapter(const char *directory, struct cwe_output_weights *o, st
 			rc = cwb_err_set(err, CWP_EFORMAT, "%s: module \"%s\" is not a quantized weight of this checkpoint",
 				a->file->input.path, a->module[i].name);
 	free(tensor);
+	if (!rc)
+		rc = measure_factors(a, &size, err);
 	cwe_adapter_close(a);
-	return rc ? rc : measure_adapter(directory, &size, err);
+	return rc;
 }
 
 static int measure_dense(const char *directory, struct cwe_output_size *size, struct cwb_err *err)

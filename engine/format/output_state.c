@@ -96,17 +96,61 @@ static int add_plain(struct cwe_output_weights *o, const struct cwe_checkpoint_t
 	return 0;
 }
 
+/* ---- what readers share ---- */
+
+int cwe_output_take_matrix(struct cwe_output_item *m, struct cwb_err *err)
+{
+	const struct cwe_safetensors_entry *e = m->codes->entry;
+
+	if (e->rank != 2 || !e->shape[0] || !e->shape[1])
+		return cwe_output_misfit(m->codes, "a quantized weight has two dimensions", err);
+	m->rows = e->shape[0];
+	m->cols = e->shape[1];
+	return 0;
+}
+
+int cwe_output_one_grid(const void *config, const char *module, struct cwp_grid *ret)
+{
+	(void)module; /* what is stored as codes is quantized, whatever lists say of it */
+	*ret = *(const struct cwp_grid *)config;
+	return 0;
+}
+
+int cwe_output_read_bytes(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint8_t *ret, struct cwb_err *err)
+{
+	return cwe_checkpoint_read(m->codes, row * m->cols, ret, rows * m->cols, err);
+}
+
+int cwe_output_read_shared(const struct cwe_checkpoint_tensor *t, uint64_t share, uint64_t row, uint64_t rows, uint64_t n,
+	float *ret, struct cwb_err *err)
+{
+	uint32_t dtype = cwe_dtype_to_cwp(t->entry->dtype);
+	uint64_t size = cwe_cwp_dtype_size(dtype), first = row / share, count = rows ? (row + rows - 1) / share - first + 1 : 0, r;
+	uint8_t *raw = malloc(count * n * size + 1);
+	int rc;
+
+	if (!raw)
+		return cwb_err_set(err, -ENOMEM, "tensor \"%s\": out of memory", t->entry->name);
+	rc = cwe_checkpoint_read(t, first * n * size, raw, count * n * size, err);
+	for (r = 0; r < rows && !rc; r++)
+		cwe_f32_from_dtype(ret + r * n, raw + ((row + r) / share - first) * n * size, dtype, n);
+	free(raw);
+	return rc;
+}
+
+/* ---- opening ---- */
+
 /* Whether some tensor holds the codes of a module. */
 static int has_codes(const struct cwe_output_weights *o, const char *module)
 {
-	static const char *const suffixes[] = {".weight", ".weight_packed", ".qweight"};
+	const char *const *name = o->reader->codes_name;
 	size_t i;
 
-	for (i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-		const struct cwe_checkpoint_tensor *t = companion(o, module, suffixes[i]);
+	for (i = 0; i < CWE_OUTPUT_CODES_MAX && name[i]; i++) {
+		const struct cwe_checkpoint_tensor *t = companion(o, module, name[i]);
 		const char *suffix = t ? o->reader->codes_suffix(t->entry) : NULL;
 
-		if (suffix && !strcmp(suffix, suffixes[i]))
+		if (suffix && !strcmp(suffix, name[i]))
 			return 1;
 	}
 	return 0;

@@ -35,6 +35,7 @@ struct cwe_output_companion {
 };
 
 #define CWE_OUTPUT_COMPANIONS_MAX 6
+#define CWE_OUTPUT_CODES_MAX 2
 
 /* How a format's files are read. All sizes come from strangers; check sees to it that the rest cannot go wrong. */
 struct cwe_output_reader {
@@ -44,7 +45,9 @@ struct cwe_output_reader {
 	void (*config_free)(void *config); /* NULL is allowed */
 	/* The grid of a module by its name, NULL: of any. 0, or -1 when the configuration leaves it alone. */
 	int (*config_grid)(const void *config, const char *module, struct cwp_grid *ret);
-	/* The suffix that makes a tensor the codes of a module, NULL when it is none. */
+	/* What names of codes may end with, behind the module's name; up to the first NULL. */
+	const char *codes_name[CWE_OUTPUT_CODES_MAX];
+	/* The suffix that makes a tensor the codes of a module, one of these; NULL when it is none. */
 	const char *(*codes_suffix)(const struct cwe_safetensors_entry *e);
 	struct cwe_output_companion companion[CWE_OUTPUT_COMPANIONS_MAX]; /* up to the first without suffix */
 	/* With grid, codes and companions set: checks dtypes and shapes against each other, sets rows and cols. */
@@ -65,6 +68,14 @@ extern const struct cwe_output_reader cwe_output_reader_compressed_tensors, cwe_
 int cwe_output_misfit(const struct cwe_checkpoint_tensor *t, const char *what, struct cwb_err *err);
 int cwe_output_has_shape(const struct cwe_checkpoint_tensor *t, uint64_t rows, uint64_t cols);
 int cwe_output_ends_with(const char *name, const char *tail);
+/* rows and cols from codes that are not packed: two dimensions. */
+int cwe_output_take_matrix(struct cwe_output_item *m, struct cwb_err *err);
+/* For readers: one grid for all modules, which config begins with; codes of a byte each; scales [rows, n] of a tensor in which
+ * `share` rows of the weight have one row. */
+int cwe_output_one_grid(const void *config, const char *module, struct cwp_grid *ret);
+int cwe_output_read_bytes(const struct cwe_output_item *m, uint64_t row, uint64_t rows, uint8_t *ret, struct cwb_err *err);
+int cwe_output_read_shared(const struct cwe_checkpoint_tensor *t, uint64_t share, uint64_t row, uint64_t rows, uint64_t n,
+	float *ret, struct cwb_err *err);
 /* The scales of rows, finite and not negative. */
 int cwe_output_read_scales(const struct cwe_output_reader *reader, const struct cwe_output_item *m, uint64_t row,
 	uint64_t rows, float *ret, struct cwb_err *err);

@@ -69,15 +69,15 @@ static int open_new(struct cwe_partial *p, const void *header, size_t length, st
 int cwe_partial_open(struct cwe_partial *p, int folder, const char *name, int resume, const void *header, size_t length,
 	uint64_t size, int *ret_kept, struct cwb_err *err)
 {
-	char *temp;
+	size_t room = strlen(name) + sizeof ".." + sizeof "tmp-partial";
 	int rc;
 
-	*p = (struct cwe_partial){.folder = folder, .fd = -1, .size = size, .name = strdup(name)};
-	if (!p->name || asprintf(&temp, ".%s.tmp-partial", name) < 0) {
+	*p = (struct cwe_partial){.folder = folder, .fd = -1, .size = size, .name = strdup(name), .temp = malloc(room)};
+	if (!p->name || !p->temp) {
 		cwe_partial_close(p);
 		return cwb_err_set(err, -ENOMEM, "%s: out of memory", name);
 	}
-	p->temp = temp;
+	cwe_partial_temp(name, p->temp, room);
 	*ret_kept = 0;
 	if (resume) {
 		p->fd = openat(folder, p->temp, O_RDWR | O_CLOEXEC | O_NOFOLLOW);

@@ -58,18 +58,6 @@ static int take_shape(struct entry *e, const char *directory, const struct cwe_w
 	return e->overlay ? cwe_overlay_check(e->overlay, e->rows, e->cols, err) : 0;
 }
 
-static int there(const char *directory, const char *name)
-{
-	char *path;
-	int found;
-
-	if (asprintf(&path, "%s/%s", directory, name) < 0)
-		return 1; /* opening it says why */
-	found = access(path, F_OK) == 0 || errno != ENOENT;
-	free(path);
-	return found;
-}
-
 static int take_overlay(struct cwe_saved_mask *m, const char *directory, struct cwb_err *err)
 {
 	size_t i;
@@ -124,8 +112,8 @@ static int open_file(struct cwe_saved_mask *m, const char *directory, struct cwb
 {
 	int rc;
 
-	if (there(directory, CWE_OVERLAY_FILE) || there(directory, CWE_MASK_FILE)) {
-		int plain = there(directory, CWE_OVERLAY_FILE);
+	if (cwe_source_is_there(directory, CWE_OVERLAY_FILE) || cwe_source_is_there(directory, CWE_MASK_FILE)) {
+		int plain = cwe_source_is_there(directory, CWE_OVERLAY_FILE);
 
 		m->file = plain ? CWE_OVERLAY_FILE : CWE_MASK_FILE;
 		rc = plain ? cwe_overlay_open(directory, &m->overlay, err) : cwe_overlay_open_mask(directory, &m->overlay, err);

@@ -34,8 +34,7 @@ static int no_memory(const char *path, struct cwb_err *err)
 	return cwb_err_set(err, -ENOMEM, "%s: out of memory", path);
 }
 
-/* Whether a file is below the directory; what cannot be looked at counts as there, so that opening it says why. */
-static int is_there(const char *directory, const char *name)
+int cwe_source_is_there(const char *directory, const char *name)
 {
 	char *path;
 	int there;
@@ -52,7 +51,7 @@ static int load_config(struct source *s, unsigned flags, struct cwb_err *err)
 	char *path;
 	int rc;
 
-	if (!is_there(s->base.path, "config.json")) {
+	if (!cwe_source_is_there(s->base.path, "config.json")) {
 		if (flags & CWE_SOURCE_NO_WEIGHTS)
 			return 0;
 		return cwb_err_set(err, CWP_EMISSING, "%s: no config.json; a model is a Hugging Face directory or a .gguf file",
@@ -223,7 +222,7 @@ int cwe_source_text(struct cwe_source *source, const char *name, char **ret_text
 		return cwb_err_set(err, CWP_EUNKNOWN, "%s: \"%s\" is no text of a source", s->base.path, name);
 	if (s->gguf)
 		return gguf_text(s, name, ret_text, ret_length, err);
-	if (!is_there(s->base.path, name))
+	if (!cwe_source_is_there(s->base.path, name))
 		return cwb_err_set(err, CWP_EMISSING, "%s: no %s", s->base.path, name);
 	if (asprintf(&path, "%s/%s", s->base.path, name) < 0)
 		return no_memory(s->base.path, err);

@@ -34,6 +34,9 @@ void cwe_source_close(struct cwe_source *s); /* NULL is allowed */
  * chat_template.jinja; *ret_text is freed with free(). CWP_EMISSING when the source has none. */
 int cwe_source_text(struct cwe_source *s, const char *name, char **ret_text, size_t *ret_length, struct cwb_err *err);
 
+/* Whether a file is below a directory; what cannot be looked at counts as there, so that opening it says why. */
+int cwe_source_is_there(const char *directory, const char *name);
+
 struct cwe_gguf;
 /* The file of a GGUF source; NULL of others. Lives as long as s. */
 const struct cwe_gguf *cwe_source_gguf(const struct cwe_source *s);

@@ -139,8 +139,8 @@ int cwe_writer_begin(struct cwe_writer *w, struct cwe_source *source, const stru
 	w->folder = w->journal = w->pieces = -1;
 	w->is_gguf = o->format == CWJ_FORMAT_GGUF;
 	w->format = cwe_format_find(o->carrier == CWJ_CARRIER_DENSE && !w->is_gguf ? CWJ_FORMAT_DENSE : o->format);
-	if (!w->format || !(w->is_gguf || (w->format->flags & CWE_FORMAT_SAFETENSORS)))
-		return cwb_err_set(err, CWP_EVALUE, "write.format: this format cannot be written yet: choose compressed-tensors or dense");
+	if (!w->format)
+		return cwb_err_set(err, CWP_EVALUE, "write.format: format %d is not known", o->format);
 	if (o->carrier < 0 || o->carrier >= 32 || !(w->format->carriers & CWE_SET(o->carrier))) {
 		char carriers[96];
 

@@ -64,7 +64,6 @@ static int header_line(const struct cwe_writer *w, char *ret, size_t size, struc
 	return 0;
 }
 
-/* One line "module ..."; -1 when it says what cannot be. */
 /* The factors of a module, which counts once its own line follows. */
 static int take_pair(struct cwe_writer *w, const char *line)
 {
@@ -92,6 +91,7 @@ static int take_pair(struct cwe_writer *w, const char *line)
 	return 0;
 }
 
+/* One line "module ..."; -1 when it says what cannot be. */
 static int take_line(struct cwe_writer *w, const char *line)
 {
 	struct cwe_overlay_plan p = {0};

@@ -18,12 +18,6 @@ struct result {
 	float input_scale;
 };
 
-/* Where encoded bytes go. */
-struct target {
-	struct cwe_writer *w;
-	const struct cwe_writer_unit *u;
-};
-
 static int nomem(struct cwb_err *err)
 {
 	return cwb_err_set(err, -ENOMEM, "output: out of memory");
@@ -107,9 +101,7 @@ static int check_shared(const struct cwe_writer_unit *u, uint64_t rows, const fl
 
 static int check_input(const struct cwe_writer_unit *u, float scale, struct cwb_err *err)
 {
-	int fixed = u->grid.activation == CWP_ACT_INT8_TENSOR || u->grid.activation == CWP_ACT_FP8_TENSOR;
-
-	if (!fixed)
+	if (!cwe_activation_is_fixed(u->grid.activation))
 		return 0;
 	if (!(scale > 0))
 		return cwb_err_set(err, CWP_EPLUGIN, "module \"%s\": the scale of its inputs is %g: the quantizer is faulty", u->module,
@@ -165,22 +157,12 @@ int cwe_writer_check_values(const struct cwe_writer_unit *u, uint64_t rows, cons
 		u->module, v->codes[i] < 128 ? v->codes[i] : v->codes[i] - 256, u->grid.bits);
 }
 
-static int put(void *arg, size_t tensor, uint64_t offset, const void *data, uint64_t bytes, struct cwb_err *err)
-{
-	const struct target *t = arg;
-
-	return cwe_shards_write(t->w->shards, t->u->first + tensor, offset, data, bytes, err);
-}
-
 /* In the format's own tensors. */
 static int write_encoded(struct cwe_writer *w, const struct cwe_writer_unit *u, const struct result *q, struct cwb_err *err)
 {
-	struct target target = {w, u};
-	const struct cwe_format_sink sink = {put, &target};
 	const struct cwe_format_values values = {q->codes, q->scales, q->zeros, q->input_scale};
-	struct cwe_output_module m = cwe_writer_unit_module(u);
 
-	return w->format->encode(&m, cwe_writer_unit_dtype(u), &values, &sink, err);
+	return cwe_writer_encode(w, u, 0, u->source->shape[0], &values, err);
 }
 
 static int write_dense(struct cwe_writer *w, const struct cwe_writer_unit *u, const struct result *q, struct cwb_err *err)

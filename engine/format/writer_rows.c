@@ -20,7 +20,7 @@ int cwe_writer_takes_rows(const struct cwe_writer_options *options, const struct
 	const struct cwe_format *f = cwe_format_find(options->format);
 
 	return f && f->flags & CWE_FORMAT_ROWS && options->carrier != CWJ_CARRIER_DENSE && grid->granularity != CWP_PER_TENSOR &&
-	       grid->activation != CWP_ACT_INT8_TENSOR && grid->activation != CWP_ACT_FP8_TENSOR;
+	       !cwe_activation_is_fixed(grid->activation);
 }
 
 static int put(void *arg, size_t tensor, uint64_t offset, const void *data, uint64_t bytes, struct cwb_err *err)
@@ -55,31 +55,40 @@ static void set_shifts(struct target *t, struct cwe_output_module m, uint64_t ro
 			t->shift[i] = bytes_of(&above[i]);
 }
 
+int cwe_writer_encode(struct cwe_writer *w, const struct cwe_writer_unit *u, uint64_t row, uint64_t rows,
+	const struct cwe_format_values *values, struct cwb_err *err)
+{
+	struct target target = {.w = w, .u = u};
+	const struct cwe_format_sink sink = {put, &target};
+	struct cwe_output_module m = cwe_writer_unit_module(u);
+
+	set_shifts(&target, m, row);
+	if (rows < m.rows) {
+		m.whole_rows = m.rows;
+		m.first_row = row;
+		m.rows = rows;
+	}
+	return w->format->encode(&m, cwe_writer_unit_dtype(u), values, &sink, err);
+}
+
 int cwe_writer_rows(struct cwe_writer *w, const char *module, uint64_t row, uint64_t rows, const uint8_t *codes,
 	const float *scales, const int8_t *zeros, struct cwb_err *err)
 {
-	struct target target = {.w = w, .u = cwe_writer_find_module(w, module)};
-	const struct cwe_format_sink sink = {put, &target};
+	const struct cwe_writer_unit *u = cwe_writer_find_module(w, module);
 	const struct cwe_format_values values = {codes, scales, zeros, 0};
 	struct cwe_output_module m;
 	int rc;
 
-	if (!target.u || w->dense || !(w->format->flags & CWE_FORMAT_ROWS))
+	if (!u || w->dense || !(w->format->flags & CWE_FORMAT_ROWS))
 		return cwb_err_set(err, CWP_EVALUE, "module \"%s\" is not one that is quantized row by row", module);
-	m = cwe_writer_unit_module(target.u);
+	m = cwe_writer_unit_module(u);
 	if (row % STRIP || (m.grid.granularity == CWP_PER_BLOCK && row % m.grid.block_rows) || row > m.rows || rows > m.rows - row || (rows % STRIP && rows != m.rows - row))
 		return cwb_err_set(err, CWP_EVALUE, "module \"%s\": rows %" PRIu64 " to %" PRIu64 " are no strip of its %" PRIu64, module, row,
 			row + rows, m.rows);
 	if (w->finished)
 		return 0;
-	rc = cwe_writer_check_values(target.u, rows, &values, err);
-	if (rc)
-		return rc;
-	set_shifts(&target, m, row);
-	m.whole_rows = m.rows;
-	m.first_row = row;
-	m.rows = rows;
-	return w->format->encode(&m, cwe_writer_unit_dtype(target.u), &values, &sink, err);
+	rc = cwe_writer_check_values(u, rows, &values, err);
+	return rc ? rc : cwe_writer_encode(w, u, row, rows, &values, err);
 }
 
 int cwe_writer_rows_end(struct cwe_writer *w, const char *module, struct cwb_err *err)

@@ -104,6 +104,10 @@ void cwe_writer_gguf_free(struct cwe_writer *w);
 struct cwe_output_module cwe_writer_unit_module(const struct cwe_writer_unit *u);
 uint32_t cwe_writer_unit_dtype(const struct cwe_writer_unit *u);
 
+/* writer_rows.c: the rows [row, row + rows) of a unit in the format's own tensors. */
+int cwe_writer_encode(struct cwe_writer *w, const struct cwe_writer_unit *u, uint64_t row, uint64_t rows,
+	const struct cwe_format_values *values, struct cwb_err *err);
+
 /* What a module's residuals are made of. */
 struct cwe_writer_values {
 	const uint8_t *codes;
