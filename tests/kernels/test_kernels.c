@@ -10,33 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "tests/kernels/guarded.h"
 #include "tests/kernels/support.h"
 
 enum { MOST = 1200 }; /* elements of an array */
-
-/* An array of `bytes` between two pages without access; at_end: it ends where the second begins. */
-struct guarded {
-	char *map;
-	size_t size;
-	void *p;
-};
-
-static struct guarded guarded_new(size_t bytes, int at_end)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = (bytes + page) / page * page;
-	struct guarded g = {.size = inner + 2 * page};
-	g.map = mmap(NULL, g.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert_true(g.map != MAP_FAILED);
-	assert_int_equal(mprotect(g.map, page, PROT_NONE), 0);
-	assert_int_equal(mprotect(g.map + page + inner, page, PROT_NONE), 0);
-	g.p = g.map + page + (at_end ? inner - bytes : 0);
-	return g;
-}
 
 /* What one kernel sees: inputs [n], and outputs that hold numbers before. */
 struct arrays {
@@ -171,10 +151,10 @@ static struct memory memory_new(uint64_t seed, size_t n, enum numbers numbers, i
 static void memory_free(struct memory *m)
 {
 	for (int i = 0; i < INPUTS; i++) {
-		munmap(m->in[i].map, m->in[i].size);
+		guarded_free(&m->in[i]);
 	}
 	for (int i = 0; i < OUTPUTS; i++) {
-		munmap(m->out[i].map, m->out[i].size);
+		guarded_free(&m->out[i]);
 	}
 }
 
@@ -301,7 +281,7 @@ static void one_tile(const struct kernels *k, size_t depth, size_t rows, size_t 
 	}
 	struct guarded *all[] = {&src, &a, &b, &out};
 	for (size_t i = 0; i < 4; i++) {
-		munmap(all[i]->map, all[i]->size);
+		guarded_free(all[i]);
 	}
 }
 

@@ -9,13 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "plugins/quantizers/rounding.h"
 #include "plugins/quantizers/rows/rows.h"
+#include "tests/kernels/guarded.h"
 
 enum { LONGEST = 300, ROUNDS = 40 };
 
@@ -31,25 +30,6 @@ static uint32_t number(void)
 {
 	state = state * 6364136223846793005u + 1442695040888963407u;
 	return (uint32_t)(state >> 33);
-}
-
-/* `bytes` at the end, or at the beginning, of memory that has pages without access on both sides. */
-struct guarded {
-	char *map;
-	size_t size;
-	void *p;
-};
-
-static struct guarded guarded_new(size_t bytes, int at_end)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = (bytes + page - 1) / page * page;
-	struct guarded g = {.size = inner + 2 * page};
-	g.map = mmap(NULL, g.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert_true(g.map != MAP_FAILED);
-	assert_int_equal(mprotect(g.map, page, PROT_NONE), 0);
-	assert_int_equal(mprotect(g.map + page + inner, page, PROT_NONE), 0);
-	g.p = g.map + page + (at_end ? inner - bytes : 0);
-	return g;
 }
 
 /* What one call sees. */
@@ -84,9 +64,9 @@ static const uint8_t *mask_of(const struct rows *r)
 
 static void end(struct rows *r)
 {
-	assert_int_equal(munmap(r->v.map, r->v.size), 0);
-	assert_int_equal(munmap(r->mask.map, r->mask.size), 0);
-	assert_int_equal(munmap(r->codes.map, r->codes.size), 0);
+	guarded_free(&r->v);
+	guarded_free(&r->mask);
+	guarded_free(&r->codes);
 }
 
 static void same_ranges(const struct row_kernels *k, const struct rows *r, const uint8_t *mask)

@@ -56,6 +56,24 @@ static inline struct cwp_setting *settings_of(const struct cwe_plugin *p, const 
 
 #define SETTINGS(p, ...) settings_of((p), (const char *const[]){__VA_ARGS__, NULL})
 
+/* A host with this many threads; the pool, NULL at first, takes the place of the one before. */
+static inline void host_open(struct cwe_host *host, struct cwe_pool **pool, uint32_t threads)
+{
+	struct cwb_err err = {0};
+
+	cwe_pool_free(*pool);
+	if (cwe_pool_new(threads, pool, &err) < 0) {
+		fail_msg("%s", err.message);
+	}
+	cwe_host_init(host, *pool, 0);
+}
+
+/* The bit of row r and column c of a mask whose rows are `stride` bytes apart. */
+static inline int mask_at(const uint8_t *mask, uint64_t stride, uint64_t r, uint64_t c)
+{
+	return mask[r * stride + c / 8] >> (c % 8) & 1;
+}
+
 /* Repeatable numbers around zero with a long tail, as weights have. */
 static inline float weight_at(uint64_t stream, uint64_t i)
 {

@@ -31,7 +31,7 @@ static struct data *data_new(void)
 
 static int protected_at(const struct data *d, int r, int c)
 {
-	return d->mask[r * STRIDE + c / 8] >> (c % 8) & 1;
+	return mask_at(d->mask, STRIDE, (uint64_t)r, (uint64_t)c);
 }
 
 static void protect(struct data *d, int r, int c)

@@ -35,7 +35,7 @@ static struct data *data_new(void)
 
 static int is_kept(const struct data *d, int r, int c)
 {
-	return d->mask[r * STRIDE + c / 8] >> (c % 8) & 1;
+	return mask_at(d->mask, STRIDE, (uint64_t)r, (uint64_t)c);
 }
 
 static int run(const struct cwe_plugin *p, const struct cwp_setting *s, const struct cwp_grid *g, struct data *d, int row, int rows)

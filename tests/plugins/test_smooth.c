@@ -16,15 +16,6 @@ static struct cwe_plugin plugin;
 static struct cwe_pool *pool;
 static struct cwe_host host;
 
-static void open_host(uint32_t threads)
-{
-	struct cwb_err err = {0};
-
-	cwe_pool_free(pool);
-	assert_int_equal(cwe_pool_new(threads, &pool, &err), 0);
-	cwe_host_init(&host, pool, 0);
-}
-
 /* ---- scales ---- */
 
 struct asked {
@@ -175,11 +166,6 @@ static struct data *data_new(void)
 	return d;
 }
 
-static int protected_at(const struct data *d, uint64_t r, uint64_t c)
-{
-	return d->mask[r * STRIDE + c / 8] >> (c % 8) & 1;
-}
-
 static int run(const struct cwp_setting *s, struct data *d, int masked, uint32_t flags, int *ret_state, struct cwp_grid *g)
 {
 	const struct cwp_quantizer *q = plugin.interface;
@@ -221,7 +207,7 @@ static double group_error(const struct data *d, int masked, int symmetric, uint6
 {
 	double low = 0, high = 0, e[COLS], sum = 0;
 	for (uint64_t c = first; c < first + n; c++) {
-		double w = masked && protected_at(d, r, c) ? 0 : (double)d->weight[r * COLS + c];
+		double w = masked && mask_at(d->mask, STRIDE, r, c) ? 0 : (double)d->weight[r * COLS + c];
 		low = fmin(low, w);
 		high = fmax(high, w);
 	}
@@ -237,7 +223,7 @@ static double group_error(const struct data *d, int masked, int symmetric, uint6
 	for (uint64_t c = 0; c < n; c++) {
 		double w = (double)d->weight[r * COLS + first + c];
 		double code = fmin(fmax(rint((double)((float)w / (float)scale)) + zero, -8), 7);
-		e[c] = masked && protected_at(d, r, first + c) ? 0 : (code - zero) * scale - w;
+		e[c] = masked && mask_at(d->mask, STRIDE, r, first + c) ? 0 : (code - zero) * scale - w;
 	}
 	for (uint64_t i = 0; i < n; i++) {
 		for (uint64_t k = 0; k < n; k++) {
@@ -286,13 +272,13 @@ static void ranges(const char *granularity, const char *symmetric)
 
 	assert_non_null(again);
 	for (int masked = 0; masked < 2; masked++) {
-		open_host(2);
+		host_open(&host, &pool, 2);
 		assert_int_equal(run(s, d, masked, 0, &kept, &g), 0);
 		assert_true(kept);
 		check_ranges(d, &g, masked);
 		assert_memory_equal(d->exact, d->weight, sizeof(d->exact));
 		memcpy(again, d, sizeof(*again));
-		open_host(5);
+		host_open(&host, &pool, 5);
 		assert_int_equal(run(s, d, masked, 0, &kept, &g), 0);
 		assert_memory_equal(again, d, sizeof(*again));
 	}
@@ -379,7 +365,7 @@ int main(void)
 		cmocka_unit_test(test_contradictions),
 	};
 	plugin = open_plugin("static");
-	open_host(2);
+	host_open(&host, &pool, 2);
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	cwe_pool_free(pool);
 	free(plugin.path);

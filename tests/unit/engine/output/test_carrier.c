@@ -22,14 +22,6 @@
 #include "engine/format/saved_mask.h"
 #include "tests/unit/engine/output/toy.h"
 
-struct world {
-	char *model, *out;
-	struct cwe_source *source;
-	struct cwe_writer_options options;
-	struct cwe_output_module module[4];
-	struct toy_result result[4];
-};
-
 /* Protects every `step`-th column or row of a module, beginning with `first`. */
 static void protect(struct toy_result *r, int by_row, uint64_t first, uint64_t step)
 {
@@ -47,39 +39,20 @@ static void protect(struct toy_result *r, int by_row, uint64_t first, uint64_t s
 			}
 }
 
-static void begin(struct world *x, uint32_t dtype, int by_row)
+static void begin(struct toy_world *x, uint32_t dtype, int by_row)
 {
 	struct cwp_grid grid = toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE);
-	struct cwb_err err = {0};
 	size_t i;
 
-	x->model = toy_folder();
-	x->out = toy_folder();
-	toy_model(x->model, dtype);
-	assert_int_equal(cwe_source_open(x->model, 0, &x->source, &err), 0);
-	x->options = (struct cwe_writer_options){x->out, CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_ADAPTER, 1u << 30};
+	toy_begin(x, dtype, &grid, 0, CWJ_CARRIER_ADAPTER);
 	for (i = 0; i < 4; i++) {
-		toy_quantize(x->source, toy_modules[i], &grid, 0, i + 1, &x->result[i]);
 		if (i != 2) /* the third has nothing protected */
 			protect(&x->result[i], by_row, i, 7 + i);
 		x->module[i] = x->result[i].module;
 	}
 }
 
-static void end(struct world *x)
-{
-	size_t i;
-
-	for (i = 0; i < 4; i++)
-		toy_result_free(&x->result[i]);
-	cwe_source_close(x->source);
-	toy_remove(x->model);
-	toy_remove(x->out);
-	free(x->model);
-	free(x->out);
-}
-
-static void check_values(struct world *x)
+static void check_values(struct toy_world *x)
 {
 	struct cwe_source *out = NULL;
 	struct cwb_err err = {0};
@@ -102,7 +75,7 @@ static void check_values(struct world *x)
 	cwe_source_close(out);
 }
 
-static void check_masks(struct world *x, int by_row)
+static void check_masks(struct toy_world *x, int by_row)
 {
 	struct cwe_adapter *a = NULL;
 	struct cwb_err err = {0};
@@ -136,7 +109,7 @@ static void check_masks(struct world *x, int by_row)
 static void test_values(void **state)
 {
 	static const uint32_t dtypes[] = {CWP_BF16, CWP_F32, CWP_F16};
-	struct world x;
+	struct toy_world x;
 	size_t i;
 
 	(void)state;
@@ -157,14 +130,14 @@ static void test_values(void **state)
 		if (cwe_manifest_verify(x.out, NULL, &err))
 			fail_msg("%s", err.message);
 		json_decref(facts);
-		end(&x);
+		toy_end(&x);
 	}
 }
 
 /* BF16 weights less multiples of BF16 scales: a residual in BF16 where nothing is lost, else F32. */
 static void test_dtype(void **state)
 {
-	struct world x;
+	struct toy_world x;
 	struct cwe_adapter *a = NULL;
 	struct cwb_err err = {0};
 	size_t i;
@@ -183,17 +156,17 @@ static void test_dtype(void **state)
 		assert_int_equal(a->module[i].b->dtype, fine ? CWE_DTYPE_F32 : CWE_DTYPE_BF16);
 	}
 	cwe_adapter_close(a);
-	end(&x);
+	toy_end(&x);
 }
 
-static int put(struct world *x, struct cwe_writer *w, size_t i, struct cwb_err *err)
+static int put(struct toy_world *x, struct cwe_writer *w, size_t i, struct cwb_err *err)
 {
 	const struct toy_result *r = &x->result[i];
 
 	return cwe_writer_module(w, &r->module, r->codes, r->scales, r->zeros, r->mask, r->stride, err);
 }
 
-static void copy_rest(struct world *x, struct cwe_writer *w)
+static void copy_rest(struct toy_world *x, struct cwe_writer *w)
 {
 	struct cwb_err err = {0};
 	size_t i, k;
@@ -209,7 +182,7 @@ static void copy_rest(struct world *x, struct cwe_writer *w)
 	}
 }
 
-static void read_pair(struct world *x, char *text[2], size_t length[2])
+static void read_pair(struct toy_world *x, char *text[2], size_t length[2])
 {
 	text[0] = toy_read(x->out, "adapter/adapter_model.safetensors", &length[0]);
 	text[1] = toy_read(x->out, "adapter/adapter_config.json", &length[1]);
@@ -218,7 +191,7 @@ static void read_pair(struct world *x, char *text[2], size_t length[2])
 /* Interrupted after each number of modules: the same bytes, and the same errors. */
 static void test_resume(void **state)
 {
-	struct world x;
+	struct toy_world x;
 	char *straight[2], *resumed[2];
 	size_t length[2], length2[2], stop, i;
 	struct cwe_writer_adapter first, second;
@@ -283,7 +256,7 @@ static void test_resume(void **state)
 	cwe_writer_free(w);
 	free(straight[0]);
 	free(straight[1]);
-	end(&x);
+	toy_end(&x);
 }
 
 static void test_shape(void **state)
@@ -310,7 +283,7 @@ static void test_shape(void **state)
 	assert_int_equal(rank, 2);
 }
 
-static void refuse_put(struct world *x, int code, const char *text)
+static void refuse_put(struct toy_world *x, int code, const char *text)
 {
 	struct cwe_writer *w = NULL;
 	struct cwb_err err = {0};
@@ -324,7 +297,7 @@ static void refuse_put(struct world *x, int code, const char *text)
 
 static void test_refused(void **state)
 {
-	struct world x;
+	struct toy_world x;
 	struct cwe_writer *w = NULL;
 	struct cwb_err err = {0};
 
@@ -335,11 +308,11 @@ static void test_refused(void **state)
 	x.options.format = CWJ_FORMAT_DENSE;
 	assert_int_equal(cwe_writer_new(x.source, &x.options, x.module, 4, &w, &err), CWP_EVALUE);
 	assert_non_null(strstr(err.message, "write.format dense does not take this carrier: choose overlay, none, dense or modules"));
-	end(&x);
+	toy_end(&x);
 }
 
 /* Changes one tensor's bytes, or the configuration, of a good output, which must not open or verify any more. */
-static void refuse_output(struct world *x, const char *text)
+static void refuse_output(struct toy_world *x, const char *text)
 {
 	struct cwb_err err = {0};
 	json_t *config = NULL;
@@ -353,7 +326,7 @@ static void refuse_output(struct world *x, const char *text)
 	free(path);
 }
 
-static void edit(struct world *x, const char *name, const char *from, const char *to)
+static void edit(struct toy_world *x, const char *name, const char *from, const char *to)
 {
 	size_t length;
 	char *path = toy_path(x->out, name), *text = toy_read(x->out, name, &length), *at = memmem(text, length, from, strlen(from));
@@ -368,7 +341,7 @@ static void edit(struct world *x, const char *name, const char *from, const char
 
 static void test_damaged(void **state)
 {
-	struct world x;
+	struct toy_world x;
 	char *path, *text, *at;
 	size_t length;
 
@@ -399,7 +372,7 @@ static void test_damaged(void **state)
 	}
 	free(text);
 	free(path);
-	end(&x);
+	toy_end(&x);
 }
 
 int main(void)

@@ -20,38 +20,6 @@
 /* Modules of the toy model from this one on have sizes that all formats take. */
 #define FIRST 1
 
-struct world {
-	char *model, *out;
-	struct cwe_source *source;
-	struct toy_result result[4];
-};
-
-static void begin(struct world *x, const struct cwp_grid *grid, double fraction)
-{
-	struct cwb_err err = {0};
-	size_t i;
-
-	x->model = toy_folder();
-	x->out = toy_folder();
-	toy_model(x->model, CWP_BF16);
-	assert_int_equal(cwe_source_open(x->model, 0, &x->source, &err), 0);
-	for (i = FIRST; i < 4; i++)
-		toy_quantize(x->source, toy_modules[i], grid, fraction, i, &x->result[i]);
-}
-
-static void end(struct world *x)
-{
-	size_t i;
-
-	for (i = FIRST; i < 4; i++)
-		toy_result_free(&x->result[i]);
-	cwe_source_close(x->source);
-	toy_remove(x->model);
-	toy_remove(x->out);
-	free(x->model);
-	free(x->out);
-}
-
 static struct cwe_output_module module_of(const char *name, uint64_t rows, uint64_t cols, struct cwp_grid grid)
 {
 	return (struct cwe_output_module){.name = name, .rows = rows, .cols = cols, .grid = grid};
@@ -59,7 +27,7 @@ static struct cwe_output_module module_of(const char *name, uint64_t rows, uint6
 
 /* ---- there and back ---- */
 
-static void check_module(struct world *x, struct cwe_source *out, const struct toy_result *r)
+static void check_module(struct toy_world *x, struct cwe_source *out, const struct toy_result *r)
 {
 	uint64_t rows = r->module.rows, cols = r->module.cols, row, n;
 	float *expected = toy_expected(x->source, r), *got = malloc(rows * cols * sizeof *got);
@@ -101,18 +69,17 @@ static void check_input(struct cwe_source *out, const struct cwp_grid *grid)
 
 static void round_trip(int format, struct cwp_grid grid, int carrier, const char *method)
 {
-	struct cwe_writer_options o = {.format = format, .carrier = carrier, .shard = 9000};
 	struct cwe_output_size size;
 	struct cwe_writer_size planned;
-	struct cwe_output_module module[3];
 	struct cwb_err err = {0};
 	struct cwe_source *out = NULL;
-	struct world x;
+	struct toy_world x;
 	size_t i;
 
-	begin(&x, &grid, 0.05);
-	o.directory = x.out;
-	toy_write(x.source, &o, x.result + FIRST, 3);
+	toy_begin(&x, CWP_BF16, &grid, 0.05, carrier);
+	x.options.format = format;
+	x.options.shard = 9000;
+	toy_write(x.source, &x.options, x.result + FIRST, 3);
 	assert_int_equal(cwe_source_open(x.out, 0, &out, &err), 0);
 	assert_int_equal(out->kind, CWE_SOURCE_OUTPUT);
 	assert_string_equal(json_string_value(json_object_get(json_object_get(out->config, "quantization_config"), "quant_method")),
@@ -126,14 +93,13 @@ static void round_trip(int format, struct cwp_grid grid, int carrier, const char
 			x.result[i].mask = NULL;
 		}
 		check_module(&x, out, &x.result[i]);
-		module[i - FIRST] = x.result[i].module;
 	}
 	assert_int_equal(cwe_output_measure(x.out, &size, &err), 0);
-	assert_int_equal(cwe_writer_measure(x.source, &o, module, 3, &planned, &err), 0);
+	assert_int_equal(cwe_writer_measure(x.source, &x.options, x.module + FIRST, 3, &planned, &err), 0);
 	assert_int_equal(size.modules, 3);
 	assert_int_equal(size.quantized_bytes, planned.quantized_bytes);
 	cwe_source_close(out);
-	end(&x);
+	toy_end(&x);
 }
 
 static void test_round_trips(void **state)

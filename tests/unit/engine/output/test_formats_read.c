@@ -8,51 +8,15 @@
 
 #include <cmocka.h>
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/json.h"
-#include "engine/format/dtype.h"
-#include "engine/format/safetensors_writer.h"
 #include "tests/unit/engine/output/toy.h"
 
-struct part {
-	const char *name;
-	enum cwe_dtype dtype;
-	uint32_t rank;
-	uint64_t shape[2];
-	const void *data; /* NULL: zeros */
-};
-
-static void put_parts(const char *folder, const struct part *part, size_t n)
-{
-	struct cwe_safetensors_plan plan[8];
-	struct cwe_safetensors_writer *w;
-	struct cwb_err err = {0};
-	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint64_t bytes;
-	size_t i;
-
-	for (i = 0; i < n; i++) {
-		plan[i] = (struct cwe_safetensors_plan){part[i].name, part[i].dtype, part[i].rank, {0}};
-		memcpy(plan[i].shape, part[i].shape, sizeof part[i].shape);
-	}
-	assert_int_equal(cwe_safetensors_writer_new(fd, "model.safetensors", 0, plan, n, NULL, 0, &w, NULL, &err), 0);
-	for (i = 0; i < n; i++)
-		if (part[i].data) {
-			assert_int_equal(cwe_dtype_bytes(part[i].dtype, part[i].rank, part[i].shape, &bytes), 0);
-			assert_int_equal(cwe_safetensors_writer_write(w, i, 0, part[i].data, bytes, &err), 0);
-		}
-	assert_int_equal(cwe_safetensors_writer_publish(w, &err), 0);
-	cwe_safetensors_writer_free(w);
-	close(fd);
-}
-
 /* Opens it, and where that goes well reads the first weight into values. */
-static int open_parts(const struct part *part, size_t n, const char *quantization, float *values, struct cwb_err *err)
+static int open_parts(const struct toy_part *part, size_t n, const char *quantization, float *values, struct cwb_err *err)
 {
 	struct cwe_weights *weights = NULL;
 	char *folder = toy_folder(), *text;
@@ -60,7 +24,7 @@ static int open_parts(const struct part *part, size_t n, const char *quantizatio
 	int rc;
 
 	assert_true(asprintf(&text, "{\"quantization_config\": {%s}}", quantization) > 0);
-	put_parts(folder, part, n);
+	toy_put_parts(folder, "model.safetensors", NULL, part, n);
 	assert_int_equal(cwb_json_load(text, strlen(text), 1u << 20, CWB_JSON_DEPTH, &config, err), 0);
 	rc = cwe_output_weights_open(folder, config, &weights, err);
 	if (!rc && values) {
@@ -76,7 +40,7 @@ static int open_parts(const struct part *part, size_t n, const char *quantizatio
 	return rc;
 }
 
-static void refuse(const struct part *part, size_t n, const char *quantization, int code, const char *text)
+static void refuse(const struct toy_part *part, size_t n, const char *quantization, int code, const char *text)
 {
 	struct cwb_err err = {0};
 	float values[256];
@@ -87,9 +51,9 @@ static void refuse(const struct part *part, size_t n, const char *quantization, 
 }
 
 /* The parts with one of them changed, each in a way that its name in the message shows. */
-static void refuse_shapes(const struct part *good, size_t n, const char *quantization, enum cwe_dtype other)
+static void refuse_shapes(const struct toy_part *good, size_t n, const char *quantization, enum cwe_dtype other)
 {
-	struct part part[8];
+	struct toy_part part[8];
 	size_t i;
 
 	for (i = 0; i < n; i++) {
@@ -115,13 +79,13 @@ static void refuse_shapes(const struct part *good, size_t n, const char *quantiz
 static const int8_t int8_codes[32] = {127, -127, 1, 0, [16] = 3, [31] = -4};
 static const float scb[2] = {12.7f, 254.0f};
 static const uint8_t zero_byte, one_byte = 1;
-static const struct part bnb[3] = {{"m.weight", CWE_DTYPE_I8, 2, {2, 16}, int8_codes}, {"m.SCB", CWE_DTYPE_F32, 1, {2, 0}, scb},
+static const struct toy_part bnb[3] = {{"m.weight", CWE_DTYPE_I8, 2, {2, 16}, int8_codes}, {"m.SCB", CWE_DTYPE_F32, 1, {2, 0}, scb},
 	{"m.weight_format", CWE_DTYPE_U8, 0, {0, 0}, &zero_byte}};
 
 static void test_bitsandbytes(void **state)
 {
 	static const float bad[3][2] = {{1, __builtin_nanf("")}, {-1, 1}, {__builtin_inff(), 1}};
-	struct part part[3];
+	struct toy_part part[3];
 	struct cwb_err err = {0};
 	float value[32];
 	size_t i;
@@ -157,12 +121,12 @@ static const uint16_t halves[16] = {0x3800, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c
 	0x4000, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00, 0x3c00};
 static const uint32_t order[32] = {[16] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, disorder[32] = {0, 1};
 /* 8 outputs, 32 inputs in two groups. */
-static const struct part gptq[4] = {{"m.qweight", CWE_DTYPE_I32, 2, {4, 8}, qweight}, {"m.scales", CWE_DTYPE_F16, 2, {2, 8}, halves},
+static const struct toy_part gptq[4] = {{"m.qweight", CWE_DTYPE_I32, 2, {4, 8}, qweight}, {"m.scales", CWE_DTYPE_F16, 2, {2, 8}, halves},
 	{"m.qzeros", CWE_DTYPE_I32, 2, {2, 1}, sevens}, {"m.g_idx", CWE_DTYPE_I32, 1, {32, 0}, order}};
 
 static void test_gptq(void **state)
 {
-	struct part part[4];
+	struct toy_part part[4];
 	struct cwb_err err = {0};
 	float value[256];
 
@@ -184,7 +148,7 @@ static void test_gptq(void **state)
 static void test_gptq_refusals(void **state)
 {
 	static const uint16_t bad[16] = {0x3800, 0x7e00};
-	struct part part[4];
+	struct toy_part part[4];
 
 	(void)state;
 	refuse(gptq, 4, "\"quant_method\": \"gptq\"", CWP_EMISSING, "bits");
@@ -215,13 +179,13 @@ static void test_gptq_refusals(void **state)
 #define FP8 "\"quant_method\": \"fp8\", \"weight_block_size\": [2, 4], \"activation_scheme\": \"dynamic\""
 static const uint8_t e4m3[32] = {0x38, 0xb8, [4] = 0x38, [16] = 0x38, [20] = 0x40}; /* 1, -1, 1, 1, 2 */
 static const float inverse[4] = {0.5f, 3, 4, 5};
-static const struct part fp8[2] = {
+static const struct toy_part fp8[2] = {
 	{"m.weight", CWE_DTYPE_F8_E4M3, 2, {4, 8}, e4m3}, {"m.weight_scale_inv", CWE_DTYPE_F32, 2, {2, 2}, inverse}};
 
 static void test_fp8(void **state)
 {
 	static const float bad[4] = {1, 1, __builtin_nanf(""), 1};
-	struct part part[2];
+	struct toy_part part[2];
 	struct cwb_err err = {0};
 	float value[32];
 
@@ -247,7 +211,7 @@ static void test_fp8(void **state)
 static void test_damaged(void **state)
 {
 	static const struct {
-		const struct part *part;
+		const struct toy_part *part;
 		size_t n;
 		const char *quantization;
 	} all[] = {{bnb, 3, BNB}, {gptq, 4, GPTQ}, {fp8, 2, FP8}};
@@ -259,7 +223,7 @@ static void test_damaged(void **state)
 		json_t *config = NULL;
 		struct cwb_err err = {0};
 
-		put_parts(folder, all[i].part, all[i].n);
+		toy_put_parts(folder, "model.safetensors", NULL, all[i].part, all[i].n);
 		data = toy_read(folder, "model.safetensors", &length);
 		assert_true(asprintf(&text, "{\"quantization_config\": {%s}}", all[i].quantization) > 0);
 		assert_int_equal(cwb_json_load(text, strlen(text), 1u << 20, CWB_JSON_DEPTH, &config, &err), 0);

@@ -9,15 +9,11 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "engine/format/dtype.h"
 #include "engine/format/overlay.h"
-#include "engine/format/safetensors_writer.h"
 #include "tests/unit/engine/output/toy.h"
 
 static void set(uint8_t *mask, uint64_t stride, uint64_t r, uint64_t c)
@@ -67,42 +63,10 @@ static void test_choice(void **state)
 	assert_int_equal(cwe_overlay_measure(mask, 0, 1u << 20, 1u << 12, 2, &p, &err), CWP_ELIMIT);
 }
 
-/* One tensor of a hand-made file. */
-struct part {
-	const char *name;
-	enum cwe_dtype dtype;
-	uint32_t rank;
-	uint64_t shape[2];
-	const void *data;
-};
-
-static void write_parts(const char *folder, const char *version, const struct part *part, size_t n)
-{
-	struct cwe_safetensors_text text = {CWE_OVERLAY_KEY, version};
-	struct cwe_safetensors_plan plan[8];
-	struct cwe_safetensors_writer *w;
-	struct cwb_err err = {0};
-	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint64_t bytes;
-	size_t i;
-
-	for (i = 0; i < n; i++) {
-		plan[i] = (struct cwe_safetensors_plan){part[i].name, part[i].dtype, part[i].rank, {0}};
-		memcpy(plan[i].shape, part[i].shape, sizeof part[i].shape);
-	}
-	assert_int_equal(cwe_safetensors_writer_new(fd, CWE_OVERLAY_FILE, 0, plan, n, &text, 1, &w, NULL, &err), 0);
-	for (i = 0; i < n; i++) {
-		assert_int_equal(cwe_dtype_bytes(part[i].dtype, part[i].rank, part[i].shape, &bytes), 0);
-		assert_int_equal(cwe_safetensors_writer_write(w, i, 0, part[i].data, bytes, &err), 0);
-	}
-	assert_int_equal(cwe_safetensors_writer_publish(w, &err), 0);
-	cwe_safetensors_writer_free(w);
-	close(fd);
-}
-
 /* The result of opening, and of decoding "m" as [3, 300] rows at once and one by one; *dst is filled when all is well. */
-static int try_parts(const char *version, const struct part *part, size_t n, float *dst)
+static int try_parts(const char *version, const struct toy_part *part, size_t n, float *dst)
 {
+	const struct cwe_safetensors_text text = {CWE_OVERLAY_KEY, version};
 	char *folder = toy_folder();
 	struct cwe_overlay *o = NULL;
 	const struct cwe_overlay_module *m;
@@ -111,7 +75,7 @@ static int try_parts(const char *version, const struct part *part, size_t n, flo
 	int rc, checked;
 	uint64_t r;
 
-	write_parts(folder, version, part, n);
+	toy_put_parts(folder, CWE_OVERLAY_FILE, &text, part, n);
 	rc = cwe_overlay_open(folder, &o, &err);
 	if (!rc) {
 		m = cwe_overlay_find(o, "m");
@@ -138,7 +102,7 @@ static int try_parts(const char *version, const struct part *part, size_t n, flo
 static const uint32_t starts[4] = {0, 3, 3, 4}, escaped[4] = {0, 1, 1, 1};
 static const uint8_t gaps[4] = {2, 255, 41, 0};
 static const float values[3] = {1.5f, -2.5f, 3.5f};
-static const struct part sparse[4] = {
+static const struct toy_part sparse[4] = {
 	{"m.start", CWE_DTYPE_U32, 1, {4, 0}, starts},
 	{"m.escapes", CWE_DTYPE_U32, 1, {4, 0}, escaped},
 	{"m.gaps", CWE_DTYPE_U8, 1, {4, 0}, gaps},
@@ -166,7 +130,7 @@ static void test_bitmap_by_hand(void **state)
 {
 	static const uint32_t counts[4] = {0, 2, 2, 3};
 	uint8_t bits[3 * 38] = {0};
-	struct part part[3] = {
+	struct toy_part part[3] = {
 		{"m.start", CWE_DTYPE_U32, 1, {4, 0}, counts},
 		{"m.bitmap", CWE_DTYPE_U8, 2, {3, 38}, bits},
 		{"m.values", CWE_DTYPE_F32, 1, {3, 0}, values},
@@ -195,7 +159,7 @@ static void test_bitmap_by_hand(void **state)
 /* Sets one number of one tensor and expects a refusal. */
 static void refuse_u32(size_t which, size_t at, uint32_t value)
 {
-	struct part part[4];
+	struct toy_part part[4];
 	uint32_t changed[4];
 	float dst[900] = {0};
 
@@ -209,7 +173,7 @@ static void refuse_u32(size_t which, size_t at, uint32_t value)
 
 static void refuse_gap(size_t at, uint8_t value)
 {
-	struct part part[4];
+	struct toy_part part[4];
 	uint8_t changed[4];
 	float dst[900] = {0};
 
@@ -245,7 +209,7 @@ static void test_wrong_numbers(void **state)
 
 static void test_wrong_tensors(void **state)
 {
-	struct part part[5];
+	struct toy_part part[5];
 	float dst[900] = {0};
 	size_t i, k;
 
@@ -275,12 +239,12 @@ static void test_wrong_tensors(void **state)
 	memcpy(part, sparse, sizeof sparse);
 	part[3].shape[0] = 2; /* values */
 	assert_int_equal(try_parts("1", part, 4, dst), CWP_EFORMAT);
-	part[4] = (struct part){"m.bitmap", CWE_DTYPE_U8, 2, {1, 1}, gaps};
+	part[4] = (struct toy_part){"m.bitmap", CWE_DTYPE_U8, 2, {1, 1}, gaps};
 	memcpy(part, sparse, sizeof sparse);
 	assert_int_equal(try_parts("1", part, 5, dst), CWP_EFORMAT); /* both kinds */
-	part[4] = (struct part){"m.other", CWE_DTYPE_U8, 1, {1, 0}, gaps};
+	part[4] = (struct toy_part){"m.other", CWE_DTYPE_U8, 1, {1, 0}, gaps};
 	assert_int_equal(try_parts("1", part, 5, dst), CWP_EFORMAT);
-	part[4] = (struct part){"nameless", CWE_DTYPE_U8, 1, {1, 0}, gaps};
+	part[4] = (struct toy_part){"nameless", CWE_DTYPE_U8, 1, {1, 0}, gaps};
 	assert_int_equal(try_parts("1", part, 5, dst), CWP_EFORMAT);
 }
 
@@ -300,12 +264,13 @@ static void test_absent(void **state)
 static void test_damage(void **state)
 {
 	static const uint8_t change[] = {0x01, 0x80, 0xff, 0x10};
+	const struct cwe_safetensors_text text = {CWE_OVERLAY_KEY, "1"};
 	char *folder = toy_folder(), *path = toy_path(folder, CWE_OVERLAY_FILE), *bytes;
 	size_t length, i, k, refused = 0, decoded = 0;
 	float dst[900];
 
 	(void)state;
-	write_parts(folder, "1", sparse, 4);
+	toy_put_parts(folder, CWE_OVERLAY_FILE, &text, sparse, 4);
 	bytes = toy_read(folder, CWE_OVERLAY_FILE, &length);
 	for (i = 0; i < length; i++) {
 		for (k = 0; k < sizeof change; k++) {

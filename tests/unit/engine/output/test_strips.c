@@ -33,14 +33,6 @@ static const struct cwe_safetensors_plan shapes[] = {
 	{"model.norm.weight", CWE_DTYPE_BF16, 1, {64}},
 };
 
-struct world {
-	char *model, *out;
-	struct cwe_source *source;
-	struct cwe_writer_options options;
-	struct toy_result result[MODULES];
-	struct cwe_output_module module[MODULES];
-};
-
 static void write_model(const char *folder)
 {
 	static const char config[] = "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\"}";
@@ -65,37 +57,18 @@ static void write_model(const char *folder)
 	close(fd);
 }
 
-static void begin(struct world *x, const struct cwp_grid *grid, uint64_t shard)
+static void begin(struct toy_world *x, const struct cwp_grid *grid, uint64_t shard)
 {
-	char name[64];
-	size_t i;
+	static const char *const modules[MODULES] = {
+		"model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj"};
 
 	x->model = toy_folder();
-	x->out = toy_folder();
 	write_model(x->model);
-	assert_int_equal(cwe_source_open(x->model, 0, &x->source, NULL), 0);
-	x->options = (struct cwe_writer_options){x->out, CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_NONE, shard};
-	for (i = 0; i < MODULES; i++) {
-		(void)snprintf(name, sizeof name, "%.*s", (int)strlen(shapes[i].name) - 7, shapes[i].name);
-		toy_quantize(x->source, name, grid, 0, i + 1, &x->result[i]);
-		x->module[i] = x->result[i].module;
-	}
+	toy_begin_modules(x, modules, MODULES, grid, 0, CWJ_CARRIER_NONE);
+	x->options.shard = shard;
 }
 
-static void end(struct world *x)
-{
-	size_t i;
-
-	for (i = 0; i < MODULES; i++)
-		toy_result_free(&x->result[i]);
-	cwe_source_close(x->source);
-	toy_remove(x->model);
-	toy_remove(x->out);
-	free(x->model);
-	free(x->out);
-}
-
-static struct cwe_writer *open_writer(struct world *x)
+static struct cwe_writer *open_writer(struct toy_world *x)
 {
 	struct cwe_writer *w;
 
@@ -138,7 +111,7 @@ static void finish(struct cwe_writer *w, struct cwb_known *list)
 }
 
 /* Every tensor file is known, with the digest of its bytes; and so says the manifest, which does not read it. */
-static void check_digests(struct world *x, struct cwb_known *list, size_t files)
+static void check_digests(struct toy_world *x, struct cwb_known *list, size_t files)
 {
 	DIR *dir = opendir(x->out);
 	const struct dirent *e;
@@ -173,7 +146,7 @@ static void same_output(const struct cwp_grid *grid, int format)
 {
 	struct cwb_known list = {0};
 	struct cwe_writer *w;
-	struct world x;
+	struct toy_world x;
 	char *whole, *strips;
 	size_t n, m, i;
 	uint64_t tiles;
@@ -203,7 +176,7 @@ static void same_output(const struct cwp_grid *grid, int format)
 	}
 	cwb_known_clear(&list);
 	free(whole);
-	end(&x);
+	toy_end(&x);
 }
 
 static void test_same_output(void **state)
@@ -226,7 +199,7 @@ static void test_digests(void **state)
 	const struct cwp_grid grid = toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TOKEN);
 	struct cwb_known list = {0};
 	struct cwe_writer *w;
-	struct world x;
+	struct toy_world x;
 	size_t i;
 
 	(void)state;
@@ -243,7 +216,7 @@ static void test_digests(void **state)
 	finish(w, &list);
 	check_digests(&x, &list, 4);
 	cwb_known_clear(&list);
-	end(&x);
+	toy_end(&x);
 }
 
 /* Modules as they are named, codes first, then the rest; what would not be aligned goes by type and name. */
@@ -255,7 +228,7 @@ static void test_order(void **state)
 	struct cwe_safetensors *file;
 	struct cwb_known list = {0};
 	struct cwe_writer *w;
-	struct world x;
+	struct toy_world x;
 	char *path;
 	uint64_t at[3] = {0};
 	size_t i, k;
@@ -278,7 +251,7 @@ static void test_order(void **state)
 	cwe_safetensors_close(file);
 	free(path);
 	cwb_known_clear(&list);
-	end(&x);
+	toy_end(&x);
 }
 
 static void test_refusals(void **state)
@@ -289,7 +262,7 @@ static void test_refusals(void **state)
 	struct cwb_err err = {0};
 	struct toy_result r;
 	struct cwe_writer *w;
-	struct world x;
+	struct toy_world x;
 
 	(void)state;
 	begin(&x, &grid, 1u << 30);
@@ -327,7 +300,7 @@ static void test_refusals(void **state)
 	assert_false(cwe_writer_takes_rows(&dense, &grid));
 	tensor.granularity = CWP_PER_TENSOR;
 	assert_false(cwe_writer_takes_rows(&x.options, &tensor));
-	end(&x);
+	toy_end(&x);
 }
 
 int main(void)

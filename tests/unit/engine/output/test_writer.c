@@ -23,48 +23,11 @@
 #include "engine/format/overlay.h"
 #include "tests/unit/engine/output/toy.h"
 
-struct world {
-	char *model, *out;
-	struct cwe_source *source;
-	struct cwe_writer_options options;
-	struct cwe_output_module module[4];
-	struct toy_result result[4];
-};
-
-static void begin_with(struct world *x, uint32_t dtype, const struct cwp_grid *grid, double fraction)
-{
-	struct cwb_err err = {0};
-	size_t i;
-
-	x->model = toy_folder();
-	x->out = toy_folder();
-	toy_model(x->model, dtype);
-	assert_int_equal(cwe_source_open(x->model, 0, &x->source, &err), 0);
-	x->options = (struct cwe_writer_options){x->out, CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_OVERLAY, 1u << 30};
-	for (i = 0; i < 4; i++) {
-		toy_quantize(x->source, toy_modules[i], grid, fraction, i + 1, &x->result[i]);
-		x->module[i] = x->result[i].module;
-	}
-}
-
-static void begin(struct world *x)
+static void begin(struct toy_world *x)
 {
 	struct cwp_grid grid = toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE);
 
-	begin_with(x, CWP_BF16, &grid, 0.05);
-}
-
-static void end(struct world *x)
-{
-	size_t i;
-
-	for (i = 0; i < 4; i++)
-		toy_result_free(&x->result[i]);
-	cwe_source_close(x->source);
-	toy_remove(x->model);
-	toy_remove(x->out);
-	free(x->model);
-	free(x->out);
+	toy_begin(x, CWP_BF16, &grid, 0.05, CWJ_CARRIER_OVERLAY);
 }
 
 /* Everything in a folder but hidden files: name, size and bytes, in name order. */
@@ -94,7 +57,7 @@ static char *folder_text(const char *folder, size_t *ret_length)
 	return all;
 }
 
-static void copy_rest(struct world *x, struct cwe_writer *w)
+static void copy_rest(struct toy_world *x, struct cwe_writer *w)
 {
 	struct cwb_err err = {0};
 	size_t i, k;
@@ -110,7 +73,7 @@ static void copy_rest(struct world *x, struct cwe_writer *w)
 	}
 }
 
-static int put(struct world *x, struct cwe_writer *w, size_t i, struct cwb_err *err)
+static int put(struct toy_world *x, struct cwe_writer *w, size_t i, struct cwb_err *err)
 {
 	const struct toy_result *r = &x->result[i];
 
@@ -140,7 +103,7 @@ static int lists(const json_t *array, const char *text)
 
 static void test_config(void **state)
 {
-	struct world x;
+	struct toy_world x;
 	json_t *config, *original, *q, *groups, *ignore;
 
 	(void)state;
@@ -166,14 +129,14 @@ static void test_config(void **state)
 	assert_int_equal(access(x.out, F_OK), 0);
 	free(toy_read(x.out, "tokenizer.json", NULL));
 	free(toy_read(x.out, "generation_config.json", NULL));
-	end(&x);
+	toy_end(&x);
 }
 
 /* Two sizes of groups and kept modules: groups by name, the rest ignored. */
 static void test_several_groups(void **state)
 {
 	struct cwp_grid sixty_four = toy_grid(CWP_CODE_INT, 4, 1, 64, CWP_ACT_NONE);
-	struct world x;
+	struct toy_world x;
 	json_t *config, *q, *groups, *targets;
 	struct cwe_source *out;
 	struct cwb_err err = {0};
@@ -214,13 +177,13 @@ static void test_several_groups(void **state)
 							     x.result[3].module.protected_weights);
 	assert_true(size.protected_bytes >= 3 * size.protected_weights); /* a gap and a BF16 value each, at least */
 	assert_true(cwe_output_bits(&size) > 5.0 && cwe_output_bits(&size) < 8.0);
-	end(&x);
+	toy_end(&x);
 }
 
 static void test_mixed_formats(void **state)
 {
 	struct cwp_grid fp8 = toy_grid(CWP_CODE_E4M3, 8, 1, 0, CWP_ACT_FP8_TOKEN);
-	struct world x;
+	struct toy_world x;
 	json_t *config;
 	const json_t *group;
 	const char *name;
@@ -241,12 +204,12 @@ static void test_mixed_formats(void **state)
 		assert_int_equal(!strcmp(json_string_value(json_array_get(targets, 0)), toy_modules[0]), fp8_group);
 	}
 	json_decref(config);
-	end(&x);
+	toy_end(&x);
 }
 
 static void test_shards(void **state)
 {
-	struct world x;
+	struct toy_world x;
 	json_t *index, *map, *file;
 	struct cwe_checkpoint *c;
 	struct cwb_err err = {0};
@@ -277,10 +240,10 @@ static void test_shards(void **state)
 		assert_string_equal(cwe_safetensors_metadata(c->file[i], "format"), "pt");
 	cwe_checkpoint_close(c);
 	json_decref(index);
-	end(&x);
+	toy_end(&x);
 }
 
-static void refuse_new(struct world *x, int code, const char *text)
+static void refuse_new(struct toy_world *x, int code, const char *text)
 {
 	struct cwe_writer *w = NULL;
 	struct cwb_err err = {0};
@@ -293,12 +256,12 @@ static void refuse_new(struct world *x, int code, const char *text)
 
 static void refuse_grid(struct cwp_grid grid, const char *text)
 {
-	struct world x;
+	struct toy_world x;
 
 	begin(&x);
 	x.module[1].grid = grid;
 	refuse_new(&x, CWP_EVALUE, text);
-	end(&x);
+	toy_end(&x);
 }
 
 static void test_refused_grids(void **state)
@@ -326,7 +289,7 @@ static void test_refused_shared(void **state)
 		{.size = sizeof *list, .code = CWP_CODE_E4M3, .bits = 8, .symmetric = 1, .granularity = CWP_PER_BLOCK, .group = 24,
 			.block_rows = 20}};
 	static const float bad[] = {0, -1, 0.3f, __builtin_inff(), __builtin_nanf("")};
-	struct world x;
+	struct toy_world x;
 	struct cwb_err err = {0};
 	size_t i, k;
 
@@ -356,13 +319,13 @@ static void test_refused_shared(void **state)
 		assert_int_equal(cwe_writer_module(w, &r.module, r.codes, r.scales, NULL, NULL, 0, &err), 0);
 		cwe_writer_free(w);
 		toy_result_free(&r);
-		end(&x);
+		toy_end(&x);
 	}
 }
 
 static void test_refused_modules(void **state)
 {
-	struct world x;
+	struct toy_world x;
 	struct cwe_writer *w;
 	struct cwb_err err = {0};
 
@@ -392,14 +355,14 @@ static void test_refused_modules(void **state)
 	assert_int_equal(cwe_writer_finish(w, &err), CWP_ESTATE); /* nothing is written yet */
 	assert_non_null(strstr(err.message, "never written"));
 	cwe_writer_free(w);
-	end(&x);
+	toy_end(&x);
 }
 
 /* What a faulty plugin may give. */
 static void test_refused_results(void **state)
 {
 	static const float bad[] = {-1.0f, 0.1f /* not a BF16 value */, __builtin_inff(), __builtin_nanf("")};
-	struct world x;
+	struct toy_world x;
 	struct cwe_writer *w;
 	struct cwb_err err = {0};
 	size_t i;
@@ -419,7 +382,7 @@ static void test_refused_results(void **state)
 	x.result[0].codes[100] = 8;
 	assert_int_equal(put(&x, w, 0, &err), CWP_EPLUGIN);
 	cwe_writer_free(w);
-	end(&x);
+	toy_end(&x);
 }
 
 /* Protected values that are not the source's: in their places, rounded to its dtype. */
@@ -428,10 +391,10 @@ static void check_exact(int format)
 	struct cwp_grid grid = toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE);
 	struct cwe_source *out;
 	struct cwb_err err = {0};
-	struct world x;
+	struct toy_world x;
 	size_t i, m;
 
-	begin_with(&x, CWP_F16, &grid, 0.05);
+	toy_begin(&x, CWP_F16, &grid, 0.05, CWJ_CARRIER_OVERLAY);
 	x.options.format = format;
 	float *given[4], *plain[4];
 	for (m = 0; m < 4; m++) {
@@ -470,7 +433,7 @@ static void check_exact(int format)
 		free(plain[m]);
 	}
 	cwe_source_close(out);
-	end(&x);
+	toy_end(&x);
 }
 
 static void test_exact(void **state)
@@ -486,11 +449,11 @@ static void test_exact_too_large(void **state)
 	struct cwp_grid grid = toy_grid(CWP_CODE_INT, 4, 1, 32, CWP_ACT_NONE);
 	struct cwe_writer *w;
 	struct cwb_err err = {0};
-	struct world x;
+	struct toy_world x;
 	size_t i, free_at = 0, kept_at = 0;
 
 	(void)state;
-	begin_with(&x, CWP_F16, &grid, 0.05);
+	toy_begin(&x, CWP_F16, &grid, 0.05, CWJ_CARRIER_OVERLAY);
 	struct toy_result *r = &x.result[0];
 	size_t cols = r->module.cols, n = r->module.rows * cols;
 	float *given = calloc(n, sizeof *given);
@@ -513,12 +476,12 @@ static void test_exact_too_large(void **state)
 	assert_int_equal(put(&x, w, 0, &err), 0);
 	cwe_writer_free(w);
 	free(given);
-	end(&x);
+	toy_end(&x);
 }
 
 static void test_finished_folder(void **state)
 {
-	struct world x;
+	struct toy_world x;
 	char *path;
 
 	(void)state;
@@ -527,13 +490,13 @@ static void test_finished_folder(void **state)
 	toy_put(path, "{}", 2);
 	refuse_new(&x, CWP_ESTATE, "finished already");
 	free(path);
-	end(&x);
+	toy_end(&x);
 }
 
 /* Interrupted after each number of modules, and in any place between, the output's bytes are the same. */
 static void test_resume(void **state)
 {
-	struct world x;
+	struct toy_world x;
 	char *straight, *resumed;
 	size_t length, length2, stop, i;
 
@@ -573,13 +536,13 @@ static void test_resume(void **state)
 		free(resumed);
 	}
 	free(straight);
-	end(&x);
+	toy_end(&x);
 }
 
 /* After finish a new writer finds everything there. */
 static void test_resume_finished(void **state)
 {
-	struct world x;
+	struct toy_world x;
 	struct cwe_writer *w;
 	struct cwb_err err = {0};
 	char *path;
@@ -599,7 +562,7 @@ static void test_resume_finished(void **state)
 	assert_false(cwe_writer_has(w, toy_modules[0]));
 	cwe_writer_free(w);
 	free(path);
-	end(&x);
+	toy_end(&x);
 }
 
 /* Another plan, or a damaged journal: from the start, and the journal's last line may be torn. */
@@ -608,7 +571,7 @@ static void test_resume_otherwise(void **state)
 	static const char *const damage[] = {"module 99999 1 0 1 1 0 0\n", "module 2 1 7 1 1 0 0\n",
 		"module 2 1 0 9999999 9999999 0 0\n", "module 2 9999999 0 1 1 0 0\n", "module 2 5 0 5 5 1 0\n",
 		"module 2 5 0 5 5 0 18446744073709551615\n", "nonsense\n", "module 0 0 0 0 0 0 0\n"};
-	struct world x;
+	struct toy_world x;
 	struct cwe_writer *w;
 	struct cwb_err err = {0};
 	char *path, *text, *more;
@@ -644,7 +607,7 @@ static void test_resume_otherwise(void **state)
 	free(more);
 	free(text);
 	free(path);
-	end(&x);
+	toy_end(&x);
 }
 
 static int is_empty_but_hidden(const char *folder)
@@ -660,7 +623,7 @@ static int is_empty_but_hidden(const char *folder)
 	return empty;
 }
 
-static int write_limited(struct world *x, const struct rlimit *early, const struct rlimit *late, struct cwb_err *err)
+static int write_limited(struct toy_world *x, const struct rlimit *early, const struct rlimit *late, struct cwb_err *err)
 {
 	struct cwe_writer *w = NULL;
 	size_t i;
@@ -684,7 +647,7 @@ static int write_limited(struct world *x, const struct rlimit *early, const stru
 static void full_disk(int only_finish)
 {
 	struct rlimit old, now;
-	struct world x;
+	struct toy_world x;
 	char *straight, *later;
 	size_t length, length2;
 	rlim_t limit;
@@ -717,7 +680,7 @@ static void full_disk(int only_finish)
 	}
 	assert_true(failed > 3);
 	free(straight);
-	end(&x);
+	toy_end(&x);
 }
 
 static void test_full_disk(void **state)
@@ -731,13 +694,13 @@ static void test_full_disk(void **state)
 static void dense_case(uint32_t dtype, int format, int carrier, uint32_t bits)
 {
 	struct cwp_grid grid = toy_grid(CWP_CODE_INT, bits, 0, 48, CWP_ACT_NONE); /* ragged: 160 is no multiple */
-	struct world x;
+	struct toy_world x;
 	struct cwe_source *out;
 	struct cwb_err err = {0};
 	struct cwe_output_size size;
 	size_t i;
 
-	begin_with(&x, dtype, &grid, 0.1);
+	toy_begin(&x, dtype, &grid, 0.1, CWJ_CARRIER_OVERLAY);
 	x.options.format = format;
 	x.options.carrier = carrier;
 	toy_write(x.source, &x.options, x.result, 4);
@@ -771,7 +734,7 @@ static void dense_case(uint32_t dtype, int format, int carrier, uint32_t bits)
 	assert_int_equal(cwe_output_measure(x.out, &size, &err), 0);
 	assert_int_equal(size.modules, 0);
 	assert_true(cwe_output_bits(&size) == 0);
-	end(&x);
+	toy_end(&x);
 }
 
 static void test_dense(void **state)
@@ -786,7 +749,7 @@ static void test_dense(void **state)
 /* cwe_output_dense of an overlay output: exactly what read_f32 gives, or its rounding. */
 static void test_materialize(void **state)
 {
-	struct world x;
+	struct toy_world x;
 	struct cwe_source *a, *b;
 	struct cwb_err err = {0};
 	char *dense;
@@ -834,13 +797,13 @@ static void test_materialize(void **state)
 	assert_true(cwe_output_dense("/nowhere", dense, CWP_F32, 1u << 30, &err) < 0);
 	assert_int_equal(access(dense, F_OK), -1);
 	free(dense);
-	end(&x);
+	toy_end(&x);
 }
 
 /* Masks without a bit: modules without protected weights are absent, and so is the whole overlay. */
 static void test_empty_masks(void **state)
 {
-	struct world x;
+	struct toy_world x;
 	char *path;
 	size_t i;
 
@@ -852,13 +815,13 @@ static void test_empty_masks(void **state)
 	path = toy_path(x.out, "protected.safetensors");
 	assert_int_equal(access(path, F_OK), -1);
 	free(path);
-	end(&x);
+	toy_end(&x);
 }
 
 /* An output as the source of a dense one: its quantization is not carried along. */
 static void test_output_as_source(void **state)
 {
-	struct world x;
+	struct toy_world x;
 	struct cwe_writer_options o = {NULL, CWJ_FORMAT_DENSE, CWJ_CARRIER_NONE, 1u << 30};
 	struct cwe_source *s, *again;
 	struct cwb_err err = {0};
@@ -879,13 +842,13 @@ static void test_output_as_source(void **state)
 	cwe_source_close(s);
 	toy_remove(out);
 	free(out);
-	end(&x);
+	toy_end(&x);
 }
 
 /* Sizes of what is written, known before. */
 static void measure(uint32_t dtype, const struct cwp_grid *grid, double fraction, uint64_t shard)
 {
-	struct world x;
+	struct toy_world x;
 	struct cwb_err err = {0};
 	struct cwe_writer_size size;
 	struct cwe_output_size found;
@@ -897,7 +860,7 @@ static void measure(uint32_t dtype, const struct cwp_grid *grid, double fraction
 	DIR *dir;
 	size_t i, n_files = 0;
 
-	begin_with(&x, dtype, grid, fraction);
+	toy_begin(&x, dtype, grid, fraction, CWJ_CARRIER_OVERLAY);
 	x.options.shard = shard;
 	assert_int_equal(cwe_writer_measure(x.source, &x.options, x.module, 4, &size, &err), 0);
 	toy_write(x.source, &x.options, x.result, 4);
@@ -931,7 +894,7 @@ static void measure(uint32_t dtype, const struct cwp_grid *grid, double fraction
 	}
 	assert_int_equal(cwe_overlay_file_bytes(plan, name, values, 4, &want, &err), 0);
 	assert_int_equal(overlay, want);
-	end(&x);
+	toy_end(&x);
 }
 
 static void sizes_are_known_before(void **state)

@@ -10,8 +10,6 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "engine/format/dtype.h"
-#include "engine/format/safetensors_writer.h"
 
 /* A failure here is a failure of the test, whichever program runs it. */
 #define MUST(condition, err)                                                                                          \
@@ -89,6 +87,32 @@ void toy_put(const char *path, const void *data, size_t length)
 	MUST(fd >= 0, err);
 	MUST(!cwb_file_write(fd, data, length, path, &err), err);
 	MUST(!ftruncate(fd, (off_t)length), err);
+	close(fd);
+}
+
+void toy_put_parts(const char *folder, const char *file, const struct cwe_safetensors_text *text, const struct toy_part *part, size_t n)
+{
+	struct cwe_safetensors_plan *plan = calloc(n, sizeof *plan);
+	struct cwe_safetensors_writer *w;
+	struct cwb_err err = {0};
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t bytes;
+	size_t i;
+
+	MUST(plan && fd >= 0, err);
+	for (i = 0; i < n; i++) {
+		plan[i] = (struct cwe_safetensors_plan){part[i].name, part[i].dtype, part[i].rank, {0}};
+		memcpy(plan[i].shape, part[i].shape, sizeof part[i].shape);
+	}
+	MUST(!cwe_safetensors_writer_new(fd, file, 0, plan, n, text, text ? 1 : 0, &w, NULL, &err), err);
+	for (i = 0; i < n; i++)
+		if (part[i].data) {
+			MUST(!cwe_dtype_bytes(part[i].dtype, part[i].rank, part[i].shape, &bytes), err);
+			MUST(!cwe_safetensors_writer_write(w, i, 0, part[i].data, bytes, &err), err);
+		}
+	MUST(!cwe_safetensors_writer_publish(w, &err), err);
+	cwe_safetensors_writer_free(w);
+	free(plan);
 	close(fd);
 }
 
@@ -277,6 +301,44 @@ void toy_result_free(struct toy_result *r)
 	free(r->scales);
 	free(r->zeros);
 	free(r->mask);
+}
+
+void toy_begin_modules(
+	struct toy_world *x, const char *const *modules, size_t n, const struct cwp_grid *grid, double fraction, int carrier)
+{
+	struct cwb_err err = {0};
+	size_t i;
+
+	MUST(n <= sizeof x->result / sizeof *x->result, err);
+	x->out = toy_folder();
+	MUST(!cwe_source_open(x->model, 0, &x->source, &err), err);
+	x->options = (struct cwe_writer_options){x->out, CWJ_FORMAT_COMPRESSED_TENSORS, carrier, 1u << 30};
+	memset(x->module, 0, sizeof x->module);
+	memset(x->result, 0, sizeof x->result);
+	for (i = 0; i < n; i++) {
+		toy_quantize(x->source, modules[i], grid, fraction, i + 1, &x->result[i]);
+		x->module[i] = x->result[i].module;
+	}
+}
+
+void toy_begin(struct toy_world *x, uint32_t dtype, const struct cwp_grid *grid, double fraction, int carrier)
+{
+	x->model = toy_folder();
+	toy_model(x->model, dtype);
+	toy_begin_modules(x, toy_modules, toy_n_modules, grid, fraction, carrier);
+}
+
+void toy_end(struct toy_world *x)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof x->result / sizeof *x->result; i++)
+		toy_result_free(&x->result[i]);
+	cwe_source_close(x->source);
+	toy_remove(x->model);
+	toy_remove(x->out);
+	free(x->model);
+	free(x->out);
 }
 
 void toy_write(struct cwe_source *s, const struct cwe_writer_options *o, const struct toy_result *r, size_t n)
