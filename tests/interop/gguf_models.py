@@ -2,17 +2,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes Hugging Face checkpoints as GGUF files, with the names of the gguf package and with what llama.cpp's converter
 does to values: rows of queries and keys in turns (llama), 1 + w (Gemma), experts on top of each other."""
+import json
 import math
+import os
 import re
 
 import gguf
 import numpy as np
+from safetensors.numpy import load_file
+
+from engines import GOLDEN
 
 ARCHITECTURES = {"llama": "LLAMA", "mistral": "LLAMA", "mixtral": "LLAMA", "qwen2": "QWEN2", "qwen2_moe": "QWEN2MOE",
     "qwen3": "QWEN3", "qwen3_moe": "QWEN3MOE", "gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "phi3": "PHI3",
     "olmo2": "OLMO2"}
 EXPERT = re.compile(r"model\.layers\.(\d+)\.(block_sparse_moe|mlp)\.experts\.(\d+)\.(\w+)\.weight")
 EXPERT_NAMES = {"w1": "gate", "gate_proj": "gate", "w2": "down", "down_proj": "down", "w3": "up", "up_proj": "up"}
+
+
+def load(name):
+    """The configuration and the tensors of a small reference model."""
+    folder = os.path.join(GOLDEN, name)
+    with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
+        return json.load(f), load_file(os.path.join(folder, "model.safetensors"))
 
 
 def rope_of(config):

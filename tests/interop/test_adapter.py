@@ -14,24 +14,19 @@ import sys
 import tempfile
 import warnings
 
-from engines import CACHE, find_python, skip
+from engines import CACHE, GOLDEN, SHARED, failures, find_python, need_golden, need_package, quiet, report
 
 BUILD = os.environ.get("CWP_BUILDDIR", os.getcwd())
 SRC = os.environ.get("CWP_SRCDIR", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-SHARED = os.environ.get("CWP_SHARED", "")
-GOLDEN = os.path.join(SHARED, "golden")
 REFUSAL = os.path.join(SHARED, "models", "smollm2-refusal")
 GGUF = os.environ.get("CWP_SMOLLM2_GGUF") or os.path.join(CACHE, "smollm2.gguf")
 LIMIT = 1e-4
 
-if not os.path.exists(os.path.join(GOLDEN, "smollm2", "config.json")):
-    skip("no reference models below CWP_SHARED (%s)" % (SHARED or "not set"))
+need_golden("smollm2")
 find_python()
-try:
-    import peft  # noqa: E402
-except ImportError:
-    skip("peft is not installed (scripts/packages --python)")
+need_package("peft")
 
+import peft  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
@@ -40,9 +35,7 @@ sys.path.insert(0, os.path.join(SRC, "tests", "system"))
 from worker_test import protected_positions  # noqa: E402
 
 warnings.filterwarnings("ignore")
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
-torch.set_num_threads(1)
+quiet(1)
 
 
 def inspect(*arguments, lines=None, status=0):
@@ -75,11 +68,7 @@ def logits(model, ids):
 class Run:
     def __init__(self, folder):
         self.folder = folder
-        self.failed = self.made = 0
-
-    def check(self, what, good, value):
-        self.failed += not good
-        print("%s %s: %s" % ("ok  " if good else "FAIL", what, value), flush=True)
+        self.made = 0
 
     def path(self, name):
         self.made += 1
@@ -108,7 +97,7 @@ class Run:
         changed = {n for n in mine if not torch.equal(mine[n], plain[n])}
         compared = [n for n in mine if n in theirs and mine[n].shape == theirs[n].shape]
         worst = max(((mine[n] - theirs[n]).abs().max() / theirs[n].abs().max()).item() for n in compared)
-        self.check(what + ", weights", changed and changed <= set(compared) and worst <= 1e-6,
+        report(what + ", weights", changed and changed <= set(compared) and worst <= 1e-6,
             "%d of %d tensors merged, apart by %.2g of the largest" % (len(changed), len(compared), worst))
 
     def apart(self, base, adapters, reference, ids):
@@ -116,7 +105,7 @@ class Run:
 
     def compare_logits(self, what, base, adapters, reference, ids, limit=LIMIT):
         worst = self.apart(base, adapters, reference, ids)
-        self.check(what + ", logits", worst <= limit, "apart by %.2g" % worst)
+        report(what + ", logits", worst <= limit, "apart by %.2g" % worst)
 
 
 def linears(model):
@@ -178,17 +167,17 @@ def small(run):
     rng = random.Random(int(os.environ.get("CWP_SEED", "11")))
     folders = sorted(os.path.dirname(p) for p in glob.glob(os.path.join(GOLDEN, "*", "config.json")))
     folders = [f for f in folders if os.path.exists(os.path.join(f, "model.safetensors"))]
-    run.check("reference models", len(folders) >= 12, [os.path.basename(f) for f in folders])
+    report("reference models", len(folders) >= 12, [os.path.basename(f) for f in folders])
     ids = torch.randint(3, 250, (2, 24), generator=torch.Generator().manual_seed(1)).tolist()
     for base in folders:
         name = os.path.basename(base)
         for _ in range(3):
             made = [random_adapter(run, rng, base) for _ in range(rng.choice([1, 1, 2]))]
             reference = merge(load(base), [m[0] for m in made])
-            before = run.failed
+            before = len(failures)
             run.compare_weights(name, base, [m[1] for m in made], reference)
             run.compare_logits(name, base, [m[1] for m in made], reference, ids)
-            if run.failed > before:
+            if len(failures) > before:
                 print("     " + "\n     ".join(m[2] for m in made))
 
 
@@ -218,7 +207,7 @@ def wrapped(run):
         reference = merge(wrapper(kind), [adapter])
         run.compare_logits(kind + " wrapped", base, [adapter], reference, ids)
         plain = run.ours(base, [], ids)
-        run.check(kind + " wrapped, adapted at all", all((a - b).abs().max() > 1e-3 for a, b in zip(plain, logits(reference, ids))), "yes")
+        report(kind + " wrapped, adapted at all", all((a - b).abs().max() > 1e-3 for a, b in zip(plain, logits(reference, ids))), "yes")
         path = os.path.join(adapter, "adapter_model.safetensors")
         spelled = {n.replace("model.language_model.", "language_model.model.").replace("model.lm_head", "model.language_model.lm_head"): t
             for n, t in load_file(path).items()}
@@ -254,11 +243,11 @@ def refused(run):
         folder = run.path("other")
         peft.get_peft_model(load(base), config).save_pretrained(folder)
         said = inspect("dense", base, "--adapter", folder, "--out", run.path("none"), status=65)
-        run.check("refused: %s" % word, word in said and folder in said, said.strip()[-150:])
+        report("refused: %s" % word, word in said and folder in said, said.strip()[-150:])
     folder = run.path("other")
     peft.get_peft_model(load(base), peft.LoraConfig(**lora)).save_pretrained(folder)
     said = inspect("dense", os.path.join(GOLDEN, "qwen3"), "--adapter", folder, "--out", run.path("none"), status=65)
-    run.check("refused: another model's", "take the model that the adapter was trained on" in said, said.strip()[-150:])
+    report("refused: another model's", "take the model that the adapter was trained on" in said, said.strip()[-150:])
 
 
 def job(run, **parts):
@@ -287,7 +276,7 @@ def jobs(run):
         for row, column, _ in places:
             worst = max(worst, abs((mine[module + ".weight"][row, column] - want[module + ".weight"][row, column]).item()))
             count += 1
-    run.check("a job's protected values", count > 1000 and worst <= 1e-6, "%d of them, apart by %.2g" % (count, worst))
+    report("a job's protected values", count > 1000 and worst <= 1e-6, "%d of them, apart by %.2g" % (count, worst))
 
 
 def real(run):
@@ -306,7 +295,7 @@ def real(run):
     output = job(run, model=GGUF, adapter=REFUSAL, quantize={"plugin": "static", "skip": ["lm_head", "mlp.down_proj"],
         "options": {"bits": 4, "granularity": "group", "group": 64}})
     worst = max((x - y).abs().max().item() for x, y in zip(run.ours(output, [], ids), logits(load(output), ids)))
-    run.check("real model, int4", worst <= 2e-3, "logits apart by %.2g" % worst)
+    report("real model, int4", worst <= 2e-3, "logits apart by %.2g" % worst)
     shutil.rmtree(output)
 
 
@@ -324,8 +313,8 @@ def main():
             print("without the real model: %s or %s is absent" % (GGUF, REFUSAL))
     finally:
         shutil.rmtree(folder)
-    if run.failed:
-        print("%d comparisons failed" % run.failed)
+    if failures:
+        print("%d comparisons failed" % len(failures))
         sys.exit(1)
 
 

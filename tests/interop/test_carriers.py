@@ -16,31 +16,23 @@ import subprocess
 import sys
 import tempfile
 
-from engines import CACHE, find_python, skip
+from engines import CACHE, GOLDEN, failures, find_python, load_model, need_golden, need_package, quiet, report, run_model
 
 BUILD = os.environ.get("CWP_BUILDDIR", os.getcwd())
-SHARED = os.environ.get("CWP_SHARED", "")
 PLUGINS = os.environ.get("CWP_PLUGIN_DIR", os.path.join(BUILD, "plugins", ".libs"))
-GOLDEN = os.path.join(SHARED, "golden")
 REAL = os.path.join(CACHE, "smollm2-hf")
 LIMIT, REAL_LIMIT = 1e-5, 2e-4
 
-if not os.path.exists(os.path.join(GOLDEN, "smollm2", "config.json")):
-    skip("no reference models below CWP_SHARED (%s)" % (SHARED or "not set"))
+need_golden("smollm2")
 find_python()
-try:
-    import peft
-except ImportError:
-    skip("peft is not installed (scripts/packages --python)")
+need_package("peft")
 
+import peft  # noqa: E402
 import torch  # noqa: E402
-import transformers  # noqa: E402
 from compressed_tensors.quantization import disable_quantization  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
-torch.set_num_threads(2)
+quiet(2)
 
 INT4 = {"plugin": "static", "options": {"bits": 4, "granularity": "group", "group": 64}}
 INT8 = {"plugin": "static", "options": {"bits": 8}}
@@ -51,7 +43,7 @@ CASES = (("smollm2", INT4, "column"), ("smollm2", INT8, "row"), ("qwen2", INT4, 
 
 class Run:
     def __init__(self, folder):
-        self.folder, self.failed, self.made = folder, 0, 0
+        self.folder, self.made = folder, 0
 
     def tool(self, name, *arguments, text=None):
         done = subprocess.run([os.path.join(BUILD, name)] + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -76,25 +68,9 @@ class Run:
         self.tool("cwp-inspect", "dense", out, "--out", out + "-dense")
         return out
 
-    def check(self, what, good, value):
-        self.failed += not good
-        print("%s %s: %s" % ("ok  " if good else "FAIL", what, value), flush=True)
-
     def close(self, what, a, b, limit=LIMIT):
         difference = (a - b).abs().max().item()
-        self.check(what, difference <= limit, "%.3g (limit %.3g)" % (difference, limit))
-
-
-def load(path):
-    model, info = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        assert not info.get(kind), (path, kind, info[kind])
-    return model.eval()
-
-
-def logits(model, ids):
-    with torch.no_grad():
-        return model(ids).logits
+        report(what, difference <= limit, "%.3g (limit %.3g)" % (difference, limit))
 
 
 def own_logits(run, output, ids):
@@ -109,47 +85,47 @@ def check_adapter(run, name, model, quantize, unit, limit=LIMIT):
     output = run.output(model, quantize, {"unit": unit, "carrier": "adapter"})
     what = "%s %s %s" % (name, quantize["options"].get("bits", "fp8"), unit)
     ids = torch.randint(3, 500, (2, 24), generator=torch.Generator().manual_seed(1))
-    twin = load(output + "-dense")
-    expected = logits(twin, ids)
+    twin = load_model(output + "-dense")
+    expected = run_model(twin, ids)
     run.close(what + ", the engine's logits", own_logits(run, output, ids), expected, limit)
-    base = load(output)
-    plain = logits(base, ids)  # the first pass decompresses
+    base = load_model(output)
+    plain = run_model(base, ids)  # the first pass decompresses
     base.apply(disable_quantization)
     away = (plain - expected).abs().max().item()
-    run.check(what + ", without the adapter", away > 10 * limit, "%.3g" % away)
+    report(what + ", without the adapter", away > 10 * limit, "%.3g" % away)
     adapted = peft.PeftModel.from_pretrained(base, os.path.join(output, "adapter")).eval()
     with open(os.path.join(output, "adapter", "adapter_config.json"), encoding="utf-8") as f:
         targets = json.load(f)["target_modules"]
     found = sorted(n[len("base_model.model."):] for n, m in adapted.named_modules() if hasattr(m, "lora_A"))
-    run.check(what + ", adapted modules", found == sorted(targets), len(found))
-    run.close(what + ", unmerged", logits(adapted, ids), expected, limit)
+    report(what + ", adapted modules", found == sorted(targets), len(found))
+    run.close(what + ", unmerged", run_model(adapted, ids), expected, limit)
     merged = adapted.merge_and_unload()
     theirs = dict(merged.named_parameters())
     worst = max((theirs[n] - p).abs().max().item() for n, p in twin.named_parameters())
-    run.check(what + ", merged weights", worst == 0, worst)
+    report(what + ", merged weights", worst == 0, worst)
 
 
 def check_inputs(run, name, model, quantize):
     """Inputs are quantized: PEFT's logits with the base's own arithmetic against the engine's."""
     output = run.output(model, quantize, {"unit": "column", "carrier": "adapter", "fraction": 0.2})
     ids = torch.randint(3, 500, (2, 24), generator=torch.Generator().manual_seed(1))
-    base = load(output)
+    base = load_model(output)
     adapted = peft.PeftModel.from_pretrained(base, os.path.join(output, "adapter")).eval()
-    theirs, ours = logits(adapted, ids), own_logits(run, output, ids)
+    theirs, ours = run_model(adapted, ids), own_logits(run, output, ids)
     base.apply(disable_quantization)
-    effect = (theirs - logits(adapted, ids)).pow(2).mean().sqrt().item()
+    effect = (theirs - run_model(adapted, ids)).pow(2).mean().sqrt().item()
     difference = (theirs - ours).pow(2).mean().sqrt().item()
-    run.check("%s %s, quantized inputs" % (name, quantize["plugin"]), effect > 0 and difference <= 0.05 * effect,
+    report("%s %s, quantized inputs" % (name, quantize["plugin"]), effect > 0 and difference <= 0.05 * effect,
               "rms %.3g of %.3g" % (difference, effect))
 
 
 def check_modules(run, name, model, quantize):
     output = run.output(model, quantize, {"unit": "module", "carrier": "modules", "fraction": 0.2})
     ids = torch.randint(3, 500, (2, 24), generator=torch.Generator().manual_seed(1))
-    expected = logits(load(output + "-dense"), ids)
-    ours = load(output)
+    expected = run_model(load_model(output + "-dense"), ids)
+    ours = load_model(output)
     ours.apply(disable_quantization)
-    run.close("%s %s modules" % (name, quantize["options"].get("bits", "fp8")), logits(ours, ids), expected)
+    run.close("%s %s modules" % (name, quantize["options"].get("bits", "fp8")), run_model(ours, ids), expected)
 
 
 def main():
@@ -164,7 +140,7 @@ def main():
             check_adapter(run, "SmolLM2-135M", REAL, INT4, "column", REAL_LIMIT)
         else:
             print("SmolLM2-135M is absent (scripts/packages --model)")
-    return 1 if run.failed else 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-from engines import find_python, skip
+from engines import GOLDEN, check, failures, find_python, load_model, need_golden, quiet, run_model, skip
 
 LIMIT = 1e-4  # on logits and weights; 0 is what is seen
 # Quantized inputs magnify the last bit of a sum, so logits of the whole model are compared by their median over tokens, as
@@ -19,31 +19,15 @@ LIMIT = 1e-4  # on logits and weights; 0 is what is seen
 PART = 1e-3  # 3e-5 is what is seen, 0 with fixed scales
 KINDS = {("int", "token"): 1, ("float", "token"): 2, ("int", "tensor"): 3, ("float", "tensor"): 4, ("float", "group"): 5}
 
+need_golden("llama31")
 find_python()
 
 import torch  # noqa: E402
-import transformers  # noqa: E402
 from compressed_tensors.quantization import disable_quantization  # noqa: E402
 from compressed_tensors.quantization.lifecycle.forward import forward_quantize  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
-torch.set_num_threads(1)
-
-
-def load(path):
-    model, info = transformers.AutoModelForCausalLM.from_pretrained(
-        path, dtype=torch.float32, output_loading_info=True)
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        if info.get(kind):
-            raise AssertionError(f"{path}: {kind}: {info[kind]}")
-    return model.eval()
-
-
-def run(model, ids):
-    with torch.no_grad():
-        return model(ids).logits
+quiet(1)
 
 
 class Backend:
@@ -80,7 +64,7 @@ def compare_inputs(model, ids, backend):
         seen.append(1)
 
     hooks = [m.register_forward_pre_hook(look) for m in model.modules()]
-    run(model, ids)
+    run_model(model, ids)
     for hook in hooks:
         hook.remove()
     return len(seen)
@@ -108,10 +92,10 @@ def compare(original, output, activations, backend):
     """Largest difference of weights and of logits between an output and its dense twin, a line about inputs."""
     note = ""
     ids = torch.randint(3, 500, (2, 40), generator=torch.Generator().manual_seed(1))
-    model, twin = load(output), load(output + "-dense")
-    expected = run(twin, ids)
-    quantized = run(model, ids)  # the first pass decompresses
-    if (run(load(original), ids) - expected).abs().max().item() <= LIMIT:
+    model, twin = load_model(output), load_model(output + "-dense")
+    expected = run_model(twin, ids)
+    quantized = run_model(model, ids)  # the first pass decompresses
+    if (run_model(load_model(original), ids) - expected).abs().max().item() <= LIMIT:
         raise AssertionError("the output is not quantized")
     if activations:
         # Quantized activations magnify rounding errors, so the weights are compared without them; that they act is
@@ -123,7 +107,7 @@ def compare(original, output, activations, backend):
         if modules == 0 or part > PART:
             raise AssertionError(f"logits with quantized inputs differ:{note}")
         model.apply(disable_quantization)
-        quantized = run(model, ids)
+        quantized = run_model(model, ids)
     weights = 0.0
     theirs = dict(model.named_parameters())
     for name, parameter in twin.named_parameters():
@@ -132,10 +116,7 @@ def compare(original, output, activations, backend):
 
 
 def main():
-    shared = os.environ.get("CWP_SHARED", "")
     tool = os.path.join(os.environ.get("CWP_BUILDDIR", "."), "tests", "interop", "write_outputs")
-    if not os.path.isdir(os.path.join(shared, "golden", "llama31")):
-        skip("no reference models below CWP_SHARED")
     if not os.access(tool, os.X_OK):
         skip(f"{tool} is not built")
     cases = [(m, s, "none", "0") for m in ("llama31", "smollm2", "llama31-bf16") for s in (
@@ -149,11 +130,10 @@ def main():
         ("qwen2moe", "fp8-weights"))]
     only = sys.argv[1:]
     backend = Backend(os.path.join(os.path.dirname(tool), "quantize_inputs"))
-    failed = 0
     with tempfile.TemporaryDirectory(prefix="cwp-interop-") as folder:
-        models = {m: os.path.join(shared, "golden", m) for m in ("llama31", "smollm2", "mixtral", "qwen2moe")}
+        models = {m: os.path.join(GOLDEN, m) for m in ("llama31", "smollm2", "mixtral", "qwen2moe")}
         models["llama31-bf16"] = os.path.join(folder, "bf16")
-        load(models["llama31"]).to(torch.bfloat16).save_pretrained(models["llama31-bf16"])
+        load_model(models["llama31"]).to(torch.bfloat16).save_pretrained(models["llama31-bf16"])
         for model, scheme, carrier, fraction in cases:
             if only and scheme not in only:
                 continue
@@ -169,10 +149,8 @@ def main():
                 weights, logits, note = float("nan"), float("nan"), ""
                 print(f"{type(e).__name__}: {str(e)[:2000]}")
             good = weights <= LIMIT and logits <= LIMIT
-            failed += not good
-            print(f"{'ok  ' if good else 'FAIL'} {model:12} {scheme:12} {carrier:6} weights {weights:.3g} logits {logits:.3g}{note}",
-                  flush=True)
-    return 1 if failed else 0
+            check(good, f"{model:12} {scheme:12} {carrier:6} weights {weights:.3g} logits {logits:.3g}{note}")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -15,9 +15,8 @@ import subprocess
 import sys
 import tempfile
 
-from engines import CACHE, find_python, skip
+from engines import CACHE, GOLDEN, check, failures, find_python, load_model, need_golden, need_package, quiet, run_model, skip
 
-SHARED = os.environ.get("CWP_SHARED", "")
 BUILD = os.environ.get("CWP_BUILDDIR", ".")
 TOOL = os.path.join(BUILD, "tests", "interop", "write_outputs")
 REAL = os.path.join(CACHE, "smollm2-hf")
@@ -27,39 +26,16 @@ NEARER = 0.6    # LLM.int8(): of the KL between engine and dense form, whose inp
 BF16 = 3        # times the errors that were to be expected in bfloat16; 1.0 and 1.1 are seen
 GPTQ_KL = 1e-4  # GPT-QModel's CPU kernels are not exact; 0 to 7e-9 are seen, 0.1 and more with unshifted zero points
 
-if not os.path.isdir(os.path.join(SHARED, "golden", "llama31")):
-    skip("no reference models below CWP_SHARED")
+need_golden("llama31")
 if not os.access(TOOL, os.X_OK):
     skip(f"{TOOL} is not built")
 find_python()
+need_package("bitsandbytes")
 
 import torch  # noqa: E402
-import transformers  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
-torch.set_num_threads(1)
-failures = []
-
-
-def check(good, what):
-    print("ok  " if good else "FAIL", what, flush=True)
-    if not good:
-        failures.append(what)
-
-
-def load(path, dtype=torch.float32):
-    model, info = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, output_loading_info=True)
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        if info.get(kind):
-            raise AssertionError(f"{path}: {kind}: {info[kind]}")
-    return model.eval()
-
-
-def run(model, ids):
-    with torch.no_grad():
-        return model(ids).logits.float()
+quiet(1)
 
 
 def kl(expected, got):
@@ -106,14 +82,14 @@ def apart(a, b):
 
 
 def bitsandbytes(name, output, twin, ids):
-    model = load(output)
+    model = load_model(output)
     stored = tensors(output)
     projections = {n: m for n, m in model.named_modules() if n.endswith("_proj")}
     right = all((type(m).__name__ == "Linear8bitLt") == (n + ".SCB" in stored) for n, m in projections.items())
     check(right, f"{name}: exactly the modules that were quantized are Linear8bitLt")
     same = all(torch.equal(m.weight.data, stored[n + ".weight"]) for n, m in projections.items())
     check(same, f"{name}: the library holds the codes that were written")
-    got, ours = run(model, ids), inspect_logits(output, ids)
+    got, ours = run_model(model, ids), inspect_logits(output, ids)
     ratio = kl(ours, got) / kl(twin, got)
     check(ratio <= NEARER, f"{name}: cwp-inspect is nearer to the engine than the dense form: KL {ratio:.3g} of its")
     plain = inspect_logits(output, ids, "--activations", "off")
@@ -122,22 +98,22 @@ def bitsandbytes(name, output, twin, ids):
     def double(changed):
         for key in [k for k in changed if k.endswith(".SCB")]:
             changed[key] = changed[key] * 2
-    control = kl(ours, run(load(variant(output, "doubled", double)), ids)) / kl(twin, got)
+    control = kl(ours, run_model(load_model(variant(output, "doubled", double)), ids)) / kl(twin, got)
     check(control > 100, f"{name}: control, SCB doubled: {control:.3g}")
 
 
 def fp8(name, output, twin, ids):
-    model, dense = load(output), load(output + "-dense")
+    model, dense = load_model(output), load_model(output + "-dense")
     theirs = dict(model.named_parameters())
     weights = max(apart(theirs[n].float(), p) for n, p in dense.named_parameters())
     check(weights <= EXACT, f"{name}: weights differ by {weights:.3g}")
-    difference = apart(run(model, ids), twin)
+    difference = apart(run_model(model, ids), twin)
     check(difference <= EXACT, f"{name}: logits differ by {difference:.3g}")
 
     def halve(changed):
         for key in [k for k in changed if k.endswith(".weight_scale_inv")]:
             changed[key] = changed[key] / 2
-    control = apart(run(load(variant(output, "halved", halve)), ids), twin)
+    control = apart(run_model(load_model(variant(output, "halved", halve)), ids), twin)
     check(control > 0.1, f"{name}: control, factors halved: {control:.3g}")
 
 
@@ -161,14 +137,14 @@ def gptq(name, output, twin, ids):
 
     def dense(whole):
         del whole["quantization_config"]
-    decoded = load(variant(output, "decoded", lambda t: decode_gptq(t, config, 1), dense))
-    theirs = load(output + "-dense")
+    decoded = load_model(variant(output, "decoded", lambda t: decode_gptq(t, config, 1), dense))
+    theirs = load_model(output + "-dense")
     expected = dict(theirs.named_parameters())
     weights = max(apart(p, expected[n]) for n, p in decoded.named_parameters())
     check(weights <= EXACT, f"{name}: decoded weights differ by {weights:.3g}")
-    difference = apart(run(decoded, ids), twin)
+    difference = apart(run_model(decoded, ids), twin)
     check(difference <= EXACT, f"{name}: logits differ by {difference:.3g}")
-    control = kl(twin, run(load(variant(output, "unshifted", lambda t: decode_gptq(t, config, 0), dense)), ids))
+    control = kl(twin, run_model(load_model(variant(output, "unshifted", lambda t: decode_gptq(t, config, 0), dense)), ids))
     # One of 255 steps is not much.
     check(control > (0.01 if config["bits"] == 4 else 1e-5), f"{name}: control, zero points not shifted: KL {control:.3g}")
     if importlib.util.find_spec("gptqmodel") is None or importlib.util.find_spec("optimum") is None:
@@ -176,7 +152,7 @@ def gptq(name, output, twin, ids):
     if config["group_size"] < 0:
         return  # the library's kernel for CPUs takes no such groups
     with contextlib.redirect_stdout(io.StringIO()):
-        got = run(load(output), ids)
+        got = run_model(load_model(output), ids)
     check(kl(twin, got) <= GPTQ_KL, f"{name}: GPT-QModel: KL {kl(twin, got):.3g}, logits {apart(got, twin):.3g}")
 
 
@@ -184,8 +160,8 @@ def half(name, output, twin, ids):
     """In the model's own bfloat16: not much farther from what cwp-inspect computes in float32 than the dense form gets by
     being run in bfloat16, and what quantized inputs change, since one flipped code changes others."""
     inputs = ("--activations", "off") if "fp8" in name else ()  # on a CPU transformers dequantizes
-    ours, dense = inspect_logits(output, ids, *inputs), run(load(output + "-dense", torch.bfloat16), ids)
-    own, theirs = kl(twin, dense) + kl(twin, ours), kl(ours, run(load(output, torch.bfloat16), ids))
+    ours, dense = inspect_logits(output, ids, *inputs), run_model(load_model(output + "-dense", torch.bfloat16), ids)
+    own, theirs = kl(twin, dense) + kl(twin, ours), kl(ours, run_model(load_model(output, torch.bfloat16), ids))
     check(theirs <= BF16 * own, f"{name}: in bfloat16 KL {theirs:.3g}; the dense form and quantized inputs account for {own:.3g}")
 
 
@@ -205,11 +181,9 @@ def main():
     cases = [(m, s) for m in ("llama31", "smollm2", "qwen2") for s in ("bitsandbytes", "gptq-4-g32", "fp8-blocks")]
     cases += [("llama31", "gptq-4"), ("llama31", "gptq-8-g32"), ("llama31", "gptq-4-g32+skip"), ("llama31", "bitsandbytes+skip"), ("llama31", "fp8-blocks+skip")]
     engines = {"bitsandbytes": bitsandbytes, "gptq": gptq, "fp8": fp8}
-    if importlib.util.find_spec("bitsandbytes") is None:
-        skip("bitsandbytes is not installed (scripts/packages --python)")
     ids = torch.randint(3, 500, (2, 40), generator=torch.Generator().manual_seed(1))
     with tempfile.TemporaryDirectory(prefix="cwp-interop-") as folder:
-        models = {m: os.path.join(SHARED, "golden", m) for m in ("llama31", "smollm2", "qwen2")}
+        models = {m: os.path.join(GOLDEN, m) for m in ("llama31", "smollm2", "qwen2")}
         if os.path.exists(os.path.join(REAL, "config.json")):
             models.update(real=os.path.join(folder, "real-model"), half=os.path.join(folder, "half-model"))
             shorten(REAL, models["real"], torch.float32)
@@ -221,8 +195,8 @@ def main():
                 continue
             output, name = os.path.join(folder, f"{model}-{scheme}"), f"{model} {scheme}"
             subprocess.run([TOOL, models[model], output, scheme, "none", "0"], check=True, stdout=subprocess.DEVNULL)
-            twin = run(load(output + "-dense"), ids)
-            check(apart(twin, run(load(models[model]), ids)) > 1e-3, f"{name}: it is quantized")
+            twin = run_model(load_model(output + "-dense"), ids)
+            check(apart(twin, run_model(load_model(models[model]), ids)) > 1e-3, f"{name}: it is quantized")
             try:
                 (half if model == "half" else engines[scheme.replace("+", "-").split("-")[0]])(name, output, twin, ids)
             except Exception as e:  # every failure to load is a result of this test

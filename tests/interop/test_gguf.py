@@ -12,10 +12,9 @@ import subprocess
 import sys
 import tempfile
 
-from engines import find_python, skip
+from engines import GOLDEN, failures, find_python, load_model, need_golden, quiet, report, run_model
 
 BUILD = os.environ.get("CWP_BUILDDIR", os.getcwd())
-GOLDEN = os.path.join(os.environ.get("CWP_SHARED", ""), "golden")
 READ = os.path.join(BUILD, "tests", "interop", "read_gguf")
 MODELS = ["llama31", "smollm2", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "mixtral", "qwen2moe", "olmo2"]
 # Keys without an effect on logits, and those of features that are off.
@@ -26,8 +25,7 @@ WITHOUT_EFFECT = {"initializer_range", "use_cache", "bos_token_id", "eos_token_i
 LIMIT = 1e-4
 ROUTERS = ("mlp.gate.weight", "moe.gate.weight", "shared_expert_gate.weight")
 
-if not os.path.exists(os.path.join(GOLDEN, "llama31", "config.json")):
-    skip("no reference models below CWP_SHARED (%s)" % (os.environ.get("CWP_SHARED") or "not set"))
+need_golden("llama31")
 find_python()
 
 import gguf  # noqa: E402
@@ -39,22 +37,7 @@ from safetensors.torch import load_file as load_torch  # noqa: E402
 
 import gguf_models  # noqa: E402
 
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
-torch.set_num_threads(1)
-failed = 0
-
-
-def check(what, good, value=""):
-    global failed
-    failed += not good
-    print("%s %s: %s" % ("ok  " if good else "FAIL", what, value), flush=True)
-
-
-def load(name):
-    folder = os.path.join(GOLDEN, name)
-    with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
-        return json.load(f), load_file(os.path.join(folder, "model.safetensors"))
+quiet(1)
 
 
 def read_back(path, folder):
@@ -87,7 +70,7 @@ def meaning(config, folder):
 def same_meaning(what, config, out, folder):
     want, got = meaning(config, folder), meaning(out, folder)
     wrong = {k: (want.get(k), got.get(k)) for k in set(want) | set(got) if not alike(want.get(k), got.get(k))}
-    check(what + ", configuration", not wrong, wrong or "%d keys" % len(want))
+    report(what + ", configuration", not wrong, wrong or "%d keys" % len(want))
 
 
 def alike(a, b):
@@ -111,21 +94,17 @@ def same_values(want, got, is_offset):
 
 def same_tensors(what, config, want, got):
     names = sorted(set(want) ^ set(got))
-    check(what + ", names", not names, names or "%d tensors" % len(got))
+    report(what + ", names", not names, names or "%d tensors" % len(got))
     gemma = config["model_type"].startswith("gemma")
     wrong = [n for n in want if n in got and (want[n].shape != got[n].shape or
         not same_values(want[n], got[n], gemma and n.endswith("norm.weight")))]
-    check(what + ", values", not wrong, wrong or "equal")
+    report(what + ", values", not wrong, wrong or "equal")
 
 
 def same_logits(what, name, out):
     golden = load_torch(os.path.join(GOLDEN, name, "golden.safetensors"))
-    model, info = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, output_loading_info=True)
-    problems = {k: v for k, v in info.items() if v}
-    with torch.no_grad():
-        logits = model.eval()(golden["input_ids"]).logits
-    worst = (logits - golden["logits"]).abs().max().item()
-    check(what + ", logits in transformers", not problems and worst <= 1e-5, problems or "differ by %.2g" % worst)
+    worst = (run_model(load_model(out), golden["input_ids"]) - golden["logits"]).abs().max().item()
+    report(what + ", logits in transformers", worst <= 1e-5, "differ by %.2g" % worst)
 
 
 def inspect_logits(path, ids, folder):
@@ -140,10 +119,10 @@ def same_engine(what, file, checkpoint, folder, ids, golden=None):
     """cwp-inspect on the file beside cwp-inspect on the checkpoint; the same bits."""
     a, b = inspect_logits(file, ids, folder), inspect_logits(checkpoint, ids, folder)
     worst = max(np.abs(x - y).max() for x, y in zip(a, b))
-    check(what + ", logits of cwp-inspect", all(np.array_equal(x, y) for x, y in zip(a, b)), "differ by %.2g" % worst)
+    report(what + ", logits of cwp-inspect", all(np.array_equal(x, y) for x, y in zip(a, b)), "differ by %.2g" % worst)
     if golden is not None:
         worst = max(np.abs(x - y).max() for x, y in zip(a, golden))
-        check(what + ", logits of cwp-inspect beside the reference", worst <= LIMIT, "differ by %.2g" % worst)
+        report(what + ", logits of cwp-inspect beside the reference", worst <= LIMIT, "differ by %.2g" % worst)
 
 
 def bf16(values):
@@ -163,7 +142,7 @@ def rounded(tensors, kind):
 
 def golden_models(folder):
     for name in MODELS:
-        config, tensors = load(name)
+        config, tensors = gguf_models.load(name)
         path = os.path.join(folder, name + ".gguf")
         gguf_models.write(path, config, tensors)
         out = read_back(path, folder)
@@ -181,7 +160,7 @@ def golden_models(folder):
 
 def qwen3moe():
     """A model of this family, which no folder has: qwen2moe's without biases and shared experts, with head norms."""
-    config, tensors = load("qwen2moe")
+    config, tensors = gguf_models.load("qwen2moe")
     config.update(model_type="qwen3_moe", architectures=["Qwen3MoeForCausalLM"], norm_topk_prob=True, head_dim=24,
         attention_bias=False)
     for key in ("shared_expert_intermediate_size", "qkv_bias", "layer_types"):
@@ -197,7 +176,7 @@ def qwen3moe():
 
 def biases():
     """Llama with all biases."""
-    config, tensors = load("llama31")
+    config, tensors = gguf_models.load("llama31")
     config.update(attention_bias=True, mlp_bias=True)
     rng = np.random.default_rng(7)
     for name in [n for n in tensors if n.endswith("_proj.weight")]:
@@ -228,15 +207,13 @@ def other_models(folder):
         same_meaning(what, config, out, folder)
         place = checkpoint(config, tensors, folder)
         ids = torch.arange(3, 60).reshape(1, -1)
-        with torch.no_grad():
-            a, b = (transformers.AutoModelForCausalLM.from_pretrained(p, dtype=torch.float32).eval()(ids).logits
-                for p in (place, out))
-        check(what + ", logits in transformers", torch.equal(a, b), "differ by %.2g" % (a - b).abs().max().item())
+        a, b = (run_model(load_model(p), ids) for p in (place, out))
+        report(what + ", logits in transformers", torch.equal(a, b), "differ by %.2g" % (a - b).abs().max().item())
         same_engine(what, path, place, folder, ids.tolist(), a.numpy())
 
 
 def change(name, rope=None, **keys):
-    config, tensors = load(name)
+    config, tensors = gguf_models.load(name)
     config = copy.deepcopy(config)
     config.update(keys)
     if rope:
@@ -296,19 +273,19 @@ def configurations(folder):
 
 def odd_factors(path, folder):
     """Factors of frequencies that no parameters give are kept one by one."""
-    config, tensors = load("smollm2")
+    config, tensors = gguf_models.load("smollm2")
     factors = np.array([1, 1.5, 1.25, 2, 3, 5, 4, 8], np.float32)
     gguf_models.write(path, config, tensors, extra=lambda writer: writer.add_tensor("rope_freqs.weight", factors))
     model = transformers.AutoModelForCausalLM.from_pretrained(read_back(path, folder), dtype=torch.float32).eval()
     rotary = model.model.rotary_emb
     want = 1 / (factors.astype(np.float64) * 100000.0 ** (np.arange(8) / 8))
     good = np.allclose(rotary.inv_freq.numpy(), want, rtol=1e-6, atol=0) and rotary.attention_scaling == 1
-    check("llama, factors of its own", good, rotary.inv_freq.tolist())
+    report("llama, factors of its own", good, rotary.inv_freq.tolist())
     ids = np.random.default_rng(9).integers(3, 500, (2, 100))
     with torch.no_grad():
         reference = model(torch.from_numpy(ids)).logits.numpy()
     worst = max(np.abs(x - y).max() for x, y in zip(inspect_logits(path, ids.tolist(), folder), reference))
-    check("llama, factors of its own, logits of cwp-inspect", worst <= LIMIT, "differ by %.2g" % worst)
+    report("llama, factors of its own, logits of cwp-inspect", worst <= LIMIT, "differ by %.2g" % worst)
 
 
 def decode(kind, blocks):
@@ -339,7 +316,7 @@ def blocks_of_types():
         known = ~np.isnan(want)
         good = len(got) == 600 * elements and np.array_equal(np.isnan(got), ~known) and \
             np.array_equal(got[known].view(np.uint32), want[known].view(np.uint32))
-        check("%s, 600 blocks" % name, good and known.mean() > 0.5, "%d numbers, bit for bit" % known.sum())
+        report("%s, 600 blocks" % name, good and known.mean() > 0.5, "%d numbers, bit for bit" % known.sum())
 
 
 def kquants_in_models(folder):
@@ -350,7 +327,7 @@ def kquants_in_models(folder):
         blocks = rng.integers(0, 256, (2, 3, gguf.GGML_QUANT_SIZES[kind][1]), np.uint8)
         for place in halves_of(name):
             blocks[..., place:place + 2] = rng.normal(0, 0.02, (2, 3, 1)).astype(np.float16).view(np.uint8)
-        config, tensors = load("mixtral")
+        config, tensors = gguf_models.load("mixtral")
         path = os.path.join(folder, "k.gguf")
         config.update(num_local_experts=2, num_hidden_layers=1)
         gguf_models.write(path, config, {k: v for k, v in tensors.items() if "embed_tokens" in k}, extra=lambda writer:
@@ -359,7 +336,7 @@ def kquants_in_models(folder):
         want = bf16(gguf.quants.dequantize(blocks, kind))
         found = [got["model.layers.0.block_sparse_moe.experts.%d.w3.weight" % e] for e in range(2)]
         good = all(f.dtype == torch.bfloat16 and np.array_equal(f.float().numpy(), want[e]) for e, f in enumerate(found))
-        check("experts as %s" % name, good, "equal after rounding")
+        report("experts as %s" % name, good, "equal after rounding")
 
 
 def main():
@@ -369,7 +346,7 @@ def main():
         configurations(folder)
         blocks_of_types()
         kquants_in_models(folder)
-    return 1 if failed else 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -10,11 +10,9 @@ import subprocess
 import sys
 import tempfile
 
-from engines import find_python, skip
+from engines import GOLDEN, SHARED, failures, find_python, load_model, need_golden, need_package, quiet, report, run_model, skip
 
 BUILD = os.environ.get("CWP_BUILDDIR", os.getcwd())
-SHARED = os.environ.get("CWP_SHARED", "")
-GOLDEN = os.path.join(SHARED, "golden")
 WRITE = os.path.join(BUILD, "tests", "interop", "write_gguf")
 FAMILIES = ["llama31", "smollm2", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "mixtral", "qwen2moe", "olmo2"]
 # What transformers' GGUF path computes right: it does not read rope_freqs.weight (llama31), windows of Mistral, sizes of heads and
@@ -23,39 +21,20 @@ IN_TRANSFORMERS = ("smollm2", "qwen2")
 LIMIT = 2e-3  # on logits; 0 is what is seen
 ENGINE_LIMIT = 1e-4  # on logits of cwp-inspect beside those of transformers
 
-if not os.path.exists(os.path.join(GOLDEN, "llama31", "config.json")):
-    skip("no reference models below CWP_SHARED (%s)" % (SHARED or "not set"))
+need_golden("llama31")
 if not os.access(WRITE, os.X_OK):
     skip("%s is not built" % WRITE)
 find_python()
+need_package("gguf")
 
-try:
-    import gguf  # noqa: E402
-except ImportError:
-    skip("the package gguf is not installed (scripts/packages --python)")
+import gguf  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-import transformers  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
 import gguf_models  # noqa: E402
 
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
-torch.set_num_threads(1)
-failed = 0
-
-
-def check(what, good, value=""):
-    global failed
-    failed += not good
-    print("%s %s: %s" % ("ok  " if good else "FAIL", what, value), flush=True)
-
-
-def load(name):
-    folder = os.path.join(GOLDEN, name)
-    with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
-        return json.load(f), load_file(os.path.join(folder, "model.safetensors"))
+quiet(1)
 
 
 def write(model, out, scheme, carrier="none"):
@@ -83,7 +62,7 @@ def blocks():
         done = subprocess.run([WRITE, "codes", str(bits)], input=rows, stdout=subprocess.PIPE, check=True)
         found = np.frombuffer(done.stdout, np.uint8).reshape(500, -1)
         want = codes.astype(np.float32) * scales[:, None]
-        check("%s, codes of 500 blocks" % kind.name, np.array_equal(gguf.quants.dequantize(found, kind), want), "equal")
+        report("%s, codes of 500 blocks" % kind.name, np.array_equal(gguf.quants.dequantize(found, kind), want), "equal")
         # The package's own blocks, taken apart and put together again.
         theirs = gguf.quants.quantize(rng.normal(0, 0.05, (500, 32)).astype(np.float32), kind)
         d = theirs[:, :2].copy().view(np.float16)[:, 0].astype(np.float32)
@@ -93,7 +72,7 @@ def blocks():
         codes = np.rint(values / d[:, None]).astype(np.int8)
         rows = b"".join(c.tobytes() + s.tobytes() for c, s in zip(codes, d))
         done = subprocess.run([WRITE, "codes", str(bits)], input=rows, stdout=subprocess.PIPE, check=True)
-        check("%s, bytes of the package's %d blocks" % (kind.name, len(d)), done.stdout == theirs.tobytes(), "equal")
+        report("%s, bytes of the package's %d blocks" % (kind.name, len(d)), done.stdout == theirs.tobytes(), "equal")
 
 
 # ---- whole models ----
@@ -120,9 +99,9 @@ def compare_tensors(what, config, checkpoint, tensors):
     extra = {"rope_freqs.weight"} if config["rope_parameters"].get("rope_type") == "llama3" else set()
     names = (set(wanted) | extra) ^ set(tensors)
     wrong = [n for n, x in wanted.items() if n in tensors and not np.array_equal(values_of(tensors[n]), x)]
-    check(what + ", tensors in the gguf package", not names and not wrong, sorted(names) or wrong or "%d equal" % len(wanted))
+    report(what + ", tensors in the gguf package", not names and not wrong, sorted(names) or wrong or "%d equal" % len(wanted))
     vectors = [n for n, t in tensors.items() if len(t.shape) == 1 and t.tensor_type.name != "F32"]
-    check(what + ", vectors", not vectors, vectors or "F32")
+    report(what + ", vectors", not vectors, vectors or "F32")
 
 
 def compare_keys(what, config, tensors, keys, folder):
@@ -135,17 +114,12 @@ def compare_keys(what, config, tensors, keys, folder):
     if "general.architecture" in keys:
         wanted = {k: v for k, v in wanted.items() if not k.startswith(("general.", "tokenizer."))}
     wrong = {k: (v, keys.get(k)) for k, v in wanted.items() if keys.get(k) != v and not (v == 0 and k not in keys)}
-    check(what + ", keys", not wrong, wrong or "%d equal" % len(wanted))
+    report(what + ", keys", not wrong, wrong or "%d equal" % len(wanted))
     return theirs
 
 
 def logits_of(path, ids, **more):
-    model, info = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, output_loading_info=True, **more)
-    problems = {k: v for k, v in info.items() if v}
-    if problems:
-        raise AssertionError("%s: %s" % (path, problems))
-    with torch.no_grad():
-        return model.eval()(torch.tensor(ids)).logits.numpy()
+    return run_model(load_model(path, **more), torch.tensor(ids)).numpy()
 
 
 def inspect_logits(path, ids, folder):
@@ -160,39 +134,39 @@ def compare_logits(what, name, out, folder):
     ids = np.random.default_rng(6).integers(3, 500, (2, 24)).tolist()
     wanted = logits_of(out + "-dense", ids)
     ours = np.abs(inspect_logits(out, ids, folder) - wanted).max()
-    check(what + ", logits of cwp-inspect", ours <= ENGINE_LIMIT, "differ by %.2g" % ours)
+    report(what + ", logits of cwp-inspect", ours <= ENGINE_LIMIT, "differ by %.2g" % ours)
     if np.abs(wanted - logits_of(os.path.join(GOLDEN, name), ids)).max() <= LIMIT:
-        check(what + ", is quantized", False, "logits are those of the original")
+        report(what + ", is quantized", False, "logits are those of the original")
     if name in IN_TRANSFORMERS:
         theirs = np.abs(logits_of(out, ids, gguf_file="model.gguf") - wanted).max()
-        check(what + ", logits in transformers", theirs <= LIMIT, "differ by %.2g" % theirs)
+        report(what + ", logits in transformers", theirs <= LIMIT, "differ by %.2g" % theirs)
 
 
 def models(folder):
     for name in FAMILIES:
-        config, tensors = load(name)
+        config, tensors = gguf_models.load(name)
         model = os.path.join(GOLDEN, name)
         out = os.path.join(folder, name + "-copy")
         refusal = write(model, out, "copy")
         keys, found = read(os.path.join(out, "model.gguf"))
-        check(name + ", written", not refusal and os.listdir(out).count("model.gguf") == 1, refusal or "whole")
+        report(name + ", written", not refusal and os.listdir(out).count("model.gguf") == 1, refusal or "whole")
         compare_tensors(name, config, tensors, found)
         theirs = compare_keys(name, config, tensors, keys, folder)
         if "rope_freqs.weight" in theirs:
             near = np.allclose(found["rope_freqs.weight"].data, theirs["rope_freqs.weight"].data, rtol=1e-6, atol=0)
-            check(name + ", factors of the rotary embedding", near, found["rope_freqs.weight"].data.tolist())
+            report(name + ", factors of the rotary embedding", near, found["rope_freqs.weight"].data.tolist())
     for name, scheme in [(n, s) for n in ("llama31", "qwen2", "gemma3") for s in ("q8_0", "mixed")] + [
             ("smollm2", "q8_0"), ("smollm2", "q4_0"), ("smollm2", "mixed"), ("qwen3", "q4_0"), ("phi3", "mixed"), ("mixtral", "q4_0")]:
         what, out = "%s as %s" % (name, scheme), os.path.join(folder, name + "-" + scheme)
         refusal = write(os.path.join(GOLDEN, name), out, scheme)
-        check(what, not refusal, refusal or "written")
+        report(what, not refusal, refusal or "written")
         twin = load_file(os.path.join(out + "-dense", "model.safetensors"))
         _, found = read(os.path.join(out, "model.gguf"))
-        compare_tensors(what, load(name)[0], twin, found)
+        compare_tensors(what, gguf_models.load(name)[0], twin, found)
         compare_logits(what, name, out, folder)
     out = os.path.join(folder, "smollm2-dense-carrier")
     refusal = write(os.path.join(GOLDEN, "smollm2"), out, "q4_0", "dense")
-    check("smollm2, carrier dense", not refusal, refusal or "written")
+    report("smollm2, carrier dense", not refusal, refusal or "written")
     compare_logits("smollm2, carrier dense", "smollm2", out, folder)
 
 
@@ -208,7 +182,7 @@ def model_of(config, tensors, folder):
 
 def small_model(name, folder, size):
     """One layer with that many embeddings and this tokenizer."""
-    config, tensors = load("smollm2")
+    config, tensors = gguf_models.load("smollm2")
     config.update(num_hidden_layers=1, vocab_size=size)
     tensors = {k: v for k, v in tensors.items() if ".layers.1." not in k}
     tensors["model.embed_tokens.weight"] = np.zeros((size, config["hidden_size"]), np.float16)
@@ -223,7 +197,7 @@ def tokenizers(folder):
     for name, size in sizes.items():
         out = os.path.join(folder, "tokens-" + name)
         refusal = write(small_model(name, folder, size), out, "copy")
-        check("%s, tokenizer" % name, not refusal, refusal or "written")
+        report("%s, tokenizer" % name, not refusal, refusal or "written")
         if refusal:
             continue
         with open(os.path.join(GOLDEN, "tokens", name + ".jsonl"), encoding="utf-8", newline="\n") as f:
@@ -233,7 +207,7 @@ def tokenizers(folder):
             check=True)
         got = [json.loads(line)["ids"] for line in done.stdout.split("\n") if line]
         wrong = [(line["text"], g) for line, g in zip(lines, got) if g != line["ids"]]
-        check("%s, tokens" % name, not wrong and len(got) == len(lines), wrong[:3] or "%d lines" % len(got))
+        report("%s, tokens" % name, not wrong and len(got) == len(lines), wrong[:3] or "%d lines" % len(got))
         keys, _ = read(os.path.join(out, "model.gguf"))
         with open(os.path.join(SHARED, "tokenizers", name, "tokenizer_config.json"), encoding="utf-8") as f:
             config = json.load(f)
@@ -242,16 +216,16 @@ def tokenizers(folder):
             text = text["content"] if isinstance(text, dict) else text
             if text:
                 token = keys["tokenizer.ggml.tokens"][keys["tokenizer.ggml.%s_token_id" % key]]
-                check("%s, %s" % (name, key), token == text, token)
+                report("%s, %s" % (name, key), token == text, token)
         chat = config.get("chat_template")
-        check("%s, chat template" % name, keys.get("tokenizer.chat_template") == chat, "%d characters" % len(chat or ""))
-        check("%s, kinds of tokens" % name, len(keys["tokenizer.ggml.token_type"]) == size, size)
+        report("%s, chat template" % name, keys.get("tokenizer.chat_template") == chat, "%d characters" % len(chat or ""))
+        report("%s, kinds of tokens" % name, len(keys["tokenizer.ggml.token_type"]) == size, size)
 
 
 # ---- refusals ----
 
 def changed(name, **more):
-    config, tensors = load(name)
+    config, tensors = gguf_models.load(name)
     rope = more.pop("rope", None)
     config.update(more)
     if rope:
@@ -279,9 +253,9 @@ def refusals(folder):
     }
     for part, (changed_config, tensors) in cases.items():
         said = write(model_of(changed_config, tensors, folder), os.path.join(folder, "refused"), "copy")
-        check("refused, " + part, part in said and "\n" not in said, said)
+        report("refused, " + part, part in said and "\n" not in said, said)
     said = write(os.path.join(GOLDEN, "qwen2moe"), os.path.join(folder, "refused"), "q4_0")
-    check("refused, experts of 48 columns", "48 columns" in said and "skip the module" in said, said)
+    report("refused, experts of 48 columns", "48 columns" in said and "skip the module" in said, said)
 
 
 def main():
@@ -290,7 +264,7 @@ def main():
         models(folder)
         tokenizers(folder)
         refusals(folder)
-    return 1 if failed else 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

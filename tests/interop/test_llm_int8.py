@@ -4,39 +4,29 @@
 """LLM.int8() against bitsandbytes on the CPU: the codes and absmax of a job's output are those that the library makes of the
 same model; inputs, outlier channels among them, are quantized to the same codes by our backend; and products of whole
 modules agree. Exit 77 when something needed is absent."""
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
 
-from engines import find_python, skip
+from engines import GOLDEN, check, failures, find_python, need_golden, need_package, skip
 
 BUILD = os.environ.get("CWP_BUILDDIR", os.getcwd())
-MODEL = os.path.join(os.environ.get("CWP_SHARED", ""), "golden", "llama31")
+MODEL = os.path.join(GOLDEN, "llama31")
 TOOL = os.path.join(BUILD, "tests", "interop", "quantize_inputs")
 
-if not os.path.exists(os.path.join(MODEL, "config.json")):
-    skip("no reference models below CWP_SHARED (%s)" % (os.environ.get("CWP_SHARED") or "not set"))
+need_golden("llama31")
 if not os.access(TOOL, os.X_OK):
     skip(f"{TOOL} is not built")
 find_python()
-if importlib.util.find_spec("bitsandbytes") is None:
-    skip("bitsandbytes is not installed (scripts/packages --python)")
+need_package("bitsandbytes")
 
 import torch  # noqa: E402
 from bitsandbytes import functional  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 torch.set_num_threads(1)
-failures = []
-
-
-def check(good, what):
-    print("ok  " if good else "FAIL", what, flush=True)
-    if not good:
-        failures.append(what)
 
 
 def ours(x, threshold):

@@ -11,20 +11,18 @@ import subprocess
 import sys
 import tempfile
 
-from engines import find_python, skip
+from engines import GOLDEN, check, failures, find_python, load_model, need_golden, quiet, run_model
 
 LIMIT = 1e-5  # of the largest logit, inputs not quantized; 8e-7 is what is seen
 
+need_golden("llama31")
 find_python()
 
 import torch  # noqa: E402
-import transformers  # noqa: E402
 from compressed_tensors.quantization import disable_quantization  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
-torch.set_num_threads(1)
+quiet(1)
 
 BUILD = os.environ.get("CWP_BUILDDIR", ".")
 AWQ = {"algorithm": "awq", "bits": 4, "granularity": "group", "group": 32}
@@ -32,19 +30,6 @@ SMOOTHQUANT = {"algorithm": "smoothquant", "bits": 8, "activations": "dynamic"}
 # A norm of 1 + w, biases, fused matrices, grouped queries, no norm before a block, experts behind a router.
 CASES = [("llama31", AWQ), ("qwen2", AWQ), ("gemma2", AWQ), ("phi3", AWQ), ("olmo2", AWQ), ("mixtral", AWQ),
     ("llama31", SMOOTHQUANT), ("qwen2", SMOOTHQUANT), ("gemma3", SMOOTHQUANT)]
-
-
-def load(path):
-    model, info = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        if info.get(kind):
-            raise AssertionError(f"{path}: {kind}: {info[kind]}")
-    return model.eval()
-
-
-def run(model, ids):
-    with torch.no_grad():
-        return model(ids).logits
 
 
 def our_logits(output, ids, activations):
@@ -65,29 +50,22 @@ def case(folder, model, options):
             ids = [rng.randrange(3, 250) for _ in range(32)]
             f.write(json.dumps({"ids": ids, "weights": [0] + [1 / 31] * 31}) + "\n")
     with open(job, "w", encoding="utf-8") as f:
-        json.dump({"model": model_path(model), "output": output, "quantize": {"plugin": "static", "options": options},
+        json.dump({"model": os.path.join(GOLDEN, model), "output": output, "quantize": {"plugin": "static", "options": options},
             "calibrate": {"critical": [{"name": "s", "data": "samples", "path": samples}]}}, f)
     subprocess.run([os.path.join(BUILD, "cwp-worker"), "run", job], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     ids = torch.randint(3, 250, (2, 40), generator=torch.Generator().manual_seed(1))
-    theirs = load(output)
-    with_inputs = run(theirs, ids)  # the first pass decompresses
+    theirs = load_model(output)
+    with_inputs = run_model(theirs, ids)  # the first pass decompresses
     theirs.apply(disable_quantization)
-    logits = run(theirs, ids)
+    logits = run_model(theirs, ids)
     if ("activations" in options) != ((with_inputs - logits).abs().max().item() > 0):
         raise AssertionError("inputs are not quantized as asked")
-    original = run(load(model_path(model)), ids)
+    original = run_model(load_model(os.path.join(GOLDEN, model)), ids)
     most = original.abs().max().item()
     return (our_logits(output, ids, "off") - logits).abs().max().item() / most, (logits - original).abs().max().item() / most
 
 
-def model_path(name):
-    return os.path.join(os.environ.get("CWP_SHARED", ""), "golden", name)
-
-
 def main():
-    if not os.path.isdir(model_path("llama31")):
-        skip("no reference models below CWP_SHARED")
-    failed = 0
     with tempfile.TemporaryDirectory(prefix="cwp-interop-") as folder:
         for model, options in CASES:
             try:
@@ -96,9 +74,8 @@ def main():
                 ours = original = float("nan")
                 print(f"{type(e).__name__}: {str(e)[:2000]}")
             good = ours <= LIMIT and 0 < original <= (0.05 if options is SMOOTHQUANT else 0.5)
-            failed += not good
-            print(f"{'ok  ' if good else 'FAIL'} {model:10} {options['algorithm']:12} ours {ours:.3g} original {original:.3g}", flush=True)
-    return 1 if failed else 0
+            check(good, f"{model:10} {options['algorithm']:12} ours {ours:.3g} original {original:.3g}")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import array
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,8 +14,6 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
 import worker_test
 from byte_tokenizer import write_tokenizer
-
-ZOO = os.path.join(worker_test.BUILD, "tests", "plugins", "zoo", ".libs")
 
 
 class Gptq(worker_test.WorkerTest):
@@ -106,22 +103,15 @@ class Gptq(worker_test.WorkerTest):
             self.inspect("verify", output)
 
 
-class Calibrated(worker_test.WorkerTest):
+class Calibrated(worker_test.MockTest):
+    mocks = ("mock_quantizer", "asks_gram")
+
     def setUp(self):
         super().setUp()
-        self.plugins = self.path("plugins")
-        os.mkdir(self.plugins)
-        for name in ("cpu", "fisher", "static"):
-            shutil.copy(os.path.join(worker_test.PLUGINS, name + ".so"), self.plugins)
-        for name in ("mock_quantizer", "asks_gram"):
-            shutil.copy(os.path.join(ZOO, name + ".so"), os.path.join(self.plugins, name.replace("_", "-") + ".so"))
         self.model = worker_test.make_model(self.path("model"), layers=3, hidden=64, wide=160)
 
     def quantizer(self, **options):
         return {"plugin": "mock-quantizer", "options": options}
-
-    def run_mock(self, job, *arguments, status=0):
-        return self.run_job(job, "--plugin-dir", self.plugins, *arguments, status=status)
 
     def prepared(self, said):
         """module -> (tokens, sum of squares of the first channel, sum of the first row of x x^T), in the order of calls."""
@@ -297,12 +287,18 @@ class Calibrated(worker_test.WorkerTest):
         samples = self.samples("s.jsonl", count=40, length=200)
         model = worker_test.make_model(self.path("larger"), layers=2, hidden=512, wide=1536)
         job, output = self.job(model, quantize=self.quantizer(), calibrate={"critical": [{"name": "s", "data": "samples", "path": samples}]})
-        self.run_mock(job)
+        scratch = self.path("scratch")
+        os.mkdir(scratch)
+        watch = worker_test.Watch([worker_test.WORKER, "run", job, "--threads", "2", "--plugin-dir", self.plugins,
+            "--scratch", scratch], scratch)
+        self.assertEqual(watch.process.returncode, 0, watch.stderr)
         report = self.load(output, "report.json")
         stage = [s for s in report["stages"] if s["name"] == "quantize"][0]
         if not worker_test.sanitized():
             self.assertLess(stage["peak_memory_bytes"], report["bounds"]["memory"])
         self.assertGreaterEqual(report["bounds"]["scratch"], 2 * 40 * 200 * 512 * 4)
+        self.assertGreater(watch.scratch, 0)
+        self.assertLessEqual(watch.scratch, report["bounds"]["scratch"])
 
 
 if __name__ == "__main__":

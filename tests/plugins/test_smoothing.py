@@ -7,14 +7,12 @@ import array
 import json
 import math
 import os
-import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
 import worker_test
 from byte_tokenizer import write_tokenizer
 
-ZOO = os.path.join(worker_test.BUILD, "tests", "plugins", "zoo", ".libs")
 HIDDEN, WIDE = 64, 160
 FAMILIES = ("llama31", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "mixtral", "qwen2moe", "olmo2")
 
@@ -24,22 +22,15 @@ def power(channel):
     return float(1 << channel % 4) / 2
 
 
-class Smoothing(worker_test.WorkerTest):
+class Smoothing(worker_test.MockTest):
+    mocks = ("mock_quantizer", "not_smooth")
+
     def setUp(self):
         super().setUp()
-        self.plugins = self.path("plugins")
-        os.mkdir(self.plugins)
-        for name in ("cpu", "fisher", "static"):
-            shutil.copy(os.path.join(worker_test.PLUGINS, name + ".so"), self.plugins)
-        for name in ("mock_quantizer", "not_smooth"):
-            shutil.copy(os.path.join(ZOO, name + ".so"), os.path.join(self.plugins, name.replace("_", "-") + ".so"))
         self.model = worker_test.make_model(self.path("model"), layers=3, hidden=HIDDEN, wide=WIDE)
 
     def quantizer(self, scales="powers", **options):
         return {"plugin": "mock-quantizer", "options": dict(options, scales=scales)}
-
-    def run_mock(self, job, *arguments, status=0):
-        return self.run_job(job, "--plugin-dir", self.plugins, *arguments, status=status)
 
     def said(self, text, verb):
         """module -> what the plugin said of it, in the order of calls."""

@@ -54,10 +54,9 @@ class Gguf(worker_test.WorkerTest):
         """Protected modules in their own type, or protected weights among dequantized ones."""
         for carrier, protect in (("modules", {"unit": "module", "fraction": 0.3}), ("dense", {})):
             with self.subTest(carrier=carrier):
-                keys = self.protecting("magnitude", carrier=carrier)
+                keys = self.protecting(carrier=carrier)
                 del keys["calibrate"]["utility"]
                 keys["protect"].update(protect)
-                keys["score"]["plugin"] = "fisher"
                 output, other = self.run_parts(write=GGUF, **keys), self.run_parts(**keys)
                 dense = self.dense(output)
                 self.assertEqual(dense, self.dense(other))
@@ -65,6 +64,9 @@ class Gguf(worker_test.WorkerTest):
                 same = sum(dense[name] == original[name] for name in original if "_proj" in name)
                 if carrier == "modules":
                     self.assertGreater(same, 0)
+                else:
+                    count = sum(self.load(output, "report.json")["protection"]["per_module"].values())
+                    self.assertGreater(count, 0)
                 self.assertLess(same, sum("_proj" in name for name in original))
 
     def test_again(self):

@@ -15,9 +15,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import worker_test
-from worker_test import BUILD, PLUGINS, WORKER, golden, make_model, read_safetensors, write_safetensors
+from worker_test import PLUGINS, WORKER, ZOO, golden, make_model, read_safetensors, write_safetensors
 
-ZOO = os.path.join(BUILD, "tests", "plugins", "zoo", ".libs")
 STAGES = {"open", "calibrate", "score", "select", "quantize", "write", "evaluate", "gate", "report"}
 
 

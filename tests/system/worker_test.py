@@ -19,6 +19,7 @@ SHARED = os.environ.get("CWP_SHARED", "")
 WORKER = os.path.join(BUILD, "cwp-worker")
 INSPECT = os.path.join(BUILD, "cwp-inspect")
 PLUGINS = os.environ.get("CWP_PLUGIN_DIR", os.path.join(BUILD, "plugins", ".libs"))
+ZOO = os.path.join(BUILD, "tests", "plugins", "zoo", ".libs")
 CACHE = os.environ.get("CWP_CACHE") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cwp")
 GGUF = os.environ.get("CWP_SMOLLM2_GGUF") or os.path.join(CACHE, "smollm2.gguf")
@@ -226,6 +227,23 @@ class WorkerTest(unittest.TestCase):
         left = [n for n in os.listdir(os.path.dirname(output)) if n == name or n.startswith("." + name) or
             n.startswith(name + ".")]
         self.assertEqual(left, [])
+
+
+class MockTest(WorkerTest):
+    """Jobs with mock plugins, beside those of the project that such jobs need."""
+    mocks = ()  # names of files in ZOO
+
+    def setUp(self):
+        super().setUp()
+        self.plugins = self.path("plugins")
+        os.mkdir(self.plugins)
+        for name in ("cpu", "fisher", "static"):
+            shutil.copy(os.path.join(PLUGINS, name + ".so"), self.plugins)
+        for name in self.mocks:
+            shutil.copy(os.path.join(ZOO, name + ".so"), os.path.join(self.plugins, name.replace("_", "-") + ".so"))
+
+    def run_mock(self, job, *arguments, status=0):
+        return self.run_job(job, "--plugin-dir", self.plugins, *arguments, status=status)
 
 
 def make_model(folder, layers=3, hidden=256, wide=640, vocabulary=512, context=256, change=None):
