@@ -202,7 +202,10 @@ static int all_finite(const float *x, uint64_t n)
 static int check_finite(const struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, const float *x, uint64_t n,
 	struct cwb_err *err)
 {
-	for (uint64_t i = 0; !all_finite(x, n) && i < n; i++) {
+	if (all_finite(x, n)) {
+		return 0;
+	}
+	for (uint64_t i = 0; i < n; i++) {
 		if (!isfinite(x[i])) {
 			uint64_t cols = t->rank > 1 ? t->shape[1] : 1;
 			return cwb_err_set(err, CWP_ENUMBER, "%s: tensor %s holds %f at element %" PRIu64

@@ -50,7 +50,7 @@ char *cwe_norm_name(const struct cwe_model *model, uint32_t layer, enum cwe_norm
 /* Channels of a norm's weight, 0 when the layers have none. */
 uint64_t cwe_norm_width(const struct cwe_arch *arch, enum cwe_norm norm);
 
-/* Bytes of one layer's weights as f32: of the largest layer. */
+/* Bytes of one layer's weights as f32: of the largest layer; its matrices count twice where some weights are split. */
 uint64_t cwe_layer_bytes(const struct cwe_model *model);
 /* Allocates room for any layer's weights; then cwe_layer_load fills it, as often as wanted. */
 int cwe_layer_new(struct cwe_model *model, struct cwe_layer *ret, struct cwb_err *err);

@@ -3,8 +3,8 @@
 /* Quantizer plugins: a weight matrix and the mask of protected weights -> codes, scales, zero points.
  * A quantizer never sees a file; names and packing are the business of the host's format writers.
  *
- * A quantized value is (code - zero) * scale. Scales are always values that BF16 can hold, and codes come from
- * the rounded scale, so that engines that keep scales in BF16 compute the same weight. */
+ * A quantized value is (code - zero) * scale. Scales are values that BF16 can hold, unless the grid has exact_scales,
+ * and codes come from the rounded scale, so that engines that keep scales in BF16 compute the same weight. */
 #ifndef CWP_QUANTIZER_H
 #define CWP_QUANTIZER_H
 
@@ -87,7 +87,7 @@ struct cwp_quantizer_result {
 	uint32_t size;
 	uint32_t flags;
 	uint8_t *codes; /* [rows, cols] one byte each: int8 or E4M3 */
-	float *scales;  /* [rows, n_scales] values that BF16 can hold */
+	float *scales;  /* [rows, n_scales] values that BF16 can hold, unless the grid has exact_scales */
 	int8_t *zeros;  /* [rows, n_scales]; NULL when the grid is symmetric */
 	/* [rows, cols] the weights, which protected ones keep unless another value is put in their place; it is rounded
 	 * to the model's own type. What stands at other places does not count. NULL where nothing is protected, or

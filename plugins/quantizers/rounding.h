@@ -33,7 +33,7 @@ static inline float round_bf16(float v)
 	return bits_float((u + 0x7fff + ((u >> 16) & 1)) & 0xffff0000u);
 }
 
-/* The nearest value that F16 can hold, ties to even; infinite from 65520 on. v is finite. */
+/* The nearest value that F16 can hold, ties to even; infinite from 65520 on, and for NaN. */
 static inline float round_f16(float v)
 {
 	const uint32_t u = float_bits(v), sign = u & 0x80000000u, a = u & 0x7fffffff;
@@ -73,6 +73,12 @@ static inline int8_t code_int(float w, float scale, float zero, float low, float
 	return (int8_t)clamp(q, low, high);
 }
 
+/* What that code stands for: w, rounded. */
+static inline float value_int(float w, float scale, float zero, float low, float high)
+{
+	return ((float)code_int(w, scale, zero, low, high) - zero) * scale;
+}
+
 /* E4M3FN bits of v, saturating at 448, ties to even, NaN to NaN (0x7f), the sign kept (also of zero).
  * Normal numbers: exponent 1..15 with bias 7, 3 bits of fraction. Below 2^-6: multiples of 2^-9. */
 static inline uint8_t e4m3_bits(float v)
@@ -97,6 +103,12 @@ static inline int all_finite(const float *v, uint64_t n)
 		top = a > top ? a : top;
 	}
 	return top < 0x7f800000;
+}
+
+/* The bits of row r; NULL where there is no mask. stride: bytes of a row. */
+static inline const uint8_t *mask_row(const uint8_t *mask, uint64_t stride, uint64_t r)
+{
+	return mask != NULL ? mask + r * stride : NULL;
 }
 
 static inline int is_protected(const uint8_t *mask, uint64_t column)

@@ -197,12 +197,42 @@ static void test_rows(void **unused)
 	assert_false(row_all_finite(row, COLS));
 }
 
+/* Of a part of a row: what is not finite at each of its columns and around it. */
+static void test_finite_absmax(void **unused)
+{
+	enum { COLS = 150 };
+	const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+	uint8_t mask[COLS / 8 + 1] = {0};
+	float row[COLS], absmax;
+
+	(void)unused;
+	for (int i = 0; i < COLS; i++) {
+		row[i] = (float)number();
+	}
+	row[40] = -FLT_MAX;
+	mask[5] = 1;
+	for (int tier = ROW_SCALAR; tier <= (int)row_best(); tier++) {
+		row_kernels_use((enum row_tier)tier);
+		assert_true(row_finite_absmax(row, NULL, 7, 90, &absmax) && absmax == FLT_MAX);
+		assert_true(row_finite_absmax(row, mask, 7, 90, &absmax) && absmax == absmax_of(row, mask, 7, 90) && absmax < FLT_MAX);
+		for (int i = 0; i < COLS; i++) {
+			const float saved = row[i];
+			const int inside = i >= 7 && i < 97;
+			row[i] = bad[i % 4];
+			assert_int_equal(row_finite_absmax(row, NULL, 7, 90, &absmax), !inside);
+			assert_int_equal(row_finite_absmax(row, mask, 7, 90, &absmax), !inside);
+			row[i] = saved;
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_tiers),
 		cmocka_unit_test(test_e4m3_ties),
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_finite_absmax),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -237,8 +237,11 @@ static void test_exact_int8(void **state)
 			assert_int_equal((int8_t)d->codes[r * COLS + c], want);
 		}
 	}
-	d->weight[0] = 65520.0f;
-	assert_int_equal(run(&p, s, &g, d, 0, ROWS), CWP_ENUMBER);
+	const float bad[] = {NAN, -NAN, INFINITY, -INFINITY, 65520.0f};
+	for (int i = 0; i < 5; i++) {
+		d->weight[0] = bad[i];
+		assert_int_equal(run(&p, s, &g, d, 0, ROWS), CWP_ENUMBER);
+	}
 	g.exact_scales = 0;
 	assert_int_equal(run(&p, s, &g, d, 0, ROWS), 0);
 	cwe_settings_free(p.descriptor, s);

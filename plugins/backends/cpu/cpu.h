@@ -43,6 +43,25 @@ int cpu_check_sequences(struct cpu *b, const char *op, const struct cwp_sequence
 /* body(arg, i) for i in [0, n), in place when there is only one. */
 void cpu_run(struct cpu *b, size_t n, void (*body)(void *arg, size_t i), void *arg);
 
+/* Rows in pieces of work of about `chunk` elements: rows of a piece, cols being at least 1. */
+static inline uint64_t cpu_rows_each(uint64_t cols, uint64_t chunk)
+{
+	return cols >= chunk ? 1 : chunk / cols;
+}
+
+static inline size_t cpu_pieces(uint64_t rows, uint64_t rows_each)
+{
+	return (size_t)((rows + rows_each - 1) / rows_each);
+}
+
+/* The rows [*ret_first, *ret_end) of piece i. */
+static inline void cpu_piece(uint64_t rows, uint64_t rows_each, size_t i, uint64_t *ret_first,
+	uint64_t *ret_end)
+{
+	*ret_first = (uint64_t)i * rows_each;
+	*ret_end = rows - *ret_first < rows_each ? rows : *ret_first + rows_each;
+}
+
 /* Gives each slot at least this much; -ENOMEM. Called before cpu_run. */
 int cpu_scratch_reserve(struct cpu *b, size_t bytes);
 /* Memory of this size that all threads of one operation share, valid until the next call; NULL when

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
-#include <string.h>
 
 #include <cwp/quantizer.h>
 
@@ -64,8 +63,8 @@ static void one_group(const struct job *j, const float *x, float *y)
 static void some_rows(void *arg, size_t i)
 {
 	const struct job *j = arg;
-	uint64_t first = (uint64_t)i * j->rows_each;
-	uint64_t end = j->rows - first < j->rows_each ? j->rows : first + j->rows_each;
+	uint64_t first = 0, end = 0;
+	cpu_piece(j->rows, j->rows_each, i, &first, &end);
 	for (uint64_t at = first * j->cols; at < end * j->cols; at += j->group) {
 		one_group(j, j->x + at, j->y + at);
 	}
@@ -172,7 +171,7 @@ int cpu_fake_quant(void *vb, const struct cwp_activation *a, const float *d_x, u
 		return run_outliers(&j);
 	}
 	j.group = a->kind == CWP_ACT_FP8_GROUP ? a->group : cols;
-	j.rows_each = cols >= CHUNK ? 1 : CHUNK / cols;
-	cpu_run(b, (size_t)((rows + j.rows_each - 1) / j.rows_each), some_rows, &j);
+	j.rows_each = cpu_rows_each(cols, CHUNK);
+	cpu_run(b, cpu_pieces(rows, j.rows_each), some_rows, &j);
 	return 0;
 }

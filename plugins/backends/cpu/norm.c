@@ -28,26 +28,12 @@ struct norm {
 	float *dw;
 };
 
-static uint64_t rows_each(uint64_t cols)
-{
-	return cols >= CHUNK ? 1 : CHUNK / cols;
-}
-
-static size_t pieces(const struct norm *n)
-{
-	return (size_t)((n->rows + n->rows_each - 1) / n->rows_each);
-}
-
-static uint64_t piece_end(const struct norm *n, uint64_t first)
-{
-	return n->rows - first < n->rows_each ? n->rows : first + n->rows_each;
-}
-
 static void forward_piece(void *arg, size_t i)
 {
 	const struct norm *n = arg;
-	uint64_t first = (uint64_t)i * n->rows_each;
-	for (uint64_t t = first; t < piece_end(n, first); t++) {
+	uint64_t first = 0, end = 0;
+	cpu_piece(n->rows, n->rows_each, i, &first, &end);
+	for (uint64_t t = first; t < end; t++) {
 		n->rstd[t] = n->b->k.rmsnorm(
 			n->x + t * n->cols, n->w, n->offset, n->eps, n->cols, n->y + t * n->cols);
 	}
@@ -74,18 +60,19 @@ int cpu_rmsnorm(void *vb, const float *d_x, const float *d_w, float offset, floa
 		.eps = eps,
 		.rows = rows,
 		.cols = cols,
-		.rows_each = rows_each(cols),
+		.rows_each = cpu_rows_each(cols, CHUNK),
 		.y = d_y,
 		.rstd = d_rstd};
-	cpu_run(b, pieces(&n), forward_piece, &n);
+	cpu_run(b, cpu_pieces(rows, n.rows_each), forward_piece, &n);
 	return 0;
 }
 
 static void dx_piece(void *arg, size_t i)
 {
 	const struct norm *n = arg;
-	uint64_t first = (uint64_t)i * n->rows_each;
-	for (uint64_t t = first; t < piece_end(n, first); t++) {
+	uint64_t first = 0, end = 0;
+	cpu_piece(n->rows, n->rows_each, i, &first, &end);
+	for (uint64_t t = first; t < end; t++) {
 		uint64_t o = t * n->cols;
 		n->b->k.rmsnorm_dx(n->dy + o, n->x + o, n->w, n->offset, n->kept_rstd[t], n->cols,
 			n->accumulate, n->y + o);
@@ -157,13 +144,13 @@ int cpu_rmsnorm_backward(void *vb, const float *d_dy, const float *d_x, const fl
 	if (rc || cols == 0) {
 		return rc;
 	}
-	n.rows_each = rows_each(cols);
+	n.rows_each = cpu_rows_each(cols, CHUNK);
 	/* First, since dx may be the memory of dy. */
 	if (d_dw) {
 		cpu_run(vb, (size_t)(samples->count * ((cols + COLUMN_CHUNK - 1) / COLUMN_CHUNK)),
 			dw_piece, &n);
 	}
-	cpu_run(vb, pieces(&n), dx_piece, &n);
+	cpu_run(vb, cpu_pieces(rows, n.rows_each), dx_piece, &n);
 	return 0;
 }
 
@@ -185,8 +172,8 @@ struct rope {
 static void rope_piece(void *arg, size_t i)
 {
 	const struct rope *r = arg;
-	uint64_t first = (uint64_t)i * r->rows_each;
-	uint64_t end = r->rows - first < r->rows_each ? r->rows : first + r->rows_each;
+	uint64_t first = 0, end = 0;
+	cpu_piece(r->rows, r->rows_each, i, &first, &end);
 	for (uint64_t t = first; t < end; t++) {
 		const float *c = r->cos + (uint64_t)r->position[t] * r->half;
 		const float *s = r->sin + (uint64_t)r->position[t] * r->half;
@@ -215,8 +202,8 @@ int cpu_rope(void *vb, float *d_x, uint64_t rows, uint64_t ld, uint32_t heads, u
 	if (!d_cos || !d_sin || !d_position) {
 		return cpu_refuse(b, CWP_EVALUE, "rope: tables or positions are NULL");
 	}
-	struct rope r = {b, d_x, rows, ld, rows_each(cols), heads, head_dim, rotary / 2, d_cos,
-		d_sin, d_position, inverse ? -1.0F : 1.0F};
-	cpu_run(b, (size_t)((rows + r.rows_each - 1) / r.rows_each), rope_piece, &r);
+	struct rope r = {b, d_x, rows, ld, cpu_rows_each(cols, CHUNK), heads, head_dim, rotary / 2,
+		d_cos, d_sin, d_position, inverse ? -1.0F : 1.0F};
+	cpu_run(b, cpu_pieces(rows, r.rows_each), rope_piece, &r);
 	return 0;
 }

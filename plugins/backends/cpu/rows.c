@@ -95,27 +95,11 @@ struct rows {
 	uint64_t rows_each; /* rows of one piece of work */
 };
 
-static uint64_t rows_each(uint64_t cols)
-{
-	return cols >= CHUNK ? 1 : CHUNK / cols;
-}
-
-static size_t pieces(const struct rows *r)
-{
-	return (size_t)((r->rows + r->rows_each - 1) / r->rows_each);
-}
-
-static void row_range(const struct rows *r, size_t i, uint64_t *ret_first, uint64_t *ret_end)
-{
-	*ret_first = (uint64_t)i * r->rows_each;
-	*ret_end = r->rows - *ret_first < r->rows_each ? r->rows : *ret_first + r->rows_each;
-}
-
 static void add_bias_piece(void *arg, size_t i)
 {
 	const struct rows *r = arg;
 	uint64_t first = 0, end = 0;
-	row_range(r, i, &first, &end);
+	cpu_piece(r->rows, r->rows_each, i, &first, &end);
 	for (uint64_t t = first; t < end; t++) {
 		r->b->k.add(r->y + t * r->cols, r->x, r->cols);
 	}
@@ -131,8 +115,8 @@ int cpu_add_bias(void *vb, float *d_y, const float *d_bias, uint64_t rows, uint6
 	if (rc || rows == 0 || cols == 0) {
 		return rc;
 	}
-	struct rows r = {b, d_bias, d_y, rows, cols, rows_each(cols)};
-	cpu_run(b, pieces(&r), add_bias_piece, &r);
+	struct rows r = {b, d_bias, d_y, rows, cols, cpu_rows_each(cols, CHUNK)};
+	cpu_run(b, cpu_pieces(rows, r.rows_each), add_bias_piece, &r);
 	return 0;
 }
 

@@ -71,8 +71,8 @@ static void slice_row(const struct xent *x, uint64_t t)
 static void slice_piece(void *arg, size_t i)
 {
 	const struct xent *x = arg;
-	uint64_t first = (uint64_t)i * x->rows_each;
-	uint64_t end = x->rows - first < x->rows_each ? x->rows : first + x->rows_each;
+	uint64_t first = 0, end = 0;
+	cpu_piece(x->rows, x->rows_each, i, &first, &end);
 	for (uint64_t t = first; t < end; t++) {
 		slice_row(x, t);
 	}
@@ -81,7 +81,7 @@ static void slice_piece(void *arg, size_t i)
 /* Checks and fills what both passes share; *ret_empty when there is nothing to do. */
 static int prepare(const char *op, struct xent *x, int *ret_empty)
 {
-	x->rows_each = x->n >= CHUNK ? 1 : CHUNK / (x->n ? x->n : 1);
+	x->rows_each = cpu_rows_each(x->n ? x->n : 1, CHUNK);
 	int rc = cpu_check_matrix(x->b, op, "the logits", x->logits, x->rows, x->n, x->ld);
 	if (rc) {
 		return rc;
@@ -122,7 +122,7 @@ int cpu_xent_slice(void *vb, const float *d_logits, uint64_t rows, uint64_t ld, 
 	if (!d_max || !d_sum || !d_target_logit || !d_best || !d_best_token) {
 		return cpu_refuse(vb, CWP_EVALUE, "xent_slice: an array is NULL");
 	}
-	cpu_run(vb, (size_t)((rows + x.rows_each - 1) / x.rows_each), slice_piece, &x);
+	cpu_run(vb, cpu_pieces(rows, x.rows_each), slice_piece, &x);
 	return 0;
 }
 
@@ -149,8 +149,8 @@ static void backward_row(const struct xent *x, uint64_t t)
 static void backward_piece(void *arg, size_t i)
 {
 	const struct xent *x = arg;
-	uint64_t first = (uint64_t)i * x->rows_each;
-	uint64_t end = x->rows - first < x->rows_each ? x->rows : first + x->rows_each;
+	uint64_t first = 0, end = 0;
+	cpu_piece(x->rows, x->rows_each, i, &first, &end);
 	for (uint64_t t = first; t < end; t++) {
 		backward_row(x, t);
 	}
@@ -178,6 +178,6 @@ int cpu_xent_backward(void *vb, float *d_logits, uint64_t rows, uint64_t ld, uin
 		return cpu_refuse(
 			vb, CWP_EVALUE, "xent_backward: %s is NULL", d_lse ? "weight" : "lse");
 	}
-	cpu_run(vb, (size_t)((rows + x.rows_each - 1) / x.rows_each), backward_piece, &x);
+	cpu_run(vb, cpu_pieces(rows, x.rows_each), backward_piece, &x);
 	return 0;
 }

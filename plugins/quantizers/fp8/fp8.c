@@ -2,14 +2,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Quantizer: 8-bit floating point E4M3 weights, scale = absmax / 448 of an output channel, a block of 128 x 128 or the whole
  * matrix; inputs by token or by group of 128 at run time, or with one scale that is found in calibration. */
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <cwp/plugin.h>
 #include <cwp/quantizer.h>
 
 #include "plugins/quantizers/inputs.h"
+#include "plugins/quantizers/refuse.h"
 #include "plugins/quantizers/rounding.h"
 #include "plugins/quantizers/rows/rows.h"
 
@@ -25,18 +24,6 @@ static const struct cwp_option options[] = {
 		"dynamic: E4M3 at run time, by token, with blocks by 128 channels of a token; static: with one scale a module, which is calibrated; none: weights only"},
 	INPUT_OPTIONS,
 };
-
-__attribute__((format(printf, 3, 4))) static int refuse(char *err, size_t err_size, const char *format, ...)
-{
-	va_list ap;
-
-	if (err != NULL && err_size > 0) {
-		va_start(ap, format);
-		vsnprintf(err, err_size, format, ap);
-		va_end(ap);
-	}
-	return CWP_EVALUE;
-}
 
 static struct input_rule input_rule_of(const struct cwp_setting *s)
 {
@@ -57,8 +44,7 @@ static int grid(const struct cwp_setting *settings, uint64_t rows, uint64_t cols
 	const int64_t activations = settings[ACTIVATIONS].integer;
 
 	if (rows == 0 || cols == 0) {
-		return refuse(err, err_size, "a matrix of %llu x %llu has nothing to quantize", (unsigned long long)rows,
-			(unsigned long long)cols);
+		return refuse_empty(err, err_size, rows, cols);
 	}
 	if (block && activations == ACTIVATIONS_STATIC) {
 		return refuse(err, err_size, "activations: static does not go with granularity block; use dynamic or none");
@@ -85,19 +71,18 @@ static int grid(const struct cwp_setting *settings, uint64_t rows, uint64_t cols
 	return 0;
 }
 
-static const uint8_t *mask_of(const struct cwp_quantizer_tile *tile, uint64_t r)
-{
-	return tile->mask != NULL ? tile->mask + r * tile->mask_stride : NULL;
-}
-
-/* One scale for the columns [first, first + n) of the rows [row, row + rows): the k-th of each of them. */
-static void quantize_block(const struct cwp_quantizer_tile *tile, const struct cwp_quantizer_result *result, uint64_t row, uint64_t rows,
+/* One scale for the columns [first, first + n) of the rows [row, row + rows): the k-th of each of them. CWP_ENUMBER where
+ * one of these weights is not finite. */
+static int quantize_block(const struct cwp_quantizer_tile *tile, const struct cwp_quantizer_result *result, uint64_t row, uint64_t rows,
 	uint64_t first, uint64_t n, uint64_t n_scales, uint64_t k)
 {
 	float most = 0;
 
 	for (uint64_t r = row; r < row + rows; r++) {
-		const float absmax = row_absmax_of(tile->weight + r * tile->cols, mask_of(tile, r), first, n);
+		float absmax;
+		if (!row_finite_absmax(tile->weight + r * tile->cols, mask_row(tile->mask, tile->mask_stride, r), first, n, &absmax)) {
+			return CWP_ENUMBER;
+		}
 		most = absmax > most ? absmax : most;
 	}
 	const float scale = usable_scale(most / 448.0f);
@@ -105,6 +90,7 @@ static void quantize_block(const struct cwp_quantizer_tile *tile, const struct c
 		result->scales[r * n_scales + k] = scale;
 		row_codes_e4m3(tile->weight + r * tile->cols + first, n, scale, result->codes + r * tile->cols + first);
 	}
+	return 0;
 }
 
 /* Rows of this tile that share scales, from row r: blocks are counted from the matrix's first row. */
@@ -132,18 +118,16 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 		(g->granularity == CWP_PER_BLOCK && (g->group == 0 || g->block_rows == 0))) {
 		return CWP_EVALUE;
 	}
-	if (!row_all_finite(tile->weight, tile->rows * cols)) {
-		return CWP_ENUMBER;
-	}
-	for (uint64_t r = 0, rows; cols > 0 && r < tile->rows; r += rows) {
+	int rc = 0;
+	for (uint64_t r = 0, rows; rc == 0 && cols > 0 && r < tile->rows; r += rows) {
 		const uint64_t n_scales = (cols - 1) / width + 1;
 		rows = shared_rows(g, tile, r);
-		for (uint64_t k = 0; k < n_scales; k++) {
+		for (uint64_t k = 0; rc == 0 && k < n_scales; k++) {
 			const uint64_t first = k * width;
-			quantize_block(tile, result, r, rows, first, cols - first < width ? cols - first : width, n_scales, k);
+			rc = quantize_block(tile, result, r, rows, first, cols - first < width ? cols - first : width, n_scales, k);
 		}
 	}
-	return 0;
+	return rc;
 }
 
 static int prepare(const struct cwp_host *host, const struct cwp_setting *settings, const struct cwp_grid *g,

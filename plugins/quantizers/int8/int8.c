@@ -6,13 +6,13 @@
  * Where the output keeps scales in f32 (bitsandbytes), codes are those of bitsandbytes, to the last one: the weight is
  * rounded to F16 first, and multiplied by (1 / absmax) * 127. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cwp/plugin.h>
 #include <cwp/quantizer.h>
 
+#include "plugins/quantizers/refuse.h"
 #include "plugins/quantizers/rounding.h"
 #include "plugins/quantizers/rows/rows.h"
 
@@ -39,11 +39,7 @@ static int grid(const struct cwp_setting *settings, uint64_t rows, uint64_t cols
 	int dynamic = settings[ACTIVATIONS].integer == ACTIVATIONS_DYNAMIC;
 
 	if (rows == 0 || cols == 0) {
-		if (err != NULL && err_size > 0) {
-			snprintf(err, err_size, "a matrix of %llu x %llu has nothing to quantize", (unsigned long long)rows,
-				(unsigned long long)cols);
-		}
-		return CWP_EVALUE;
+		return refuse_empty(err, err_size, rows, cols);
 	}
 	*ret = (struct cwp_grid){
 		.size = sizeof(*ret),
@@ -57,16 +53,16 @@ static int grid(const struct cwp_setting *settings, uint64_t rows, uint64_t cols
 	return 0;
 }
 
-/* A row as bitsandbytes has it: half is room for it. CWP_ENUMBER when F16 cannot hold a weight. */
+/* A row as bitsandbytes has it: half is room for it. CWP_ENUMBER when F16 cannot hold a weight, or it is no number. */
 static int quantize_exact(const float *row, const uint8_t *mask, uint64_t cols, float *half, float *ret_scale, uint8_t *codes)
 {
 	for (uint64_t c = 0; c < cols; c++) {
 		half[c] = round_f16(row[c]);
 	}
-	if (!row_all_finite(half, cols)) {
+	float absmax;
+	if (!row_finite_absmax(half, mask, 0, cols, &absmax)) {
 		return CWP_ENUMBER;
 	}
-	const float absmax = row_absmax_of(half, mask, 0, cols);
 	const float inverse = absmax > 0 ? 1.0f / absmax * 127.0f : 0;
 	for (uint64_t c = 0; c < cols; c++) {
 		/* Protected weights may be larger than all others. */
@@ -79,13 +75,15 @@ static int quantize_exact(const float *row, const uint8_t *mask, uint64_t cols, 
 static int quantize_row(const struct cwp_grid *g, const float *row, const uint8_t *mask, uint64_t cols, float *half, float *ret_scale,
 	uint8_t *codes)
 {
-	if (!row_all_finite(row, cols)) {
-		return CWP_ENUMBER;
-	}
+	float absmax;
+
 	if (g->exact_scales) {
 		return quantize_exact(row, mask, cols, half, ret_scale, codes);
 	}
-	*ret_scale = usable_scale(row_absmax_of(row, mask, 0, cols) / 127.0f);
+	if (!row_finite_absmax(row, mask, 0, cols, &absmax)) {
+		return CWP_ENUMBER;
+	}
+	*ret_scale = usable_scale(absmax / 127.0f);
 	row_codes_int(row, cols, cols, ret_scale, NULL, 8, codes);
 	return 0;
 }
@@ -101,7 +99,7 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 	float *half = g->exact_scales ? malloc(tile->cols * sizeof(*half) + 1) : NULL;
 	int rc = g->exact_scales && half == NULL ? -ENOMEM : 0;
 	for (uint64_t r = 0; rc == 0 && r < tile->rows; r++) {
-		const uint8_t *mask = tile->mask != NULL ? tile->mask + r * tile->mask_stride : NULL;
+		const uint8_t *mask = mask_row(tile->mask, tile->mask_stride, r);
 		rc = quantize_row(g, tile->weight + r * tile->cols, mask, tile->cols, half, &result->scales[r], result->codes + r * tile->cols);
 	}
 	free(half);

@@ -92,6 +92,13 @@ float row_absmax_of(const float *row, const uint8_t *mask, uint64_t first, uint6
 	return bits_float(mask == NULL ? kernels()->top(row + first, n) : kernels()->top_masked(row, mask, first, n));
 }
 
+/* Without a mask the largest shows what is not finite: infinite, or a NaN, which no comparison holds for. */
+int row_finite_absmax(const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float *ret)
+{
+	*ret = row_absmax_of(row, mask, first, n);
+	return mask != NULL ? row_all_finite(row + first, n) : *ret <= FLT_MAX;
+}
+
 void row_range_of(const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float *ret_low, float *ret_high)
 {
 	kernels()->range(row, mask, first, n, ret_low, ret_high);

@@ -36,6 +36,8 @@ extern const struct row_kernels row_kernels_scalar, row_kernels_avx2, row_kernel
 /* With the best tier, or the one that $CWP_CPU names where the machine has it. */
 int row_all_finite(const float *v, uint64_t n);
 float row_absmax_of(const float *row, const uint8_t *mask, uint64_t first, uint64_t n);
+/* row_absmax_of -> *ret; 0 where one of the columns, protected or not, is not finite. One walk where mask is NULL. */
+int row_finite_absmax(const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float *ret);
 void row_range_of(const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float *ret_low, float *ret_high);
 void row_codes_int(const float *row, uint64_t cols, uint64_t group, const float *scales, const int8_t *zeros, int bits,
 	uint8_t *codes);

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Ranges and codes with AVX-512: sixteen columns at a time, the last ones with lanes left out. */
 #include <immintrin.h>
+#include <stddef.h>
 
-#include "plugins/quantizers/rounding.h"
 #include "plugins/quantizers/rows/rows.h"
 
 /* Lanes of the first n, at most all. */

@@ -56,7 +56,7 @@ static void errors(const struct scale_rule *rule, const float *w, const uint8_t 
 	const float least = -(float)(1 << (rule->bits - 1)), greatest = -least - 1, z = (float)zero;
 
 	for (uint64_t k = 0; k < n; k++) {
-		const float q = ((float)code_int(w[first + k], scale, z, least, greatest) - z) * scale;
+		const float q = value_int(w[first + k], scale, z, least, greatest);
 		e[k] = mask != NULL && is_protected(mask, first + k) ? 0 : q - w[first + k];
 	}
 }
@@ -95,7 +95,7 @@ static void search_rows(void *arg, size_t i)
 	}
 	for (uint64_t r = first_row; r < end; r++) {
 		const float *w = m->weight + r * m->cols;
-		const uint8_t *mask = m->mask != NULL ? m->mask + r * m->mask_stride : NULL;
+		const uint8_t *mask = mask_row(m->mask, m->mask_stride, r);
 		if (!row_all_finite(w, m->cols)) {
 			atomic_store(&s->code, CWP_ENUMBER);
 			break;

@@ -3,7 +3,6 @@
 #include "plugins/quantizers/static/gptq.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -270,7 +269,7 @@ static void spread(const struct work *k)
 
 static const uint8_t *mask_of(const struct work *k, uint64_t r)
 {
-	return k->tile->mask != NULL ? k->tile->mask + r * k->tile->mask_stride : NULL;
+	return mask_row(k->tile->mask, k->tile->mask_stride, r);
 }
 
 static void find_scale(const struct work *k, uint64_t r, const float *row, uint64_t i)

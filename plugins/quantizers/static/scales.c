@@ -110,7 +110,7 @@ static double squared_error(const struct scale_rule *rule, const float *row, con
 	double sum = 0;
 
 	for (uint64_t c = first; c < first + n; c++) {
-		const double error = (double)(((float)code_int(row[c], scale, z, least, greatest) - z) * scale) - (double)row[c];
+		const double error = (double)value_int(row[c], scale, z, least, greatest) - (double)row[c];
 		sum += mask != NULL && is_protected(mask, c) ? 0 : error * error;
 	}
 	return sum;

@@ -4,8 +4,6 @@
  * rounding to nearest, by GPTQ (gptq.h), or behind scales of channels (smooth.h) as AWQ, with narrower ranges (clip.h), and
  * SmoothQuant have them. Protected weights take no part in scales. */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +11,7 @@
 #include <cwp/quantizer.h>
 
 #include "plugins/quantizers/inputs.h"
+#include "plugins/quantizers/refuse.h"
 #include "plugins/quantizers/rounding.h"
 #include "plugins/quantizers/rows/rows.h"
 #include "plugins/quantizers/static/clip.h"
@@ -54,19 +53,6 @@ static const struct cwp_option options[] = {
 	{sizeof(struct cwp_option), CWP_OPTION_FLOAT, "alpha", "0.5", "0..1", NULL,
 		"smoothquant: how much of the range of the activations goes over to the weights"},
 };
-
-__attribute__((format(printf, 3, 4))) static int refuse(
-	char *err, size_t err_size, const char *format, ...)
-{
-	va_list ap;
-
-	if (err != NULL && err_size > 0) {
-		va_start(ap, format);
-		vsnprintf(err, err_size, format, ap);
-		va_end(ap);
-	}
-	return CWP_EVALUE;
-}
 
 static struct input_rule input_rule_of(const struct cwp_setting *s)
 {
@@ -223,8 +209,7 @@ static int grid(const struct cwp_setting *settings, uint64_t rows, uint64_t cols
 		return rc;
 	}
 	if (rows == 0 || cols == 0) {
-		return refuse(err, err_size, "a matrix of %llu x %llu has nothing to quantize", (unsigned long long)rows,
-			(unsigned long long)cols);
+		return refuse_empty(err, err_size, rows, cols);
 	}
 	*ret = (struct cwp_grid){
 		.size = sizeof(*ret),
@@ -275,7 +260,7 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 	}
 	for (uint64_t r = 0; r < tile->rows; r++) {
 		const float *row = tile->weight + r * cols;
-		const uint8_t *mask = tile->mask != NULL ? tile->mask + r * tile->mask_stride : NULL;
+		const uint8_t *mask = mask_row(tile->mask, tile->mask_stride, r);
 		float *scales = result->scales + r * n_scales;
 		int8_t *zeros = g->symmetric ? NULL : result->zeros + r * n_scales;
 		if (!row_all_finite(row, cols)) {
