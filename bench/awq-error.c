@@ -19,8 +19,10 @@
 
 #include <jansson.h>
 
+#include "bench/error.h"
 #include "engine/calibrate/pass.h"
 #include "engine/pipeline/quantize.h"
+#include "engine/pipeline/sequential.h"
 #include "engine/pipeline/smooth.h"
 
 struct bench {
@@ -30,15 +32,6 @@ struct bench {
 	struct cwe_statistics statistics;
 	double share;
 };
-
-static void *must(void *p)
-{
-	if (p == NULL) {
-		fprintf(stderr, "awq-error-run: out of memory\n");
-		exit(1);
-	}
-	return p;
-}
 
 static void put(const void *data, size_t size, uint64_t n)
 {
@@ -53,35 +46,20 @@ static void put_line(json_t *line)
 	json_decref(line);
 }
 
-static int descending(const void *a, const void *b)
-{
-	float x = *(const float *)a, y = *(const float *)b;
-	return (x < y) - (x > y);
-}
-
 static int choose(struct bench *b, const struct cwe_run_module *m, const struct cwe_module_statistics *st, uint8_t *mask, struct cwb_err *err)
 {
-	uint64_t n = m->rows * m->cols, stride = (m->cols + 7) / 8, kept = (uint64_t)(b->share * (double)n);
-	float *score = must(malloc(2 * n * sizeof *score));
+	uint64_t n = m->rows * m->cols;
+	float *score = must(malloc(n * sizeof *score));
 	int r = cwe_run_quantize_error(&b->run, m, 0, m->rows, st->weight, score);
-	memset(mask, 0, m->rows * stride);
-	for (uint64_t i = 0; i < n; i++) {
+	for (uint64_t i = 0; r == 0 && i < n; i++) {
 		score[i] *= score[i] * st->gram[i % m->cols * (m->cols + 1)];
-		score[n + i] = score[i];
 	}
-	qsort(score + n, n, sizeof *score, descending);
-	for (uint64_t i = 0; kept > 0 && i < n; i++) {
-		if (score[i] >= score[n + kept - 1]) {
-			mask[i / m->cols * stride + i % m->cols / 8] |= (uint8_t)(1 << i % m->cols % 8);
-		}
+	memset(mask, 0, m->rows * ((m->cols + 7) / 8));
+	if (r == 0) {
+		choose_largest(score, n, m->cols, b->share, mask);
 	}
 	free(score);
 	return r != 0 ? cwe_host_error(b->run.p->host, "static", m->name, r, err) : 0;
-}
-
-static uint32_t flags_of(const struct cwe_run_module *m)
-{
-	return m->linear == CWE_Q || m->linear == CWE_K ? CWP_MODULE_SCORES : 0;
 }
 
 /* The originals, and the masks for the way with protection. */
@@ -98,7 +76,7 @@ static int show_layer(struct bench *b, uint32_t layer, struct cwb_err *err)
 		r = r == 0 ? choose(b, m, &st, mask, err) : r;
 		if (r == 0) {
 			put_line(json_pack("{s:s,s:I,s:I,s:I,s:I,s:b}", "module", m->name, "rows", (json_int_t)m->rows, "cols", (json_int_t)m->cols,
-				"tokens", (json_int_t)st.tokens, "input", (json_int_t)l.input_at, "scores", flags_of(m) != 0));
+				"tokens", (json_int_t)st.tokens, "input", (json_int_t)l.input_at, "scores", cwe_run_module_flags(&b->run, m) != 0));
 			put(st.weight, sizeof(float), m->rows * m->cols);
 			put(st.gram, sizeof(float), m->cols * m->cols);
 			put(st.act_abs, sizeof(double), m->cols);
@@ -146,8 +124,9 @@ static int quantize(struct bench *b, int way, const struct cwe_run_module *m, st
 	if (way) {
 		memcpy(z->mask, cwe_smoothing_mask(z->smoothing, m), m->rows * ((m->cols + 7) / 8));
 	}
-	struct cwp_quantizer_module module = {.size = sizeof module, .flags = flags_of(m), .name = m->name, .rows = m->rows, .cols = m->cols,
-		.tokens = st.tokens, .weight = st.weight, .mask = way ? z->mask : NULL, .mask_stride = (m->cols + 7) / 8,
+	struct cwp_quantizer_module module = {.size = sizeof module, .flags = cwe_run_module_flags(&b->run, m), .name = m->name,
+		.rows = m->rows, .cols = m->cols, .tokens = st.tokens, .weight = st.weight,
+		.mask = way ? z->mask : NULL, .mask_stride = (m->cols + 7) / 8,
 		.act_sum = st.act_sum, .act_sq = st.act_sq, .act_abs = st.act_abs, .act_absmax = st.act_absmax, .gram = st.gram};
 	r = q->prepare(&b->run.p->host->table, b->run.quantizer_settings, &m->grid, &module, &state, note, sizeof note);
 	r = r != 0 ? cwe_host_error(b->run.p->host, "static", m->name, r, err) : cwe_quantizing_module(z, m, st.weight, state, err);

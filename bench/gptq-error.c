@@ -14,7 +14,6 @@
  * "seconds", "note"}]}, then binary: weight f32 [rows, cols], x x^T f32 [cols, cols], mask [rows, (cols + 7) / 8], and for each
  * way scales f32 and zero points i8 [rows, groups] and what an engine would compute with, f32 [rows, cols], before protected
  * values are rounded to the model's type. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +23,7 @@
 
 #include <cwp/quantizer.h>
 
+#include "bench/error.h"
 #include "engine/calibrate/calibrate.h"
 #include "engine/format/output.h"
 #include "engine/plugin/registry.h"
@@ -71,15 +71,6 @@ struct task {
 	const void *state;
 	int code;
 };
-
-static void *must(void *p)
-{
-	if (p == NULL) {
-		fprintf(stderr, "gptq-error-run: out of memory\n");
-		exit(1);
-	}
-	return p;
-}
 
 static void rows_tile(void *arg, size_t i)
 {
@@ -158,18 +149,12 @@ static void result_free(struct result *r)
 	free(r->value);
 }
 
-static int descending(const void *a, const void *b)
-{
-	float x = *(const float *)a, y = *(const float *)b;
-	return (x < y) - (x > y);
-}
-
 static uint8_t *choose(struct bench *b, const char *name, const struct cwe_module_statistics *s, struct cwb_err *err)
 {
-	uint64_t n = s->rows * s->cols, stride = (s->cols + 7) / 8, kept = (uint64_t)(b->share * (double)n);
+	uint64_t n = s->rows * s->cols;
 	struct result plain = {0};
-	uint8_t *mask = must(calloc(s->rows, stride));
-	float *score = must(malloc(2 * n * sizeof *score));
+	uint8_t *mask = must(calloc(s->rows, (s->cols + 7) / 8));
+	float *score = must(malloc(n * sizeof *score));
 	if (quantize(b, &b->way[0], name, s, NULL, 0, &plain, err) != 0) {
 		result_free(&plain);
 		free(score);
@@ -178,14 +163,9 @@ static uint8_t *choose(struct bench *b, const char *name, const struct cwe_modul
 	}
 	for (uint64_t i = 0; i < n; i++) {
 		float e = plain.value[i] - s->weight[i];
-		score[i] = score[n + i] = e * e * s->gram[i % s->cols * (s->cols + 1)];
+		score[i] = e * e * s->gram[i % s->cols * (s->cols + 1)];
 	}
-	qsort(score + n, n, sizeof *score, descending);
-	for (uint64_t i = 0; kept > 0 && i < n; i++) {
-		if (score[i] >= score[n + kept - 1]) {
-			mask[i / s->cols * stride + i % s->cols / 8] |= (uint8_t)(1 << i % s->cols % 8);
-		}
-	}
+	choose_largest(score, n, s->cols, b->share, mask);
 	result_free(&plain);
 	free(score);
 	return mask;

@@ -18,6 +18,9 @@ import random
 import struct
 import sys
 
+# Where scripts/packages puts real models and the environment for Python.
+CACHE = os.environ.get("CWP_CACHE") or os.path.join(
+    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cwp")
 SHAPES = {
     "llama-70b": {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
         "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 8192, "rope_theta": 500000.0,

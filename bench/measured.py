@@ -14,10 +14,10 @@ from worker_test import Watch
 GRID = {"plugin": "static", "options": {"bits": 4, "granularity": "group", "group": 64}}
 
 
-def add_arguments(parser):
+def add_arguments(parser, folder="measured"):
     parser.add_argument("--build", default=os.path.join(HERE, "..", "build", "check"))
     parser.add_argument("--plugins", type=os.path.abspath, help="folder of plugins, where the programs do not find their own")
-    parser.add_argument("--folder", default="measured", help="for models, scratch and outputs")
+    parser.add_argument("--folder", default=folder, help="for models, scratch and outputs")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
 
 
@@ -42,17 +42,22 @@ def plan(options, job):
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
+def command(options, job, scratch):
+    """The command line that runs a job."""
+    words = [os.path.join(options.build, "cwp-worker"), "run", job, "--threads", str(options.threads), "--scratch", scratch]
+    return words + (["--plugin-dir", options.plugins] if options.plugins else [])
+
+
 def run(options, job, output):
     """Runs a job; returns its report and what was measured. The output is removed."""
     scratch = os.path.join(os.path.dirname(output), "scratch")
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.rmtree(output, ignore_errors=True)
     os.mkdir(scratch)
-    command = [os.path.join(options.build, "cwp-worker"), "run", job, "--threads", str(options.threads), "--scratch", scratch]
-    command += ["--plugin-dir", options.plugins] if options.plugins else []
-    watch = Watch(command, scratch, pause=0.02)
+    words = command(options, job, scratch)
+    watch = Watch(words, scratch, pause=0.02)
     if watch.process.returncode != 0:
-        sys.exit("%s failed:\n%s" % (" ".join(command), watch.stderr))
+        sys.exit("%s failed:\n%s" % (" ".join(words), watch.stderr))
     with open(os.path.join(output, "report.json"), encoding="utf-8") as f:
         report = json.load(f)
     shutil.rmtree(output)

@@ -11,7 +11,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -57,7 +56,7 @@ static void triad_stream(float *a, const float *b, const float *c)
 #endif
 }
 
-/* One row as the plugins do it: is it finite, the range of each group, the codes. */
+/* One row as the plugins do it: is it finite (a range of the whole row shows that), the range of each group, the codes. */
 static int quantize_row(const struct task *t, const float *row, uint8_t *codes)
 {
 	const uint64_t group = t->what == INT4 ? GROUP : COLS;
@@ -65,11 +64,15 @@ static int quantize_row(const struct task *t, const float *row, uint8_t *codes)
 
 	float scales[COLS / GROUP];
 
-	if (!row_all_finite(row, COLS)) {
+	if (t->what == INT4 && !row_all_finite(row, COLS)) {
 		return -1;
 	}
 	for (uint64_t i = 0; i < COLS / group; i++) {
-		scales[i] = usable_scale(row_absmax_of(row, NULL, i * group, group) / most);
+		float absmax;
+		if (!row_finite_absmax(row, NULL, i * group, group, &absmax)) {
+			return -1;
+		}
+		scales[i] = usable_scale(absmax / most);
 	}
 	if (t->what == FP8) {
 		row_codes_e4m3(row, COLS, scales[0], codes);
@@ -105,6 +108,11 @@ static void *pages(size_t bytes)
 	return p;
 }
 
+static double seconds_between(const struct timespec *from, const struct timespec *to)
+{
+	return (double)(to->tv_sec - from->tv_sec) + 1e-9 * (double)(to->tv_nsec - from->tv_nsec);
+}
+
 static void *thread_main(void *arg)
 {
 	struct task *t = arg;
@@ -132,7 +140,7 @@ static void *thread_main(void *arg)
 		(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
 		work(t);
 		(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
-		t->seconds = (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+		t->seconds = seconds_between(&from, &to);
 		pthread_barrier_wait(&barrier);
 	}
 	free(t->a);
@@ -146,11 +154,6 @@ static void *thread_main(void *arg)
 struct rate {
 	double clock, processor;
 };
-
-static double seconds_between(const struct timespec *from, const struct timespec *to)
-{
-	return (double)(to->tv_sec - from->tv_sec) + 1e-9 * (double)(to->tv_nsec - from->tv_nsec);
-}
 
 static void measure(struct task *t, int threads, enum what what, struct rate *best)
 {

@@ -38,8 +38,7 @@ static void release(struct sequential *s)
 	s->state = NULL;
 }
 
-/* Whether attention scores are made of a matrix, or of some of its rows. */
-static uint32_t flags_of(const struct cwe_run *run, const struct cwe_run_module *m)
+uint32_t cwe_run_module_flags(const struct cwe_run *run, const struct cwe_run_module *m)
 {
 	uint64_t row;
 	uint32_t q = cwe_linear_of(&run->model.arch, m->layer, CWE_Q, CWE_DENSE, &row);
@@ -56,8 +55,9 @@ static int prepare(struct sequential *s, const struct cwe_run_module *m, const s
 	void *state = NULL;
 	cwe_linear_at(&run->model.arch, m->layer, m->linear, &linear);
 	s->q->input_scale = 0;
-	struct cwp_quantizer_module module = {.size = sizeof module, .flags = flags_of(run, m), .name = m->name, .rows = m->rows, .cols = m->cols,
-		.tokens = st->tokens, .weight = st->weight, .mask = s->q->masked ? s->q->mask : NULL, .mask_stride = (m->cols + 7) / 8,
+	struct cwp_quantizer_module module = {.size = sizeof module, .flags = cwe_run_module_flags(run, m), .name = m->name,
+		.rows = m->rows, .cols = m->cols, .tokens = st->tokens, .weight = st->weight,
+		.mask = s->q->masked ? s->q->mask : NULL, .mask_stride = (m->cols + 7) / 8,
 		.act_sum = st->act_sum, .act_sq = st->act_sq, .act_abs = st->act_abs, .act_absmax = st->act_absmax, .gram = st->gram,
 		.act_histogram = st->act_histogram,
 		.input_scale = &s->q->input_scale,

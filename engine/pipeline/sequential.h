@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Quantization layer by layer, for quantizers that look at their module's inputs: what comes to a layer is what the layers
- * before it give, quantized and protected as they are. Private to this folder. */
+ * before it give, quantized and protected as they are. Private to this folder and bench/. */
 #pragma once
 
 #include "engine/calibrate/boundary.h"
@@ -13,6 +13,8 @@
 int cwe_run_sequential(struct cwe_quantizing *q, struct cwe_writer *writer, struct cwb_err *err);
 /* The same with nothing protected, into a file for an evaluation; made anew by each attempt. [worker] */
 int cwe_run_sequential_plain(struct cwe_run *run, struct cwe_plain *plain, struct cwb_err *err);
+/* enum cwp_module_flags: whether attention scores are made of a module's matrix, or of some of its rows. */
+uint32_t cwe_run_module_flags(const struct cwe_run *run, const struct cwe_run_module *m);
 /* Bytes beside what quantizing takes anyway, from shapes; 0 where the quantizer is not calibrated. */
 void cwe_run_sequential_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch);
 
