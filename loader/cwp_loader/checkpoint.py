@@ -91,31 +91,29 @@ class Checkpoint:
 
     def activation(self, module):
         """How the inputs of a module are quantized: an Inputs, or None where they are not."""
-        for group in self._groups(module):
-            inputs = group.get("input_activations")
-            if not inputs:
-                return None
-            fp8, strategy = inputs.get("type") == "float", inputs.get("strategy", "tensor")
-            fits = inputs.get("num_bits", 8) == 8 and inputs.get("symmetric", True)
-            if fits and inputs.get("dynamic") and strategy == "token":
-                return Inputs(fp8)
-            if fits and inputs.get("dynamic") and strategy == "group" and fp8 and inputs.get("group_size"):
-                return Inputs(fp8, group=inputs["group_size"])
-            if fits and not inputs.get("dynamic") and strategy == "tensor":
-                return Inputs(fp8, scale=self.tensor(f"{module}.input_scale").float().item())
-            raise CheckpointError(f"{self.folder}/config.json: module \"{module}\": of inputs only symmetric ones of 8 bits are "
-                                  "supported: dynamic by token or, FP8, by group, and static by tensor")
-        return None
+        group = self._group(module)
+        inputs = group.get("input_activations") if group else None
+        if not inputs:
+            return None
+        fp8, strategy = inputs.get("type") == "float", inputs.get("strategy", "tensor")
+        fits = inputs.get("num_bits", 8) == 8 and inputs.get("symmetric", True)
+        if fits and inputs.get("dynamic") and strategy == "token":
+            return Inputs(fp8)
+        if fits and inputs.get("dynamic") and strategy == "group" and fp8 and inputs.get("group_size"):
+            return Inputs(fp8, group=inputs["group_size"])
+        if fits and not inputs.get("dynamic") and strategy == "tensor":
+            return Inputs(fp8, scale=self.tensor(f"{module}.input_scale").float().item())
+        raise CheckpointError(f"{self.folder}/config.json: module \"{module}\": of inputs only symmetric ones of 8 bits are "
+                              "supported: dynamic by token or, FP8, by group, and static by tensor")
 
     def _block(self, module):
         """Rows and columns that share a scale, None where no block does."""
-        for group in self._groups(module):
-            block = group.get("weights", {}).get("block_structure")
-            return tuple(block) if group.get("weights", {}).get("strategy") == "block" and block else None
-        return None
+        weights = (self._group(module) or {}).get("weights", {})
+        block = weights.get("block_structure")
+        return tuple(block) if weights.get("strategy") == "block" and block else None
 
-    def _groups(self, module):
-        """The config group of a module: by its name, by a pattern, by its class, in this order."""
+    def _group(self, module):
+        """The config group of a module: by its name, by a pattern, by its class, in this order. None where there is none."""
         groups = list(self.quantization.get("config_groups", {}).values())
         fits = (lambda target: target == module,
                 lambda target: target.startswith("re:") and re.match(target[3:], module),
@@ -123,4 +121,5 @@ class Checkpoint:
         for fit in fits:
             for group in groups:
                 if any(fit(target) for target in group.get("targets", ())):
-                    yield group
+                    return group
+        return None

@@ -70,10 +70,6 @@ class Codes:
             if tuple(self.zero.shape) != (rows if self.packed else scales[0], scales[1]):
                 raise CheckpointError(f"\"{self.name}\": zero points {tuple(self.zero.shape)} do not fit scales {scales}")
 
-    @property
-    def groups(self):
-        return self.scale.shape[1]
-
     def tensors(self):
         """The tensors that dequantize() needs, by name; the packed zero points become one byte each."""
         scale = self.scale
