@@ -95,14 +95,15 @@ static int put_piece(const struct cwe_gguf_writer *file, const struct cwe_gguf_p
 	const struct cwp_grid *grid, const struct piece *x, uint64_t row, uint64_t rows, struct cwb_err *err)
 {
 	uint64_t wrong = 0;
-	size_t bytes = 0;
+	size_t row_bytes = 0;
 
 	if (cwe_gguf_settle(grid, rows, p->cols, x->codes, x->scales, &wrong))
 		return cwb_err_set(err, CWP_EVALUE, "module \"%s\": the scale %g of row %" PRIu64 " is above what F16 holds (65504): skip this "
 			"module, or choose compressed-tensors", module, (double)x->scales[wrong], row + wrong / x->per);
 	for (uint64_t r = 0; r < rows; r++)
-		bytes += cwe_gguf_encode_row(p->type, grid, p->cols, x->codes + r * p->cols, x->scales + r * x->per, x->blocks + bytes);
-	return cwe_gguf_put_rows(file, p, row, rows, bytes / rows, x->blocks, err);
+		row_bytes = cwe_gguf_encode_row(p->type, grid, p->cols, x->codes + r * p->cols, x->scales + r * x->per,
+			x->blocks + r * row_bytes);
+	return cwe_gguf_put_rows(file, p, row, rows, row_bytes, x->blocks, err);
 }
 
 int cwe_gguf_put_codes(const struct cwe_gguf_writer *file, const struct cwe_gguf_place *p, const char *module,
