@@ -3,7 +3,6 @@
 /* Evaluator plugins at work. */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,16 +123,7 @@ void cwe_benchmark_close(struct cwe_benchmark *b)
 		cwe_settings_free(b->plugin->descriptor, b->settings);
 	}
 	cwe_benchmark_clear(b);
-	for (size_t i = 0; i < b->metrics; i++) {
-		for (int k = 0; k < CWE_COMPARED; k++) {
-			for (size_t j = 0; j < b->metric[i].items[k]; j++) {
-				free(b->metric[i].item[k][j].id);
-			}
-			free(b->metric[i].item[k]);
-		}
-		free(b->metric[i].name);
-	}
-	free(b->metric);
+	cwe_outcomes_free(&b->outcomes);
 	free(b->answer);
 	free(b->data);
 	memset(b, 0, sizeof *b);
@@ -156,97 +146,12 @@ void cwe_benchmark_clear(struct cwe_benchmark *b)
 	}
 }
 
-/* A metric's name becomes a field of reports and a word in gates. */
-static int is_name(const char *name)
-{
-	return name != NULL && *name != '\0' &&
-		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == strlen(name) && strlen(name) < 64;
-}
-
-static struct cwe_metric_record *find_metric(struct cwe_benchmark *b, const struct cwp_metric *metric)
-{
-	for (size_t i = 0; i < b->metrics; i++) {
-		if (strcmp(b->metric[i].name, metric->name) == 0) {
-			return &b->metric[i];
-		}
-	}
-	struct cwe_metric_record *more = realloc(b->metric, (b->metrics + 1) * sizeof *more);
-	char *name = strdup(metric->name);
-	b->metric = more != NULL ? more : b->metric;
-	if (more == NULL || name == NULL) {
-		free(name);
-		b->failed = -ENOMEM;
-		return NULL;
-	}
-	more[b->metrics] = (struct cwe_metric_record){.name = name, .direction = metric->direction, .ideal = metric->ideal};
-	return &more[b->metrics++];
-}
-
-static void take_metric(void *ctx, const struct cwp_metric *metric)
-{
-	struct cwe_benchmark *b = ctx;
-	if (b->failed != 0) {
-		return;
-	}
-	if (metric == NULL || metric->size < sizeof *metric || !is_name(metric->name) || metric->n > INT64_MAX ||
-		metric->direction < CWP_LOWER_IS_BETTER || metric->direction > CWP_HIGHER_IS_BETTER) {
-		b->failed = CWP_EPLUGIN;
-		return;
-	}
-	struct cwe_metric_record *m = find_metric(b, metric);
-	if (m == NULL) {
-		return;
-	}
-	if (m->filled[b->current]) {
-		b->failed = CWP_EPLUGIN; /* twice the same name */
-		return;
-	}
-	b->last = (size_t)(m - b->metric);
-	m->filled[b->current] = 1;
-	m->n[b->current] = metric->n;
-	m->value[b->current] = metric->value;
-	m->low[b->current] = metric->low;
-	m->high[b->current] = metric->high;
-	m->error[b->current] = metric->standard_error;
-}
-
-static int add_item(struct cwe_metric_record *m, enum cwe_compared which, const char *id, double outcome)
-{
-	size_t n = m->items[which];
-	char *copy = strdup(id);
-	/* Doubles at powers of two. */
-	struct cwe_outcome *more = (n & (n - 1)) == 0 ? realloc(m->item[which], (n > 0 ? 2 * n : 1) * sizeof *more) : m->item[which];
-	m->item[which] = more != NULL ? more : m->item[which];
-	if (copy == NULL || more == NULL) {
-		free(copy);
-		return -ENOMEM;
-	}
-	more[n].id = copy;
-	more[n].value = outcome;
-	m->items[which]++;
-	return 0;
-}
-
-static void take_item(void *ctx, const char *id, double outcome)
-{
-	struct cwe_benchmark *b = ctx;
-	if (b->failed != 0) {
-		return;
-	}
-	if (b->last == b->metrics || id == NULL) {
-		b->failed = CWP_EPLUGIN; /* an item before any metric */
-		return;
-	}
-	b->failed = add_item(&b->metric[b->last], b->current, id, outcome);
-}
-
 int cwe_benchmark_finish(struct cwe_benchmark *b, struct cwe_run *run, enum cwe_compared which, struct cwb_err *err)
 {
 	const struct cwp_evaluator *e = b->plugin->interface;
-	struct cwp_metric_sink sink = {.size = sizeof sink, .ctx = b, .metric = take_metric, .item = take_item};
+	struct cwp_metric_sink sink = cwe_outcomes_sink(&b->outcomes);
 	int r = 0;
-	b->current = which;
-	b->last = b->metrics;
+	cwe_outcomes_begin(&b->outcomes, which);
 	for (uint64_t i = 0; r == 0 && i < b->count; i++) {
 		r = e->answer(b->state, i, &b->answer[i]);
 	}
@@ -254,30 +159,11 @@ int cwe_benchmark_finish(struct cwe_benchmark *b, struct cwe_run *run, enum cwe_
 	if (r != 0) {
 		return cwe_host_error(run->p->host, b->job->benchmark, "metrics", r, err);
 	}
-	if (b->failed == CWP_EPLUGIN) {
+	if (b->outcomes.failed == CWP_EPLUGIN) {
 		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s' gave a metric without a plain name (letters, digits, _ and -), the same one "
-			"twice, or an item before any metric; report it to the plugin's vendor", b->job->benchmark);
+			"twice, an item before any metric, or one without an id; report it to the plugin's vendor", b->job->benchmark);
 	}
-	return b->failed != 0 ? cwb_err_set(err, b->failed, "no memory for the metrics of %s", b->job->benchmark) : 0;
-}
-
-int cwe_benchmark_same(struct cwe_benchmark *b, enum cwe_compared from, enum cwe_compared to, struct cwb_err *err)
-{
-	for (size_t i = 0; i < b->metrics; i++) {
-		struct cwe_metric_record *m = &b->metric[i];
-		m->filled[to] = m->filled[from];
-		m->n[to] = m->n[from];
-		m->value[to] = m->value[from];
-		m->low[to] = m->low[from];
-		m->high[to] = m->high[from];
-		m->error[to] = m->error[from];
-		for (size_t k = 0; k < m->items[from]; k++) {
-			if (add_item(m, to, m->item[from][k].id, m->item[from][k].value) != 0) {
-				return cwb_err_set(err, -ENOMEM, "no memory for outcomes");
-			}
-		}
-	}
-	return 0;
+	return b->outcomes.failed != 0 ? cwb_err_set(err, b->outcomes.failed, "no memory for the metrics of %s", b->job->benchmark) : 0;
 }
 
 static int check_gate(const struct cwe_benchmark *b, size_t number, const char *metric, struct cwb_err *err)
@@ -288,12 +174,12 @@ static int check_gate(const struct cwe_benchmark *b, size_t number, const char *
 	if (strncmp(metric, b->job->name, n) != 0 || metric[n] != '.' || strchr(metric + n + 1, '.') != NULL) {
 		return 0; /* of another evaluation */
 	}
-	for (size_t i = 0; i < b->metrics; i++) {
+	for (size_t i = 0; i < b->outcomes.metrics; i++) {
 		size_t used = strlen(known);
-		if (strcmp(b->metric[i].name, metric + n + 1) == 0) {
+		if (strcmp(b->outcomes.metric[i].name, metric + n + 1) == 0) {
 			return 0;
 		}
-		(void)snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", b->metric[i].name);
+		(void)snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", b->outcomes.metric[i].name);
 	}
 	if (err != NULL && err->code == 0) {
 		(void)snprintf(err->field, sizeof err->field, "gate[%zu].metric", number);
@@ -316,49 +202,4 @@ int cwe_benchmark_check(struct cwe_run *run, const struct cwj_evaluation *job, s
 	}
 	cwe_benchmark_close(&b);
 	return r;
-}
-
-static json_t *number(double x)
-{
-	return isfinite(x) ? json_real(x) : json_null();
-}
-
-/* Items whose yes-or-no outcome differs from the original's; null where outcomes are not of that kind. */
-static json_t *flips(const struct cwe_metric_record *m, enum cwe_compared which)
-{
-	const struct cwe_outcome *a = m->item[CWE_COMPARED_ORIGINAL], *b = m->item[which];
-	size_t n = m->items[CWE_COMPARED_ORIGINAL], count = 0;
-	if (n == 0 || n != m->items[which]) {
-		return json_null();
-	}
-	for (size_t i = 0; i < n; i++) {
-		if ((a[i].value != 0 && a[i].value != 1) || (b[i].value != 0 && b[i].value != 1) || strcmp(a[i].id, b[i].id) != 0) {
-			return json_null();
-		}
-		count += a[i].value != b[i].value;
-	}
-	return json_integer((json_int_t)count);
-}
-
-int cwe_benchmark_report(const struct cwe_benchmark *b, json_t *array, struct cwb_err *err)
-{
-	static const char *const name[CWE_COMPARED] = {"original", "quantized", "protected"};
-	for (size_t i = 0; i < b->metrics; i++) {
-		const struct cwe_metric_record *m = &b->metric[i];
-		json_t *row = json_pack("{s:s,s:s,s:s,s:I,s:I,s:i,s:o}", "name", b->job->name, "benchmark", b->job->benchmark, "metric",
-			m->name, "n", (json_int_t)m->n[0], "excluded", (json_int_t)b->excluded, "direction", (int)m->direction, "ideal", number(m->ideal));
-		for (int k = 0; row != NULL && k < CWE_COMPARED; k++) {
-			double none = m->filled[k] ? 0 : NAN; /* a metric that this model did not get */
-			(void)json_object_set_new(row, name[k], json_pack("{s:o,s:o,s:o,s:o}", "value", number(m->value[k] + none), "low",
-				number(m->low[k] + none), "high", number(m->high[k] + none), "standard_error", number(m->error[k] + none)));
-		}
-		if (row != NULL) {
-			(void)json_object_set_new(row, "flips", json_pack("{s:o,s:o}", "quantized", flips(m, CWE_COMPARED_QUANTIZED),
-				"protected", flips(m, CWE_COMPARED_PROTECTED)));
-		}
-		if (json_array_append_new(array, row) != 0) {
-			return cwb_err_set(err, -ENOMEM, "no memory for the report");
-		}
-	}
-	return 0;
 }

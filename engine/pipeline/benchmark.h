@@ -5,27 +5,10 @@
 
 #include <cwp/evaluator.h>
 
+#include "engine/pipeline/outcomes.h"
 #include "engine/pipeline/run.h"
 #include "engine/text/request.h"
 #include "engine/text/stop.h"
-
-enum cwe_compared { CWE_COMPARED_ORIGINAL, CWE_COMPARED_QUANTIZED, CWE_COMPARED_PROTECTED, CWE_COMPARED };
-
-struct cwe_outcome {
-	char *id;
-	double value;
-};
-
-struct cwe_metric_record {
-	char *name;
-	int32_t direction;
-	double ideal;
-	int filled[CWE_COMPARED];
-	uint64_t n[CWE_COMPARED];
-	double value[CWE_COMPARED], low[CWE_COMPARED], high[CWE_COMPARED], error[CWE_COMPARED];
-	struct cwe_outcome *item[CWE_COMPARED];
-	size_t items[CWE_COMPARED];
-};
 
 struct cwe_benchmark {
 	const struct cwj_evaluation *job;
@@ -38,11 +21,7 @@ struct cwe_benchmark {
 	uint64_t excluded;    /* items that the job calibrates on */
 	uint64_t generations; /* requests that generate text */
 	struct cwp_answer *answer; /* [count] */
-	struct cwe_metric_record *metric;
-	size_t metrics;
-	size_t last;      /* the metric that was named last: items belong to it; `metrics` before the first */
-	enum cwe_compared current;
-	int failed;       /* what went wrong in a callback: -ENOMEM or CWP_EPLUGIN */
+	struct cwe_outcomes outcomes;
 };
 
 /* Opens the evaluator on its data and appends its log-likelihood requests to the list, owners counted from `first`. */
@@ -65,7 +44,6 @@ int cwe_benchmark_stop(const struct cwe_tokenizer *t, const struct cwp_request *
 int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct cwe_model *model, struct cwb_err *err);
 /* Hands all answers to the evaluator and takes its metrics. */
 int cwe_benchmark_finish(struct cwe_benchmark *b, struct cwe_run *run, enum cwe_compared which, struct cwb_err *err);
-/* The metrics of one model hold for another too. */
-int cwe_benchmark_same(struct cwe_benchmark *b, enum cwe_compared from, enum cwe_compared to, struct cwb_err *err);
-/* Appends {name, benchmark, metric, n, excluded, ideal, direction, original, quantized, protected, flips} for each metric. */
+/* Appends {name, benchmark, metric, group, n, excluded, ideal, direction, original, quantized, protected, flips} for each
+ * metric; benchmark_report.c. */
 int cwe_benchmark_report(const struct cwe_benchmark *b, json_t *array, struct cwb_err *err);

@@ -115,7 +115,9 @@ static int run_all(struct evaluation *e, struct cwb_err *err)
 		r = r == 0 ? run_model(e, CWE_COMPARED_PROTECTED, &model, err) : r;
 	}
 	for (size_t i = 0; r == 0 && !e->run->protecting && i < e->n; i++) {
-		r = cwe_benchmark_same(&e->benchmark[i], CWE_COMPARED_PROTECTED, CWE_COMPARED_QUANTIZED, err);
+		if (cwe_outcomes_same(&e->benchmark[i].outcomes, CWE_COMPARED_PROTECTED, CWE_COMPARED_QUANTIZED) != 0) {
+			r = cwb_err_set(err, -ENOMEM, "no memory for outcomes");
+		}
 	}
 	cwe_source_close(output);
 	return r;

@@ -20,12 +20,10 @@ static int is_among(const struct cwe_run *run, const char *identity)
 		bsearch(&identity, run->item, run->items, sizeof *run->item, compare) != NULL;
 }
 
-/* Called by plugins through the host. An identity that finds no memory is not known. */
-static int is_calibrated(void *arg, const char *data, const char *key)
+/* Asked by the host. */
+static int is_calibrated(void *arg, const char *identity)
 {
-	char identity[CWE_ITEM_IDENTITY];
-	const struct cwe_run *run = arg;
-	return run->items > 0 && cwe_dataset_identity_of(data, key, strlen(key), identity) == 0 && is_among(run, identity);
+	return is_among(arg, identity);
 }
 
 /* The identities of set i, sorted, at the end of run->item. */

@@ -10,6 +10,8 @@
 #include <cwp/error.h>
 
 #include "engine/plugin/host.h"
+#include "engine/plugin/host_records.h"
+#include "engine/text/dataset.h"
 
 enum { ALIGNMENT = 64 };
 
@@ -47,7 +49,9 @@ static void host_log(void *ctx, int level, const char *text)
 static int host_calibrated(void *ctx, const char *data, const char *key)
 {
 	struct cwe_host *host = ctx;
-	int known = host->calibrated != NULL && data != NULL && key != NULL && host->calibrated(host->calibrated_arg, data, key);
+	char identity[CWE_ITEM_IDENTITY];
+	int known = host->calibrated != NULL && data != NULL && key != NULL &&
+		cwe_dataset_identity_of(data, key, strlen(key), identity) == 0 && host->calibrated(host->calibrated_arg, identity);
 
 	host->excluded += known != 0;
 	return known;
@@ -105,6 +109,7 @@ void cwe_host_init(struct cwe_host *host, struct cwe_pool *pool, uint64_t seed)
 		.fail = host_fail,
 		.calibrated = host_calibrated,
 	};
+	cwe_host_offer_records(host);
 	host->pool = pool;
 	host->seed = seed;
 	atomic_init(&host->cancelled, 0);

@@ -18,8 +18,8 @@ struct cwe_host {
 	/* Gets each log line; may be NULL. [any-thread] */
 	void (*log)(void *arg, int level, const char *text);
 	void *log_arg;
-	/* Whether an item is calibrated on; NULL: none is. It counts in `excluded`. */
-	int (*calibrated)(void *arg, const char *data, const char *key);
+	/* Whether an item of this identity (cwe_dataset_identity) is calibrated on; NULL: none is. It counts in `excluded`. */
+	int (*calibrated)(void *arg, const char *identity);
 	void *calibrated_arg;
 	uint64_t excluded;
 	char failure[512];     /* what a plugin said through fail(), of this thread of calls */

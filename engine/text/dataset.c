@@ -50,18 +50,27 @@ static int has_ending(const char *path, const char *ending)
 	return n >= k && strcmp(path + n - k, ending) == 0;
 }
 
+/* The row of a set that fits the file; NULL and the ending of one that does not, or NULL and NULL. */
+static const struct cwe_dataset *row_of(const char *data, const char *path, const char **ret_ending)
+{
+	for (size_t i = 0; i < cwe_dataset_count; i++) {
+		const struct cwe_dataset *row = &cwe_datasets[i];
+		if (strcmp(row->name, data) != 0)
+			continue;
+		if (has_ending(path, row->ending))
+			return row;
+		*ret_ending = row->ending;
+	}
+	return NULL;
+}
+
 static int find_row(const struct cwj_set *set, struct cwe_dataset *ret, struct cwb_err *err)
 {
 	const char *ending = NULL;
-	for (size_t i = 0; i < cwe_dataset_count; i++) {
-		const struct cwe_dataset *row = &cwe_datasets[i];
-		if (strcmp(row->name, set->data) != 0)
-			continue;
-		if (has_ending(set->path, row->ending)) {
-			*ret = *row;
-			return 0;
-		}
-		ending = row->ending;
+	const struct cwe_dataset *row = row_of(set->data, set->path, &ending);
+	if (row) {
+		*ret = *row;
+		return 0;
 	}
 	if (ending)
 		return refuse(set, err, CWP_EVALUE, "path",
@@ -181,6 +190,11 @@ static int choose_kind(const struct cwj_set *set, const struct cwe_dataset *row,
 		set->data, kind_names[*ret], list);
 }
 
+static int in_mac_roman(const struct cwe_dataset *row, const char *path)
+{
+	return row->mac_roman && strstr(file_name(path), row->mac_roman);
+}
+
 int cwe_dataset_find(const struct cwj_set *set, struct cwe_dataset *ret,
 	enum cwe_item_kind *ret_kind, struct cwb_err *err)
 {
@@ -207,7 +221,7 @@ int cwe_dataset_find(const struct cwj_set *set, struct cwe_dataset *ret,
 		row.column[0] = set->language ? set->language : "en";
 	if (set->charset != CWJ_CHARSET_AUTO)
 		row.encoding = (enum cwe_encoding)(set->charset - 1);
-	else if (row.mac_roman && strstr(file_name(set->path), row.mac_roman))
+	else if (in_mac_roman(&row, set->path))
 		row.encoding = CWE_ENCODING_MAC_ROMAN;
 	if (row.encoding != CWE_ENCODING_UTF8 && row.form != CWE_FORM_CSV)
 		return refuse(set, err, CWP_EVALUE, "charset",
@@ -215,6 +229,19 @@ int cwe_dataset_find(const struct cwj_set *set, struct cwe_dataset *ret,
 	if (!row.make)
 		row.make = cwe_make_columns;
 	*ret = row;
+	return 0;
+}
+
+int cwe_dataset_published(const char *data, const char *path, struct cwe_dataset *ret, struct cwb_err *err)
+{
+	const char *ending = NULL;
+	const struct cwe_dataset *row = row_of(data, path, &ending);
+	if (!row && ending)
+		return cwb_err_set(err, CWP_EVALUE, "%s: data %s comes in files whose names end in %s", path, data, ending);
+	if (!row)
+		return cwb_err_set(err, CWP_EUNKNOWN, "%s: no set is known as \"%s\"", path, data);
+	*ret = *row;
+	ret->encoding = in_mac_roman(row, path) ? CWE_ENCODING_MAC_ROMAN : CWE_ENCODING_UTF8;
 	return 0;
 }
 

@@ -66,6 +66,9 @@ extern const size_t cwe_dataset_count;
  * texts of *ret are the table's and the set's. Errors have the place of the set and the field. */
 int cwe_dataset_find(const struct cwj_set *set, struct cwe_dataset *ret,
 	enum cwe_item_kind *ret_kind, struct cwb_err *err);
+/* The row of a published set for a file of this path, with its encoding, for readers of whole records. *ret is the table's.
+ * CWP_EUNKNOWN: no such set; CWP_EVALUE: none of its forms has this ending. */
+int cwe_dataset_published(const char *data, const char *path, struct cwe_dataset *ret, struct cwb_err *err);
 /* The kind alone: what find would say, or TEXT where it would refuse. */
 enum cwe_item_kind cwe_dataset_kind(const struct cwj_set *set);
 

@@ -14,6 +14,17 @@ extern "C" {
 
 enum cwp_log_level { CWP_LOG_ERROR = 3, CWP_LOG_WARNING = 4, CWP_LOG_INFO = 6, CWP_LOG_DEBUG = 7 };
 
+struct cwp_records; /* the host's: records of a data file */
+
+/* How a data file is to be read. */
+struct cwp_record_source {
+	uint32_t size;
+	uint32_t flags;      /* 0 */
+	const char *data;    /* a set that the host knows (as `data` in cwp-job(5): "bbq"): its form, its encoding and what makes
+			      * an item known again; NULL: by the ending of the path, .csv with a header, .jsonl or .json */
+	const char *records; /* .json: path of the array of records; NULL: what the set says, else the document itself */
+};
+
 struct cwp_host {
 	uint32_t size;    /* sizeof(struct cwp_host) of the host's build */
 	uint32_t threads; /* how many threads parallel_for uses at most; never make a result depend on it */
@@ -41,6 +52,24 @@ struct cwp_host {
 	 * the set's name in a job and key what names the item in it, as cwp-job(5) has them: "crows-pairs" and "12".
 	 * To be asked once for each item: the report says how many were left out. [worker] */
 	int (*calibrated)(void *ctx, const char *data, const char *key);
+
+	/* The records of a data file (CSV as RFC 4180 has it, JSON lines, or a JSON document), all checked and in memory.
+	 * Freed with records_close. What is wrong is already explained: return the code. [worker] */
+	int (*records_open)(void *ctx, const char *path, const struct cwp_record_source *source, struct cwp_records **ret);
+	void (*records_close)(void *ctx, struct cwp_records *records); /* NULL is allowed */
+	uint64_t (*records_count)(void *ctx, const struct cwp_records *records);
+	/* The line of the file where record i (from 0) begins, from 1; of a JSON document its number, from 1. */
+	uint64_t (*records_line)(void *ctx, const struct cwp_records *records, uint64_t i);
+	/* A column's text: of CSV by the header's name, or its number with # in front ("#1"); of JSON members and indices with
+	 * dots between ("answer_info.ans0.1"). Numbers and booleans as they are written. 1 and a text that lives as long as the
+	 * records (a NUL behind it); 0: absent or null; CWP_EVALUE: it is an array or an object. */
+	int (*records_text)(void *ctx, struct cwp_records *records, uint64_t i, const char *column, const char **ret,
+		size_t *ret_length);
+	/* The same of a column that must be there and not be empty: else the failure is explained (file, line, column). */
+	int (*records_need)(void *ctx, struct cwp_records *records, uint64_t i, const char *column, const char **ret,
+		size_t *ret_length);
+	/* As calibrated(), for record i of a set that the host knows; 0 for other data. To be asked once for each item. */
+	int (*records_calibrated)(void *ctx, struct cwp_records *records, uint64_t i);
 };
 
 #ifdef __cplusplus

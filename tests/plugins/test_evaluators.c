@@ -1,89 +1,14 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Evaluators: CSV's corners, intervals against published values, words as Python counts them, metrics by hand. */
+/* Evaluators: intervals against published values, words as Python counts them, metrics by hand. */
 #include "tests/plugins/common.h"
 
 #include <math.h>
+#include <unistd.h>
 
 #include <cwp/evaluator.h>
 
-#include "plugins/evaluators/common/csv.h"
 #include "plugins/evaluators/common/statistic.h"
-
-/* ---- CSV ---- */
-
-/* Fields of all records joined: "a|b/c|d". */
-static void check_csv(const char *text, size_t length, const char *expected)
-{
-	struct csv csv;
-	char found[256] = "";
-	int r = csv_parse(text, length, &csv);
-	if (expected == NULL) {
-		assert_int_equal(r, CWP_EFORMAT);
-		csv_free(&csv);
-		return;
-	}
-	assert_int_equal(r, 0);
-	for (size_t i = 0; i < csv.records * csv.columns; i++) {
-		assert_int_equal(strlen(csv.field[i].text), csv.field[i].length);
-		strcat(found, i == 0 ? "" : i % csv.columns == 0 ? "/" : "|");
-		strcat(found, csv.field[i].text);
-	}
-	assert_string_equal(found, expected);
-	csv_free(&csv);
-}
-
-static void test_csv(void **state)
-{
-	(void)state;
-	static const char *const good[][2] = {
-		{"a,b\n1,2\n", "a|b/1|2"}, {"a,b\n1,2", "a|b/1|2"}, {"a,b\r\n1,2\r\n", "a|b/1|2"},
-		{"\xef\xbb\xbf" "a,b\n1,2\n", "a|b/1|2"}, {"\xef\xbb\xbf\"a\",b\n1,2\n", "a|b/1|2"},
-		{"a,b\n\"1,5\",\"say \"\"no\"\"\"\n", "a|b/1,5|say \"no\""}, {"a,b\n\"x\ny\",\"p\r\nq\"\r\n", "a|b/x\ny|p\r\nq"},
-		{"a,b\n,\n", "a|b/|"}, {"a,b\n,", "a|b/|"}, {"a,b\r\n1,\r\n2,\r\n", "a|b/1|/2|"}, {"a,b\n\"\",\"\"\n", "a|b/|"},
-		{"a\n1\n2\n", "a/1/2"}, {"a,b\n5\" nails,x\"y\n", "a|b/5\" nails|x\"y"}, {"a,b\n1,2\r", "a|b/1|2\r"},
-		{"a,b\n x , y \n", "a|b/ x | y "}, {"a\n\"\"\"\"\n", "a/\""}, {"", ""},
-	};
-	static const char *const bad[] = {"a,b\n\"1,2\n", "a,b\n\"1\"x,2\n", "a,b\n1\n", "a,b\n1,2,3\n", "a,b\n\"1\"\"", "a,b\n\"1\"\r2,3\n",
-		"a,b\n1,2\n\n3,4\n"};
-	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-		check_csv(good[i][0], strlen(good[i][0]), good[i][1]);
-	}
-	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		check_csv(bad[i], strlen(bad[i]), NULL);
-	}
-}
-
-static void test_csv_line(void **state)
-{
-	(void)state;
-	struct csv csv;
-	const char *text = "a,b\n\"x\ny\",1\n1,2\n3\n";
-	assert_int_equal(csv_parse(text, strlen(text), &csv), CWP_EFORMAT);
-	assert_int_equal(csv.line, 5);
-	csv_free(&csv);
-	assert_int_equal(csv_parse("one,two,two\n1,2,3\n", 18, &csv), 0);
-	assert_int_equal(csv_column(&csv, "two"), 1);
-	assert_int_equal(csv_column(&csv, "three"), -1);
-	assert_int_equal(csv_column(&csv, ""), -1);
-	csv_free(&csv);
-}
-
-/* A worst case for the buffer: a field a byte. */
-static void test_csv_commas(void **state)
-{
-	(void)state;
-	struct csv csv;
-	char text[4096];
-	memset(text, ',', sizeof text);
-	assert_int_equal(csv_parse(text, sizeof text, &csv), 0);
-	assert_int_equal(csv.columns, sizeof text + 1);
-	csv_free(&csv);
-	memset(text, '\n', sizeof text);
-	assert_int_equal(csv_parse(text, sizeof text, &csv), 0);
-	assert_int_equal(csv.records, sizeof text);
-	csv_free(&csv);
-}
 
 /* ---- statistics ---- */
 
@@ -124,8 +49,8 @@ static void test_choose(void **state)
 	struct cwe_host host;
 	size_t *a = NULL, *b = NULL, seen[100] = {0};
 	cwe_host_init(&host, NULL, 3);
-	assert_int_equal(statistic_choose(&host.table, 100, 10, &a), 10);
-	assert_int_equal(statistic_choose(&host.table, 100, 20, &b), 20);
+	assert_int_equal(statistic_choose(&host.table, 100, NULL, NULL, 10, &a), 10);
+	assert_int_equal(statistic_choose(&host.table, 100, NULL, NULL, 20, &b), 20);
 	for (size_t i = 0; i < 20; i++) {
 		assert_true(i == 0 || b[i] > b[i - 1]);
 		assert_true(b[i] < 100);
@@ -136,22 +61,22 @@ static void test_choose(void **state)
 	}
 	free(a);
 	free(b);
-	assert_int_equal(statistic_choose(&host.table, 5, 0, &a), 5);
+	assert_int_equal(statistic_choose(&host.table, 5, NULL, NULL, 0, &a), 5);
 	assert_int_equal(a[4], 4);
 	free(a);
-	assert_int_equal(statistic_choose(&host.table, 5, 9, &a), 5);
+	assert_int_equal(statistic_choose(&host.table, 5, NULL, NULL, 9, &a), 5);
 	free(a);
-	assert_int_equal(statistic_choose(&host.table, 0, 9, &a), 0);
+	assert_int_equal(statistic_choose(&host.table, 0, NULL, NULL, 9, &a), 0);
 	free(a);
 	/* What is left out leaves the choice among the others as it is. */
 	static const unsigned char skip[5] = {0, 1, 0, 1, 1};
-	assert_int_equal(statistic_choose_except(&host.table, 5, skip, 0, &a), 2);
+	assert_int_equal(statistic_choose(&host.table, 5, skip, NULL, 0, &a), 2);
 	assert_true(a[0] == 0 && a[1] == 2);
 	free(a);
 	unsigned char all[100] = {0};
-	assert_int_equal(statistic_choose(&host.table, 100, 20, &a), 20);
+	assert_int_equal(statistic_choose(&host.table, 100, NULL, NULL, 20, &a), 20);
 	all[a[3]] = 1;
-	assert_int_equal(statistic_choose_except(&host.table, 100, all, 19, &b), 19);
+	assert_int_equal(statistic_choose(&host.table, 100, all, NULL, 19, &b), 19);
 	for (size_t i = 0; i < 19; i++) {
 		assert_int_equal(b[i], a[i < 3 ? i : i + 1]);
 	}
@@ -159,7 +84,56 @@ static void test_choose(void **state)
 	free(b);
 }
 
+/* Strata of 50, 30, 15 and 5 items: each has its share of any choice, and a smaller choice is a part of a larger one. */
+static void test_choose_strata(void **state)
+{
+	(void)state;
+	struct cwe_host host;
+	size_t stratum[100], *a = NULL, *b = NULL, count[4] = {0}, seen[100] = {0};
+	cwe_host_init(&host, NULL, 3);
+	for (size_t i = 0; i < 100; i++) {
+		stratum[i] = i % 20 < 10 ? 7 : i % 20 < 16 ? 1 : i % 20 < 19 ? 0 : 3;
+	}
+	assert_int_equal(statistic_choose(&host.table, 100, NULL, stratum, 20, &a), 20);
+	for (size_t i = 0; i < 20; i++) {
+		seen[a[i]] = 1;
+		count[stratum[a[i]] == 7 ? 0 : stratum[a[i]] == 1 ? 1 : stratum[a[i]] == 0 ? 2 : 3]++;
+	}
+	assert_int_equal(count[0], 10);
+	assert_int_equal(count[1], 6);
+	assert_int_equal(count[2], 3);
+	assert_int_equal(count[3], 1);
+	assert_int_equal(statistic_choose(&host.table, 100, NULL, stratum, 40, &b), 40);
+	for (size_t i = 0; i < 40; i++) {
+		seen[b[i]] = 2;
+	}
+	for (size_t i = 0; i < 20; i++) {
+		assert_int_equal(seen[a[i]], 2);
+	}
+	free(a);
+	free(b);
+}
+
 /* ---- the plugins ---- */
+
+static char folder[] = "/tmp/cwp-evaluators-XXXXXX", file[64];
+
+static int make_folder(void **state)
+{
+	(void)state;
+	if (mkdtemp(folder) == NULL) {
+		return -1;
+	}
+	(void)snprintf(file, sizeof file, "%s/data.csv", folder);
+	return 0;
+}
+
+static int remove_folder(void **state)
+{
+	(void)state;
+	(void)unlink(file);
+	return rmdir(folder);
+}
 
 struct sink {
 	struct cwp_metric metric[8];
@@ -175,11 +149,11 @@ static void take_metric(void *ctx, const struct cwp_metric *m)
 	s->items = 0;
 }
 
-static void take_item(void *ctx, const char *id, double outcome)
+static void take_item(void *ctx, const struct cwp_item *item)
 {
 	struct sink *s = ctx;
-	(void)snprintf(s->id[s->items], sizeof s->id[0], "%s", id);
-	s->outcome[s->items++] = outcome;
+	(void)snprintf(s->id[s->items], sizeof s->id[0], "%s", item->id);
+	s->outcome[s->items++] = item->value;
 }
 
 /* Opens, or returns the code and leaves the reason in host->failure. */
@@ -187,7 +161,10 @@ static int open_state(const struct cwe_plugin *p, struct cwe_host *host, struct 
 	void **ret)
 {
 	const struct cwp_evaluator *e = p->interface;
-	return e->open(&host->table, settings, "data", data, strlen(data), 0, ret);
+	FILE *f = fopen(file, "w");
+	assert_non_null(f);
+	assert_true(fputs(data, f) >= 0 && fclose(f) == 0);
+	return e->open(&host->table, settings, file, data, strlen(data), 0, ret);
 }
 
 static void test_crows(void **state)
@@ -231,10 +208,11 @@ static void test_crows(void **state)
 }
 
 /* An item with an "x" in its key is calibrated on. */
-static int has_x(void *arg, const char *data, const char *key)
+static int has_x(void *arg, const char *identity)
 {
-	assert_string_equal(data, arg);
-	return strchr(key, 'x') != NULL;
+	size_t n = strlen(arg);
+	assert_true(strncmp(identity, arg, n) == 0 && identity[n] == '/');
+	return strchr(identity + n + 1, 'x') != NULL;
 }
 
 static void test_crows_calibrated(void **state)
@@ -276,7 +254,7 @@ static void test_perplexity_calibrated(void **state)
 	cwe_host_init(&host, NULL, 0);
 	host.calibrated = has_x;
 	host.calibrated_arg = name;
-	assert_int_equal(open_state(&p, &host, s, "one x\r\ntwo\r\n\r\nthree\n\nfour x\n", &c), 0);
+	assert_int_equal(open_state(&p, &host, s, "onex\r\n\r\nthree\n\nfourx\n", &c), 0);
 	assert_int_equal(e->count(c), 1);
 	assert_int_equal(host.excluded, 2);
 	struct cwp_request q = {.size = sizeof q};
@@ -284,7 +262,7 @@ static void test_perplexity_calibrated(void **state)
 	assert_memory_equal(q.continuation, "three", 5);
 	e->close(c);
 	c = NULL;
-	assert_int_equal(open_state(&p, &host, s, "one x", &c), CWP_EVALUE);
+	assert_int_equal(open_state(&p, &host, s, "onex", &c), CWP_EVALUE);
 	assert_null(c);
 	assert_non_null(strstr(host.failure, "every passage"));
 	cwe_settings_free(p.descriptor, s);
@@ -298,9 +276,11 @@ static void test_crows_refusals(void **state)
 		const char *data;
 		int code;
 		const char *words;
-	} bad[] = {{"", CWP_EFORMAT, "a header and at least one pair"}, {"sent_more,sent_less\n", CWP_EFORMAT, "at least one pair"},
-		{"sent_more,b\n1,2\n", CWP_EMISSING, "no column \"sent_less\""}, {"sent_more,sent_less\n1\n", CWP_EFORMAT, "data:2"},
-		{"sent_more,sent_less\na,b\nc,\n", CWP_EFORMAT, "record 3"}, {"sent_more,sent_less\n\"a,b\n", CWP_EFORMAT, "quote"}};
+	} bad[] = {{"", CWP_EVALUE, "no pair"}, {"sent_more,sent_less\n", CWP_EVALUE, "no pair"},
+		{"sent_more,b\n1,2\n", CWP_EMISSING, "data.csv:2: sent_less: is missing"},
+		{"sent_more,sent_less\n1\n", CWP_EFORMAT, "data.csv:2"},
+		{"sent_more,sent_less\na,b\nc,\n", CWP_EMISSING, "data.csv:3: sent_less: is empty"},
+		{"sent_more,sent_less\n\"a,b\n", CWP_EFORMAT, "quote"}};
 	struct cwe_plugin p = open_plugin("crows-pairs");
 	struct cwp_setting *s = settings_of(&p, NULL);
 	struct cwe_host host;
@@ -367,17 +347,15 @@ static void test_perplexity(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_csv),
-		cmocka_unit_test(test_csv_line),
-		cmocka_unit_test(test_csv_commas),
 		cmocka_unit_test(test_wilson),
 		cmocka_unit_test(test_mean),
 		cmocka_unit_test(test_choose),
+		cmocka_unit_test(test_choose_strata),
 		cmocka_unit_test(test_crows),
 		cmocka_unit_test(test_crows_calibrated),
 		cmocka_unit_test(test_perplexity_calibrated),
 		cmocka_unit_test(test_crows_refusals),
 		cmocka_unit_test(test_perplexity),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -153,7 +153,7 @@ static int choose(const struct cwp_host *host, struct perplexity *p, uint64_t li
 	unsigned char *skip = calloc(p->count, 1);
 	int r = skip == NULL ? -ENOMEM : host->size > offsetof(struct cwp_host, calibrated) ? find_calibrated(host, p, skip) : 0;
 	if (r == 0) {
-		n = statistic_choose_except(host, p->count, skip, limit, &index);
+		n = statistic_choose(host, p->count, skip, NULL, limit, &index);
 	}
 	free(skip);
 	if (n == SIZE_MAX) {
@@ -251,11 +251,13 @@ static void give(const struct perplexity *p, const struct cwp_metric_sink *sink,
 	double error = p->count > 1 ? sqrt(documents / (documents - 1) * square) / n : NAN;
 	struct cwp_metric m = {.size = sizeof m, .name = name, .direction = CWP_LOWER_IS_BETTER, .n = p->count, .ideal = NAN,
 		.value = exp(ratio), .standard_error = exp(ratio) * error, .low = exp(ratio - STATISTIC_Z * error),
-		.high = exp(ratio + STATISTIC_Z * error)};
+		.high = exp(ratio + STATISTIC_Z * error), .form = CWP_FORM_EXP_MEAN};
 	sink->metric(sink->ctx, &m);
 	for (size_t i = 0; i < p->count; i++) {
+		struct cwp_item item = {.size = sizeof item, .id = id, .value = -p->document[i].loglik / units(&p->document[i], unit),
+			.weight = units(&p->document[i], unit), .choice = -1};
 		(void)snprintf(id, sizeof id, "%zu", i);
-		sink->item(sink->ctx, id, -p->document[i].loglik / units(&p->document[i], unit));
+		sink->item(sink->ctx, &item);
 	}
 }
 

@@ -116,14 +116,16 @@ static int finish(void *state, const struct cwp_metric_sink *sink)
 {
 	const struct mock *m = state;
 	if (m->fault == EARLY_ITEM) {
-		sink->item(sink->ctx, "early", 1);
+		struct cwp_item early = {.size = sizeof early, .id = "early", .value = 1, .weight = 1};
+		sink->item(sink->ctx, &early);
 	}
 	if (m->fault == OLD_METRIC) {
 		struct cwp_metric metric = {.size = 8, .name = "old"};
 		sink->metric(sink->ctx, &metric);
 	}
 	give(sink, m->fault == NULL_NAME ? NULL : m->fault == CONTROL_NAME ? "a\x1b[31m" : "loglik", m->loglik);
-	sink->item(sink->ctx, m->fault == NULL_ITEM ? NULL : "one", 1);
+	struct cwp_item one = {.size = sizeof one, .id = m->fault == NULL_ITEM ? NULL : "one", .value = 1, .weight = 1, .choice = 1};
+	sink->item(sink->ctx, &one);
 	give(sink, m->fault == SAME_NAME ? "loglik" : "rolling", m->rolling);
 	give(sink, "tokens", m->tokens);
 	give(sink, "bytes", m->bytes);
