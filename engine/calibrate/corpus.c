@@ -106,11 +106,20 @@ int cwe_corpus_new(const struct cwe_sample_set *set, size_t sets, struct cwe_cor
 	return 0;
 }
 
+void cwe_piece_free(struct cwe_piece *p)
+{
+	free(p->sequence_start);
+	free(p->sample_start);
+	free(p->range);
+	free(p->range_first);
+	free(p->range_count);
+	memset(p, 0, sizeof *p);
+}
+
 void cwe_corpus_free(struct cwe_corpus *c)
 {
 	for (size_t i = 0; i < c->pieces; i++) {
-		free(c->piece[i].sequence_start);
-		free(c->piece[i].sample_start);
+		cwe_piece_free(&c->piece[i]);
 	}
 	free(c->piece);
 	free(c->id);
@@ -149,7 +158,8 @@ int cwe_chunk_load(struct cwe_model *model, const struct cwe_corpus *c, const st
 	}
 	if (r == 0) {
 		*ret = (struct cwe_chunk){.tokens = p->tokens, .sequences = {p->sequences, p->sequence_start},
-			.samples = {p->samples, p->sample_start}, .d_position = d_position};
+			.samples = {p->samples, p->sample_start}, .prefixes = {p->range, p->range_first, p->range_count},
+			.d_position = d_position};
 	}
 	return r;
 }

@@ -17,6 +17,8 @@ struct cwe_piece {
 	uint64_t sequences, samples;
 	uint64_t *sequence_start; /* [sequences + 1], relative to `at` */
 	uint64_t *sample_start;   /* [samples + 1] */
+	/* What sequences go on after, relative to `at`, as struct cwp_prefixes has it; NULL: each is whole (shared.h). */
+	uint64_t *range, *range_first, *range_count;
 };
 
 struct cwe_corpus {
@@ -36,6 +38,7 @@ struct cwe_corpus {
 /* Copies what it needs of the sets. */
 int cwe_corpus_new(const struct cwe_sample_set *set, size_t sets, struct cwe_corpus *ret, struct cwb_err *err);
 void cwe_corpus_free(struct cwe_corpus *c);
+void cwe_piece_free(struct cwe_piece *p);
 
 /* The piece as a chunk for the layers; d_position is the caller's device array, filled by cwe_chunk_load. */
 int cwe_chunk_load(struct cwe_model *model, const struct cwe_corpus *c, const struct cwe_piece *p, uint32_t *d_position,

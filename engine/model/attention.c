@@ -9,7 +9,8 @@ static struct cwp_attention attention_of(const struct cwe_block *b)
 	int sliding = cwe_arch_layer_is(a, b->layer->index, CWE_LAYER_SLIDING);
 	return (struct cwp_attention){.size = sizeof(struct cwp_attention), .heads = a->heads, .kv_heads = a->kv_heads,
 		.head_dim = a->head_dim, .window = sliding ? a->window : 0, .scale = a->attention_scale,
-		.softcap = a->attention_softcap, .sequences = b->chunk->sequences};
+		.softcap = a->attention_softcap, .sequences = b->chunk->sequences,
+		.prefixes = b->chunk->prefixes.range != NULL ? &b->chunk->prefixes : NULL};
 }
 
 static int rope(const struct cwe_block *b, float *d_x, uint32_t heads, int inverse, struct cwb_err *err)

@@ -41,6 +41,11 @@ static int forward(const struct cwe_block *b, const float *d_x, const struct cwe
 	return r == 0 ? mlp_block(b, d_out, err) : r;
 }
 
+int cwe_model_divisible(const struct cwe_model *m, uint64_t longest)
+{
+	return !cwe_rope_extended(&m->arch, longest) && !(m->quantizes && m->by_sequence);
+}
+
 int cwe_layer_forward(struct cwe_model *m, const struct cwe_layer *layer, const struct cwe_chunk *chunk,
 	const float *d_x, struct cwe_workspace *ws, float *d_out, const struct cwe_tap *tap, struct cwb_err *err)
 {

@@ -12,6 +12,7 @@ struct cwe_chunk {
 	uint64_t tokens;
 	struct cwp_sequences sequences; /* attention does not cross them */
 	struct cwp_sequences samples;   /* gradients are summed within them */
+	struct cwp_prefixes prefixes;   /* what sequences go on after; range NULL: nothing. Forward only */
 	const uint32_t *d_position;     /* [tokens] row of the rotary tables: cwe_chunk_load */
 };
 
@@ -43,6 +44,10 @@ int cwe_layer_forward(struct cwe_model *model, const struct cwe_layer *layer, co
  * one at its input. The workspace is used up. */
 int cwe_layer_backward(struct cwe_model *model, const struct cwe_layer *layer, const struct cwe_chunk *chunk,
 	const float *d_x, struct cwe_workspace *ws, float *d_dx, const struct cwe_tap *tap, struct cwb_err *err);
+
+/* Whether the tokens of sequences of at most this length can be computed apart from those after them: not where the rotary
+ * embedding depends on a sequence's length, nor where inputs are quantized by sequence. */
+int cwe_model_divisible(const struct cwe_model *model, uint64_t longest);
 
 /* One new token each of several sequences, with their caches of keys and values for this layer. */
 struct cwe_decode {

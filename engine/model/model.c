@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <cwp/quantizer.h>
+
 #include "engine/model/model_p.h"
 #include "engine/model/ops.h"
 
@@ -112,6 +114,7 @@ static int visit_input(struct cwe_model *m, const struct cwe_tensor *t, struct c
 		cwe_weights_input(m->weights, t, &input);
 		m->quantizes |= input.how.kind != 0;
 		m->splits |= input.how.kind != 0 && input.split;
+		m->by_sequence |= input.how.kind == CWP_ACT_INT8_OUTLIER;
 	}
 	return 0;
 }

@@ -15,6 +15,7 @@ struct cwe_model {
 	struct cwe_device *device;   /* borrowed */
 	int quantizes;               /* some Linear quantizes its input, as its weights say; 0 makes all inputs exact */
 	int splits;                  /* and some weights meet their input both ways */
+	int by_sequence;             /* and some do it by what a whole sequence holds (CWP_ACT_INT8_OUTLIER) */
 	const char *body;            /* what all tensors but the output projection begin with: "model." */
 	const char *head;            /* tensor of the output projection: the embedding matrix when tied */
 };

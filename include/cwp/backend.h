@@ -40,6 +40,15 @@ struct cwp_sequences {
 	const uint64_t *start; /* [count + 1], ascending, start[0] == 0 */
 };
 
+/* What sequences begin with that is computed once for several of them: sequence s goes on after the rows of the ranges
+ * [range[s], range[s + 1]), taken one after another; range i is rows [first[i], first[i] + count[i]) of the same matrix, before the
+ * sequence's own. The arrays are in host memory. */
+struct cwp_prefixes {
+	const uint64_t *range; /* [sequences + 1], ascending, range[0] == 0 */
+	const uint64_t *first;
+	const uint64_t *count;
+};
+
 /* Causal attention with grouped queries over packed sequences. */
 struct cwp_attention {
 	uint32_t size;
@@ -51,6 +60,7 @@ struct cwp_attention {
 	float scale;       /* multiplies q k^T */
 	float softcap;     /* 0: none */
 	struct cwp_sequences sequences;
+	const struct cwp_prefixes *prefixes; /* NULL: none; forward only */
 };
 
 /* Statistics of one Linear [rows, cols] over samples: sample s has the tokens [start[s], start[s + 1]) of X and

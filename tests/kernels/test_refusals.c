@@ -164,6 +164,15 @@ static void test_sequences(void **state)
 	refused(be->attention(b, &a, x, x, NULL, x, x), CWP_EVALUE, "NULL");
 	refused(be->attention_backward(b, &a, x, x, x, x, x, x, x, x, NULL), CWP_EVALUE, "NULL");
 	refused(be->attention_decode(b, &a, x, x, x, 0, x), CWP_EVALUE, "empty");
+	static const uint64_t range[] = {0, 0, 1}, descending[] = {0, 1, 0}, first[] = {1}, one[] = {1}, two[] = {2};
+	struct cwp_prefixes p = {range, first, one};
+	a.prefixes = &p;
+	refused(be->attention_backward(b, &a, x, x, x, x, x, x, x, x, x), CWP_EVALUE, "forward direction");
+	p.count = two; /* rows 1 and 2 before a sequence that begins at row 2 */
+	refused(be->attention(b, &a, x, x, x, x, x), CWP_EVALUE, "before the sequence");
+	p.range = descending;
+	refused(be->attention(b, &a, x, x, x, x, x), CWP_EVALUE, "");
+	a.prefixes = NULL;
 	a.sequences = (struct cwp_sequences){1, late};
 	refused(be->attention(b, &a, x, x, x, x, x), CWP_ESHAPE, "token 0");
 	struct cwp_grad_stats s = {.size = sizeof(s),

@@ -48,6 +48,32 @@ int cpu_check_attention(struct cpu *b, const char *op, const struct cwp_attentio
 	return 0;
 }
 
+/* Tokens that sequence i goes on after. */
+static uint64_t prefix_tokens(const struct cwp_attention *a, uint64_t i)
+{
+	uint64_t n = 0;
+	for (uint64_t r = a->prefixes ? a->prefixes->range[i] : 0; a->prefixes && r < a->prefixes->range[i + 1]; r++) {
+		n += a->prefixes->count[r];
+	}
+	return n;
+}
+
+static int check_prefixes(struct cpu *b, const struct cwp_attention *a)
+{
+	const struct cwp_prefixes *p = a->prefixes;
+	for (uint64_t i = 0; p && i < a->sequences.count; i++) {
+		if (p->range[0] != 0 || p->range[i + 1] < p->range[i]) {
+			return cpu_refuse(b, CWP_EVALUE, "attention: ranges of prefixes must ascend from 0");
+		}
+		for (uint64_t r = p->range[i]; r < p->range[i + 1]; r++) {
+			if (p->first[r] > a->sequences.start[i] || p->count[r] > a->sequences.start[i] - p->first[r]) {
+				return cpu_refuse(b, CWP_EVALUE, "attention: a prefix must lie before the sequence that goes on after it");
+			}
+		}
+	}
+	return 0;
+}
+
 uint64_t cpu_first_key(const struct cwp_attention *a, uint64_t position)
 {
 	return a->window && position + 1 > a->window ? position + 1 - a->window : 0;
@@ -57,7 +83,7 @@ uint64_t cpu_most_keys(const struct cwp_attention *a)
 {
 	uint64_t most = 0;
 	for (uint64_t i = 0; i < a->sequences.count; i++) {
-		uint64_t n = a->sequences.start[i + 1] - a->sequences.start[i];
+		uint64_t n = a->sequences.start[i + 1] - a->sequences.start[i] + prefix_tokens(a, i);
 		most = n > most ? n : most;
 	}
 	uint64_t limit = (uint64_t)a->window + ATTENTION_BLOCK;
@@ -78,49 +104,83 @@ static float softmax_row(const struct forward *f, float *s, uint64_t keys, uint6
 	return 1.0F / sum;
 }
 
+/* Rows of keys and values that lie together, and the first column of theirs among a block's scores. */
+struct span {
+	uint64_t row;
+	uint64_t count;
+	uint64_t column;
+};
+
+/* The part of rows [row, row + count), at key `position` and on, that a block sees: keys [low, end). */
+static struct span clip(uint64_t row, uint64_t count, uint64_t position, uint64_t low, uint64_t end)
+{
+	uint64_t from = position < low ? low : position, to = position + count < end ? position + count : end;
+	return to > from ? (struct span){row + (from - position), to - from, from - low} : (struct span){0};
+}
+
+/* One span's part of a block's products: its scores, or when `scores` is 0 its share of the output. */
+static int multiply(const struct forward *f, const struct span *n, int scores, int accumulate, struct gemm g)
+{
+	size_t ldk = (size_t)f->a->kv_heads * f->a->head_dim;
+	g.trans_b = scores;
+	g.accumulate = accumulate;
+	g.ldb = ldk;
+	g.b += n->row * ldk;
+	if (scores) {
+		g.n = n->count;
+		g.c += n->column;
+	} else {
+		g.k = n->count;
+		g.a += n->column;
+	}
+	return f->b->k.gemm(&g);
+}
+
+/* The same for all keys [low, end) of sequence i, whose own rows begin at `start` and at key `before`. */
+static int multiply_all(const struct forward *f, uint64_t i, uint64_t before, uint64_t low, uint64_t end, int scores,
+	const struct gemm *g)
+{
+	const struct cwp_prefixes *p = f->a->prefixes;
+	uint64_t position = 0;
+	int done = 0;
+	int rc = 0;
+	for (uint64_t r = p ? p->range[i] : 0; !rc && p && r < p->range[i + 1]; r++) {
+		struct span n = clip(p->first[r], p->count[r], position, low, end);
+		position += p->count[r];
+		if (n.count > 0) {
+			rc = multiply(f, &n, scores, !scores && done, *g);
+			done = 1;
+		}
+	}
+	struct span own = clip(f->a->sequences.start[i], end - before, before, low, end);
+	return rc ? rc : multiply(f, &own, scores, !scores && done, *g);
+}
+
 static int block(const struct forward *f, const struct piece *p, float *s)
 {
 	const struct cwp_attention *a = f->a;
-	uint64_t start = a->sequences.start[p->sequence],
-		 length = a->sequences.start[p->sequence + 1] - start;
-	uint64_t end = length - p->first < ATTENTION_BLOCK ? length : p->first + ATTENTION_BLOCK;
-	uint64_t low = cpu_first_key(a, p->first), keys = end - low, rows = end - p->first;
-	size_t ldq = (size_t)a->heads * a->head_dim, ldk = (size_t)a->kv_heads * a->head_dim;
+	uint64_t start = a->sequences.start[p->sequence], before = prefix_tokens(a, p->sequence),
+		 length = before + a->sequences.start[p->sequence + 1] - start, first = before + p->first;
+	uint64_t end = length - first < ATTENTION_BLOCK ? length : first + ATTENTION_BLOCK;
+	uint64_t low = cpu_first_key(a, first), keys = end - low, rows = end - first;
+	size_t ldq = (size_t)a->heads * a->head_dim;
 	size_t kv = (size_t)(p->head / (a->heads / a->kv_heads)) * a->head_dim,
-	       h = (size_t)p->head * a->head_dim;
+	       at = (start + p->first) * ldq + (size_t)p->head * a->head_dim;
 	float factor[ATTENTION_BLOCK];
-	struct gemm scores = {.trans_b = 1,
-		.m = rows,
-		.n = keys,
-		.k = a->head_dim,
-		.lda = ldq,
-		.ldb = ldk,
-		.c = s,
-		.ldc = keys};
-	scores.a = f->q + (start + p->first) * ldq + h;
-	scores.b = f->k + (start + low) * ldk + kv;
-	int rc = f->b->k.gemm(&scores);
+	struct gemm scores = {.m = rows, .k = a->head_dim, .a = f->q + at, .lda = ldq, .b = f->k + kv, .c = s, .ldc = keys};
+	struct gemm product = {.m = rows, .n = a->head_dim, .a = s, .lda = keys, .b = f->v + kv, .c = f->out + at, .ldc = ldq};
+	int rc = multiply_all(f, p->sequence, before, low, end, 1, &scores);
 	if (rc) {
 		return rc;
 	}
 	for (uint64_t i = 0; i < rows; i++) {
-		uint64_t position = p->first + i;
+		uint64_t position = first + i;
 		factor[i] = softmax_row(f, s + i * keys, keys, cpu_first_key(a, position) - low,
-			position + 1 - low, &f->lse[p->head * f->tokens + start + position]);
+			position + 1 - low, &f->lse[p->head * f->tokens + start + p->first + i]);
 	}
-	float *out = f->out + (start + p->first) * ldq + h;
-	struct gemm product = {.m = rows,
-		.n = a->head_dim,
-		.k = keys,
-		.a = s,
-		.lda = keys,
-		.ldb = ldk,
-		.c = out,
-		.ldc = ldq};
-	product.b = f->v + (start + low) * ldk + kv;
-	rc = f->b->k.gemm(&product);
+	rc = multiply_all(f, p->sequence, before, low, end, 0, &product);
 	for (uint64_t i = 0; !rc && i < rows; i++) {
-		f->b->k.scale(out + i * ldq, factor[i], a->head_dim);
+		f->b->k.scale(f->out + at + i * ldq, factor[i], a->head_dim);
 	}
 	return rc;
 }
@@ -170,6 +230,9 @@ int cpu_attention(void *vb, const struct cwp_attention *a, const float *d_q, con
 	int rc = cpu_check_attention(vb, "attention", a);
 	if (!rc) {
 		rc = cpu_check_sequences(vb, "attention", &a->sequences);
+	}
+	if (!rc) {
+		rc = check_prefixes(vb, a);
 	}
 	f.tokens = !rc && a->sequences.count ? a->sequences.start[a->sequences.count] : 0;
 	if (!rc) {

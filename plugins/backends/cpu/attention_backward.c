@@ -160,6 +160,9 @@ int cpu_attention_backward(void *vb, const struct cwp_attention *a, const float 
 		.dk = d_dk,
 		.dv = d_dv};
 	int rc = cpu_check_attention(vb, "attention_backward", a);
+	if (!rc && a->prefixes) {
+		rc = cpu_refuse(vb, CWP_EVALUE, "attention_backward: prefixes are for the forward direction alone");
+	}
 	if (!rc) {
 		rc = cpu_check_sequences(vb, "attention_backward", &a->sequences);
 	}
