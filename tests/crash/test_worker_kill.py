@@ -52,14 +52,19 @@ class Kill(worker_test.WorkerTest):
         self.assertGreater(passes, 0)
         kills = ended = kept = 0
         stages = {}
-        while kills < kills_wanted:
+
+        def go_on():
+            # On a busy machine the moments may all miss: until finished layers outlived a kill, others are tried.
+            return kills < kills_wanted or kept == 0 and kills < 20 * kills_wanted
+
+        while go_on():
             job, output = make()
             layers = {}
             before = kills
             while True:
                 process = self.start(job)
                 try:
-                    said = process.communicate(timeout=rng.random() * duration if kills < kills_wanted else worker_test.TIMEOUT)[1]
+                    said = process.communicate(timeout=rng.random() * duration if go_on() else worker_test.TIMEOUT)[1]
                 except subprocess.TimeoutExpired:
                     process.kill()
                     said = process.communicate()[1]
