@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/calibrate/loglik.h"
+#include "engine/calibrate/shared.h"
 #include "engine/text/beside.h"
 #include "engine/text/request.h"
 #include "inspect/inspect.h"
@@ -68,24 +69,34 @@ static int add_request(const json_t *line, size_t number, size_t owner, const st
 	return r;
 }
 
-static void print_scores(const struct cwe_request_list *list, const struct cwe_token_score *score)
+static void print_scores(const struct cwe_request_list *list, const struct cwe_shared *shared, const struct cwe_token_score *score)
 {
-	uint64_t at = 0;
 	for (size_t i = 0; i < list->set.count; i++) {
-		const struct cwe_sequence *s = list->set.sample[i].sequence;
-		double loglik = 0;
-		int greedy = 1;
-		json_int_t tokens = 0;
-		for (size_t k = 0; k < s->count; k++) {
-			if (s->weight[k] != 0) {
-				loglik -= (double)score->nll[at + k];
-				greedy &= score->greedy[at + k];
-				tokens++;
-			}
-		}
-		at += s->count;
-		cwi_print(json_pack("{s:f,s:I,s:b}", "loglik", loglik, "tokens", tokens, "greedy", greedy));
+		struct cwe_sequence_score sum = cwe_shared_score(shared, i, list->set.sample[i].sequence, score);
+		cwi_print(json_pack("{s:f,s:I,s:b}", "loglik", sum.loglik, "tokens", (json_int_t)sum.tokens, "greedy", sum.greedy));
 	}
+}
+
+/* Scores all requests and prints what they got. */
+static int run_requests(const struct cwi_options *o, struct cwi_engine *e, const struct cwe_request_list *list, struct cwb_err *err)
+{
+	struct cwe_shared shared = {0};
+	int share = cwe_model_divisible(&e->model, cwe_shared_longest(&list->set));
+	int r = cwe_shared_new(&list->set, share, &shared, err);
+	if (r != 0) {
+		return r;
+	}
+	struct cwe_forward_options f = {.scratch = o->scratch, .memory = o->scratch != NULL ? 256u << 20 : UINT64_MAX};
+	struct cwe_token_score score = {calloc(shared.corpus.tokens + 1, sizeof(float)), calloc(shared.corpus.tokens + 1, 1)};
+	r = score.nll != NULL && score.greedy != NULL ? cwe_loglik_run(&e->model, &shared.corpus, &f, &score, err)
+						      : cwb_err_set(err, -ENOMEM, "no memory for scores");
+	if (r == 0) {
+		print_scores(list, &shared, &score);
+	}
+	free(score.nll);
+	free(score.greedy);
+	cwe_shared_free(&shared);
+	return r;
 }
 
 int cwi_loglik(const struct cwi_options *o)
@@ -94,7 +105,6 @@ int cwi_loglik(const struct cwi_options *o)
 	struct cwi_engine e;
 	struct cwe_tokenizer *t = NULL;
 	struct cwe_request_list list = {0};
-	struct cwe_corpus corpus = {0};
 	struct cwi_lines lines = {0};
 	json_t *line;
 	int r = cwi_engine_open(o, o->operand, &e, &err);
@@ -106,19 +116,7 @@ int cwi_loglik(const struct cwi_options *o)
 		r = add_request(line, lines.number, list.set.count, t, e.model.arch.context, &list, &err);
 		json_decref(line);
 	}
-	struct cwe_token_score score = {0};
-	if (r == 0 && list.set.count > 0 && (r = cwe_corpus_new(&list.set, 1, &corpus, &err)) == 0) {
-		struct cwe_forward_options f = {.scratch = o->scratch, .memory = o->scratch != NULL ? 256u << 20 : UINT64_MAX};
-		score = (struct cwe_token_score){calloc(corpus.tokens + 1, sizeof(float)), calloc(corpus.tokens + 1, 1)};
-		r = score.nll != NULL && score.greedy != NULL ? cwe_loglik_run(&e.model, &corpus, &f, &score, &err)
-							      : cwb_err_set(&err, -ENOMEM, "no memory for scores");
-	}
-	if (r == 0) {
-		print_scores(&list, &score);
-	}
-	free(score.nll);
-	free(score.greedy);
-	cwe_corpus_free(&corpus);
+	r = r == 0 && list.set.count > 0 ? run_requests(o, &e, &list, &err) : r;
 	cwe_request_free(&list);
 	cwi_lines_free(&lines);
 	cwe_tokenizer_free(t);

@@ -23,6 +23,7 @@ struct path {
 
 struct layout {
 	const struct cwe_sample_set *set;
+	int share;
 	size_t *order;      /* [sequences] */
 	struct path *path;  /* [sequences] by number in the set */
 	struct cwe_corpus c;
@@ -185,7 +186,7 @@ static int lay_out(struct layout *l)
 
 	for (size_t k = 0; rc == 0 && k < n; k++) {
 		size_t i = l->order[k], before = k > 0 ? l->order[k - 1] : 0;
-		size_t shared = k > 0 ? alike(sequence(l, before), sequence(l, i)) : 0;
+		size_t shared = k > 0 && l->share ? alike(sequence(l, before), sequence(l, i)) : 0;
 		uint64_t own = sequence(l, i)->count - (shared > 0 ? shared - 1 : 0);
 
 		if (l->p.sequences > 0 && l->p.tokens + own > CWE_PIECE_TOKENS) {
@@ -237,9 +238,9 @@ static int allocate(struct layout *l, uint64_t tokens)
 	return l->order && l->path && l->c.id && l->c.weight && l->c.position && l->c.set_samples && l->c.set_tokens ? 0 : -ENOMEM;
 }
 
-int cwe_shared_new(const struct cwe_sample_set *set, struct cwe_shared *ret, struct cwb_err *err)
+int cwe_shared_new(const struct cwe_sample_set *set, int share, struct cwe_shared *ret, struct cwb_err *err)
 {
-	struct layout l = {.set = set};
+	struct layout l = {.set = set, .share = share};
 	struct cwe_shared s = {0};
 
 	for (size_t i = 0; i < set->count; i++)
@@ -268,6 +269,42 @@ int cwe_shared_new(const struct cwe_sample_set *set, struct cwe_shared *ret, str
 	s.corpus = l.c;
 	*ret = s;
 	return 0;
+}
+
+uint64_t cwe_shared_longest(const struct cwe_sample_set *set)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < set->count; i++)
+		n = set->sample[i].sequence->count > n ? set->sample[i].sequence->count : n;
+	return n;
+}
+
+uint64_t cwe_shared_row(const struct cwe_shared *s, uint64_t i, uint64_t t)
+{
+	uint64_t r = s->run[i];
+
+	for (; r + 1 < s->run[i + 1] && t >= s->count[r]; r++)
+		t -= s->count[r];
+	return s->first[r] + t;
+}
+
+struct cwe_sequence_score cwe_shared_score(const struct cwe_shared *s, uint64_t i, const struct cwe_sequence *sequence,
+	const struct cwe_token_score *score)
+{
+	struct cwe_sequence_score sum = {.greedy = 1};
+	uint64_t t = 0;
+
+	for (uint64_t r = s->run[i]; r < s->run[i + 1]; r++) {
+		for (uint64_t k = 0; k < s->count[r]; k++, t++) {
+			if (sequence->weight[t] != 0) {
+				sum.loglik -= (double)score->nll[s->first[r] + k];
+				sum.tokens++;
+				sum.greedy &= score->greedy[s->first[r] + k];
+			}
+		}
+	}
+	return sum;
 }
 
 void cwe_shared_free(struct cwe_shared *s)

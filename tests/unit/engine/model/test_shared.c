@@ -45,6 +45,18 @@ static int run(struct synthetic *s, const struct cwe_corpus *c, float *nll, uint
 	return rc;
 }
 
+/* The sum of a sequence, and the place of its last token. */
+static void check_score(const struct cwe_shared *shared, size_t i, const struct cwe_sequence *q, const struct cwe_token_score *score,
+	const float *whole)
+{
+	struct cwe_sequence_score sum = cwe_shared_score(shared, i, q, score);
+	double want = 0;
+	for (size_t t = 0; t < q->count; t++)
+		want -= q->weight[t] != 0 ? (double)whole[t] : 0;
+	assert_true(fabs(sum.loglik - want) < 2e-4 && sum.tokens > 0);
+	assert_int_equal(shared->corpus.id[cwe_shared_row(shared, i, q->count - 1)], q->id[q->count - 1]);
+}
+
 static void test_family(const char *config)
 {
 	struct synthetic s;
@@ -60,7 +72,7 @@ static void test_family(const char *config)
 		synthetic_close(&s);
 		return;
 	}
-	assert_int_equal(cwe_shared_new(&s.set, &shared, NULL), 0);
+	assert_int_equal(cwe_shared_new(&s.set, 1, &shared, NULL), 0);
 	assert_int_equal(shared.tokens, s.corpus.tokens);
 	assert_true(shared.corpus.tokens < s.corpus.tokens * 3 / 4);
 	assert_int_equal(shared.corpus.longest, s.corpus.longest);
@@ -84,9 +96,15 @@ static void test_family(const char *config)
 			}
 		}
 		assert_int_equal(t, q->count);
+		check_score(&shared, i, q, &(struct cwe_token_score){nll[1], greedy[1]}, nll[0] + at);
 		at += q->count;
 	}
 	assert_true(rows == 0);
+	assert_int_equal(cwe_shared_longest(&s.set), s.corpus.longest);
+	struct cwe_shared apart;
+	assert_int_equal(cwe_shared_new(&s.set, 0, &apart, NULL), 0);
+	assert_int_equal(apart.corpus.tokens, s.corpus.tokens);
+	cwe_shared_free(&apart);
 	for (int k = 0; k < 2; k++) {
 		free(nll[k]);
 		free(greedy[k]);
@@ -115,7 +133,7 @@ static void test_pieces(void **state)
 		for (size_t t = 0; t < 600; t++)
 			s.set.sample[i].sequence->id[t] = t < 560 ? t % 31 : (uint32_t)(t * i + t % (i + 1)) % 31;
 	}
-	assert_int_equal(cwe_shared_new(&s.set, &shared, NULL), 0);
+	assert_int_equal(cwe_shared_new(&s.set, 1, &shared, NULL), 0);
 	assert_true(shared.corpus.pieces > 1 && shared.corpus.pieces < 5);
 	assert_true(shared.corpus.widest <= CWE_PIECE_TOKENS);
 	uint64_t total = 0;
@@ -126,7 +144,7 @@ static void test_pieces(void **state)
 	cwe_shared_free(&shared);
 	synthetic_close(&s);
 	struct cwe_sample_set none = {0};
-	assert_int_equal(cwe_shared_new(&none, &shared, NULL), 0);
+	assert_int_equal(cwe_shared_new(&none, 1, &shared, NULL), 0);
 	assert_int_equal(shared.corpus.pieces, 0);
 	cwe_shared_free(&shared);
 }
