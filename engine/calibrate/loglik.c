@@ -51,6 +51,9 @@ int cwe_loglik_run(struct cwe_model *model, const struct cwe_corpus *corpus, con
 		cwe_workspace_free(model, &pass.ws);
 		e = cwe_head_run(model, corpus, &pass.boundary, model->arch.layers & 1, score, NULL, NULL, err);
 	}
+	if (e == 0 && o->next != NULL) {
+		e = cwe_next_run(model, &pass.boundary, model->arch.layers & 1, o->next, err);
+	}
 	cwe_pass_free(&pass);
 	return e;
 }

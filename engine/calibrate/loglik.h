@@ -4,12 +4,14 @@
 #pragma once
 
 #include "engine/calibrate/head.h"
+#include "engine/calibrate/next.h"
 
 struct cwe_forward_options {
 	const char *scratch; /* folder for boundaries that do not fit; NULL: memory only */
 	uint64_t memory;     /* bytes of boundaries that may stay in memory */
 	void *arg;
 	void (*progress)(void *arg, uint64_t done, uint64_t total); /* token layers; may be NULL */
+	const struct cwe_next *next; /* cwe_loglik_run: distributions that are wanted besides; NULL: none */
 };
 
 /* Bytes of device memory at most, and of boundaries. */

@@ -12,62 +12,7 @@
 #include "engine/plugin/settings.h"
 
 #define DATA_LIMIT (1u << 30)
-#define WINDOW 2048 /* tokens of a rolling window unless the evaluator says otherwise */
 #define COUNT_LIMIT (1u << 28)    /* requests: more is a plugin's mistake */
-
-int cwe_benchmark_request(struct cwe_run *run, const struct cwe_benchmark *b, uint64_t i, struct cwp_request *ret,
-	struct cwb_err *err)
-{
-	const struct cwp_evaluator *e = b->plugin->interface;
-	struct cwp_request q = {.size = sizeof q};
-	int r = e->request(b->state, i, &q);
-	if (r != 0) {
-		return cwe_host_error(run->p->host, b->job->benchmark, "request", r, err);
-	}
-	if ((q.context == NULL && q.context_length > 0) || (q.continuation == NULL && q.continuation_length > 0) ||
-		q.context_length > DATA_LIMIT || q.continuation_length > DATA_LIMIT) {
-		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': request %" PRIu64 " has a length without a text, or one that is too "
-			"long; report it to the plugin's vendor", b->job->benchmark, i);
-	}
-	if (q.kind != CWP_REQUEST_LOGLIK && q.kind != CWP_REQUEST_ROLLING && q.kind != CWP_REQUEST_GENERATE) {
-		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': request %" PRIu64 " has the unknown kind %" PRIu32
-			"; report it to the plugin's vendor", b->job->benchmark, i, q.kind);
-	}
-	for (size_t k = 0; k < q.stops; k++) {
-		if (q.stops > CWE_STOP_STRINGS || q.stop == NULL || q.stop[k] == NULL) {
-			return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': request %" PRIu64 " has %zu stop strings, which are more than %d or "
-				"not all there; report it to the plugin's vendor", b->job->benchmark, i, q.stops, CWE_STOP_STRINGS);
-		}
-	}
-	q.context = q.context != NULL ? q.context : "";
-	q.continuation = q.continuation != NULL ? q.continuation : "";
-	*ret = q;
-	return 0;
-}
-
-static int add_request(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, struct cwe_request_list *list,
-	struct cwb_err *err)
-{
-	struct cwp_request q = {0};
-	uint32_t context = run->model.arch.context;
-	int r = cwe_benchmark_request(run, b, i, &q, err);
-	if (r != 0) {
-		return r;
-	}
-	if (q.kind == CWP_REQUEST_LOGLIK) {
-		r = cwe_request_loglik(list, b->first + i, run->tokenizer, q.context, q.context_length, q.continuation,
-			q.continuation_length, context, err);
-	} else if (q.kind == CWP_REQUEST_ROLLING) {
-		r = cwe_request_rolling(list, b->first + i, run->tokenizer, q.continuation, q.continuation_length,
-			q.window > 0 && q.window < context ? q.window : context < WINDOW ? context : WINDOW, err);
-	} else {
-		struct cwe_stop *stop = NULL;
-		r = cwe_benchmark_stop(run->tokenizer, &q, &stop, err); /* what is wrong there is found before any work */
-		cwe_stop_free(stop);
-		b->generations++;
-	}
-	return r != 0 ? cwb_err_prefix(err, "request %" PRIu64, i) : 0;
-}
 
 /* The evaluator with its data; b has job and first. To be closed in every case. */
 static int open_data(struct cwe_run *run, struct cwe_benchmark *b, struct cwb_err *err)
@@ -93,9 +38,26 @@ static int open_data(struct cwe_run *run, struct cwe_benchmark *b, struct cwb_er
 	}
 	if (r == 0) {
 		b->answer = calloc(b->count + 1, sizeof *b->answer);
-		r = b->answer != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for %llu answers", (unsigned long long)b->count);
+		b->too_long = calloc(b->count + 1, sizeof *b->too_long);
+		b->long_items = json_object();
+		r = b->answer != NULL && b->too_long != NULL && b->long_items != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for %llu answers", (unsigned long long)b->count);
 	}
 	return cwe_run_place(err, r, job->line, job->column, "evaluate", job->name);
+}
+
+/* Items that do not fit are left out, but not all of them. */
+static int check_lengths(const struct cwe_run *run, const struct cwe_benchmark *b, struct cwb_err *err)
+{
+	uint64_t n = 0;
+	for (uint64_t i = 0; i < b->count; i++) {
+		n += b->too_long[i];
+	}
+	if (n == 0 || n < b->count) {
+		return 0;
+	}
+	int r = cwb_err_set(err, CWP_ELIMIT, "all %" PRIu64 " requests of %s are longer than the model's context of %" PRIu32
+		" tokens: nothing is left to evaluate", n, b->job->benchmark, run->model.arch.context);
+	return cwe_run_place(err, r, b->job->line, b->job->column, "evaluate", b->job->name);
 }
 
 int cwe_benchmark_open(struct cwe_run *run, const struct cwj_evaluation *job, uint64_t first, struct cwe_benchmark *ret,
@@ -104,8 +66,9 @@ int cwe_benchmark_open(struct cwe_run *run, const struct cwj_evaluation *job, ui
 	struct cwe_benchmark b = {.job = job, .first = first};
 	int r = open_data(run, &b, err);
 	for (uint64_t i = 0; r == 0 && i < b.count; i++) {
-		r = add_request(run, &b, i, list, err);
+		r = cwe_benchmark_add(run, &b, i, list, err);
 	}
+	r = r == 0 ? check_lengths(run, &b, err) : r;
 	if (r != 0) {
 		cwe_benchmark_close(&b);
 		return r;
@@ -124,6 +87,8 @@ void cwe_benchmark_close(struct cwe_benchmark *b)
 	}
 	cwe_benchmark_clear(b);
 	cwe_outcomes_free(&b->outcomes);
+	json_decref(b->long_items);
+	free(b->too_long);
 	free(b->answer);
 	free(b->data);
 	memset(b, 0, sizeof *b);
@@ -142,7 +107,8 @@ void cwe_benchmark_clear(struct cwe_benchmark *b)
 {
 	for (uint64_t i = 0; b->answer != NULL && i < b->count; i++) {
 		free((char *)(uintptr_t)b->answer[i].text);
-		b->answer[i] = (struct cwp_answer){.size = sizeof *b->answer, .greedy = 1};
+		b->answer[i] = b->too_long[i] ? (struct cwp_answer){.size = sizeof *b->answer, .flags = CWP_ANSWER_TOO_LONG}
+			: (struct cwp_answer){.size = sizeof *b->answer, .greedy = 1};
 	}
 }
 
@@ -191,7 +157,9 @@ static int check_gate(const struct cwe_benchmark *b, size_t number, const char *
 int cwe_benchmark_check(struct cwe_run *run, const struct cwj_evaluation *job, struct cwb_err *err)
 {
 	struct cwe_benchmark b = {.job = job};
-	int r = open_data(run, &b, err);
+	struct cwe_request_list list = {0};
+	int r = cwe_benchmark_open(run, job, 0, &b, &list, err);
+	cwe_request_free(&list);
 	if (r == 0 && run->job->n_gates > 0) {
 		/* Empty answers: the metrics' names are what counts. */
 		cwe_benchmark_clear(&b);

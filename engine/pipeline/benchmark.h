@@ -20,11 +20,15 @@ struct cwe_benchmark {
 	uint64_t count;
 	uint64_t excluded;    /* items that the job calibrates on */
 	uint64_t generations; /* requests that generate text */
+	uint64_t drifts;      /* requests for distributions */
+	uint8_t *too_long;    /* [count] requests that do not fit the model's context */
+	json_t *long_items;   /* object: names of the items they belong to, in their order */
 	struct cwp_answer *answer; /* [count] */
 	struct cwe_outcomes outcomes;
 };
 
-/* Opens the evaluator on its data and appends its log-likelihood requests to the list, owners counted from `first`. */
+/* Opens the evaluator on its data and appends its requests to the list, but for those that generate text; owners are counted
+ * from `first`. CWP_ELIMIT: not one of them fits the model's context. */
 int cwe_benchmark_open(struct cwe_run *run, const struct cwj_evaluation *job, uint64_t first, struct cwe_benchmark *ret,
 	struct cwe_request_list *list, struct cwb_err *err);
 /* Opens the evaluator and its data without asking a model, and checks that each gate on this evaluation names one of its
@@ -37,6 +41,20 @@ struct cwp_answer *cwe_benchmark_answer(struct cwe_benchmark *b, size_t n, size_
 void cwe_benchmark_clear(struct cwe_benchmark *b);
 /* The i-th request, with what a plugin can get wrong checked; NULL strings of length 0 become empty ones. */
 int cwe_benchmark_request(struct cwe_run *run, const struct cwe_benchmark *b, uint64_t i, struct cwp_request *ret,
+	struct cwb_err *err); /* benchmark_request.c */
+/* The i-th request into the list, or counted; benchmark_request.c. */
+int cwe_benchmark_add(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, struct cwe_request_list *list,
+	struct cwb_err *err);
+/* What the model sees of a request's context: in its chat format where the request wants that and there is one, else
+ * *ret_text is NULL. Freed with free(). benchmark_request.c. */
+int cwe_benchmark_prompt(struct cwe_run *run, const struct cwp_request *q, char **ret_text, size_t *ret_length,
+	struct cwb_err *err);
+/* {count, items}: items that were not asked since they do not fit, the first of them by name; NULL: no memory.
+ * benchmark_request.c. */
+json_t *cwe_benchmark_too_long(const struct cwe_benchmark *b);
+/* Tokens of a prompt that generates text; *ret_fits 0 where it and the new tokens are more than the model's context.
+ * benchmark_generate.c. */
+int cwe_benchmark_prompt_ids(struct cwe_run *run, const struct cwp_request *q, struct cwe_ids *ret, int *ret_fits,
 	struct cwb_err *err);
 /* What ends the text of a request, freed with cwe_stop_free; benchmark_generate.c. */
 int cwe_benchmark_stop(const struct cwe_tokenizer *t, const struct cwp_request *q, struct cwe_stop **ret, struct cwb_err *err);

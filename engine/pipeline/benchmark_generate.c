@@ -10,7 +10,6 @@
 #include "engine/pipeline/benchmark.h"
 #include "engine/text/ends.h"
 
-#define POSITIONS 4096u     /* prompt and new tokens at most */
 #define MEMORY (1ull << 30) /* for caches, and for weights that stay, where no limit says otherwise */
 
 /* One request. */
@@ -18,6 +17,8 @@ struct text {
 	struct cwe_ids prompt;
 	struct cwe_stop *stop;
 	struct cwp_answer *answer;
+	const struct cwe_ids *ends; /* tokens that end what the model says */
+	int stopped;                /* a stop string did */
 };
 
 struct texts {
@@ -27,26 +28,18 @@ struct texts {
 	struct cwe_ids ends;
 };
 
-/* The prompt's tokens, the oldest cut off where they and the new ones would be too many; empty: what stands for the
- * beginning of a text. */
-static int encode_prompt(struct cwe_run *run, const struct cwp_request *q, uint64_t positions, struct cwe_ids *ret,
+int cwe_benchmark_prompt_ids(struct cwe_run *run, const struct cwp_request *q, struct cwe_ids *ret, int *ret_fits,
 	struct cwb_err *err)
 {
-	uint32_t prefix;
-	int r = cwe_tokenizer_encode(run->tokenizer, q->context, q->context_length, 0, ret, err);
-	if (r == 0 && ret->count == 0) {
-		free(ret->id);
-		*ret = (struct cwe_ids){.id = malloc(sizeof *ret->id), .count = 1};
-		r = ret->id != NULL ? cwe_request_prefix(run->tokenizer, &prefix, err) : cwb_err_set(err, -ENOMEM, "no memory for a prompt");
-		if (r == 0) {
-			ret->id[0] = prefix;
-		}
-	}
-	uint64_t fresh = q->max_new_tokens < positions ? q->max_new_tokens : positions - 1, room = positions - fresh;
-	if (r == 0 && ret->count > room) {
-		memmove(ret->id, ret->id + (ret->count - room), room * sizeof *ret->id);
-		ret->count = room;
-	}
+	uint64_t context = run->model.arch.context;
+	char *chat = NULL;
+	size_t length = 0;
+	int r = cwe_benchmark_prompt(run, q, &chat, &length, err);
+	r = r == 0 ? cwe_request_prompt_ids(run->tokenizer, chat != NULL ? chat : q->context, chat != NULL ? length : q->context_length,
+			     ret, err)
+		   : r;
+	*ret_fits = r == 0 && ret->count <= context && q->max_new_tokens <= context - ret->count;
+	free(chat);
 	return r;
 }
 
@@ -62,7 +55,18 @@ int cwe_benchmark_stop(const struct cwe_tokenizer *t, const struct cwp_request *
 static int token(void *arg, const uint32_t *id, uint64_t count, int *ret_end, struct cwb_err *err)
 {
 	struct text *x = arg;
-	return cwe_stop_seen(x->stop, id, count, ret_end, err);
+	int r = cwe_stop_seen(x->stop, id, count, ret_end, err);
+	x->stopped |= r == 0 && *ret_end;
+	return r;
+}
+
+static int ended(const struct text *x, const uint32_t *id, uint64_t count)
+{
+	int found = x->stopped;
+	for (size_t i = 0; count > 0 && i < x->ends->count; i++) {
+		found |= x->ends->id[i] == id[count - 1];
+	}
+	return found;
 }
 
 static int done(void *arg, const uint32_t *id, uint64_t count, struct cwb_err *err)
@@ -76,6 +80,7 @@ static int done(void *arg, const uint32_t *id, uint64_t count, struct cwb_err *e
 		x->answer->text = text;
 		x->answer->text_length = length;
 		x->answer->tokens = count;
+		x->answer->flags |= ended(x, id, count) ? CWP_ANSWER_ENDED : 0;
 	}
 	return r;
 }
@@ -83,16 +88,22 @@ static int done(void *arg, const uint32_t *id, uint64_t count, struct cwb_err *e
 static int add(struct cwe_run *run, const struct cwp_request *q, struct cwp_answer *answer, struct texts *list,
 	struct cwb_err *err)
 {
-	uint32_t context = run->model.arch.context, positions = context < POSITIONS ? context : POSITIONS;
 	struct text *x = &list->text[list->count];
-	x->answer = answer;
-	int r = encode_prompt(run, q, positions, &x->prompt, err);
+	int fits;
+	*x = (struct text){.answer = answer, .ends = &list->ends};
+	int r = cwe_benchmark_prompt_ids(run, q, &x->prompt, &fits, err);
 	r = r == 0 ? cwe_benchmark_stop(run->tokenizer, q, &x->stop, err) : r;
-	uint64_t room = positions - (r == 0 ? x->prompt.count : 0);
 	list->what[list->count++] = (struct cwe_generation){.prompt = x->prompt.id, .count = x->prompt.count,
-		.max_new = q->max_new_tokens < room ? q->max_new_tokens : room, .stop = list->ends.id, .stops = list->ends.count,
-		.arg = x, .token = token, .done = done};
+		.max_new = q->max_new_tokens, .stop = list->ends.id, .stops = list->ends.count, .arg = x, .token = token, .done = done};
 	return r;
+}
+
+/* Longest first: sequences that are at work together are of about one length, and the last ones are short. */
+static int by_length(const void *a, const void *b)
+{
+	const struct cwe_generation *x = a, *y = b;
+	uint64_t m = x->count + x->max_new, n = y->count + y->max_new;
+	return m != n ? (m < n) - (m > n) : (x->arg > y->arg) - (x->arg < y->arg);
 }
 
 static int add_all(struct cwe_run *run, struct cwe_benchmark *b, const struct cwe_model *model, struct texts *list,
@@ -106,13 +117,14 @@ static int add_all(struct cwe_run *run, struct cwe_benchmark *b, const struct cw
 	int r = cwe_end_tokens(model->source, run->tokenizer, &list->ends, err);
 	for (uint64_t i = 0; r == 0 && i < b->count; i++) {
 		struct cwp_request q = {0};
-		if ((r = cwe_benchmark_request(run, b, i, &q, err)) == 0 && q.kind == CWP_REQUEST_GENERATE) {
+		if ((r = cwe_benchmark_request(run, b, i, &q, err)) == 0 && q.kind == CWP_REQUEST_GENERATE && !b->too_long[i]) {
 			/* Requests stay what they were when they were counted. */
 			r = list->count < b->generations ? add(run, &q, &b->answer[i], list, err)
 				: cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': more requests generate text than before; report it to the "
 					"plugin's vendor", b->job->benchmark);
 		}
 	}
+	qsort(list->what, list->count, sizeof *list->what, by_length);
 	return r;
 }
 

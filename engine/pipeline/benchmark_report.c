@@ -31,6 +31,7 @@ int cwe_benchmark_report(const struct cwe_benchmark *b, json_t *array, struct cw
 				number(m->low[k] + none), "high", number(m->high[k] + none), "standard_error", number(m->error[k] + none)));
 		}
 		if (row != NULL) {
+			(void)json_object_set_new(row, "too_long", cwe_benchmark_too_long(b));
 			(void)json_object_set_new(row, "flips", json_pack("{s:o,s:o}", "quantized", flips(m, CWE_COMPARED_QUANTIZED),
 				"protected", flips(m, CWE_COMPARED_PROTECTED)));
 		}

@@ -10,6 +10,7 @@
 #include "engine/calibrate/loglik.h"
 #include "engine/model/generate.h"
 #include "engine/pipeline/benchmark.h"
+#include "engine/pipeline/drift.h"
 #include "engine/pipeline/quantized_view.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/sequential.h"
@@ -22,6 +23,11 @@ struct evaluation {
 	size_t n;
 	struct cwe_request_list list;
 	struct cwe_corpus corpus;
+	struct cwe_drift drift; /* the original's distributions */
+	uint64_t *last;         /* [drifts] places of the tokens whose next one is asked for */
+	size_t *drifter;        /* [drifts] the requests that ask */
+	uint64_t drifts;
+	enum cwe_compared which; /* at work */
 	uint64_t done, total; /* token layers of all models */
 	uint64_t pass;
 };
@@ -52,10 +58,50 @@ static void collect(struct evaluation *e, const struct cwe_token_score *score)
 	}
 }
 
+/* The original's distributions are what the others' are compared with. */
+static int take_next(void *arg, uint64_t i, const float *logp, struct cwb_err *err)
+{
+	struct evaluation *e = arg;
+	struct cwp_answer *a = cwe_benchmark_answer(e->benchmark, e->n, e->drifter[i]);
+	int same = 1;
+	int r = e->which == CWE_COMPARED_ORIGINAL ? cwe_drift_put(&e->drift, i, logp, err)
+						  : cwe_drift_compare(&e->drift, i, logp, &a->kl, &same, err);
+	a->greedy = (uint32_t)same;
+	a->tokens = 1;
+	return r;
+}
+
+/* Sequences without a scored token are there for what follows them. */
+static int prepare_drift(struct evaluation *e, struct cwb_err *err)
+{
+	uint64_t at = 0, vocabulary = e->run->model.arch.vocabulary;
+	for (size_t i = 0; i < e->n; i++) {
+		e->drifts += e->benchmark[i].drifts;
+	}
+	if (e->drifts == 0) {
+		return 0;
+	}
+	e->last = calloc(e->drifts, sizeof *e->last);
+	e->drifter = calloc(e->drifts, sizeof *e->drifter);
+	if (e->last == NULL || e->drifter == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for %llu requests", (unsigned long long)e->drifts);
+	}
+	for (size_t i = 0, k = 0; i < e->list.set.count && k < e->drifts; i++) {
+		const struct cwe_sequence *s = e->list.set.sample[i].sequence;
+		at += s->count;
+		if (s->weight[s->count - 1] == 0) {
+			e->drifter[k] = e->list.owner[i];
+			e->last[k++] = at - 1;
+		}
+	}
+	return cwe_drift_new(e->drifts, vocabulary, e->run->p->scratch, &e->drift, err);
+}
+
 static int score_model(struct evaluation *e, struct cwe_model *model, struct cwb_err *err)
 {
+	const struct cwe_next next = {.token = e->last, .count = e->drifts, .arg = e, .take = take_next};
 	struct cwe_forward_options options = {.scratch = e->run->p->scratch, .memory = CWE_BOUNDARY_MEMORY, .arg = e,
-		.progress = progress};
+		.progress = progress, .next = &next};
 	struct cwe_token_score score = {.nll = calloc(e->corpus.tokens + 1, sizeof(float)),
 		.greedy = calloc(e->corpus.tokens + 1, 1)};
 	int r = score.nll != NULL && score.greedy != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for scores");
@@ -73,11 +119,11 @@ static int score_model(struct evaluation *e, struct cwe_model *model, struct cwb
 /* One model through all benchmarks. */
 static int run_model(struct evaluation *e, enum cwe_compared which, struct cwe_model *model, struct cwb_err *err)
 {
-	int r = 0;
+	e->which = which;
 	for (size_t i = 0; i < e->n; i++) {
 		cwe_benchmark_clear(&e->benchmark[i]);
 	}
-	r = score_model(e, model, err);
+	int r = score_model(e, model, err);
 	for (size_t i = 0; r == 0 && i < e->n; i++) {
 		r = cwe_benchmark_generate(&e->benchmark[i], e->run, model, err);
 		r = r == 0 ? cwe_benchmark_finish(&e->benchmark[i], e->run, which, err) : r;
@@ -140,6 +186,7 @@ static int prepare(struct evaluation *e, struct cwb_err *err)
 		owner += e->benchmark[i].count;
 	}
 	int r = cwe_corpus_new(&e->list.set, 1, &e->corpus, err);
+	r = r == 0 ? prepare_drift(e, err) : r;
 	e->pass = e->corpus.tokens * e->run->model.arch.layers;
 	e->total = e->pass * (e->run->protecting ? 3 : 2);
 	return r;
@@ -162,6 +209,9 @@ int cwe_run_evaluate(struct cwe_run *run, struct cwb_err *err)
 	for (size_t i = 0; i < e.n; i++) {
 		cwe_benchmark_close(&e.benchmark[i]);
 	}
+	cwe_drift_free(&e.drift);
+	free(e.last);
+	free(e.drifter);
 	free(e.benchmark);
 	cwe_corpus_free(&e.corpus);
 	cwe_request_free(&e.list);

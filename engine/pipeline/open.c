@@ -287,6 +287,7 @@ static int open_chat(struct cwe_run *run, struct cwb_err *err)
 	if (!used && !chosen) {
 		return 0;
 	}
+	run->chat_looked = used;
 	int r = cwe_chat_beside(run->source, &question, &run->chat, err);
 	if (r == 0 && used && run->chat == NULL && !chosen) {
 		r = cwe_run_warn(run, err, "prompts of calibration sets are taken as plain text, and a line end is put behind "

@@ -69,6 +69,8 @@ struct cwe_run {
 	struct cwe_model model;
 	struct cwe_tokenizer *tokenizer; /* NULL when no part of the job needs one */
 	struct cwe_chat *chat;           /* NULL when none is asked for, or none fits */
+	int chat_looked;        /* calibration sets asked for it */
+	int chat_evaluated;     /* evaluations did */
 	json_t *warnings;       /* array of texts: what was assumed, for the plan, the log and the report */
 	const struct cwe_plugin *scorer, *quantizer;
 	struct cwp_setting *scorer_settings, *quantizer_settings;

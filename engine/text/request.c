@@ -70,19 +70,18 @@ int cwe_request_ids(struct cwe_request_list *list, size_t owner, const uint32_t 
 	if (context_count == 0 || count == 0) {
 		return cwb_err_set(err, CWP_EVALUE, "a request needs at least one token of context and one of continuation");
 	}
-	if (count > limit) {
-		return cwb_err_set(err, CWP_ELIMIT, "a continuation of %zu tokens is longer than the model's context of %zu", count,
-			limit);
-	}
 	/* The last token is only predicted, so one more than the context fits. */
-	size_t keep = context_count + count > limit + 1 ? limit + 1 - count : context_count;
-	uint32_t *id = malloc((keep + count) * sizeof *id);
+	if (count > limit || context_count > limit + 1 - count) {
+		return cwb_err_set(err, CWP_ELIMIT, "%zu tokens of context and %zu of continuation are more than the model's context of %zu "
+			"takes: shorten the context", context_count, count, limit);
+	}
+	uint32_t *id = malloc((context_count + count) * sizeof *id);
 	if (id == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for a request");
 	}
-	memcpy(id, context + (context_count - keep), keep * sizeof *id);
-	memcpy(id + keep, continuation, count * sizeof *id);
-	int r = add(list, owner, id, keep + count, count, err);
+	memcpy(id, context, context_count * sizeof *id);
+	memcpy(id + context_count, continuation, count * sizeof *id);
+	int r = add(list, owner, id, context_count + count, count, err);
 	free(id);
 	return r;
 }
@@ -157,6 +156,69 @@ int cwe_request_rolling(struct cwe_request_list *list, size_t owner, const struc
 		done = end;
 	}
 	free(first);
+	free(ids.id);
+	return r;
+}
+
+int cwe_request_chat(struct cwe_request_list *list, size_t owner, const struct cwe_tokenizer *t, const char *prompt,
+	size_t prompt_length, const char *continuation, size_t length, size_t limit, struct cwb_err *err)
+{
+	struct cwe_ids before = {0}, after = {0};
+	int r = cwe_tokenizer_encode(t, prompt, prompt_length, 0, &before, err);
+	r = r == 0 ? cwe_tokenizer_encode(t, continuation, length, 0, &after, err) : r;
+	r = r == 0 ? cwe_request_ids(list, owner, before.id, before.count, after.id, after.count, limit, err) : r;
+	free(before.id);
+	free(after.id);
+	return r;
+}
+
+int cwe_request_windows(struct cwe_request_list *list, size_t owner, const struct cwe_tokenizer *t, const char *text,
+	size_t length, size_t window, struct cwb_err *err)
+{
+	struct cwe_ids ids = {0};
+	if (window < 2) {
+		return cwb_err_set(err, CWP_EVALUE, "a window of %zu tokens predicts none: it needs 2 at least", window);
+	}
+	int r = cwe_tokenizer_encode(t, text, length, 0, &ids, err);
+	for (size_t at = 0; r == 0 && ids.count - at >= window; at += window) {
+		r = add(list, owner, ids.id + at, window, window - 1, err);
+	}
+	free(ids.id);
+	return r;
+}
+
+int cwe_request_prompt_ids(const struct cwe_tokenizer *t, const char *text, size_t length, struct cwe_ids *ret,
+	struct cwb_err *err)
+{
+	struct cwe_ids ids = {0};
+	uint32_t prefix;
+	int r = cwe_tokenizer_encode(t, text, length, 0, &ids, err);
+	if (r == 0 && ids.count == 0 && (r = cwe_request_prefix(t, &prefix, err)) == 0) {
+		free(ids.id);
+		ids = (struct cwe_ids){.id = malloc(sizeof *ids.id), .count = 1};
+		if (ids.id != NULL) {
+			ids.id[0] = prefix;
+		} else {
+			r = cwb_err_set(err, -ENOMEM, "no memory for a prompt");
+		}
+	}
+	if (r != 0) {
+		free(ids.id);
+		return r;
+	}
+	*ret = ids;
+	return 0;
+}
+
+int cwe_request_next(struct cwe_request_list *list, size_t owner, const struct cwe_tokenizer *t, const char *text,
+	size_t length, size_t limit, struct cwb_err *err)
+{
+	struct cwe_ids ids = {0};
+	int r = cwe_request_prompt_ids(t, text, length, &ids, err);
+	if (r == 0 && ids.count > limit) {
+		r = cwb_err_set(err, CWP_ELIMIT, "%zu tokens of context are more than the model's context of %zu", ids.count, limit);
+	}
+	r = r == 0 ? add(list, owner, ids.id, ids.count, 0, err) : r;
 	free(ids.id);
 	return r;
 }

@@ -4,8 +4,10 @@
 """An evaluator's requests of every kind are answered as cwp-inspect answers them, and one that breaks the rules ends the job
 with a clear error and no output."""
 import json
+import math
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ model: {folder}/model
 output: {folder}/out
 quantize: {{plugin: static, options: {{bits: 8, granularity: channel}}}}
 write: {{format: dense}}
+chat: {chat}
 evaluate:
   - {{name: mock, benchmark: mock-evaluator, path: {folder}/data.txt, options: {{fault: {fault}, stop: sss}}}}
 {more}
@@ -40,6 +43,10 @@ FAULTS = [
     ("stop-missing", "request 3 has 2 stop strings, which are more than 64 or not all there"),
     ("stop-many", "request 3 has 65 stop strings, which are more than 64 or not all there"),
     ("stop-empty", "request 3: stop string 1 is empty"),
+    ("unknown-flags", "request 0 has the unknown flags 8"),
+    ("chat-rolling", "request 1 has CWP_REQUEST_CHAT, but no context"),
+    ("small-window", "request 6: a window of 1 tokens predicts none"),
+    ("all-long", "all 10 requests of mock-evaluator are longer than the model's context of 128 tokens"),
 ]
 
 
@@ -73,10 +80,15 @@ def make_model(folder):
         json.dump({"eos_token": "<end>"}, f)
 
 
-def run_job(folder, plugins, fault, more=""):
+CHAT = {"name": "mine", "tokens": [], "system": {"place": "message", "prefix": "S:", "suffix": "\n"},
+        "user": {"prefix": "U:", "suffix": "\n"}, "assistant": {"prefix": "A:", "suffix": "\n"}, "generation": "A:", "turns": "any"}
+CHATTED = "U:%s\nA:" % TEXT
+
+
+def run_job(folder, plugins, fault, more="", chat="none"):
     path = os.path.join(folder, "job.yaml")
     with open(path, "w", encoding="utf-8") as f:
-        f.write(JOB.format(folder=folder, fault=fault, more=more))
+        f.write(JOB.format(folder=folder, fault=fault, more=more, chat=chat))
     done = subprocess.run([os.path.join(BUILD, "cwp-worker"), "run", path, "--plugin-dir", plugins, "--threads", "2"],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return done.returncode, done.stdout.decode("utf-8", "replace")
@@ -85,7 +97,7 @@ def run_job(folder, plugins, fault, more=""):
 def planned_memory(folder, plugins):
     path = os.path.join(folder, "job.yaml")
     with open(path, "w", encoding="utf-8") as f:
-        f.write(JOB.format(folder=folder, fault="none", more=""))
+        f.write(JOB.format(folder=folder, fault="none", more="", chat="none"))
     done = subprocess.run([os.path.join(BUILD, "cwp-inspect"), "plan", path, "--plugin-dir", plugins, "--threads", "2"],
                           stdout=subprocess.PIPE, check=True)
     return -(-json.loads(done.stdout)["bounds"]["memory"] // 1024)  # KiB
@@ -97,9 +109,44 @@ def inspect(folder, verb, line):
     return json.loads(done.stdout)
 
 
-def check_answers(folder):
+def next_distribution(folder, model, text):
+    """log-softmax of the logits behind the last token of the text."""
+    out = os.path.join(folder, "logits.safetensors")
+    subprocess.run([os.path.join(BUILD, "cwp-inspect"), "logits", os.path.join(folder, model), "--plugin-dir", PLUGINS, "--out", out],
+                   input=json.dumps({"ids": list(text.encode())}).encode(), stdout=subprocess.PIPE, check=True)
+    with open(out, "rb") as f:
+        data = f.read()
+    head = 8 + struct.unpack("<Q", data[:8])[0]
+    (_, tensor), = [item for item in json.loads(data[8:head]).items() if item[0] != "__metadata__"]
+    row = struct.unpack("<%df" % tensor["shape"][-1], data[head + tensor["data_offsets"][1] - 4 * tensor["shape"][-1]:][:4 * tensor["shape"][-1]])
+    most = max(row)
+    lse = most + math.log(sum(math.exp(x - most) for x in row))
+    return [x - lse for x in row]
+
+
+def check_new_kinds(folder, rows, prompt):
+    ids = [list(x.encode()) for x in (prompt, " ok")]
+    line = {"context_ids": ids[0], "continuation_ids": ids[1]} if prompt != TEXT else {"context": TEXT, "continuation": " ok"}
+    want = {"chat": inspect(folder, "loglik", line)["loglik"], "kl": 0, "same": 1, "too_long": 3,
+            # The second generated text met its string, the first one went on.
+            "ended": 2 ** 3, "window_tokens": 2 * 3,
+            "windows": sum(inspect(folder, "loglik", {"context_ids": list(TEXT[i:i + 1].encode()), "continuation_ids":
+                           list(TEXT[i + 1:i + 4].encode())})["loglik"] for i in (0, 4))}
+    for metric, value in want.items():
+        got = rows[metric]["original"]["value"]
+        assert abs(got - value) <= 1e-6 * max(1, abs(value)), (metric, got, value)
+        assert rows[metric]["too_long"] == {"count": 2, "items": ["the long one", "9"]}, rows[metric]
+    p, q = next_distribution(folder, "model", prompt), next_distribution(folder, "out", prompt)
+    kl = sum(math.exp(a) * (a - b) for a, b in zip(p, q))
+    got = rows["kl"]["protected"]["value"]
+    assert kl > 1e-9 and abs(got - kl) <= 1e-4 * kl + 1e-8, (got, kl)
+    assert rows["same"]["protected"]["value"] == int(p.index(max(p)) == q.index(max(q))), rows["same"]
+
+
+def check_answers(folder, prompt=TEXT):
     with open(os.path.join(folder, "out", "report.json"), encoding="utf-8") as f:
         rows = {row["metric"]: row for row in json.load(f)["evaluation"]}
+    check_new_kinds(folder, rows, prompt)
     generated = inspect(folder, "generate", {"text": TEXT, "max_new_tokens": 6})
     stopped = inspect(folder, "generate", {"text": TEXT, "max_new_tokens": 6, "stop": ["what is not there", "sss"]})
     text = generated["text"].encode()
@@ -145,6 +192,18 @@ def main():
             with open(os.path.join(folder, "out", "report.json"), encoding="utf-8") as f:
                 bound = json.load(f)["bounds"]["memory"]
             assert bound == 1024 * memory if more else bound > 1024 * memory, (bound, memory)
+            shutil.rmtree(os.path.join(folder, "out"))
+        with open(os.path.join(folder, "chat.json"), "w", encoding="utf-8") as f:
+            json.dump(CHAT, f)
+        for chat, prompt in (("chat.json", CHATTED), ("auto", TEXT)):
+            status, said = run_job(folder, plugins, "none", "", chat)
+            assert status == 0, said
+            check_answers(folder, prompt)
+            with open(os.path.join(folder, "out", "report.json"), encoding="utf-8") as f:
+                report = json.load(f)
+            plain = [text for text in report["warnings"] if "evaluations give it their prompts as plain text" in text]
+            assert len(plain) == (chat == "auto"), report["warnings"]
+            assert report["chat"] == ("mine" if chat == "chat.json" else None), report["chat"]
             shutil.rmtree(os.path.join(folder, "out"))
         for fault, text in FAULTS:
             status, said = run_job(folder, plugins, fault)

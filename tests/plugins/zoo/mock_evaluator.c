@@ -11,19 +11,25 @@
 #include <cwp/plugin.h>
 
 enum fault { NONE, MANY, UNKNOWN_KIND, NULL_TEXT, NULL_NAME, CONTROL_NAME, SAME_NAME, EARLY_ITEM, NULL_ITEM, SILENT_ERROR,
-	POSITIVE_ERROR, LARGER_COUNT, OLD_METRIC, STOP_MISSING, STOP_EMPTY, STOP_MANY };
+	POSITIVE_ERROR, LARGER_COUNT, OLD_METRIC, STOP_MISSING, STOP_EMPTY, STOP_MANY,
+	UNKNOWN_FLAGS, CHAT_ROLLING, ALL_LONG, SMALL_WINDOW };
 
 static const struct cwp_option options[] = {
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "fault", "none",
 		"none|many|unknown-kind|null-text|null-name|control-name|same-name|early-item|null-item|silent-error|"
-		"positive-error|larger-count|old-metric|stop-missing|stop-empty|stop-many", NULL, "what is wrong"},
+		"positive-error|larger-count|old-metric|stop-missing|stop-empty|stop-many|unknown-flags|chat-rolling|all-long|small-window", NULL, "what is wrong"},
 	{sizeof(struct cwp_option), CWP_OPTION_STRING, "stop", "", NULL, NULL, "what ends the second generated text"}};
+
+#define REQUESTS 10
+#define LONG 400 /* bytes that are more tokens than the model sees */
 
 struct mock {
 	enum fault fault;
 	char text[256];
+	char long_text[LONG];
 	size_t length;
 	unsigned counted;
+	double chat, kl, same, windows, window_tokens, too_long, ended;
 	double loglik, rolling, tokens, bytes, sum, stopped_tokens, stopped_bytes;
 	const char *stop[2];
 };
@@ -41,6 +47,7 @@ static int open_mock(const struct cwp_host *host, const struct cwp_setting *sett
 	m->stop[1] = m->fault == STOP_EMPTY ? "" : settings[1].string;
 	m->length = length < sizeof m->text ? length : sizeof m->text;
 	memcpy(m->text, data, m->length);
+	memset(m->long_text, 'x', LONG);
 	*ret_state = m;
 	return 0;
 }
@@ -51,10 +58,35 @@ static uint64_t count(void *state)
 	if (m->fault == MANY) {
 		return UINT64_MAX;
 	}
-	return m->fault == LARGER_COUNT ? 4 + 1000u * m->counted++ : 4;
+	return m->fault == LARGER_COUNT ? REQUESTS + 1000u * m->counted++ : REQUESTS;
 }
 
-/* Request 0: log-likelihood, 1: rolling, 2: generation, 3: another that ends at a string. */
+/* What asks for the text's own tokens, in the chat format or not. */
+static void request_prompt(const struct mock *m, uint64_t i, struct cwp_request *q)
+{
+	q->kind = i == 4 ? CWP_REQUEST_LOGLIK : i == 5 ? CWP_REQUEST_DRIFT : CWP_REQUEST_GENERATE;
+	q->flags = i > 3 ? CWP_REQUEST_CHAT : 0;
+	q->context = m->text;
+	q->context_length = m->length;
+	q->continuation = i == 4 ? " ok" : NULL;
+	q->continuation_length = i == 4 ? 3 : 0;
+	q->max_new_tokens = 6;
+}
+
+/* What no model with a context of 128 tokens can take: a log-likelihood, and a generation that needs too much room. */
+static void request_long(const struct mock *m, uint64_t i, struct cwp_request *q)
+{
+	q->kind = i == 7 ? CWP_REQUEST_LOGLIK : i == 8 ? CWP_REQUEST_GENERATE : CWP_REQUEST_DRIFT;
+	q->item = i == 9 ? NULL : "the long one";
+	q->context = i == 8 ? m->text : m->long_text;
+	q->context_length = i == 8 ? m->length : LONG;
+	q->continuation = m->text;
+	q->continuation_length = m->length;
+	q->max_new_tokens = 120;
+}
+
+/* Request 0: log-likelihood, 1: rolling, 2: generation, 3: another that ends at a string, 4: log-likelihood in a chat, 5: drift
+ * in a chat, 6: windows, 7 to 9: too long. */
 static int request(void *state, uint64_t i, struct cwp_request *q)
 {
 	const struct mock *m = state;
@@ -64,17 +96,21 @@ static int request(void *state, uint64_t i, struct cwp_request *q)
 	if (m->fault == POSITIVE_ERROR) {
 		return 7;
 	}
-	q->kind = i == 0 ? CWP_REQUEST_LOGLIK : i == 1 ? CWP_REQUEST_ROLLING : CWP_REQUEST_GENERATE;
-	q->kind = m->fault == UNKNOWN_KIND ? 99 : q->kind;
-	/* Strings that are not needed stay NULL. */
-	if (i < 2) {
+	if (i >= 7 || m->fault == ALL_LONG) {
+		request_long(m, i >= 7 ? i : 7, q);
+		return 0;
+	}
+	if (i == 0 || i == 1 || i == 6) {
+		/* Strings that are not needed stay NULL. */
+		q->kind = i == 0 ? CWP_REQUEST_LOGLIK : i == 1 ? CWP_REQUEST_ROLLING : CWP_REQUEST_WINDOWS;
 		q->continuation = m->fault == NULL_TEXT ? NULL : m->text;
 		q->continuation_length = m->length;
+		q->window = i < 6 ? 0 : m->fault == SMALL_WINDOW ? 1 : 4;
 	} else {
-		q->context = m->text;
-		q->context_length = m->length;
-		q->max_new_tokens = 6;
+		request_prompt(m, i, q);
 	}
+	q->kind = m->fault == UNKNOWN_KIND ? 99 : q->kind;
+	q->flags = m->fault == UNKNOWN_FLAGS ? 8 : m->fault == CHAT_ROLLING && i == 1 ? CWP_REQUEST_CHAT : q->flags;
 	if (i == 3) {
 		q->stop = m->fault == STOP_MISSING ? NULL : m->stop;
 		q->stops = m->fault == STOP_MANY ? 65 : 2;
@@ -85,6 +121,8 @@ static int request(void *state, uint64_t i, struct cwp_request *q)
 static int answer(void *state, uint64_t i, const struct cwp_answer *a)
 {
 	struct mock *m = state;
+	m->too_long = i == 0 ? 0 : m->too_long + (a->flags & CWP_ANSWER_TOO_LONG ? 1 : 0);
+	m->ended = i == 0 ? 0 : m->ended + (a->flags & CWP_ANSWER_ENDED ? (double)(1u << i) : 0);
 	if (i == 0) {
 		m->loglik = a->loglik;
 	} else if (i == 1) {
@@ -99,7 +137,15 @@ static int answer(void *state, uint64_t i, const struct cwp_answer *a)
 	} else if (i == 3) {
 		m->stopped_tokens = (double)a->tokens;
 		m->stopped_bytes = (double)a->text_length;
-	} else {
+	} else if (i == 4) {
+		m->chat = a->loglik;
+	} else if (i == 5) {
+		m->kl = a->kl;
+		m->same = a->greedy;
+	} else if (i == 6) {
+		m->windows = a->loglik;
+		m->window_tokens = (double)a->tokens;
+	} else if (i >= REQUESTS || a->flags != CWP_ANSWER_TOO_LONG || a->tokens != 0) {
 		return CWP_EPLUGIN;
 	}
 	return 0;
@@ -132,6 +178,13 @@ static int finish(void *state, const struct cwp_metric_sink *sink)
 	give(sink, "sum", m->sum);
 	give(sink, "stopped_tokens", m->stopped_tokens);
 	give(sink, "stopped_bytes", m->stopped_bytes);
+	give(sink, "chat", m->chat);
+	give(sink, "kl", m->kl);
+	give(sink, "same", m->same);
+	give(sink, "windows", m->windows);
+	give(sink, "window_tokens", m->window_tokens);
+	give(sink, "too_long", m->too_long);
+	give(sink, "ended", m->ended);
 	return 0;
 }
 

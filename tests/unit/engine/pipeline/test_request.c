@@ -131,8 +131,67 @@ static void loglik(void **state)
 	check_loglik("de\xc2\xa0", "f", 100, "100 101 | 194 160 102");
 	check_loglik("de\xe3\x80\x80 ", "f", 100, "100 101 | 227 128 128 32 102");
 	/* As many tokens as the model sees, and the last one, which it only predicts. */
-	check_loglik("defgh", "ij", 4, "102 103 104 | 105 106");
-	check_loglik("defgh", "ij", 2, "104 | 105 106");
+	check_loglik("defgh", "ij", 6, "100 101 102 103 104 | 105 106");
+	check_loglik("", "defgh", 5, "260 | 100 101 102 103 104");
+}
+
+static void chat(void **state)
+{
+	struct cwe_tokenizer *t = tokenizer();
+	struct cwe_request_list list = {0};
+	struct cwb_err err = {0};
+	(void)state;
+	/* White space stays where it is. */
+	assert_int_equal(cwe_request_chat(&list, 0, t, "de\n", 3, "fg", 2, 4, &err), 0);
+	assert_string_equal(only(&list), "100 101 10 | 102 103");
+	assert_int_equal(cwe_request_chat(&list, 0, t, "de\n", 3, "fg", 2, 3, &err), CWP_ELIMIT);
+	assert_non_null(strstr(err.message, "3 tokens of context and 2 of continuation"));
+	assert_int_equal(list.set.count, 1);
+	cwe_request_free(&list);
+	cwe_tokenizer_free(t);
+}
+
+static void windows(void **state)
+{
+	struct cwe_tokenizer *t = tokenizer();
+	struct cwb_err err = {0};
+	(void)state;
+	for (size_t n = 0; n < 20; n++) {
+		for (size_t window = 2; window < 8; window++) {
+			struct cwe_request_list list = {0};
+			assert_int_equal(cwe_request_windows(&list, 3, t, "defghijklmnopqrstuvw", n, window, &err), 0);
+			assert_int_equal(list.set.count, n / window);
+			for (size_t i = 0; i < list.set.count; i++) {
+				const struct cwe_sequence *s = list.set.sample[i].sequence;
+				assert_int_equal(s->count, window);
+				for (size_t k = 0; k < window; k++) {
+					assert_int_equal(s->id[k], 'd' + i * window + k);
+					assert_true(s->weight[k] == (k > 0 ? 1.0f : 0.0f));
+				}
+			}
+			cwe_request_free(&list);
+		}
+	}
+	struct cwe_request_list none = {0};
+	assert_int_equal(cwe_request_windows(&none, 3, t, "def", 3, 1, &err), CWP_EVALUE);
+	cwe_tokenizer_free(t);
+}
+
+static void next(void **state)
+{
+	struct cwe_tokenizer *t = tokenizer();
+	struct cwe_request_list list = {0};
+	struct cwb_err err = {0};
+	(void)state;
+	assert_int_equal(cwe_request_next(&list, 0, t, "def", 3, 3, &err), 0);
+	assert_string_equal(only(&list), "100 101 102");
+	assert_int_equal(cwe_request_next(&list, 0, t, "def", 3, 2, &err), CWP_ELIMIT);
+	assert_int_equal(list.set.count, 1);
+	cwe_request_free(&list);
+	assert_int_equal(cwe_request_next(&list, 0, t, "", 0, 2, &err), 0);
+	assert_string_equal(only(&list), "260");
+	cwe_request_free(&list);
+	cwe_tokenizer_free(t);
 }
 
 static void refused(void **state)
@@ -142,7 +201,10 @@ static void refused(void **state)
 	struct cwb_err err = {0};
 	(void)state;
 	assert_int_equal(cwe_request_loglik(&list, 0, t, "d", 1, "efg", 3, 2, &err), CWP_ELIMIT);
-	assert_non_null(strstr(err.message, "3 tokens"));
+	assert_non_null(strstr(err.message, "1 tokens of context and 3 of continuation are more than the model's context of 2"));
+	cwb_err_clear(&err);
+	/* Nothing is cut. */
+	assert_int_equal(cwe_request_loglik(&list, 0, t, "defgh", 5, "ij", 2, 5, &err), CWP_ELIMIT);
 	cwb_err_clear(&err);
 	assert_int_equal(cwe_request_loglik(&list, 0, t, "d", 1, "", 0, 9, &err), CWP_EVALUE);
 	cwb_err_clear(&err);
@@ -156,6 +218,7 @@ static void refused(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(rolling), cmocka_unit_test(loglik), cmocka_unit_test(refused)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(rolling), cmocka_unit_test(loglik), cmocka_unit_test(chat),
+		cmocka_unit_test(windows), cmocka_unit_test(next), cmocka_unit_test(refused)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
