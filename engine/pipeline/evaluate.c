@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "engine/calibrate/loglik.h"
+#include "engine/calibrate/shared.h"
 #include "engine/model/generate.h"
 #include "engine/pipeline/benchmark.h"
 #include "engine/pipeline/drift.h"
@@ -22,9 +23,9 @@ struct evaluation {
 	struct cwe_benchmark *benchmark; /* [n] */
 	size_t n;
 	struct cwe_request_list list;
-	struct cwe_corpus corpus;
+	struct cwe_shared shared; /* the list's sequences, beginnings that several have laid out once */
 	struct cwe_drift drift; /* the original's distributions */
-	uint64_t *last;         /* [drifts] places of the tokens whose next one is asked for */
+	uint64_t *last;         /* [drifts] places of the tokens whose next one is asked for, rising */
 	size_t *drifter;        /* [drifts] the requests that ask */
 	uint64_t drifts;
 	enum cwe_compared which; /* at work */
@@ -40,21 +41,15 @@ static void progress(void *arg, uint64_t done, uint64_t total)
 	cwe_run_progress(e->run, CWE_STAGE_EVALUATE, (e->done + done) / layers, e->total / layers, "tokens");
 }
 
-/* Sums the sequences' scores up to their requests. The corpus has them in the list's order. */
+/* Sums the sequences' scores up to their requests. */
 static void collect(struct evaluation *e, const struct cwe_token_score *score)
 {
-	uint64_t at = 0;
 	for (size_t i = 0; i < e->list.set.count; i++) {
-		const struct cwe_sequence *s = e->list.set.sample[i].sequence;
+		struct cwe_sequence_score sum = cwe_shared_score(&e->shared, i, e->list.set.sample[i].sequence, score);
 		struct cwp_answer *a = cwe_benchmark_answer(e->benchmark, e->n, e->list.owner[i]);
-		for (size_t t = 0; t < s->count; t++) {
-			if (s->weight[t] != 0) {
-				a->loglik -= (double)score->nll[at + t];
-				a->tokens++;
-				a->greedy &= score->greedy[at + t];
-			}
-		}
-		at += s->count;
+		a->loglik += sum.loglik;
+		a->tokens += sum.tokens;
+		a->greedy &= (uint32_t)sum.greedy;
 	}
 }
 
@@ -71,29 +66,51 @@ static int take_next(void *arg, uint64_t i, const float *logp, struct cwb_err *e
 	return r;
 }
 
+/* A request for what follows a token. */
+struct asked {
+	uint64_t place; /* of the token in the corpus */
+	size_t owner;
+};
+
+static int by_place(const void *a, const void *b)
+{
+	const struct asked *x = a, *y = b;
+	if (x->place != y->place) {
+		return x->place < y->place ? -1 : 1;
+	}
+	return x->owner < y->owner ? -1 : x->owner > y->owner;
+}
+
 /* Sequences without a scored token are there for what follows them. */
 static int prepare_drift(struct evaluation *e, struct cwb_err *err)
 {
-	uint64_t at = 0, vocabulary = e->run->model.arch.vocabulary;
+	uint64_t vocabulary = e->run->model.arch.vocabulary;
 	for (size_t i = 0; i < e->n; i++) {
 		e->drifts += e->benchmark[i].drifts;
 	}
 	if (e->drifts == 0) {
 		return 0;
 	}
+	struct asked *asked = calloc(e->drifts, sizeof *asked);
 	e->last = calloc(e->drifts, sizeof *e->last);
 	e->drifter = calloc(e->drifts, sizeof *e->drifter);
-	if (e->last == NULL || e->drifter == NULL) {
+	if (asked == NULL || e->last == NULL || e->drifter == NULL) {
+		free(asked);
 		return cwb_err_set(err, -ENOMEM, "no memory for %llu requests", (unsigned long long)e->drifts);
 	}
-	for (size_t i = 0, k = 0; i < e->list.set.count && k < e->drifts; i++) {
+	size_t n = 0;
+	for (size_t i = 0; i < e->list.set.count && n < e->drifts; i++) {
 		const struct cwe_sequence *s = e->list.set.sample[i].sequence;
-		at += s->count;
 		if (s->weight[s->count - 1] == 0) {
-			e->drifter[k] = e->list.owner[i];
-			e->last[k++] = at - 1;
+			asked[n++] = (struct asked){cwe_shared_row(&e->shared, i, s->count - 1), e->list.owner[i]};
 		}
 	}
+	qsort(asked, n, sizeof *asked, by_place);
+	for (size_t i = 0; i < n; i++) {
+		e->last[i] = asked[i].place;
+		e->drifter[i] = asked[i].owner;
+	}
+	free(asked);
 	return cwe_drift_new(e->drifts, vocabulary, e->run->p->scratch, &e->drift, err);
 }
 
@@ -102,11 +119,11 @@ static int score_model(struct evaluation *e, struct cwe_model *model, struct cwb
 	const struct cwe_next next = {.token = e->last, .count = e->drifts, .arg = e, .take = take_next};
 	struct cwe_forward_options options = {.scratch = e->run->p->scratch, .memory = CWE_BOUNDARY_MEMORY, .arg = e,
 		.progress = progress, .next = &next};
-	struct cwe_token_score score = {.nll = calloc(e->corpus.tokens + 1, sizeof(float)),
-		.greedy = calloc(e->corpus.tokens + 1, 1)};
+	struct cwe_token_score score = {.nll = calloc(e->shared.corpus.tokens + 1, sizeof(float)),
+		.greedy = calloc(e->shared.corpus.tokens + 1, 1)};
 	int r = score.nll != NULL && score.greedy != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for scores");
-	if (r == 0 && e->corpus.tokens > 0) {
-		r = cwe_loglik_run(model, &e->corpus, &options, &score, err);
+	if (r == 0 && e->shared.corpus.tokens > 0) {
+		r = cwe_loglik_run(model, &e->shared.corpus, &options, &score, err);
 	}
 	if (r == 0) {
 		collect(e, &score);
@@ -169,6 +186,16 @@ static int run_all(struct evaluation *e, struct cwb_err *err)
 	return r;
 }
 
+/* Whether a module's input is quantized by what a whole sequence holds. */
+static int quantizes_by_sequence(const struct cwe_run *run)
+{
+	int found = 0;
+	for (size_t i = 0; i < run->modules; i++) {
+		found |= run->module[i].quantized && run->module[i].grid.activation == CWP_ACT_INT8_OUTLIER;
+	}
+	return found;
+}
+
 static int prepare(struct evaluation *e, struct cwb_err *err)
 {
 	const struct cwj_job *job = e->run->job;
@@ -185,9 +212,11 @@ static int prepare(struct evaluation *e, struct cwb_err *err)
 		e->n++;
 		owner += e->benchmark[i].count;
 	}
-	int r = cwe_corpus_new(&e->list.set, 1, &e->corpus, err);
+	/* What the output does with its inputs is known from the job's grids; the original's are exact. */
+	int share = cwe_model_divisible(&e->run->model, cwe_shared_longest(&e->list.set)) && !quantizes_by_sequence(e->run);
+	int r = cwe_shared_new(&e->list.set, share, &e->shared, err);
 	r = r == 0 ? prepare_drift(e, err) : r;
-	e->pass = e->corpus.tokens * e->run->model.arch.layers;
+	e->pass = e->shared.corpus.tokens * e->run->model.arch.layers;
 	e->total = e->pass * (e->run->protecting ? 3 : 2);
 	return r;
 }
@@ -205,7 +234,7 @@ int cwe_run_evaluate(struct cwe_run *run, struct cwb_err *err)
 	for (size_t i = 0; r == 0 && i < e.n; i++) {
 		r = cwe_benchmark_report(&e.benchmark[i], run->evaluation, err);
 	}
-	run->record[run->records].tokens = e.corpus.tokens;
+	run->record[run->records].tokens = e.shared.corpus.tokens;
 	for (size_t i = 0; i < e.n; i++) {
 		cwe_benchmark_close(&e.benchmark[i]);
 	}
@@ -213,7 +242,7 @@ int cwe_run_evaluate(struct cwe_run *run, struct cwb_err *err)
 	free(e.last);
 	free(e.drifter);
 	free(e.benchmark);
-	cwe_corpus_free(&e.corpus);
+	cwe_shared_free(&e.shared);
 	cwe_request_free(&e.list);
 	return r;
 }
