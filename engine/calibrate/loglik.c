@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/calibrate/finite.h"
 #include "engine/calibrate/loglik.h"
 #include "engine/calibrate/pass.h"
 #include "engine/model/ops.h"
@@ -38,6 +39,15 @@ static int run_layers(struct cwe_pass *pass, const struct cwe_forward_options *o
 	return e;
 }
 
+/* Log-likelihoods would hide what is no number, or say it too late. */
+static int check_finite(struct cwe_pass *pass, uint64_t *ret_bad, struct cwb_err *err)
+{
+	uint32_t last = pass->model->arch.layers & 1;
+	int e = cwe_finite_check(&pass->boundary, last, pass->corpus, pass->model->arch.hidden, ret_bad, err);
+	return e != 0 || *ret_bad == pass->corpus->tokens ? e
+		: cwb_err_set(err, CWP_ENUMBER, "the last layer gives NaN or infinity for token %llu", (unsigned long long)*ret_bad);
+}
+
 int cwe_loglik_run(struct cwe_model *model, const struct cwe_corpus *corpus, const struct cwe_forward_options *o,
 	const struct cwe_token_score *score, struct cwb_err *err)
 {
@@ -47,6 +57,7 @@ int cwe_loglik_run(struct cwe_model *model, const struct cwe_corpus *corpus, con
 		return e;
 	}
 	e = run_layers(&pass, o, err);
+	e = e == 0 && o->ret_bad != NULL ? check_finite(&pass, o->ret_bad, err) : e;
 	if (e == 0) {
 		cwe_workspace_free(model, &pass.ws);
 		e = cwe_head_run(model, corpus, &pass.boundary, model->arch.layers & 1, score, NULL, NULL, err);

@@ -12,6 +12,8 @@ struct cwe_forward_options {
 	void *arg;
 	void (*progress)(void *arg, uint64_t done, uint64_t total); /* token layers; may be NULL */
 	const struct cwe_next *next; /* cwe_loglik_run: distributions that are wanted besides; NULL: none */
+	/* cwe_loglik_run: the first token that has NaN or infinity behind the last layer, with CWP_ENUMBER; NULL: not looked for. */
+	uint64_t *ret_bad;
 };
 
 /* Bytes of device memory at most, and of boundaries. */

@@ -8,7 +8,7 @@
 
 /* The tokens that are asked about, and who gets the answers. */
 struct cwe_next {
-	const uint64_t *token; /* [count] places in the corpus, rising */
+	const uint64_t *token; /* [count] places in the corpus */
 	uint64_t count;
 	void *arg;
 	/* logp [vocabulary], host memory, valid during the call; in the order of the tokens. NaN or infinite where the model

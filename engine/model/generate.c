@@ -5,6 +5,7 @@
  * together, so that a layer's weights are read once a step. */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "engine/model/generator.h"
@@ -235,12 +236,34 @@ static int take(struct cwe_generator *g, struct cwe_slot *s, uint32_t token, str
 	return r;
 }
 
+/* Rows in d_last that are no numbers end the run: the most likely token would hide them. */
+static int check_finite(struct cwe_generator *g, const struct step *p, struct cwb_err *err)
+{
+	uint64_t d = g->model->arch.hidden, rows = p->fills + p->adds;
+	float *x = malloc(rows * d * sizeof *x + 1);
+	int r = x != NULL ? CWE_OP(g->model->device, download, x, g->d_last, rows * d * sizeof *x)
+			  : cwb_err_set(err, -ENOMEM, "no memory for %llu rows", (unsigned long long)rows);
+	for (uint64_t k = 0; r == 0 && k < rows * d; k++) {
+		if (!isfinite(x[k])) {
+			uint64_t i = k / d;
+			const struct cwe_slot *s = i < p->fills ? p->fill[i] : p->add[i - p->fills];
+			const struct cwe_generation *w = s->what;
+			r = w->broken != NULL ? w->broken(w->arg, s->id + w->count, s->count - w->count, err) : 0;
+			r = r != 0 ? r : cwb_err_set(err, CWP_ENUMBER, "the last layer gives NaN or infinity for a prompt of %llu tokens",
+				(unsigned long long)w->count);
+		}
+	}
+	free(x);
+	return r;
+}
+
 static int step(struct cwe_generator *g, const struct step *p, struct cwb_err *err)
 {
 	uint32_t token[CWE_GENERATOR_SLOTS] = {0};
 	int r = embed(g, p, err);
 	r = r == 0 ? through_layers(g, p, err) : r;
 	r = r == 0 ? gather(g, p, err) : r;
+	r = r == 0 ? check_finite(g, p, err) : r;
 	r = r == 0 ? best_tokens(g, p->fills + p->adds, token, err) : r;
 	for (uint64_t i = 0; r == 0 && i < p->fills + p->adds; i++) {
 		r = take(g, i < p->fills ? p->fill[i] : p->add[i - p->fills], token[i], err);

@@ -22,6 +22,9 @@ struct cwe_generation {
 	/* Asked after each new token but a stop: *ret_end = 1 ends the sequence with it. id [count]: all new tokens. NULL: not
 	 * asked. */
 	int (*token)(void *arg, const uint32_t *id, uint64_t count, int *ret_end, struct cwb_err *err);
+	/* Called instead of anything else when NaN or infinity come out of the layers; id: the new tokens so far. What it
+	 * returns ends the run; NULL: CWP_ENUMBER does. */
+	int (*broken)(void *arg, const uint32_t *id, uint64_t count, struct cwb_err *err);
 	/* Called once, when the sequence has ended: its new tokens, which live until it returns. */
 	int (*done)(void *arg, const uint32_t *id, uint64_t count, struct cwb_err *err);
 };

@@ -20,6 +20,7 @@ struct cwe_benchmark {
 	uint64_t count;
 	uint64_t excluded;    /* items that the job calibrates on */
 	uint64_t generations; /* requests that generate text */
+	uint64_t generation_tokens; /* of their prompts, and new ones at most */
 	uint64_t drifts;      /* requests for distributions */
 	uint8_t *too_long;    /* [count] requests that do not fit the model's context */
 	json_t *long_items;   /* object: names of the items they belong to, in their order */
@@ -58,8 +59,14 @@ int cwe_benchmark_prompt_ids(struct cwe_run *run, const struct cwp_request *q, s
 	struct cwb_err *err);
 /* What ends the text of a request, freed with cwe_stop_free; benchmark_generate.c. */
 int cwe_benchmark_stop(const struct cwe_tokenizer *t, const struct cwp_request *q, struct cwe_stop **ret, struct cwb_err *err);
-/* Runs the requests that generate text; benchmark_generate.c. */
-int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct cwe_model *model, struct cwb_err *err);
+/* Runs the requests that generate text; benchmark_generate.c. ended: called after each with what it counts in
+ * generation_tokens. */
+int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct cwe_model *model,
+	void (*ended)(void *arg, uint64_t tokens), void *arg, struct cwb_err *err);
+/* CWP_ENUMBER: says that the model gives NaN or infinity for tokens [count] of the i-th request, and behind which layer;
+ * benchmark_broken.c. */
+int cwe_benchmark_broken(struct cwe_run *run, const struct cwe_benchmark *b, uint64_t i, struct cwe_model *model,
+	const uint32_t *id, size_t count, struct cwb_err *err);
 /* Hands all answers to the evaluator and takes its metrics. */
 int cwe_benchmark_finish(struct cwe_benchmark *b, struct cwe_run *run, enum cwe_compared which, struct cwb_err *err);
 /* Appends {name, benchmark, metric, group, n, excluded, ideal, direction, original, quantized, protected, flips} for each

@@ -12,12 +12,16 @@
 
 #define MEMORY (1ull << 30) /* for caches, and for weights that stay, where no limit says otherwise */
 
+struct texts;
+
 /* One request. */
 struct text {
+	struct texts *list;
+	uint64_t number;  /* of the request */
+	uint64_t tokens;  /* of the prompt, and new ones at most */
 	struct cwe_ids prompt;
 	struct cwe_stop *stop;
 	struct cwp_answer *answer;
-	const struct cwe_ids *ends; /* tokens that end what the model says */
 	int stopped;                /* a stop string did */
 };
 
@@ -25,7 +29,11 @@ struct texts {
 	struct text *text;            /* [count] */
 	struct cwe_generation *what;  /* [count] */
 	size_t count;
-	struct cwe_ids ends;
+	struct cwe_ids ends;          /* tokens that end what the model says */
+	void (*ended)(void *arg, uint64_t tokens);
+	void *arg;
+	const struct text *broken;    /* one that got what is no number, and its tokens so far */
+	struct cwe_ids seen;
 };
 
 int cwe_benchmark_prompt_ids(struct cwe_run *run, const struct cwp_request *q, struct cwe_ids *ret, int *ret_fits,
@@ -60,11 +68,11 @@ static int token(void *arg, const uint32_t *id, uint64_t count, int *ret_end, st
 	return r;
 }
 
-static int ended(const struct text *x, const uint32_t *id, uint64_t count)
+static int is_ended(const struct text *x, const uint32_t *id, uint64_t count)
 {
 	int found = x->stopped;
-	for (size_t i = 0; count > 0 && i < x->ends->count; i++) {
-		found |= x->ends->id[i] == id[count - 1];
+	for (size_t i = 0; count > 0 && i < x->list->ends.count; i++) {
+		found |= x->list->ends.id[i] == id[count - 1];
 	}
 	return found;
 }
@@ -80,21 +88,41 @@ static int done(void *arg, const uint32_t *id, uint64_t count, struct cwb_err *e
 		x->answer->text = text;
 		x->answer->text_length = length;
 		x->answer->tokens = count;
-		x->answer->flags |= ended(x, id, count) ? CWP_ANSWER_ENDED : 0;
+		x->answer->flags |= is_ended(x, id, count) ? CWP_ANSWER_ENDED : 0;
+		x->list->ended(x->list->arg, x->tokens);
 	}
 	return r;
 }
 
-static int add(struct cwe_run *run, const struct cwp_request *q, struct cwp_answer *answer, struct texts *list,
+/* What is no number is looked for after the generator has given its memory back. */
+static int broken(void *arg, const uint32_t *id, uint64_t count, struct cwb_err *err)
+{
+	struct text *x = arg;
+	struct cwe_ids *seen = &x->list->seen;
+	seen->count = x->prompt.count + count;
+	seen->id = malloc(seen->count * sizeof *seen->id);
+	if (seen->id == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for a prompt");
+	}
+	memcpy(seen->id, x->prompt.id, x->prompt.count * sizeof *id);
+	if (count > 0) {
+		memcpy(seen->id + x->prompt.count, id, count * sizeof *id);
+	}
+	x->list->broken = x;
+	return cwb_err_set(err, CWP_ENUMBER, "NaN or infinity");
+}
+
+static int add(struct cwe_run *run, const struct cwp_request *q, uint64_t number, struct cwp_answer *answer, struct texts *list,
 	struct cwb_err *err)
 {
 	struct text *x = &list->text[list->count];
 	int fits;
-	*x = (struct text){.answer = answer, .ends = &list->ends};
+	*x = (struct text){.list = list, .number = number, .answer = answer};
 	int r = cwe_benchmark_prompt_ids(run, q, &x->prompt, &fits, err);
 	r = r == 0 ? cwe_benchmark_stop(run->tokenizer, q, &x->stop, err) : r;
+	x->tokens = x->prompt.count + q->max_new_tokens;
 	list->what[list->count++] = (struct cwe_generation){.prompt = x->prompt.id, .count = x->prompt.count,
-		.max_new = q->max_new_tokens, .stop = list->ends.id, .stops = list->ends.count, .arg = x, .token = token, .done = done};
+		.max_new = q->max_new_tokens, .stop = list->ends.id, .stops = list->ends.count, .arg = x, .token = token, .broken = broken, .done = done};
 	return r;
 }
 
@@ -119,7 +147,7 @@ static int add_all(struct cwe_run *run, struct cwe_benchmark *b, const struct cw
 		struct cwp_request q = {0};
 		if ((r = cwe_benchmark_request(run, b, i, &q, err)) == 0 && q.kind == CWP_REQUEST_GENERATE && !b->too_long[i]) {
 			/* Requests stay what they were when they were counted. */
-			r = list->count < b->generations ? add(run, &q, &b->answer[i], list, err)
+			r = list->count < b->generations ? add(run, &q, i, &b->answer[i], list, err)
 				: cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': more requests generate text than before; report it to the "
 					"plugin's vendor", b->job->benchmark);
 		}
@@ -145,9 +173,10 @@ static int take_memory(struct cwe_run *run, const struct cwe_model *model, const
 	return 0;
 }
 
-int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct cwe_model *model, struct cwb_err *err)
+int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct cwe_model *model,
+	void (*ended)(void *arg, uint64_t tokens), void *arg, struct cwb_err *err)
 {
-	struct texts list = {0};
+	struct texts list = {.ended = ended, .arg = arg};
 	struct cwe_generator_size size;
 	struct cwe_generator *g = NULL;
 	uint64_t resident = 0;
@@ -159,6 +188,11 @@ int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct 
 	r = r == 0 ? cwe_generator_new(model, &size, resident, &g, err) : r;
 	r = r == 0 ? cwe_generator_run(g, list.what, list.count, err) : r;
 	cwe_generator_free(g);
+	if (r == CWP_ENUMBER && list.broken != NULL) {
+		cwb_err_clear(err);
+		r = cwe_benchmark_broken(run, b, list.broken->number, model, list.seen.id, list.seen.count, err);
+	}
+	free(list.seen.id);
 	for (size_t i = 0; i < list.count; i++) {
 		free(list.text[i].prompt.id);
 		cwe_stop_free(list.text[i].stop);

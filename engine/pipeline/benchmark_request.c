@@ -101,7 +101,10 @@ static int add_generation(struct cwe_run *run, struct cwe_benchmark *b, const st
 	struct cwe_ids ids = {0};
 	int fits = 0, r = cwe_benchmark_prompt_ids(run, q, &ids, &fits, err);
 	free(ids.id);
-	b->generations += r == 0 && fits;
+	if (r == 0 && fits) {
+		b->generations++;
+		b->generation_tokens += ids.count + q->max_new_tokens;
+	}
 	return r != 0 || fits ? r : cwb_err_set(err, CWP_ELIMIT, "the prompt and its new tokens do not fit");
 }
 
@@ -164,7 +167,7 @@ int cwe_benchmark_add(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, 
 		return r;
 	}
 	/* What is wrong there is found before any work. */
-	if (q.kind == CWP_REQUEST_GENERATE && (r = cwe_benchmark_stop(run->tokenizer, &q, &stop, err)) != 0) {
+	if (q.kind == CWP_REQUEST_GENERATE && cwe_benchmark_stop(run->tokenizer, &q, &stop, err) != 0) {
 		return cwb_err_prefix(err, "request %" PRIu64, i);
 	}
 	cwe_stop_free(stop);

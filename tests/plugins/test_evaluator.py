@@ -6,6 +6,7 @@ with a clear error and no output."""
 import json
 import math
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -169,6 +170,31 @@ def check_answers(folder, prompt=TEXT):
     assert rows["loglik"]["flips"] == {"quantized": 0, "protected": 0}, rows["loglik"]
 
 
+def spoil(path, name):
+    """Makes a tensor of the file so large that what is multiplied with it overflows."""
+    with open(path, "r+b") as f:
+        size = struct.unpack("<Q", f.read(8))[0]
+        tensor = json.loads(f.read(size))[name]
+        first, last = tensor["data_offsets"]
+        f.seek(8 + size + first)
+        number = struct.pack("<f", 1e38)[2 if tensor["dtype"] == "BF16" else 0:]
+        f.write(number * ((last - first) // len(number)))
+
+
+def check_numbers(folder, plugins):
+    """A model that gives no numbers: the job says where."""
+    path = os.path.join(folder, "model", "model.safetensors")
+    shutil.copy(path, path + ".kept")
+    spoil(path, "model.layers.1.post_attention_layernorm.weight")
+    for fault in ("none", "only-text"):  # scored, generated
+        status, said = run_job(folder, plugins, fault)
+        assert status not in (0, 2) and status < 128, (status, said)
+        assert re.search(r"evaluating the original model: mock: request \d: layer 1 gives NaN or infinity", said), said
+        shutil.rmtree(os.path.join(folder, "out"), ignore_errors=True)
+        shutil.rmtree(os.path.join(folder, ".out.cwp-scratch"), ignore_errors=True)
+    shutil.move(path + ".kept", path)
+
+
 def main():
     if not os.path.exists(os.path.join(MODEL, "config.json")):
         print("skipped: no reference model", MODEL)
@@ -205,6 +231,7 @@ def main():
             assert len(plain) == (chat == "auto"), report["warnings"]
             assert report["chat"] == ("mine" if chat == "chat.json" else None), report["chat"]
             shutil.rmtree(os.path.join(folder, "out"))
+        check_numbers(folder, plugins)
         for fault, text in FAULTS:
             status, said = run_job(folder, plugins, fault)
             assert status not in (0, 2) and status < 128, (fault, status, said)

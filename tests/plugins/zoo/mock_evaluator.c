@@ -12,12 +12,12 @@
 
 enum fault { NONE, MANY, UNKNOWN_KIND, NULL_TEXT, NULL_NAME, CONTROL_NAME, SAME_NAME, EARLY_ITEM, NULL_ITEM, SILENT_ERROR,
 	POSITIVE_ERROR, LARGER_COUNT, OLD_METRIC, STOP_MISSING, STOP_EMPTY, STOP_MANY,
-	UNKNOWN_FLAGS, CHAT_ROLLING, ALL_LONG, SMALL_WINDOW };
+	UNKNOWN_FLAGS, CHAT_ROLLING, ALL_LONG, SMALL_WINDOW, ONLY_TEXT };
 
 static const struct cwp_option options[] = {
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "fault", "none",
 		"none|many|unknown-kind|null-text|null-name|control-name|same-name|early-item|null-item|silent-error|"
-		"positive-error|larger-count|old-metric|stop-missing|stop-empty|stop-many|unknown-flags|chat-rolling|all-long|small-window", NULL, "what is wrong"},
+		"positive-error|larger-count|old-metric|stop-missing|stop-empty|stop-many|unknown-flags|chat-rolling|all-long|small-window|only-text", NULL, "what is wrong"},
 	{sizeof(struct cwp_option), CWP_OPTION_STRING, "stop", "", NULL, NULL, "what ends the second generated text"}};
 
 #define REQUESTS 10
@@ -65,6 +65,7 @@ static uint64_t count(void *state)
 static void request_prompt(const struct mock *m, uint64_t i, struct cwp_request *q)
 {
 	q->kind = i == 4 ? CWP_REQUEST_LOGLIK : i == 5 ? CWP_REQUEST_DRIFT : CWP_REQUEST_GENERATE;
+	q->kind = m->fault == ONLY_TEXT ? CWP_REQUEST_GENERATE : q->kind;
 	q->flags = i > 3 ? CWP_REQUEST_CHAT : 0;
 	q->context = m->text;
 	q->context_length = m->length;
@@ -100,7 +101,7 @@ static int request(void *state, uint64_t i, struct cwp_request *q)
 		request_long(m, i >= 7 ? i : 7, q);
 		return 0;
 	}
-	if (i == 0 || i == 1 || i == 6) {
+	if (m->fault != ONLY_TEXT && (i == 0 || i == 1 || i == 6)) {
 		/* Strings that are not needed stay NULL. */
 		q->kind = i == 0 ? CWP_REQUEST_LOGLIK : i == 1 ? CWP_REQUEST_ROLLING : CWP_REQUEST_WINDOWS;
 		q->continuation = m->fault == NULL_TEXT ? NULL : m->text;
