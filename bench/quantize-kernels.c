@@ -56,7 +56,7 @@ static void triad_stream(float *a, const float *b, const float *c)
 #endif
 }
 
-/* One row as the plugins do it: is it finite (a range of the whole row shows that), the range of each group, the codes. */
+/* One row as the plugins do it: the range of each group, which shows whether it is finite, and the codes. */
 static int quantize_row(const struct task *t, const float *row, uint8_t *codes)
 {
 	const uint64_t group = t->what == INT4 ? GROUP : COLS;
@@ -64,9 +64,6 @@ static int quantize_row(const struct task *t, const float *row, uint8_t *codes)
 
 	float scales[COLS / GROUP];
 
-	if (t->what == INT4 && !row_all_finite(row, COLS)) {
-		return -1;
-	}
 	for (uint64_t i = 0; i < COLS / group; i++) {
 		float absmax;
 		if (!row_finite_absmax(row, NULL, i * group, group, &absmax)) {

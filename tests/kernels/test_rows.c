@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Ranges and codes of every tier that this machine has against plain C, bit for bit: random and extreme weights, ties, all
  * short lengths, any alignment, masks that begin anywhere, and no byte touched outside the arrays, which end at pages
- * without access and in a second round begin at them. */
+ * without access and in a second round begin at them; and scales of every exponent, with weights at and beside ties. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -158,6 +158,118 @@ static void test_e4m3_ties(void **unused)
 	}
 }
 
+/* Weights whose quotients by the scale are ties, or as near to one as their own last place allows, on both sides. */
+static uint64_t near_ties(float scale, int e4m3, float *v, uint64_t n)
+{
+	uint64_t at = 0;
+
+	while (at + 6 <= n) {
+		const uint32_t bits = number() % 0x7e;
+		const float code = bits < 8 ? ldexpf((float)bits, -9) : ldexpf((float)(8 + bits % 8), (int)(bits / 8) - 10);
+		const float half = bits < 8 ? 0x1p-10f : ldexpf(1, (int)(bits / 8) - 11);
+		const float tie = e4m3 ? code + half : (float)(number() % 260) + 0.5f;
+		const float w = (float)((double)tie * (double)scale);
+		if (!(w <= FLT_MAX)) {
+			v[at++] = FLT_MAX;
+			continue;
+		}
+		v[at++] = w;
+		v[at++] = nextafterf(w, 0);
+		v[at++] = nextafterf(w, FLT_MAX);
+		v[at++] = -w;
+		v[at++] = -nextafterf(w, 0);
+		v[at++] = -nextafterf(w, FLT_MAX);
+	}
+	return at;
+}
+
+static void same_at_ties(const struct row_kernels *k, float scale)
+{
+	enum { N = 192 };
+	float v[N];
+	uint8_t want[N], got[N];
+	uint64_t n = near_ties(scale, 1, v, N);
+
+	row_kernels_scalar.code_e4m3(v, n, scale, want);
+	k->code_e4m3(v, n, scale, got);
+	assert_memory_equal(want, got, n);
+	n = near_ties(scale, 0, v, N);
+	for (int bits = 2; bits <= 8; bits++) {
+		const float low = -(float)(1 << (bits - 1)), zero = number() % 2 == 0 ? 0 : (float)(int)(number() % (1u << bits)) + low;
+		row_kernels_scalar.code_int(v, n, scale, zero, low, -low - 1, want);
+		k->code_int(v, n, scale, zero, low, -low - 1, got);
+		assert_memory_equal(want, got, n);
+	}
+}
+
+/* Scales of all exponents, subnormal ones and those whose reciprocal is, with eight significant bits and with more: by products and
+ * by division. */
+static void test_ties_of_scales(void **unused)
+{
+	(void)unused;
+	for (int tier = ROW_SCALAR + 1; tier <= (int)row_best(); tier++) {
+		const struct row_kernels *k = row_kernels_of((enum row_tier)tier);
+		for (uint32_t exponent = 0; exponent < 255; exponent++) {
+			for (int i = 0; i < 12; i++) {
+				const uint32_t wide = exponent << 23 | (number() & 0x7fffff);
+				same_at_ties(k, bits_float(wide & 0xffff0000u ? wide & 0xffff0000u : 0x00010000u));
+				same_at_ties(k, bits_float(wide | 1));
+			}
+		}
+	}
+}
+
+/* Each exponent of a weight with each of a scale: from quotients that vanish to those that no number can hold. */
+static void test_all_exponents(void **unused)
+{
+	enum { N = 2 * 255 };
+	float v[N];
+	uint8_t want[N], got[N];
+
+	(void)unused;
+	for (uint32_t exponent = 1; exponent < 255; exponent++) {
+		const float scale = bits_float(exponent << 23 | (number() & 0x7f0000));
+		for (uint32_t e = 0; e < 255; e++) {
+			v[2 * e] = bits_float(e << 23 | (number() & 0x7fffff));
+			v[2 * e + 1] = -v[2 * e];
+		}
+		for (int tier = ROW_SCALAR + 1; tier <= (int)row_best(); tier++) {
+			const struct row_kernels *k = row_kernels_of((enum row_tier)tier);
+			row_kernels_scalar.code_e4m3(v, N, scale, want);
+			k->code_e4m3(v, N, scale, got);
+			assert_memory_equal(want, got, N);
+			row_kernels_scalar.code_int(v, N, scale, -3, -128, 127, want);
+			k->code_int(v, N, scale, -3, -128, 127, got);
+			assert_memory_equal(want, got, N);
+		}
+	}
+}
+
+/* Any weights by any scale of eight bits. */
+static void test_quotients(void **unused)
+{
+	enum { N = 512 };
+	float v[N];
+	uint8_t want[N], got[N];
+
+	(void)unused;
+	for (int i = 0; i < 2000; i++) {
+		const float scale = bits_float((60 + number() % 130) << 23 | (number() & 0x7f0000));
+		for (int j = 0; j < N; j++) {
+			v[j] = ldexpf((float)number() - 0x40000000, -31) * 256 * scale * ldexpf(1, -(int)(number() % 18));
+		}
+		for (int tier = ROW_SCALAR + 1; tier <= (int)row_best(); tier++) {
+			const struct row_kernels *k = row_kernels_of((enum row_tier)tier);
+			row_kernels_scalar.code_e4m3(v, N, scale, want);
+			k->code_e4m3(v, N, scale, got);
+			assert_memory_equal(want, got, N);
+			row_kernels_scalar.code_int(v, N, scale, 0, -128, 127, want);
+			k->code_int(v, N, scale, 0, -128, 127, got);
+			assert_memory_equal(want, got, N);
+		}
+	}
+}
+
 /* The rows' own functions: a group at a time, the last one shorter, with and without zero points. */
 static void test_rows(void **unused)
 {
@@ -231,6 +343,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_tiers),
 		cmocka_unit_test(test_e4m3_ties),
+		cmocka_unit_test(test_ties_of_scales),
+		cmocka_unit_test(test_all_exponents),
+		cmocka_unit_test(test_quotients),
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_finite_absmax),
 	};

@@ -15,7 +15,7 @@ enum row_tier row_best(void)
 {
 #if defined(ROW_X86)
 	__builtin_cpu_init();
-	if (!__builtin_cpu_supports("avx2")) {
+	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
 		return ROW_SCALAR;
 	}
 	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&

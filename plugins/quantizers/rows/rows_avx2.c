@@ -1,9 +1,10 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Ranges and codes with AVX2: blocks of 8 or 32 columns, and the plain C of rounding.h for what is left over. */
+/* Ranges and codes with AVX2 and FMA: blocks of 8 or 32 columns, and the plain C of rounding.h for what is left over. */
 #include <immintrin.h>
 
 #include "plugins/quantizers/rounding.h"
+#include "plugins/quantizers/rows/quotient.h"
 #include "plugins/quantizers/rows/rows.h"
 
 static inline __m256i magnitude(const float *v)
@@ -101,74 +102,102 @@ static void range(const float *v, const uint8_t *mask, uint64_t first, uint64_t 
 	*ret_high = greatest > h ? greatest : h;
 }
 
-/* Four times eight integers within -128 .. 127 as bytes, in order. */
-static inline void store_signed(uint8_t *dst, __m256i a, __m256i b, __m256i c, __m256i d)
+/* Four times eight of 16 bits to 32 bytes in order, as the packs of two halves each leave them. */
+static inline __m256i in_order(__m256i bytes)
 {
-	const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-	const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-	_mm256_storeu_si256((__m256i *)(void *)dst, _mm256_permutevar8x32_epi32(bytes, order));
+	return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-/* The same within 0 .. 255. */
-static inline void store_unsigned(uint8_t *dst, __m256i a, __m256i b, __m256i c, __m256i d)
+/* v / scale as IEEE 754 has it: by products where quotient.h allows that. */
+static inline __m256 quotient(__m256 v, const struct quotient *p, int products)
 {
-	const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-	const __m256i bytes = _mm256_packus_epi16(_mm256_packus_epi32(a, b), _mm256_packus_epi32(c, d));
-	_mm256_storeu_si256((__m256i *)(void *)dst, _mm256_permutevar8x32_epi32(bytes, order));
+	const __m256 scale = _mm256_set1_ps(p->scale), inverse = _mm256_set1_ps(p->inverse);
+
+	if (!products) {
+		return _mm256_div_ps(v, scale);
+	}
+	const __m256 q = _mm256_mul_ps(v, inverse);
+	return _mm256_fmadd_ps(_mm256_fnmadd_ps(q, scale, v), inverse, q);
 }
 
-/* Limits before the zero point is added: whole numbers, so that rounding cannot leave them. */
-struct integers {
-	__m256 scale, low, high;
-	__m256i zero;
-};
-
-static inline __m256i integers_of(const float *v, const struct integers *p)
+/* Whole numbers within the limits, the zero point not added yet. With products limits are those of v, else of quotients. */
+static inline __m256i integers_of(const float *v, const struct quotient *p, int products)
 {
-	const __m256 q = _mm256_div_ps(_mm256_loadu_ps(v), p->scale);
-	return _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(q, p->low), p->high)), p->zero);
+	const __m256 low = _mm256_set1_ps(p->low), high = _mm256_set1_ps(p->high);
+	__m256 w = _mm256_loadu_ps(v);
+
+	if (products) {
+		return _mm256_cvtps_epi32(quotient(_mm256_min_ps(_mm256_max_ps(w, low), high), p, 1));
+	}
+	return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(quotient(w, p, 0), low), high));
+}
+
+static inline uint64_t integers(const float *v, uint64_t n, const struct quotient *p, float zero, int products, uint8_t *codes)
+{
+	const __m256i z = _mm256_set1_epi16((short)zero);
+	uint64_t i = 0;
+
+	for (; n - i >= 32; i += 32) {
+		const __m256i a = _mm256_packs_epi32(integers_of(v + i, p, products), integers_of(v + i + 8, p, products));
+		const __m256i b = _mm256_packs_epi32(integers_of(v + i + 16, p, products), integers_of(v + i + 24, p, products));
+		_mm256_storeu_si256((__m256i *)(void *)(codes + i),
+			in_order(_mm256_packs_epi16(_mm256_add_epi16(a, z), _mm256_add_epi16(b, z))));
+	}
+	for (; n - i >= 8; i += 8) {
+		const __m256i a = integers_of(v + i, p, products);
+		const __m128i half = _mm_add_epi16(_mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1)),
+			_mm256_castsi256_si128(z));
+		_mm_storel_epi64((__m128i *)(void *)(codes + i), _mm_packs_epi16(half, half));
+	}
+	return i;
 }
 
 static void code_ints(const float *v, uint64_t n, float scale, float zero, float low, float high, uint8_t *codes)
 {
-	const struct integers p = {_mm256_set1_ps(scale), _mm256_set1_ps(low - zero), _mm256_set1_ps(high - zero),
-		_mm256_set1_epi32((int)zero)};
-	uint64_t i = 0;
+	struct quotient p;
+	uint64_t i = quotient_integers(scale, zero, low, high, &p) ? integers(v, n, &p, zero, 1, codes) : integers(v, n, &p, zero, 0, codes);
 
-	for (; n - i >= 32; i += 32) {
-		store_signed(codes + i, integers_of(v + i, &p), integers_of(v + i + 8, &p), integers_of(v + i + 16, &p),
-			integers_of(v + i + 24, &p));
-	}
 	for (; i < n; i++) {
 		codes[i] = (uint8_t)code_int(v[i], scale, zero, low, high);
 	}
 }
 
-/* e4m3_bits of what is no NaN, step by step. */
-static inline __m256i e4m3_of(__m256 v)
+/* e4m3_bits of |v| / scale, E4M3_BIAS more and without end: quotient.h. */
+static inline __m256i e4m3_of(__m256 v, const struct quotient *p, int products)
 {
-	const __m256i u = _mm256_castps_si256(v), a = _mm256_and_si256(u, _mm256_set1_epi32(0x7fffffff));
-	const __m256i c = _mm256_min_epi32(a, _mm256_set1_epi32(0x43e00000));
-	const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(c, 20), _mm256_set1_epi32(1));
-	const __m256i normal = _mm256_sub_epi32(_mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(c, odd),
-		_mm256_set1_epi32(0x7ffff)), 20), _mm256_set1_epi32(120 << 3));
-	const __m256i small = _mm256_sub_epi32(_mm256_castps_si256(_mm256_add_ps(_mm256_castsi256_ps(c), _mm256_set1_ps(16384.0f))),
-		_mm256_set1_epi32(0x46800000));
-	const __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(0x3c800000), c);
-	const __m256i code = _mm256_blendv_epi8(normal, small, is_small);
-	return _mm256_or_si256(code, _mm256_and_si256(_mm256_srli_epi32(u, 24), _mm256_set1_epi32(0x80)));
+	const __m256i a = _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fffffff));
+	const __m256 q = quotient(_mm256_castsi256_ps(a), p, products);
+	const __m256i exponent = _mm256_max_epi32(_mm256_and_si256(_mm256_castps_si256(q), _mm256_set1_epi32(E4M3_EXPONENT)),
+		_mm256_set1_epi32(E4M3_LEAST));
+	const __m256i large = _mm256_add_epi32(exponent, _mm256_set1_epi32(E4M3_TO_EIGHTHS));
+	const __m256i sum = _mm256_castps_si256(_mm256_add_ps(q, _mm256_castsi256_ps(large)));
+	return _mm256_add_epi32(_mm256_sub_epi32(sum, large), _mm256_srli_epi32(exponent, 20));
+}
+
+/* Bytes of 32 magnitudes end at 448. Saturated twice, an integer keeps its sign. */
+static inline uint64_t e4m3(const float *v, uint64_t n, const struct quotient *p, int products, uint8_t *codes)
+{
+	const __m256i bias = _mm256_set1_epi16(E4M3_BIAS), sign = _mm256_set1_epi8((char)0x80), most = _mm256_set1_epi8(E4M3_MOST);
+	uint64_t i = 0;
+
+	for (; n - i >= 32; i += 32) {
+		const __m256 a = _mm256_loadu_ps(v + i), b = _mm256_loadu_ps(v + i + 8), c = _mm256_loadu_ps(v + i + 16),
+			d = _mm256_loadu_ps(v + i + 24);
+		const __m256i low = _mm256_packs_epi32(e4m3_of(a, p, products), e4m3_of(b, p, products));
+		const __m256i high = _mm256_packs_epi32(e4m3_of(c, p, products), e4m3_of(d, p, products));
+		const __m256i all = _mm256_min_epu8(_mm256_packus_epi16(_mm256_sub_epi16(low, bias), _mm256_sub_epi16(high, bias)), most);
+		const __m256i signs = _mm256_packs_epi16(_mm256_packs_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)),
+			_mm256_packs_epi32(_mm256_castps_si256(c), _mm256_castps_si256(d)));
+		_mm256_storeu_si256((__m256i *)(void *)(codes + i), in_order(_mm256_or_si256(all, _mm256_and_si256(signs, sign))));
+	}
+	return i;
 }
 
 static void code_e4m3(const float *v, uint64_t n, float scale, uint8_t *codes)
 {
-	const __m256 s = _mm256_set1_ps(scale);
-	uint64_t i = 0;
+	struct quotient p;
+	const uint64_t i = quotient_e4m3(scale, &p) ? e4m3(v, n, &p, 1, codes) : e4m3(v, n, &p, 0, codes);
 
-	for (; n - i >= 32; i += 32) {
-		store_unsigned(codes + i, e4m3_of(_mm256_div_ps(_mm256_loadu_ps(v + i), s)),
-			e4m3_of(_mm256_div_ps(_mm256_loadu_ps(v + i + 8), s)), e4m3_of(_mm256_div_ps(_mm256_loadu_ps(v + i + 16), s)),
-			e4m3_of(_mm256_div_ps(_mm256_loadu_ps(v + i + 24), s)));
-	}
 	codes_e4m3(v + i, n - i, scale, codes + i);
 }
 

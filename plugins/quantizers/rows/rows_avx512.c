@@ -4,6 +4,7 @@
 #include <immintrin.h>
 #include <stddef.h>
 
+#include "plugins/quantizers/rows/quotient.h"
 #include "plugins/quantizers/rows/rows.h"
 
 /* Lanes of the first n, at most all. */
@@ -79,59 +80,115 @@ static void range(const float *v, const uint8_t *mask, uint64_t first, uint64_t 
 	*ret_high = _mm512_reduce_max_ps(high);
 }
 
-/* Limits before the zero point is added: whole numbers, so that rounding cannot leave them. */
-struct integers {
-	__m512 scale, low, high;
-	__m512i zero;
-};
-
-static inline __m128i integers_of(__m512 v, const struct integers *p)
+/* v / scale as IEEE 754 has it: by products where quotient.h allows that. */
+static inline __m512 quotient(__m512 v, const struct quotient *p, int products)
 {
-	const __m512 q = _mm512_min_ps(_mm512_max_ps(_mm512_div_ps(v, p->scale), p->low), p->high);
-	return _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_cvtps_epi32(q), p->zero));
+	const __m512 scale = _mm512_set1_ps(p->scale), inverse = _mm512_set1_ps(p->inverse);
+
+	if (!products) {
+		return _mm512_div_ps(v, scale);
+	}
+	const __m512 q = _mm512_mul_ps(v, inverse);
+	return _mm512_fmadd_ps(_mm512_fnmadd_ps(q, scale, v), inverse, q);
+}
+
+/* Whole numbers within the limits, the zero point not added yet. With products limits are those of v, else of quotients. */
+static inline __m512i integers_of(__m512 v, const struct quotient *p, int products)
+{
+	const __m512 low = _mm512_set1_ps(p->low), high = _mm512_set1_ps(p->high);
+
+	if (products) {
+		return _mm512_cvtps_epi32(quotient(_mm512_min_ps(_mm512_max_ps(v, low), high), p, 1));
+	}
+	return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(quotient(v, p, 0), low), high));
+}
+
+/* 64 bytes in order, as the packs of two halves each leave them. */
+static inline __m512i in_order(__m512i bytes)
+{
+	return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes);
+}
+
+static inline void integers(const float *v, uint64_t n, const struct quotient *p, float zero, int products, uint8_t *codes)
+{
+	const __m512i z = _mm512_set1_epi16((short)zero);
+	uint64_t i = 0;
+
+	for (; n - i >= 64; i += 64) {
+		const __m512i a = _mm512_packs_epi32(integers_of(_mm512_loadu_ps(v + i), p, products),
+			integers_of(_mm512_loadu_ps(v + i + 16), p, products));
+		const __m512i b = _mm512_packs_epi32(integers_of(_mm512_loadu_ps(v + i + 32), p, products),
+			integers_of(_mm512_loadu_ps(v + i + 48), p, products));
+		_mm512_storeu_si512(codes + i, in_order(_mm512_packs_epi16(_mm512_add_epi16(a, z), _mm512_add_epi16(b, z))));
+	}
+	for (; i < n; i += 16) {
+		const __mmask16 some = lanes(n - i);
+		const __m512i a = integers_of(_mm512_maskz_loadu_ps(some, v + i), p, products);
+		_mm_mask_storeu_epi8(codes + i, some, _mm512_cvtepi32_epi8(_mm512_add_epi32(a, _mm512_set1_epi32((int)zero))));
+	}
 }
 
 static void code_ints(const float *v, uint64_t n, float scale, float zero, float low, float high, uint8_t *codes)
 {
-	const struct integers p = {_mm512_set1_ps(scale), _mm512_set1_ps(low - zero), _mm512_set1_ps(high - zero),
-		_mm512_set1_epi32((int)zero)};
-	uint64_t i = 0;
+	struct quotient p;
 
-	for (; n - i >= 16; i += 16) {
-		_mm_storeu_si128((__m128i *)(void *)(codes + i), integers_of(_mm512_loadu_ps(v + i), &p));
-	}
-	if (i < n) {
-		const __mmask16 some = lanes(n - i);
-		_mm_mask_storeu_epi8(codes + i, some, integers_of(_mm512_maskz_loadu_ps(some, v + i), &p));
+	if (quotient_integers(scale, zero, low, high, &p)) {
+		integers(v, n, &p, zero, 1, codes);
+	} else {
+		integers(v, n, &p, zero, 0, codes);
 	}
 }
 
-/* e4m3_bits of what is no NaN, step by step. */
-static inline __m128i e4m3_of(__m512 v)
+/* e4m3_bits of |v| / scale, E4M3_BIAS more and without end: quotient.h. */
+static inline __m512i e4m3_of(__m512 v, const struct quotient *p, int products)
 {
-	const __m512i u = _mm512_castps_si512(v), a = magnitude(v);
-	const __m512i c = _mm512_min_epi32(a, _mm512_set1_epi32(0x43e00000));
-	const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(c, 20), _mm512_set1_epi32(1));
-	const __m512i normal = _mm512_sub_epi32(_mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(c, odd),
-		_mm512_set1_epi32(0x7ffff)), 20), _mm512_set1_epi32(120 << 3));
-	const __m512i small = _mm512_sub_epi32(_mm512_castps_si512(_mm512_add_ps(_mm512_castsi512_ps(c), _mm512_set1_ps(16384.0f))),
-		_mm512_set1_epi32(0x46800000));
-	__m512i code = _mm512_mask_mov_epi32(normal, _mm512_cmplt_epi32_mask(c, _mm512_set1_epi32(0x3c800000)), small);
-	code = _mm512_or_si512(code, _mm512_and_si512(_mm512_srli_epi32(u, 24), _mm512_set1_epi32(0x80)));
-	return _mm512_cvtepi32_epi8(code);
+	const __m512 q = quotient(_mm512_castsi512_ps(magnitude(v)), p, products);
+	const __m512i exponent = _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(q), _mm512_set1_epi32(E4M3_EXPONENT)),
+		_mm512_set1_epi32(E4M3_LEAST));
+	const __m512i large = _mm512_add_epi32(exponent, _mm512_set1_epi32(E4M3_TO_EIGHTHS));
+	const __m512i sum = _mm512_castps_si512(_mm512_add_ps(q, _mm512_castsi512_ps(large)));
+	return _mm512_add_epi32(_mm512_sub_epi32(sum, large), _mm512_srli_epi32(exponent, 20));
+}
+
+/* Saturated twice, an integer keeps its sign. */
+static inline __m512i signs_of(__m512 a, __m512 b, __m512 c, __m512 d)
+{
+	return _mm512_packs_epi16(_mm512_packs_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)),
+		_mm512_packs_epi32(_mm512_castps_si512(c), _mm512_castps_si512(d)));
+}
+
+static inline void e4m3(const float *v, uint64_t n, const struct quotient *p, int products, uint8_t *codes)
+{
+	const __m512i bias = _mm512_set1_epi16(E4M3_BIAS), sign = _mm512_set1_epi8((char)0x80), most = _mm512_set1_epi8(E4M3_MOST);
+	uint64_t i = 0;
+
+	for (; n - i >= 64; i += 64) {
+		const __m512 a = _mm512_loadu_ps(v + i), b = _mm512_loadu_ps(v + i + 16), c = _mm512_loadu_ps(v + i + 32),
+			d = _mm512_loadu_ps(v + i + 48);
+		const __m512i low = _mm512_packs_epi32(e4m3_of(a, p, products), e4m3_of(b, p, products));
+		const __m512i high = _mm512_packs_epi32(e4m3_of(c, p, products), e4m3_of(d, p, products));
+		const __m512i all = _mm512_min_epu8(_mm512_packus_epi16(_mm512_sub_epi16(low, bias), _mm512_sub_epi16(high, bias)), most);
+		/* all | (signs & sign) */
+		_mm512_storeu_si512(codes + i, in_order(_mm512_ternarylogic_epi32(all, signs_of(a, b, c, d), sign, 0xf8)));
+	}
+	for (; i < n; i += 16) {
+		const __mmask16 some = lanes(n - i);
+		const __m512 a = _mm512_maskz_loadu_ps(some, v + i);
+		const __m512i negative = _mm512_and_si512(_mm512_srli_epi32(_mm512_castps_si512(a), 24), _mm512_set1_epi32(0x80));
+		const __m512i code = _mm512_min_epu32(_mm512_sub_epi32(e4m3_of(a, p, products), _mm512_set1_epi32(E4M3_BIAS)),
+			_mm512_set1_epi32(E4M3_MOST));
+		_mm_mask_storeu_epi8(codes + i, some, _mm512_cvtepi32_epi8(_mm512_or_si512(code, negative)));
+	}
 }
 
 static void code_e4m3(const float *v, uint64_t n, float scale, uint8_t *codes)
 {
-	const __m512 s = _mm512_set1_ps(scale);
-	uint64_t i = 0;
+	struct quotient p;
 
-	for (; n - i >= 16; i += 16) {
-		_mm_storeu_si128((__m128i *)(void *)(codes + i), e4m3_of(_mm512_div_ps(_mm512_loadu_ps(v + i), s)));
-	}
-	if (i < n) {
-		const __mmask16 some = lanes(n - i);
-		_mm_mask_storeu_epi8(codes + i, some, e4m3_of(_mm512_div_ps(_mm512_maskz_loadu_ps(some, v + i), s)));
+	if (quotient_e4m3(scale, &p)) {
+		e4m3(v, n, &p, 1, codes);
+	} else {
+		e4m3(v, n, &p, 0, codes);
 	}
 }
 

@@ -155,6 +155,23 @@ void scale_find(const struct scale_rule *rule, const float *row, const uint8_t *
 	}
 }
 
+int scale_find_finite(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n,
+	float *ret_scale, int8_t *ret_zero)
+{
+	if (rule->method == SCALE_ABSMAX && rule->symmetric) {
+		struct range range;
+		const int finite = row_finite_absmax(row, mask, first, n, &range.high);
+		range.low = -range.high;
+		scale_of_range(rule, range, ret_scale, ret_zero);
+		return finite;
+	}
+	if (!row_all_finite(row + first, n)) {
+		return 0;
+	}
+	scale_find(rule, row, mask, first, n, ret_scale, ret_zero);
+	return 1;
+}
+
 void scale_of_part(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float part,
 	float *ret_scale, int8_t *ret_zero)
 {

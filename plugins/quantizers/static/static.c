@@ -235,6 +235,35 @@ static int grid(const struct cwp_setting *settings, uint64_t rows, uint64_t cols
 	return 0;
 }
 
+/* Row r of the tile. clip may be NULL. CWP_ENUMBER where one of its weights is not finite. */
+static int quantize_row(const struct scale_rule *rule, const struct clip *clip, uint64_t group, const struct cwp_quantizer_tile *tile,
+	const struct cwp_quantizer_result *result, uint64_t r)
+{
+	const uint64_t cols = tile->cols, n_scales = (cols - 1) / group + 1;
+	const float *row = tile->weight + r * cols;
+	const uint8_t *mask = mask_row(tile->mask, tile->mask_stride, r);
+	float *scales = result->scales + r * n_scales;
+	int8_t *zeros = rule->symmetric ? NULL : result->zeros + r * n_scales;
+
+	if (clip != NULL && !row_all_finite(row, cols)) {
+		return CWP_ENUMBER;
+	}
+	for (uint64_t first = 0, i = 0; first < cols; first += group, i++) {
+		const uint64_t n = cols - first < group ? cols - first : group;
+		int8_t zero;
+		if (clip != NULL) {
+			clip_scale(clip, rule, tile->row + r, row, mask, i, n, &scales[i], &zero);
+		} else if (!scale_find_finite(rule, row, mask, first, n, &scales[i], &zero)) {
+			return CWP_ENUMBER;
+		}
+		if (zeros != NULL) {
+			zeros[i] = zero;
+		}
+	}
+	row_codes_int(row, cols, group, scales, zeros, rule->bits, result->codes + r * cols);
+	return 0;
+}
+
 static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g, const struct cwp_quantizer_tile *tile,
 	const struct cwp_quantizer_result *result)
 {
@@ -250,7 +279,6 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 		return 0;
 	}
 	const uint64_t cols = tile->cols, group = g->granularity == CWP_PER_GROUP ? g->group : cols;
-	const uint64_t n_scales = (cols - 1) / group + 1;
 	if (g->granularity == CWP_PER_TENSOR) {
 		return quantize_tensor(&rule, tile, result);
 	}
@@ -258,29 +286,11 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 		const struct gptq_options how = gptq_options_of(settings);
 		return row_all_finite(tile->weight, tile->rows * cols) ? gptq_rows(state->gptq, &how, &rule, group, tile, result) : CWP_ENUMBER;
 	}
-	for (uint64_t r = 0; r < tile->rows; r++) {
-		const float *row = tile->weight + r * cols;
-		const uint8_t *mask = mask_row(tile->mask, tile->mask_stride, r);
-		float *scales = result->scales + r * n_scales;
-		int8_t *zeros = g->symmetric ? NULL : result->zeros + r * n_scales;
-		if (!row_all_finite(row, cols)) {
-			return CWP_ENUMBER;
-		}
-		for (uint64_t first = 0, i = 0; first < cols; first += group, i++) {
-			const uint64_t n = cols - first < group ? cols - first : group;
-			int8_t zero;
-			if (state != NULL && state->clip != NULL) {
-				clip_scale(state->clip, &rule, tile->row + r, row, mask, i, n, &scales[i], &zero);
-			} else {
-				scale_find(&rule, row, mask, first, n, &scales[i], &zero);
-			}
-			if (zeros != NULL) {
-				zeros[i] = zero;
-			}
-		}
-		row_codes_int(row, cols, group, scales, zeros, rule.bits, result->codes + r * cols);
+	int rc = 0;
+	for (uint64_t r = 0; rc == 0 && r < tile->rows; r++) {
+		rc = quantize_row(&rule, state != NULL ? state->clip : NULL, group, tile, result, r);
 	}
-	return 0;
+	return rc;
 }
 
 static const struct cwp_quantizer quantizer = {.size = sizeof(struct cwp_quantizer), .needs = needs, .grid = grid, .quantize = quantize,
