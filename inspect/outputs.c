@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/format/convert.h"
 #include "engine/format/manifest.h"
 #include "engine/format/output.h"
 #include "engine/format/support.h"
+#include "engine/pipeline/converted.h"
 #include "engine/pipeline/sweep.h"
 #include "inspect/inspect.h"
 
@@ -57,7 +57,7 @@ int cwi_convert(const struct cwi_options *o)
 	}
 	const struct cwe_convert_options options = {.output = o->operand, .directory = o->out,
 		.format = cwe_format_at((size_t)format)->id, .carrier = carrier, .shard = 5000000000u};
-	if (cwe_output_convert(&options, digest, &err) != 0) {
+	if (cwe_convert(&options, digest, &err) != 0) {
 		return cwi_fail(&err);
 	}
 	cwi_print(json_pack("{s:b,s:s}", "converted", 1, "content_digest", digest));

@@ -276,60 +276,77 @@ static const struct cwe_tensor *find_weight(struct cwe_weights *w, const char *m
 	return t;
 }
 
-/* As a job's: codes, scales, protected weights, and modules that are whole, by the weights that the quantizer had. */
-static double bits(const struct converting *c, const struct cwe_output_size *size)
+/* As a job's: modules without codes, by the weights that the quantizer had. */
+static void count_whole(const struct converting *c, struct cwe_converted *made)
 {
-	uint64_t bytes = size->quantized_bytes + size->protected_bytes, weights = 0;
 	size_t i;
 
+	made->weights = made->whole_bytes = 0;
 	for (i = 0; i < c->count; i++) {
 		const struct cwe_output_module *m = &c->module[i];
 
-		weights += m->rows * m->cols;
-		if (!size->quantized_weights)
-			bytes += m->rows * m->cols * cwe_cwp_dtype_size(c->view->tensors[c->item[i]].dtype);
+		made->weights += m->rows * m->cols;
+		if (!made->size.quantized_weights)
+			made->whole_bytes += m->rows * m->cols * cwe_cwp_dtype_size(c->view->tensors[c->item[i]].dtype);
 	}
 	for (i = 0; i < json_array_size(c->kept); i++) {
 		const char *name = json_string_value(json_array_get(c->kept, i));
 		const struct cwe_tensor *t = name ? find_weight(c->view, name) : NULL;
 
 		if (t && t->rank == 2) {
-			weights += t->shape[0] * t->shape[1];
-			bytes += t->shape[0] * t->shape[1] * cwe_cwp_dtype_size(t->dtype);
+			made->weights += t->shape[0] * t->shape[1];
+			made->whole_bytes += t->shape[0] * t->shape[1] * cwe_cwp_dtype_size(t->dtype);
 		}
 	}
-	return weights ? 8.0 * (double)bytes / (double)weights : 0;
+}
+
+double cwe_converted_bits(const struct cwe_converted *made)
+{
+	uint64_t bytes = made->size.quantized_bytes + made->size.protected_bytes + made->whole_bytes;
+
+	return made->weights ? 8.0 * (double)bytes / (double)made->weights : 0;
 }
 
 /* What the job's manifest says still holds, but for what is stored how. */
-static int write_manifest(const struct converting *c, struct cwb_known *written, char ret_digest[65], struct cwb_err *err)
+static int write_manifest(const struct converting *c, const struct cwe_converted *made, struct cwb_known *written, char ret_digest[65],
+	struct cwb_err *err)
 {
-	json_t *facts = json_deep_copy(c->manifest), *made;
-	struct cwe_output_size size;
-	int rc = cwe_output_measure(c->o->directory, &size, err);
+	json_t *facts = json_deep_copy(c->manifest), *note = json_pack("{s:s,s:s,s:s}", "from", made->from, "format", made->format,
+		"carrier", made->carrier);
+	int rc;
 
-	if (rc) {
+	if (!facts || !note) {
 		json_decref(facts);
-		return rc;
-	}
-	made = json_pack("{s:O,s:s,s:s}", "from", json_object_get(c->manifest, "content_digest"), "format",
-		cwe_format_find(c->o->format)->name, "carrier", cwe_carrier_name((size_t)c->o->carrier));
-	if (!facts || !made) {
-		json_decref(facts);
-		json_decref(made);
+		json_decref(note);
 		return nomem(err);
 	}
 	json_object_del(facts, "files");
 	json_object_del(facts, "content_digest");
 	json_object_del(facts, "kept_modules");
-	json_object_set_new(facts, "converted", made);
+	json_object_set_new(facts, "converted", note);
 	if (json_array_size(c->kept))
 		json_object_set(facts, "kept_modules", c->kept);
 	if (json_is_object(json_object_get(facts, "counts")))
-		json_object_set_new(json_object_get(facts, "counts"), "bits_per_weight", json_real(bits(c, &size)));
+		json_object_set_new(json_object_get(facts, "counts"), "bits_per_weight", json_real(cwe_converted_bits(made)));
 	rc = cwe_manifest_write_known(c->o->directory, facts, written, ret_digest, err);
 	json_decref(facts);
 	return rc;
+}
+
+/* All tensors are there: what was made of them is measured, reported and listed. */
+static int end(const struct converting *c, const struct cwe_writer_adapter *adapter, struct cwb_known *written, char ret_digest[65],
+	struct cwb_err *err)
+{
+	struct cwe_converted made = {.manifest = c->manifest, .format = cwe_format_find(c->o->format)->name,
+		.from = json_string_value(json_object_get(c->manifest, "content_digest")), .carrier = cwe_carrier_name((size_t)c->o->carrier),
+		.module = c->module, .count = c->count, .kept = c->kept, .adapter = *adapter};
+	int rc = cwe_output_measure(c->o->directory, &made.size, err);
+
+	if (rc)
+		return rc;
+	count_whole(c, &made);
+	rc = c->o->report ? c->o->report(c->o, &made, err) : 0;
+	return rc ? rc : write_manifest(c, &made, written, ret_digest, err);
 }
 
 static int make_folder(const char *path, int *ret_made, struct cwb_err *err)
@@ -368,6 +385,7 @@ int cwe_output_convert(const struct cwe_convert_options *o, char ret_digest[65],
 	struct converting c = {.o = o};
 	struct cwe_writer *w = NULL;
 	struct cwb_known written = {0};
+	struct cwe_writer_adapter adapter = {0};
 	int made = 0, rc = format ? open_output(&c, err) : cwb_err_set(err, CWP_EVALUE, "--format: is not known");
 
 	if (!rc)
@@ -384,9 +402,11 @@ int cwe_output_convert(const struct cwe_convert_options *o, char ret_digest[65],
 		rc = write_all(&c, w, err);
 	if (!rc)
 		rc = cwe_writer_digests(w, &written, err);
+	if (!rc && o->carrier == CWJ_CARRIER_ADAPTER)
+		cwe_writer_adapter(w, &adapter);
 	cwe_writer_free(w);
 	if (!rc)
-		rc = write_manifest(&c, &written, ret_digest, err);
+		rc = end(&c, &adapter, &written, ret_digest, err);
 	cwb_known_clear(&written);
 	if (rc && made)
 		(void)cwb_file_remove_tree(AT_FDCWD, o->directory, NULL);

@@ -226,12 +226,15 @@ void cwe_run_carrier_end(struct cwe_run *run, const struct cwe_writer *writer)
 	}
 }
 
+json_t *cwe_adapter_json(const struct cwe_writer_adapter *a)
+{
+	return json_pack("{s:I,s:I,s:I,s:{s:f,s:f}}", "modules", (json_int_t)a->modules, "exact_modules", (json_int_t)a->exact, "rank",
+		(json_int_t)a->rank, "error", "largest", a->largest, "rms", a->rms);
+}
+
 json_t *cwe_run_adapter_json(const struct cwe_run *run)
 {
-	const struct cwe_writer_adapter *a = &run->adapter;
-	return run->job->carrier != CWJ_CARRIER_ADAPTER || !run->job->has_protect ? NULL
-		: json_pack("{s:I,s:I,s:I,s:{s:f,s:f}}", "modules", (json_int_t)a->modules, "exact_modules", (json_int_t)a->exact, "rank",
-			  (json_int_t)a->rank, "error", "largest", a->largest, "rms", a->rms);
+	return run->job->carrier != CWJ_CARRIER_ADAPTER || !run->job->has_protect ? NULL : cwe_adapter_json(&run->adapter);
 }
 
 json_t *cwe_run_kept_json(const struct cwe_run *run)

@@ -166,38 +166,6 @@ static json_t *build(const struct cwe_run *run, json_t *size)
 		"chat", run->chat != NULL ? cwe_chat_name(run->chat) : NULL, "warnings", run->warnings, "schemes", schemes_json(run));
 }
 
-static int write_json(const struct cwe_run *run, const json_t *report, struct cwb_err *err)
-{
-	size_t length = 0;
-	char *text = cwb_json_text(report, JSON_INDENT(1) | JSON_PRESERVE_ORDER, &length);
-	int r = text != NULL ? cwb_file_replace(run->output_fd, "report.json", text, length, 0644, err)
-			     : cwb_err_set(err, -ENOMEM, "no memory for the report");
-	free(text);
-	return r;
-}
-
-static int write_html(const struct cwe_run *run, const json_t *report, struct cwb_err *err)
-{
-	char *html = NULL;
-	size_t length = 0;
-	int r = cwe_report_html(report, &html, &length);
-	r = r == 0 ? cwb_file_replace(run->output_fd, "report.html", html, length, 0644, err)
-		   : cwb_err_set(err, r, "no memory for the report");
-	free(html);
-	return r;
-}
-
-static int write_card(const struct cwe_run *run, const json_t *report, struct cwb_err *err)
-{
-	char *text = NULL;
-	size_t length = 0;
-	int r = cwe_report_card(report, &text, &length);
-	r = r == 0 ? cwb_file_replace(run->output_fd, "README.md", text, length, 0644, err)
-		   : cwb_err_set(err, r, "no memory for the model card");
-	free(text);
-	return r;
-}
-
 /* What each set's importances were multiplied with: a mask follows from them and the scores. */
 static json_t *factors_json(const struct cwe_run *run)
 {
@@ -341,9 +309,7 @@ int cwe_run_report(struct cwe_run *run, struct cwb_err *err)
 	}
 	cwe_run_stage_end(run);
 	json_t *report = build(run, size);
-	int r = report != NULL ? write_json(run, report, err) : cwb_err_set(err, -ENOMEM, "no memory for the report");
-	r = r == 0 ? write_html(run, report, err) : r;
-	r = r == 0 ? write_card(run, report, err) : r;
+	int r = report != NULL ? cwe_report_write(run->output_fd, report, err) : cwb_err_set(err, -ENOMEM, "no memory for the report");
 	r = r == 0 ? write_manifest(run, size, err) : r;
 	json_decref(report);
 	json_decref(size);

@@ -6,10 +6,15 @@
 #include <jansson.h>
 #include <stddef.h>
 
+#include "base/err.h"
+
 /* *ret_html is freed with free(). 0 or -ENOMEM. Every text of the report is escaped. [any-thread] */
 int cwe_report_html(const json_t *report, char **ret_html, size_t *ret_length);
 /* The model card of an output (README.md) from its report; freed with free(). 0 or -ENOMEM. [any-thread] */
 int cwe_report_card(const json_t *report, char **ret, size_t *ret_length);
+
+/* report.json, report.html and README.md in an open folder, each replaced as a whole. */
+int cwe_report_write(int folder, const json_t *report, struct cwb_err *err);
 
 struct cwe_run;
 /* How scores were made, null where there were none. A new reference. */

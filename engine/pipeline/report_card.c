@@ -60,10 +60,18 @@ static const json_t *section(const json_t *report, const char *key)
 /* "none" where nothing is protected. */
 static const char *carrier_of(const json_t *report)
 {
-	const json_t *p = json_object_get(report, "protection");
+	const json_t *p = json_object_get(report, "protection"), *converted = json_object_get(report, "converted");
 	double kept = cwe_report_number_of(p, "protected") + cwe_report_number_of(p, "super_added");
-	const char *name = cwe_report_text_of(section(report, "protect"), "carrier");
+	const char *name = cwe_report_text_of(converted != NULL ? converted : section(report, "protect"), "carrier");
 	return kept > 0 && name[0] != '\0' ? name : "none";
+}
+
+/* Values that are dense have no other format, but for GGUF. */
+static const char *format_of(const json_t *report)
+{
+	const json_t *converted = json_object_get(report, "converted");
+	const char *name = cwe_report_text_of(converted != NULL ? converted : section(report, "write"), "format");
+	return strcmp(carrier_of(report), "dense") == 0 && strcmp(name, "gguf") != 0 ? "dense" : name;
 }
 
 static void front_matter(FILE *f, const json_t *report, const char *model)
@@ -71,7 +79,7 @@ static void front_matter(FILE *f, const json_t *report, const char *model)
 	(void)fputs("---\nbase_model: ", f);
 	quoted(f, model);
 	(void)fputs("\nbase_model_relation: quantized\nlibrary_name: transformers\ntags:\n- cwpd\n- ", f);
-	quoted(f, cwe_report_text_of(section(report, "write"), "format"));
+	quoted(f, format_of(report));
 	(void)fputs("\n---\n\n", f);
 }
 
@@ -112,13 +120,16 @@ static void facts(FILE *f, const json_t *report, const char *model)
 	json_object_foreach ((json_t *)(uintptr_t)schemes, scheme, count) {
 		(void)fprintf(f, "| scheme | %s: %lld modules |\n", scheme, (long long)json_integer_value(count));
 	}
-	row(f, "format", cwe_report_text_of(section(report, "write"), "format"));
+	row(f, "format", format_of(report));
 	(void)fprintf(f, "| quantized weights | %.0f |\n| protected weights | %.0f (%.4g %%) |\n", weights, kept,
 		weights > 0 ? 100 * kept / weights : 0.0);
 	row(f, "carried by", carrier_of(report));
 	(void)fprintf(f, "| bits a weight, as stored | %.3f |\n", cwe_report_number_of(json_object_get(report, "size"), "bits_per_weight"));
 	row(f, "scored by", cwe_report_text_of(section(report, "score"), "plugin"));
 	list_row(f, "calibrated on", json_object_get(p, "sets"), "name");
+	if (json_is_object(json_object_get(report, "converted"))) {
+		row(f, "converted from", cwe_report_text_of(json_object_get(report, "converted"), "from"));
+	}
 	(void)fputc('\n', f);
 }
 
@@ -129,7 +140,7 @@ static void code(FILE *f, const char *lines)
 
 static void loading(FILE *f, const json_t *report)
 {
-	const char *carrier = carrier_of(report), *format = cwe_report_text_of(section(report, "write"), "format");
+	const char *carrier = carrier_of(report), *format = format_of(report);
 	(void)fputs("## How to load\n\n", f);
 	if (strcmp(format, "gguf") == 0) {
 		(void)fputs("The `.gguf` file loads in llama.cpp and in engines built on it.\n\n", f);
@@ -162,7 +173,11 @@ static void evaluation(FILE *f, const json_t *report)
 	if (json_array_size(list) == 0) {
 		return;
 	}
-	(void)fputs("## Evaluation\n\n| evaluation | metric | n | original | quantized | protected |\n"
+	(void)fputs("## Evaluation\n\n", f);
+	if (json_is_object(json_object_get(report, "converted"))) {
+		(void)fputs("Measured on the output that this one was converted from.\n\n", f);
+	}
+	(void)fputs("| evaluation | metric | n | original | quantized | protected |\n"
 		"| --- | --- | ---: | ---: | ---: | ---: |\n", f);
 	json_array_foreach ((json_t *)(uintptr_t)list, i, e) {
 		(void)fputs("| ", f);

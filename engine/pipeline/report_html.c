@@ -47,6 +47,22 @@ static void head(FILE *f, const json_t *report)
 	(void)fputs("</code></p>\n", f);
 }
 
+static void converted(FILE *f, const json_t *report)
+{
+	const json_t *c = json_object_get(report, "converted");
+	if (!json_is_object(c)) {
+		return;
+	}
+	(void)fputs("<p>Converted from the output <code>", f);
+	cwe_report_escape(f, cwe_report_text_of(c, "from"));
+	(void)fputs("</code> to the format ", f);
+	cwe_report_escape(f, cwe_report_text_of(c, "format"));
+	(void)fputs(", carrier ", f);
+	cwe_report_escape(f, cwe_report_text_of(c, "carrier"));
+	(void)fputs(", without quantizing again. Sizes and schemes are those of this output; all else is what the job that made "
+		    "the other one reported, evaluations included.</p>\n", f);
+}
+
 static void verdict(FILE *f, const json_t *report)
 {
 	const json_t *p = json_object_get(report, "protection"), *size = json_object_get(report, "size");
@@ -311,6 +327,7 @@ int cwe_report_html(const json_t *report, char **ret_html, size_t *ret_length)
 		return -ENOMEM;
 	}
 	head(f, report);
+	converted(f, report);
 	verdict(f, report);
 	warnings(f, report);
 	evaluation(f, report);

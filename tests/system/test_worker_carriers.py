@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The carriers adapter and modules: what is written, what the engine computes with it, what its report says, resumed jobs,
 and what each of them cannot hold."""
+import hashlib
 import json
 import os
 import struct
@@ -297,6 +298,33 @@ class Carriers(worker_test.WorkerTest):
             self.assertFalse(os.path.exists(out))
         return out if status == 0 else done.stderr
 
+    def reported(self, first, out, want):
+        """A converted output's report is the first one's with the sizes and the rest that its bytes have now."""
+        report, before, like = (self.load(o, "report.json") for o in (out, first, want))
+        self.assertEqual(report.pop("converted"), self.load(out, "manifest.json")["converted"])
+        self.assertEqual(report["size"], like["size"])
+        self.assertEqual(report["schemes"], like["schemes"])
+        self.assertEqual(report["protection"].get("adapter"), like["protection"].get("adapter"))
+        self.assertEqual(sorted(report["protection"].get("kept_modules", [])), sorted(like["protection"].get("kept_modules", [])))
+        for changed in (report, before):
+            for key in ("size", "schemes"):
+                del changed[key]
+            for key in ("adapter", "kept_modules"):
+                changed["protection"].pop(key, None)
+        self.assertEqual(report, before)
+        # Where and what of it is the same as with a job, but for one line of the table.
+        note = "| converted from | %s |" % self.digest(first)
+        card = self.card(out).splitlines()
+        self.assertIn(note, card)
+        card.remove(note)
+        self.assertEqual(card, self.card(want).splitlines())
+        with open(os.path.join(out, "report.html"), encoding="utf-8") as f:
+            page = f.read()
+        self.assertIn("Converted from the output <code>%s</code> to the format compressed-tensors" % self.digest(first), page)
+        listed = self.load(out, "manifest.json")["files"]
+        for name in ("report.json", "report.html", "README.md"):
+            self.assertIn(name, listed)
+
     def test_convert(self):
         """From one output to another: the bytes that a job would have written."""
         made = {}
@@ -321,13 +349,34 @@ class Carriers(worker_test.WorkerTest):
                 if carrier == "modules":
                     self.assertEqual(sorted(manifest["kept_modules"]), sorted(like["kept_modules"]))
                 self.assertEqual(manifest["inputs"], like["inputs"])
+                if (source, carrier) == ("modules", "dense"):  # whole modules never had codes
+                    self.assertEqual(self.load(out, "report.json")["schemes"], self.load(first, "report.json")["schemes"])
+                else:
+                    self.reported(first, out, want)
         # Another format of the same grid, and back: the same values, the same protected weights.
         first = made["overlay", "weight"]
         other = self.convert(first, "gptq", "--format", "gptq")
         self.assertEqual(self.load(other, "config.json")["quantization_config"]["quant_method"], "gptq")
         self.assertEqual(protected_positions(other), protected_positions(first))
         self.assertEqual(self.dense(other), self.dense(first))
+        self.assertIn("| format | gptq |", self.card(other))
         self.assertEqual(read_folder(self.convert(other, "back")), read_folder(first))
+        # An output whose report is none; and one without.
+        report = os.path.join(other, "report.json")
+        with open(report, "w", encoding="utf-8") as f:
+            f.write("[1]")
+        listed = self.load(other, "manifest.json")
+        with open(report, "rb") as f:
+            listed["files"]["report.json"].update(size=3, sha256=hashlib.sha256(f.read()).hexdigest())
+        with open(os.path.join(other, "manifest.json"), "w", encoding="utf-8") as f:
+            json.dump(listed, f)
+        self.assertIn("report.json: is array, not an object", self.convert(other, "refused", status=65))
+        os.unlink(report)
+        del listed["files"]["report.json"]
+        with open(os.path.join(other, "manifest.json"), "w", encoding="utf-8") as f:
+            json.dump(listed, f)
+        bare = self.convert(other, "bare")
+        self.assertEqual({"report.json", "report.html", "README.md"} & set(os.listdir(bare)), set())
         self.assertIn("bitsandbytes cannot carry module", self.convert(first, "refused", "--format", "bitsandbytes", status=65))
         dense = made["dense", "column"]
         for output, options, words, status in (
