@@ -83,8 +83,8 @@ static int take_rows(const struct planning *p, const struct cwe_tensor *t, const
 /* The stack of a layer's experts that is there already; count: there is none. */
 static size_t find_stack(const struct planning *p, const struct cwe_gguf_name *n)
 {
-	for (size_t i = p->count; i > 0 && p->name[i - 1].in_layer && p->name[i - 1].layer == n->layer; i--)
-		if (p->name[i - 1].part == n->part)
+	for (size_t i = p->count; i > 0; i--)
+		if (p->name[i - 1].in_layer && p->name[i - 1].layer == n->layer && p->name[i - 1].part == n->part)
 			return i - 1;
 	return p->count;
 }
@@ -194,7 +194,7 @@ static int add_more(struct planning *p, struct cwe_gguf_more *more, size_t count
 	return 0;
 }
 
-static int plan_all(struct planning *p, const uint32_t *type, struct cwb_err *err)
+static int plan_all(struct planning *p, const size_t *order, const uint32_t *type, struct cwb_err *err)
 {
 	struct cwe_gguf_keys keys = {0};
 	struct cwe_gguf_more *more = NULL;
@@ -206,7 +206,7 @@ static int plan_all(struct planning *p, const uint32_t *type, struct cwb_err *er
 	p->o->place = calloc(n + 1, sizeof *p->o->place);
 	rc = p->plan && p->name && p->o->place ? find_family(p, err) : no_memory(err);
 	for (size_t i = 0; i < n && !rc; i++)
-		rc = take_tensor(p, i, type[i], err);
+		rc = take_tensor(p, order[i], type[order[i]], err);
 	if (!rc)
 		rc = check_stacks(p, err);
 	if (!rc)
@@ -230,11 +230,11 @@ static int digest_header(struct cwe_gguf_output *o, struct cwb_err *err)
 	return cwb_digest_end_hex(&d, o->header) ? no_memory(err) : 0;
 }
 
-int cwe_gguf_output_make(struct cwe_source *source, const uint32_t *type, struct cwe_gguf_output *ret, struct cwb_err *err)
+int cwe_gguf_output_make(struct cwe_source *source, const size_t *order, const uint32_t *type, struct cwe_gguf_output *ret, struct cwb_err *err)
 {
 	struct cwe_gguf_output o = {.n_extra = 0};
 	struct planning p = {.source = source, .o = &o};
-	int rc = plan_all(&p, type, err);
+	int rc = plan_all(&p, order, type, err);
 
 	if (!rc)
 		rc = cwe_gguf_metadata_check(source, &o, err);

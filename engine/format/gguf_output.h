@@ -38,9 +38,10 @@ struct cwe_gguf_output {
 	char header[CWB_DIGEST_HEX]; /* SHA-256 of all before the data */
 };
 
-/* Lays a source out. type [tensors]: what each becomes, CWE_GGUF_OWN_TYPE for its own dtype (vectors, routers and norms that are
+/* Lays a source out. order [tensors]: numbers of its tensors as they are to lie in the file.
+ * type [tensors]: what each becomes, CWE_GGUF_OWN_TYPE for its own dtype (vectors, routers and norms that are
  * stored as 1 + w become F32). CWP_EVALUE for what GGUF has no word for, CWP_ESHAPE; *ret is freed with cwe_gguf_output_free. */
-int cwe_gguf_output_make(struct cwe_source *source, const uint32_t *type, struct cwe_gguf_output *ret, struct cwb_err *err);
+int cwe_gguf_output_make(struct cwe_source *source, const size_t *order, const uint32_t *type, struct cwe_gguf_output *ret, struct cwb_err *err);
 void cwe_gguf_output_free(struct cwe_gguf_output *o);
 
 /* gguf_metadata.c: all keys, and tensors that a checkpoint does not have (data is the caller's): of a GGUF source its own, else made

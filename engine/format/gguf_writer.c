@@ -147,6 +147,16 @@ int cwe_gguf_writer_write(const struct cwe_gguf_writer *w, size_t i, uint64_t of
 	return cwe_partial_write(&w->file, src, bytes, l->offset[i] + offset, err);
 }
 
+uint64_t cwe_gguf_writer_start(const struct cwe_gguf_writer *w, size_t i)
+{
+	return i < w->layout.count ? w->layout.offset[i] : w->layout.size;
+}
+
+int cwe_gguf_writer_fd(const struct cwe_gguf_writer *w)
+{
+	return w->file.fd;
+}
+
 int cwe_gguf_writer_sync(const struct cwe_gguf_writer *w, struct cwb_err *err)
 {
 	return cwe_partial_sync(&w->file, err);

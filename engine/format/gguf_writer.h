@@ -39,6 +39,10 @@ int cwe_gguf_writer_new(int folder, const char *name, int resume, struct cwe_ggu
 /* Bytes [offset, offset + bytes) of tensor number i of the plan. [any-thread] */
 int cwe_gguf_writer_write(const struct cwe_gguf_writer *w, size_t i, uint64_t offset, const void *src, uint64_t bytes,
 	struct cwb_err *err);
+/* Where tensor i begins; the file's size where there is none behind. */
+uint64_t cwe_gguf_writer_start(const struct cwe_gguf_writer *w, size_t i);
+/* The file, which stays the writer's. */
+int cwe_gguf_writer_fd(const struct cwe_gguf_writer *w);
 int cwe_gguf_writer_sync(const struct cwe_gguf_writer *w, struct cwb_err *err);
 int cwe_gguf_writer_publish(const struct cwe_gguf_writer *w, struct cwb_err *err);
 /* Takes the name away again, as a later step failed: the file is an unfinished one again. */

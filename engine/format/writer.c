@@ -116,7 +116,7 @@ int cwe_writer_plan(struct cwe_writer *w, const struct cwe_output_module *module
 	for (i = 0; i < count && !rc; i++)
 		rc = take_module(w, &module[i], err);
 	if (!rc && w->is_gguf)
-		return cwe_writer_gguf_plan(w, err);
+		return cwe_writer_gguf_plan(w, module, count, err);
 	/* In the order in which they will come, so that files are whole from the beginning on while they are written. */
 	for (i = 0; i < count && !rc; i++) {
 		const struct cwe_writer_unit *u = module[i].grid.code ? cwe_writer_find_module(w, module[i].name) : NULL;
@@ -320,6 +320,8 @@ void cwe_writer_unit_done(struct cwe_writer *w, struct cwe_writer_unit *u)
 	size_t i;
 
 	u->done = 1;
+	if (w->is_gguf)
+		cwe_writer_gguf_done(w, u);
 	for (i = 0; i < u->count; i++)
 		cwe_shards_done(w->shards, u->first + i);
 }

@@ -165,5 +165,7 @@ out:
 
 int cwe_writer_digests(const struct cwe_writer *w, struct cwb_known *list, struct cwb_err *err)
 {
+	if (w->is_gguf)
+		return cwe_writer_gguf_digest(w, list, err);
 	return w->shards ? cwe_shards_digests(w->shards, list, err) : 0;
 }

@@ -48,7 +48,8 @@ int cwe_writer_copy(struct cwe_writer *w, const char *tensor, struct cwb_err *er
 		return 0;
 	if (w->is_gguf) {
 		rc = cwe_writer_gguf_copy(w, u, err);
-		u->done = !rc;
+		if (!rc)
+			cwe_writer_unit_done(w, u);
 		return rc;
 	}
 	rows = u->source->rank ? u->source->shape[0] : 1;
@@ -210,6 +211,8 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 	if (rc)
 		return rc;
 	w->waiting -= (size_t)u->waiting;
+	if (w->is_gguf && u->done)
+		cwe_writer_gguf_again(w, u);
 	u->done = u->has_overlay = u->waiting = 0;
 	u->exact = module->exact;
 	u->protected_weights = 0;

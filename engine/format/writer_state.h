@@ -5,6 +5,7 @@
 
 #include <time.h>
 
+#include "engine/format/follow.h"
 #include "engine/format/format.h"
 #include "engine/format/gguf_output.h"
 #include "engine/format/output.h"
@@ -59,6 +60,9 @@ struct cwe_writer {
 	int is_gguf;  /* one file, without shards and texts */
 	struct cwe_gguf_output gguf;
 	struct cwe_gguf_writer *gguf_file;
+	struct cwe_follow *gguf_digest;
+	size_t *gguf_left;      /* [gguf_tensors] of each tensor there, units that are still to come */
+	size_t gguf_tensors, gguf_whole; /* so many from the first one on have all */
 	int journal; /* descriptor */
 	int pieces;  /* descriptor, -1 without overlay and adapter */
 	uint64_t pieces_size;
@@ -90,14 +94,19 @@ int cwe_writer_restore(struct cwe_writer *w, const struct cwe_writer_unit *u, co
 int cwe_writer_exact(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride, uint64_t row,
 	uint64_t rows, uint8_t *dst, struct cwb_err *err);
 /* writer_gguf.c: a GGUF file in place of shards and texts. */
-int cwe_writer_gguf_plan(struct cwe_writer *w, struct cwb_err *err);
+/* module [count]: in the order in which they will come. */
+int cwe_writer_gguf_plan(struct cwe_writer *w, const struct cwe_output_module *module, size_t count, struct cwb_err *err);
 int cwe_writer_gguf_open(struct cwe_writer *w, int resume, int *ret_kept, struct cwb_err *err);
 const struct cwe_gguf_place *cwe_writer_gguf_place(const struct cwe_writer *w, const struct cwe_writer_unit *u);
 int cwe_writer_gguf_copy(struct cwe_writer *w, const struct cwe_writer_unit *u, struct cwb_err *err);
 int cwe_writer_gguf_codes(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *codes, const float *scales,
 	struct cwb_err *err);
+/* All rows of a unit are there, or will be written again. */
+void cwe_writer_gguf_done(struct cwe_writer *w, const struct cwe_writer_unit *u);
+void cwe_writer_gguf_again(struct cwe_writer *w, const struct cwe_writer_unit *u);
 int cwe_writer_gguf_finish(struct cwe_writer *w, struct cwb_err *err);
 void cwe_writer_gguf_measure(const struct cwe_writer *w, struct cwe_writer_size *size);
+int cwe_writer_gguf_digest(const struct cwe_writer *w, struct cwb_known *list, struct cwb_err *err);
 void cwe_writer_gguf_free(struct cwe_writer *w);
 
 /* A quantized unit as formats see it, and the dtype of the model (enum cwp_dtype) for what follows it. */

@@ -293,6 +293,76 @@ static struct cwe_writer *open_writer(const struct written *w, const struct cwe_
 	return writer;
 }
 
+static void copy_rest(struct cwe_writer *writer, const struct cwe_source *source)
+{
+	for (size_t i = 0; i < source->weights->count; i++) {
+		const char *name = source->weights->tensors[i].name;
+
+		if (!ends_with(name, "_proj.weight") && !strstr(name, ".experts."))
+			assert_int_equal(cwe_writer_copy(writer, name, NULL), 0);
+	}
+}
+
+/* The file is known, with the digest of its bytes. */
+static void check_digest(const struct cwe_writer *writer, const char *out)
+{
+	struct cwb_known list = {0};
+	struct cwb_known_file file;
+	struct stat st;
+	char known[CWB_DIGEST_HEX], read[CWB_DIGEST_HEX], *path = toy_path(out, CWE_GGUF_FILE);
+
+	assert_int_equal(cwe_writer_digests(writer, &list, NULL), 0);
+	assert_int_equal(stat(path, &st), 0);
+	cwb_known_identify(&st, &file);
+	assert_true(cwb_known_find(&list, &file, known));
+	assert_int_equal(cwb_digest_file(path, read, NULL, NULL), 0);
+	assert_string_equal(known, read);
+	cwb_known_clear(&list);
+	free(path);
+}
+
+/* What an earlier attempt finished is read again. */
+static void check_no_digest(const struct cwe_writer *writer)
+{
+	struct cwb_known list = {0};
+
+	assert_int_equal(cwe_writer_digests(writer, &list, NULL), 0);
+	assert_int_equal(list.count, 0);
+	cwb_known_clear(&list);
+}
+
+/* Digests behind the writer: modules in order, from the last to the first, and with one written twice. */
+static void test_digests(void **state)
+{
+	struct cwp_grid grid = toy_grid(CWP_CODE_INT, 8, 1, 32, CWP_ACT_NONE);
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct written w = begin(i ? "llama31" : "mixtral", &grid, 0, CWJ_CARRIER_NONE);
+		struct cwe_output_module *module = calloc(w.n, sizeof *module);
+		struct cwe_writer *writer;
+
+		for (size_t k = 0; k < w.n; k++)
+			module[k] = w.result[k].module;
+		writer = open_writer(&w, module);
+		w.result[0].codes[0] ^= i == 2;
+		for (size_t k = 0; k < w.n; k++)
+			write_module(writer, &w.result[i == 1 ? w.n - 1 - k : k]);
+		copy_rest(writer, w.source);
+		if (i == 2) { /* the right code, when the thread has probably read the other one */
+			(void)usleep(20000);
+			w.result[0].codes[0] ^= 1;
+			write_module(writer, &w.result[0]);
+		}
+		assert_int_equal(cwe_writer_finish(writer, NULL), 0);
+		check_digest(writer, w.out);
+		cwe_writer_free(writer);
+		check_values(&w);
+		free(module);
+		end(&w);
+	}
+}
+
 /* Goes on after a kill with what was whole, in another order, and makes the same bytes; not with another plan. */
 static void test_resumes(void **state)
 {
@@ -323,13 +393,9 @@ static void test_resumes(void **state)
 	}
 	assert_int_equal(cwe_writer_finish(writer, &err), CWP_ESTATE); /* the other tensors are not there yet */
 	cwb_err_clear(&err);
-	for (size_t i = 0; i < w.source->weights->count; i++) {
-		const char *name = w.source->weights->tensors[i].name;
-
-		if (!ends_with(name, "_proj.weight") && !strstr(name, ".experts."))
-			assert_int_equal(cwe_writer_copy(writer, name, &err), 0);
-	}
+	copy_rest(writer, w.source);
 	assert_int_equal(cwe_writer_finish(writer, &err), 0);
+	check_digest(writer, out);
 	cwe_writer_free(writer);
 	twice = toy_read(out, CWE_GGUF_FILE, &m);
 	assert_int_equal(n, m);
@@ -337,6 +403,7 @@ static void test_resumes(void **state)
 	writer = open_writer(&other, module); /* finished: nothing is left to do */
 	assert_int_equal(cwe_writer_has(writer, w.result[0].module.name), 1);
 	assert_int_equal(cwe_writer_finish(writer, &err), 0);
+	check_no_digest(writer);
 	cwe_writer_free(writer);
 	module[0].grid.group = 64;
 	for (size_t i = 1; i < w.n; i++)
@@ -391,6 +458,7 @@ int main(void)
 		cmocka_unit_test(test_copies),
 		cmocka_unit_test(test_quantized),
 		cmocka_unit_test(test_dense),
+		cmocka_unit_test(test_digests),
 		cmocka_unit_test(test_resumes),
 		cmocka_unit_test(test_verifies),
 	};
