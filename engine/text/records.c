@@ -83,6 +83,8 @@ static int read_csv(struct cwe_records *r, struct cwb_err *err)
 	struct cwe_csv csv;
 	int rc = cwe_csv_open(r->path, r->row.encoding, &csv, err);
 
+	if (rc < 0)
+		return rc;
 	while (rc >= 0 && (rc = cwe_csv_next(&csv, err)) > 0) {
 		struct entry e = {.line = csv.line, .number = csv.record, .field = copy_fields(&csv)};
 
