@@ -17,7 +17,8 @@ import textwrap
 
 SRC = os.environ.get("CWP_SRCDIR", ".")
 BUILD = os.environ.get("CWP_BUILDDIR", ".")
-PLUGINS = ["gradient", "wanda", "fisher", "control", "static", "int8", "fp8"]
+PLUGINS = ["gradient", "wanda", "fisher", "control", "static", "int8", "fp8",
+           "crows-pairs", "stereoset", "bbq", "mmlu", "perplexity"]
 
 
 def probe(path):

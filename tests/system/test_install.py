@@ -17,7 +17,8 @@ import time
 import unittest
 
 BUILD = os.environ.get("CWP_BUILDDIR", os.getcwd())
-PLUGINS = {"control", "cpu", "crows-pairs", "fisher", "fp8", "gradient", "int8", "perplexity", "static", "wanda"}
+PLUGINS = {"bbq", "control", "cpu", "crows-pairs", "fisher", "fp8", "gradient", "int8", "mmlu", "perplexity", "static", "stereoset",
+           "wanda"}
 LAYOUT = [
     "bin/cwpctl", "bin/cwp-inspect", "sbin/cwpd", "libexec/cwp/cwp-worker", "libexec/cwp/cwp-probe",
     "include/cwp/plugin.h", "include/cwp/error.h", "include/cwp/host.h", "include/cwp/scorer.h", "include/cwp/quantizer.h",
