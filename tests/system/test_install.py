@@ -17,7 +17,7 @@ import time
 import unittest
 
 BUILD = os.environ.get("CWP_BUILDDIR", os.getcwd())
-PLUGINS = {"bbq", "control", "cpu", "crows-pairs", "fisher", "fp8", "gradient", "int8", "mmlu", "perplexity", "static", "stereoset",
+PLUGINS = {"bbq", "control", "cpu", "crows-pairs", "fisher", "fp8", "gradient", "int8", "mbbq", "mmlu", "perplexity", "static", "stereoset",
            "wanda"}
 LAYOUT = [
     "bin/cwpctl", "bin/cwp-inspect", "sbin/cwpd", "libexec/cwp/cwp-worker", "libexec/cwp/cwp-probe",
