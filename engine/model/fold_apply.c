@@ -75,6 +75,13 @@ static int into_columns(const struct cwe_model *m, struct cwe_weights *scaled, u
 	return r;
 }
 
+static const struct cwe_tensor *norm_of(const struct cwe_model *m, uint32_t layer, const struct cwe_fold *fold)
+{
+	char module[CWE_MODULE_NAME_MAX];
+	(void)cwe_norm_name(m, layer, fold->norm, module, sizeof module);
+	return tensor_of(m, module, "weight");
+}
+
 int cwe_fold_apply(const struct cwe_model *m, struct cwe_weights *scaled, uint32_t layer, const struct cwe_fold *fold,
 	float *scale, struct cwb_err *err)
 {
@@ -84,13 +91,26 @@ int cwe_fold_apply(const struct cwe_model *m, struct cwe_weights *scaled, uint32
 		return cwb_err_set(err, -ENOMEM, "no memory to fold the scales of layer %u", layer);
 	}
 	if (fold->kind == CWE_FOLD_NORM) {
-		char module[CWE_MODULE_NAME_MAX];
-		(void)cwe_norm_name(m, layer, fold->norm, module, sizeof module);
-		r = into_norm(m, scaled, tensor_of(m, module, "weight"), fold->channels, scale, room, err);
+		r = into_norm(m, scaled, norm_of(m, layer, fold), fold->channels, scale, room, err);
 	} else {
 		r = into_rows(m, scaled, layer, fold, scale, room, err);
 	}
 	r = r == 0 ? into_columns(m, scaled, layer, fold, scale, room, err) : r;
+	free(room);
+	return r;
+}
+
+int cwe_fold_round(const struct cwe_model *m, uint32_t layer, const struct cwe_fold *fold, float *scale, struct cwb_err *err)
+{
+	struct cwe_weights *scaled = NULL;
+	if (fold->kind != CWE_FOLD_NORM) {
+		return 0;
+	}
+	float *room = malloc(fold->channels * sizeof *room + 1);
+	int r = room != NULL ? cwe_scaled_new(m->weights, &scaled, err)
+			     : cwb_err_set(err, -ENOMEM, "no memory to round the scales of layer %u", layer);
+	r = r == 0 ? into_norm(m, scaled, norm_of(m, layer, fold), fold->channels, scale, room, err) : r;
+	cwe_weights_close(scaled);
 	free(room);
 	return r;
 }

@@ -49,3 +49,5 @@ struct cwe_weights;
  * quotient of the weights before and after, so that rounding changes nothing; 1 where the norm's channel is 0. */
 int cwe_fold_apply(const struct cwe_model *model, struct cwe_weights *scaled, uint32_t layer, const struct cwe_fold *fold,
 	float *scale, struct cwb_err *err);
+/* What scale would hold on return of cwe_fold_apply, without folding anything. */
+int cwe_fold_round(const struct cwe_model *model, uint32_t layer, const struct cwe_fold *fold, float *scale, struct cwb_err *err);

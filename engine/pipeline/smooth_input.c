@@ -204,14 +204,23 @@ static float to_power(float x)
 	return (float)exp2(rint(log2((double)x)));
 }
 
-static void use_scales(struct input *in, float *scale)
+static void round_powers(const struct input *in, float *scale)
 {
 	for (uint64_t k = 0; k < in->fold->channels; k++) {
 		scale[k] = in->powers ? to_power(scale[k]) : scale[k];
 	}
-	for (uint64_t k = 0; k < in->fold->cols; k++) {
+}
+
+/* The columns' scales as they will be once the norm is rounded. CWP_ENUMBER where its dtype cannot hold it. */
+static int use_scales(struct input *in, float *scale)
+{
+	struct cwb_err err = {0};
+	round_powers(in, scale);
+	int r = cwe_fold_round(&in->s->run->model, in->at->layer, in->fold, scale, &err);
+	for (uint64_t k = 0; r == 0 && k < in->fold->cols; k++) {
 		in->column[k] = scale[cwe_fold_channel(in->fold, k)];
 	}
+	return r == 0 || r == CWP_ENUMBER ? r : cwb_err_set(in->err, r, "%s", err.message);
 }
 
 static int check_scales(const struct input *in, const float *scale)
@@ -237,9 +246,13 @@ static int error_of(void *ctx, const float *scale, double *ret_error)
 	}
 	if (r == 0) {
 		memcpy(own, scale, in->fold->channels * sizeof *own);
-		use_scales(in, own);
+		r = use_scales(in, own);
 	}
-	for (uint32_t i = 0; r == 0 && i < in->fold->consumers; i++) {
+	if (r == CWP_ENUMBER && in->err->code == 0) {
+		sum = INFINITY;
+		r = 0;
+	}
+	for (uint32_t i = 0; r == 0 && isfinite(sum) && i < in->fold->consumers; i++) {
 		r = in->consumer[i].m != NULL && in->consumer[i].st.gram != NULL ? consumer_error(in, i, &sum) : 0;
 	}
 	free(own);
@@ -300,7 +313,7 @@ static int ask(struct input *in, float *scale)
 	}
 	r = check_scales(in, scale);
 	if (r == 0) {
-		use_scales(in, scale);
+		round_powers(in, scale);
 	}
 	return r;
 }

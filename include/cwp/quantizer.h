@@ -137,8 +137,9 @@ struct cwp_quantizer_input {
 	const float *weight_absmax; /* [channels] largest weight of all modules, protected ones left out unless all are */
 	void *ctx;
 	/* The sum of squared errors at the outputs of all these modules when quantize() gets their weights times scale
-	 * [channels], without a state; protected weights have none. 0 without GRAM among the needs. May give a code that
-	 * smooth() is to return. [worker] */
+	 * [channels], without a state, the scales rounded as they would be in the model; protected weights have none. 0
+	 * without GRAM among the needs, infinite where the model's dtype could not hold what is scaled. May give a code
+	 * that smooth() is to return. [worker] */
 	int (*error)(void *ctx, const float *scale, double *ret_error);
 };
 

@@ -114,9 +114,14 @@ static uint32_t fold(struct test_engine *e, struct cwe_weights *scaled, uint32_t
 			float *scale = malloc(f.channels * sizeof *scale);
 			assert_non_null(scale);
 			random_scales(scale, f.channels, powers);
-			if (cwe_fold_apply(&e->model, scaled, l, &f, scale, &err) != 0) {
+			float *rounded = malloc(f.channels * sizeof *rounded);
+			assert_non_null(rounded);
+			memcpy(rounded, scale, f.channels * sizeof *rounded);
+			if (cwe_fold_round(&e->model, l, &f, rounded, &err) != 0 || cwe_fold_apply(&e->model, scaled, l, &f, scale, &err) != 0) {
 				fail_msg("%s", err.message);
 			}
+			assert_memory_equal(rounded, scale, f.channels * sizeof *rounded);
+			free(rounded);
 			free(scale);
 			done++;
 		}

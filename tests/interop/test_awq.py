@@ -61,11 +61,11 @@ total = found.sum(axis=0)
 print("total %.6g without protection, %.6g with it; %d of %d Linears lower, the worst %.4f" % (total[0, 0], total[1, 0],
     np.sum(found[:, 1, 0] < found[:, 0, 0]), len(found), (found[:, 1, 0] / found[:, 0, 0]).max()))
 if layers == 1:
-    # Linears of one input have the scales that are best for their sum, and sums that are equal but for rounding may choose others.
-    assert np.all(found[:, :, 0] <= 1.01 * found[:, :, 1]), "a Linear is above the published algorithm"
+    # Equal where nothing is scaled or narrowed, but for sums in f32.
+    assert np.all(found[:, :, 0] <= 1.0001 * found[:, :, 1]), "a Linear is above the published algorithm"
     for first, last in ((0, 3), (3, 4), (4, 6), (6, 7), (0, 7)):
         both = found[first:last].sum(axis=0)
-        assert np.all(both[:, 0] <= 1.003 * both[:, 1]), "the sum of an input is above the published algorithm"
+        assert np.all(both[:, 0] <= 1.0001 * both[:, 1]), "the sum of an input is above the published algorithm"
 assert total[1, 0] < total[0, 0]
 assert np.mean(found[:, 1, 0] < found[:, 0, 0]) >= 0.99
 assert np.all(found[:, 1, 0] <= 1.01 * found[:, 0, 0])

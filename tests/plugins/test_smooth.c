@@ -10,7 +10,7 @@
 
 #include "tests/plugins/common.h"
 
-enum { CHANNELS = 24, RATIOS = 20, ROWS = 37, COLS = 96, STRIDE = COLS / 8, GROUP = 32, GROUPS = COLS / GROUP, STEPS = 10 };
+enum { CHANNELS = 24, RATIOS = 20, ROWS = 37, COLS = 96, STRIDE = COLS / 8, GROUP = 32, GROUPS = COLS / GROUP, STEPS = 20 };
 
 static struct cwe_plugin plugin;
 static struct cwe_pool *pool;
@@ -244,7 +244,7 @@ static void check_ranges(const struct data *d, const struct cwp_grid *g, int mas
 		for (uint64_t i = 0; i < groups; i++) {
 			double least = INFINITY, scale, best = 0;
 			for (int step = 0; step < STEPS; step++) {
-				double error = group_error(d, masked, (int)g->symmetric, r, i * n, n, 1 - (float)step / 20, &scale);
+				double error = group_error(d, masked, (int)g->symmetric, r, i * n, n, 1 - (float)step / 40, &scale);
 				/* Sums in f32 may order two that are nearly equal the other way round. */
 				if (error < least * (1 - 1e-5)) {
 					best = scale;

@@ -12,7 +12,7 @@
 #include "plugins/quantizers/rounding.h"
 #include "plugins/quantizers/rows/rows.h"
 
-enum { STEPS = 10, WHOLE = 20, ROWS = 16 /* of a piece of work */ };
+enum { STEPS = 20, WHOLE = 40, ROWS = 16 /* of a piece of work */ };
 
 struct search {
 	const struct cwp_host *host;

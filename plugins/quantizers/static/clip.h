@@ -10,11 +10,11 @@
 
 struct clip {
 	uint64_t group, groups; /* columns of a group, groups of a row */
-	uint8_t step[];         /* [rows, groups]: the range ends at 1 - step / 20 of absmax */
+	uint8_t step[];         /* [rows, groups]: the range ends at 1 - step / 40 of absmax */
 };
 
-/* For each group of each row, of the steps 0 .. 9 the one with the least e (x x^T) e^T, e being the errors of the group's
- * unprotected weights; the widest range of equals. *ret is freed with clip_free; -ENOMEM, CWP_ENUMBER for a weight that is
+/* For each group of each row, of the steps 0 .. 19 the one with the least e (x x^T) e^T, e being the errors of the group's
+ * unprotected weights; the widest range of equals. Twice as many as were published. *ret is freed with clip_free; -ENOMEM, CWP_ENUMBER for a weight that is
  * no finite number. */
 int clip_search(const struct cwp_host *host, const struct scale_rule *rule, const struct cwp_grid *grid,
 	const struct cwp_quantizer_module *module, struct clip **ret);
