@@ -207,11 +207,20 @@ static int write_modules(struct cwe_combining *c, uint32_t layer, struct cwb_err
 	return r;
 }
 
-/* The tiles' digests are checked as they are read for the first time. */
+/* The tiles' digests are checked as they are read for the first time. A score that is no number, of a tile that changed on
+ * disk, is not the model's fault: the tile is read to its end, so that its digest can say so. */
 static int close_tiles(struct cwe_combining *c, uint32_t layer, int r, struct cwb_err *err)
 {
+	int number = r == CWP_ENUMBER;
 	for (size_t k = 0; k < c->run->sets; k++) {
-		r = cwe_tile_verify(c->tiles, layer, (uint32_t)k, &c->tile[k], r, err);
+		struct cwb_err changed = {0};
+		int e = number ? cwe_tile_drain(&c->tile[k], &changed) : r;
+		e = cwe_tile_verify(c->tiles, layer, (uint32_t)k, &c->tile[k], e, number ? &changed : err);
+		if (!number) {
+			r = e;
+		} else if (e == CWP_EDIGEST && r == CWP_ENUMBER) {
+			r = cwb_err_set(err, e, "%s", changed.message);
+		}
 	}
 	return r;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -132,6 +133,18 @@ int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *e
 	}
 	if (r == 0) {
 		cwb_file_read_ahead(tile->fd, tile->at, tile->at - from);
+	}
+	return r;
+}
+
+int cwe_tile_drain(struct cwe_tile *tile, struct cwb_err *err)
+{
+	char piece[PIECE];
+	struct stat st;
+	int r = fstat(tile->fd, &st) == 0 ? 0 : cwb_err_errno(err, "scratch: %s", tile->name);
+	while (r == 0 && tile->at < (uint64_t)st.st_size) {
+		uint64_t left = (uint64_t)st.st_size - tile->at;
+		r = cwe_tile_read_bytes(tile, piece, left < sizeof piece ? left : sizeof piece, err);
 	}
 	return r;
 }

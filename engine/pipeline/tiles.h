@@ -73,6 +73,8 @@ int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_
 /* A tile of bf16 takes each value rounded to nearest, ties to even. */
 int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb_err *err);
 int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *err);
+/* Reads what is left of it, for its digest. */
+int cwe_tile_drain(struct cwe_tile *tile, struct cwb_err *err);
 /* A file of another name and form, and bytes to and from it, with their digest. flags: of open(2). */
 int cwe_tile_open_named(const struct cwe_tiles *t, const char *name, int flags, struct cwe_tile *ret, struct cwb_err *err);
 int cwe_tile_write_bytes(struct cwe_tile *tile, const void *data, uint64_t bytes, struct cwb_err *err);

@@ -150,7 +150,7 @@ class Cache(worker_test.WorkerTest):
         self.assertIn("entry", names)
         self.assertIn("score-1-0.f32", names)
         for name in ("entry", "score-0-0.f32", names[-1]):
-            for how in ("changed", "short", "long", "gone", "linked"):
+            for how in ("changed", "no number", "short", "long", "gone", "linked"):
                 if how == "linked" and name == "entry":
                     continue  # its digest is what counts
                 path = os.path.join(self.entry(), name)
@@ -161,6 +161,10 @@ class Cache(worker_test.WorkerTest):
                         byte = f.read(1)
                         f.seek(size // 2)
                         f.write(bytes([byte[0] ^ 1]))
+                elif how == "no number":
+                    with open(path, "r+b") as f:  # a combined score of it is none either
+                        f.seek(size // 8 * 4)
+                        f.write(b"\0\0\xc0\x7f")
                 elif how == "short":
                     os.truncate(path, size - 4)
                 elif how == "long":
@@ -171,7 +175,7 @@ class Cache(worker_test.WorkerTest):
                     os.rename(path, self.path("elsewhere"))
                     os.symlink(self.path("elsewhere"), path)
                 # Bytes that changed show only when they are read.
-                late = how == "changed" and name != "entry"
+                late = how in ("changed", "no number") and name != "entry"
                 job, output = self.job(**self.parts)
                 said = self.run_job(job, "--cache", self.cache)
                 self.assertEqual(self.digest(output), first, (name, how))
