@@ -15,6 +15,7 @@ enum cwj_utility { CWJ_UTILITY_ADD, CWJ_UTILITY_SUBTRACT, CWJ_UTILITY_IGNORE };
 enum cwj_unit { CWJ_UNIT_WEIGHT, CWJ_UNIT_COLUMN, CWJ_UNIT_ROW, CWJ_UNIT_MODULE };
 enum cwj_scope { CWJ_SCOPE_GLOBAL, CWJ_SCOPE_LAYER, CWJ_SCOPE_ROW };
 enum cwj_combine_masks { CWJ_MASKS_UNION, CWJ_MASKS_INTERSECTION, CWJ_MASKS_DIFFERENCE };
+enum cwj_over_rank { CWJ_OVER_RANK_REFUSE, CWJ_OVER_RANK_KEEP_BEST };
 enum cwj_carrier { CWJ_CARRIER_OVERLAY, CWJ_CARRIER_NONE, CWJ_CARRIER_DENSE, CWJ_CARRIER_MODULES, CWJ_CARRIER_ADAPTER };
 enum cwj_format { CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_FORMAT_BITSANDBYTES, CWJ_FORMAT_GPTQ, CWJ_FORMAT_FP8, CWJ_FORMAT_GGUF, CWJ_FORMAT_DENSE };
 enum cwj_precision { CWJ_PRECISION_AUTO, CWJ_PRECISION_F32, CWJ_PRECISION_BF16 };
@@ -117,6 +118,7 @@ struct cwj_job {
 	enum cwj_unit unit;
 	enum cwj_carrier carrier;
 	uint64_t max_rank; /* of an adapter; 0: any */
+	enum cwj_over_rank over_rank; /* what becomes of a module that needs a larger one */
 	struct cwj_plugin_use quantize;
 	size_t n_skip;
 	char **skip;      /* quantize.skip; default lm_head */

@@ -17,6 +17,7 @@ static const char *const utilities[] = {"add", "subtract", "ignore", NULL};
 static const char *const stores[] = {"f32", "bf16", NULL};
 static const char *const scales[] = {"exact", "pilot", NULL};
 static const char *const scopes[] = {"global", "layer", "row", NULL};
+static const char *const over_ranks[] = {"refuse", "keep-best", NULL};
 static const char *const units[] = {"weight", "column", "row", "module", NULL};
 static const char *const combine_masks[] = {"union", "intersection", "difference", NULL};
 static const char *const carriers[] = {"overlay", "none", "dense", "modules", "adapter", NULL};
@@ -162,6 +163,7 @@ static const struct cwj_key protect_keys[] = {
 		.offset = JOB(max_rank),
 		.high = 65536,
 		.remedy = "write the largest rank that the engine takes, such as 64, or 0 for any"},
+	{.name = "over-rank", .kind = CWJ_CHOICE, .offset = JOB(over_rank), .names = over_ranks},
 	{0},
 };
 static const struct cwj_table protect_table = {

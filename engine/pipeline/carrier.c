@@ -14,6 +14,7 @@
 #include "engine/format/support.h"
 #include "engine/model/linears.h"
 #include "engine/pipeline/mask.h"
+#include "engine/pipeline/over_rank.h"
 
 #define NAMED 8 /* modules in one message */
 
@@ -74,6 +75,10 @@ int cwe_run_carrier_check(struct cwe_run *run, struct cwb_err *err)
 	if (job->max_rank > 0 && !adapter) {
 		return refuse(err, CWP_EVALUE, "max-rank", "is the largest rank of an adapter: use it with carrier: adapter");
 	}
+	if (job->over_rank == CWJ_OVER_RANK_KEEP_BEST && (job->max_rank == 0 || job->n_masks > 0)) {
+		return refuse(err, CWP_EVALUE, "over-rank", job->max_rank == 0 ? "keep-best needs the rank to keep: write max-rank, such as 64"
+			: "keep-best needs scores, which protect.mask has not: use over-rank: refuse");
+	}
 	if (!adapter && job->carrier != CWJ_CARRIER_MODULES) {
 		return 0;
 	}
@@ -128,7 +133,7 @@ static int refuse_ranks(const struct cwe_run *run, const struct above *a, struct
 		(void)snprintf(more, sizeof more, " and %zu more", a->count - NAMED);
 	}
 	return refuse(err, CWP_EVALUE, "max-rank", "%" PRIu64 " is less than the rank of %s%s: protect a smaller fraction, or write at least "
-		"%" PRIu64, run->job->max_rank, a->text, more, a->most);
+		"%" PRIu64 "%s", run->job->max_rank, a->text, more, a->most, run->job->n_masks > 0 ? "" : " or over-rank: keep-best");
 }
 
 static int take_units(struct cwe_run *run, struct cwe_run_module *m, const uint8_t *mask, uint64_t set, struct above *above,
@@ -187,12 +192,14 @@ static int look(struct cwe_run *run, uint8_t *mask, uint8_t *whole, uint8_t *sup
 		r = cwe_mask_reader_next(&reader, m, mask, &set, err);
 		if (r == 0 && m->quantized) {
 			super[i] = m->super_added > 0;
+			m->over_rank = reader.dropped;
 			r = adapter ? take_units(run, m, mask, set, &above, err) : take_module(m, set, &whole[i], err);
 		}
 		r = r == 0 ? cwe_run_cancelled(run, err) : r;
 	}
 	cwe_mask_reader_close(&reader);
-	return r == 0 ? refuse_ranks(run, &above, err) : r;
+	r = r == 0 ? refuse_ranks(run, &above, err) : r;
+	return r == 0 ? cwe_over_rank_report(run, err) : r;
 }
 
 int cwe_run_carrier(struct cwe_run *run, struct cwb_err *err)
@@ -234,7 +241,12 @@ json_t *cwe_adapter_json(const struct cwe_writer_adapter *a)
 
 json_t *cwe_run_adapter_json(const struct cwe_run *run)
 {
-	return run->job->carrier != CWJ_CARRIER_ADAPTER || !run->job->has_protect ? NULL : cwe_adapter_json(&run->adapter);
+	json_t *all = run->job->carrier != CWJ_CARRIER_ADAPTER || !run->job->has_protect ? NULL : cwe_adapter_json(&run->adapter);
+	json_t *lost = all != NULL ? cwe_over_rank_json(run) : NULL;
+	if (lost != NULL) {
+		(void)json_object_set_new(all, "over_rank", lost);
+	}
+	return all;
 }
 
 json_t *cwe_run_kept_json(const struct cwe_run *run)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "engine/pipeline/masks.h"
+#include "engine/pipeline/over_rank.h"
 
 int cwe_mask_reader_open(struct cwe_run *run, struct cwe_mask_reader *ret, struct cwb_err *err)
 {
@@ -20,6 +21,7 @@ int cwe_mask_reader_open(struct cwe_run *run, struct cwe_mask_reader *ret, struc
 	r.code = calloc(tiles, sizeof *r.code);
 	r.count = calloc(tiles, sizeof *r.count);
 	int e = r.score != NULL && r.code != NULL && r.count != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for masks");
+	e = e == 0 ? cwe_over_rank_open(&r, err) : e;
 	e = e == 0 ? cwe_run_tiles(run, &r.tiles, err) : e;
 	if (e != 0) {
 		cwe_mask_reader_close(&r);
@@ -36,6 +38,8 @@ void cwe_mask_reader_close(struct cwe_mask_reader *r)
 	free(r->score);
 	free(r->code);
 	free(r->count);
+	free(r->unit);
+	r->unit = NULL;
 	r->score = NULL;
 	r->code = NULL;
 	r->count = NULL;
@@ -142,14 +146,18 @@ int cwe_mask_reader_next(struct cwe_mask_reader *r, const struct cwe_run_module 
 	struct cwb_err *err)
 {
 	int e = step(r, m, mask, ret_set, err);
-	int by_row = e == 0 && mask != NULL && m->quantized && r->run->supers > 0 && is_by_row(r);
-	for (size_t i = 0; e == 0 && mask != NULL && m->quantized && i < r->run->supers; i++) {
+	int filled = e == 0 && mask != NULL && m->quantized, cut = filled && r->unit != NULL;
+	if (cut) {
+		cwe_over_rank_note(r);
+	}
+	int by_row = filled && r->run->supers > 0 && is_by_row(r);
+	for (size_t i = 0; filled && i < r->run->supers; i++) {
 		const struct cwe_super_weight *w = &r->run->super[i];
 		if (is_of(r, w)) {
 			expand(r, w, by_row);
 		}
 	}
-	return e;
+	return cut ? cwe_over_rank_cut(r, ret_set, err) : e;
 }
 
 static int holds_super(const struct cwe_run *run, size_t module)

@@ -18,6 +18,8 @@ struct cwe_mask_reader {
 	const struct cwe_run_module *m;
 	uint8_t *mask;
 	uint64_t stride;
+	uint8_t *unit;        /* [widest or tallest] of its columns or rows, where over_rank.h cuts masks; else NULL */
+	uint64_t dropped;     /* columns or rows that it cut off */
 };
 
 int cwe_mask_reader_open(struct cwe_run *run, struct cwe_mask_reader *ret, struct cwb_err *err);

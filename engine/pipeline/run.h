@@ -29,6 +29,7 @@ struct cwe_run_module {
 	struct cwp_grid grid;
 	uint64_t protected_weights; /* super weights that are protected only as such left out */
 	uint64_t super_added;       /* those */
+	uint64_t over_rank;         /* columns or rows that protect.over-rank left out */
 };
 
 /* A weight that is protected whatever its score (super.h, mask.h). */

@@ -125,6 +125,52 @@ class Carriers(worker_test.WorkerTest):
         output, _ = self.carried("adapter", "column", fraction=0.3, protect={"max-rank": least})
         self.assertEqual(self.load(output, "adapter/adapter_config.json")["r"], least)
 
+    def test_over_rank(self):
+        """With over-rank: keep-best a module keeps its best columns or rows, which are those of a smaller fraction."""
+        for unit in ("column", "row"):
+            with self.subTest(unit=unit):
+                plain = {"super-weights": False}
+                every = units(self.carried("adapter", unit, fraction=0.3, protect=plain)[0])
+                small = units(self.carried("adapter", unit, fraction=0.05, protect=plain)[0])
+                axis = 1 if unit == "column" else 0
+                numbers = {m: {p[axis] for p in places} for m, places in every.items()}
+                # One that a smaller fraction leaves with a few, and a larger one with more.
+                best = {m: {p[axis] for p in places} for m, places in small.items()}
+                rank = max(len(b) for m, b in best.items() if len(b) < len(numbers[m]))
+                # All of a matrix is as many rows or columns as there are fewer of.
+                shapes = {n[:-len(".weight")]: t[1] for n, t in read_folder(golden("smollm2")).items()}
+                left = {m: len(n) if len(every[m]) == shapes[m][0] * shapes[m][1] and min(shapes[m]) <= rank else min(rank, len(n))
+                    for m, n in numbers.items()}
+                output, log = self.carried("adapter", unit, fraction=0.3, protect={**plain, "max-rank": rank, "over-rank": "keep-best"})
+                kept = {m: {p[axis] for p in places} for m, places in units(output).items()}
+                self.assertEqual({m: len(k) for m, k in kept.items()}, left)
+                for m, k in kept.items():
+                    self.assertLessEqual(k, numbers[m], m)
+                    if len(best.get(m, ())) <= rank:
+                        self.assertLessEqual(best.get(m, set()), k, m)
+                self.assertEqual(self.load(output, "adapter/adapter_config.json")["r"], rank)
+                report = self.load(output, "report.json")
+                lost = report["protection"]["adapter"]["over_rank"]
+                self.assertEqual({m: x["lost"] for m, x in lost.items()}, {m: len(n) - left[m] for m, n in numbers.items() if len(n) > left[m]})
+                self.assertGreater(len(lost), 1)
+                for m, x in lost.items():
+                    self.assertEqual((x["kept"], x["weights"]), (rank, x["lost"] * len(every[m]) // len(numbers[m])), m)
+                found = units(output)
+                self.assertEqual({m: n for m, n in report["protection"]["per_module"].items() if n}, {m: len(p) for m, p in found.items()})
+                self.check_exact(output, found)
+                words = "protect.max-rank: %d modules, such as " % len(lost)
+                self.assertEqual(log.count(words), 1)
+                self.assertEqual([words in w for w in report["warnings"]].count(True), 1)
+        # Nothing is lost: nothing is said. Super weights come first.
+        output, log = self.carried("adapter", "column", protect={"max-rank": 4096, "over-rank": "keep-best"})
+        self.assertNotIn("over_rank", self.load(output, "report.json")["protection"]["adapter"])
+        self.assertNotIn("protect.max-rank", log)
+        output, _ = self.carried("adapter", "column", fraction=0.3, protect={"max-rank": 1, "over-rank": "keep-best"})
+        found = units(output)
+        for w in self.load(output, "report.json")["protection"]["super_weights"]:
+            self.assertIn((w["row"], w["column"]), found[w["module"]])
+        self.refused("protect.over-rank: keep-best needs the rank to keep", "adapter", "column", protect={"over-rank": "keep-best"})
+
     def test_experts_left_out(self):
         """Attention alone may be carried where experts are not quantized, and experts are kept whole beside fp8."""
         skip = {"plugin": "fp8", "skip": ["lm_head", "w1", "w2", "w3"]}
