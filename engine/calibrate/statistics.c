@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/calibrate/range.h"
 #include "engine/calibrate/statistics.h"
 #include "engine/model/ops.h"
 
@@ -127,6 +128,8 @@ static int host_memory(struct cwe_statistics *s, struct cwb_err *err)
 {
 	s->tokens = calloc(cwe_linears_most(&s->model->arch), sizeof *s->tokens);
 	s->place = calloc(cwe_linears_most(&s->model->arch), sizeof *s->place);
+	int ranges = (s->needs & CWP_STAT_ACT_RANGE) != 0;
+	s->range = ranges ? calloc(2 * s->inputs + 1, sizeof *s->range) : NULL;
 	int staged = !(s->model->device->ops->flags & CWP_BACKEND_HOST_MEMORY);
 	if (staged) {
 		s->host = malloc((4 * s->weights + 3 * s->biases + s->inputs) * sizeof *s->host);
@@ -134,7 +137,7 @@ static int host_memory(struct cwe_statistics *s, struct cwb_err *err)
 		s->host_histogram = s->d_histogram != NULL ? malloc(CWP_HISTOGRAM_BINS * sizeof *s->host_histogram) : NULL;
 		s->host_gram = s->d_gram != NULL ? malloc(s->widest_input * s->widest_input * sizeof *s->host_gram) : NULL;
 	}
-	return s->tokens != NULL && s->place != NULL && (!staged || (s->host != NULL && s->host_act != NULL &&
+	return s->tokens != NULL && s->place != NULL && (!ranges || s->range != NULL) && (!staged || (s->host != NULL && s->host_act != NULL &&
 			(s->d_histogram == NULL || s->host_histogram != NULL) && (s->d_gram == NULL || s->host_gram != NULL)))
 		? 0 : cwb_err_set(err, -ENOMEM, "no memory for statistics");
 }
@@ -172,6 +175,7 @@ void cwe_statistics_free(struct cwe_statistics *s)
 	free(s->host_act);
 	free(s->host_gram);
 	free(s->host_histogram);
+	free(s->range);
 	memset(s, 0, sizeof *s);
 }
 
@@ -180,6 +184,9 @@ int cwe_statistics_begin(struct cwe_statistics *s, uint32_t layer, struct cwb_er
 	s->layer = layer;
 	(void)places(&s->model->arch, layer, s->place);
 	memset(s->tokens, 0, cwe_linears_most(&s->model->arch) * sizeof *s->tokens);
+	if (s->range != NULL) {
+		memset(s->range, 0, 2 * s->inputs * sizeof *s->range);
+	}
 	return CWE_OP(s->model->device, zero, s->d_block, s->bytes);
 }
 
@@ -220,6 +227,13 @@ static int take_input(void *arg, const struct cwe_flow *flow, const float *d_x, 
 	if (s->d_histogram != NULL && !l.kept) {
 		int r = CWE_OP(s->model->device, act_histogram, d_x, flow->tokens, l.cols, l.cols,
 			s->d_histogram + s->place[flow->linear].input * CWP_HISTOGRAM_BINS);
+		if (r != 0) {
+			return r;
+		}
+	}
+	if (s->range != NULL && !l.kept) {
+		int r = cwe_range_take(s->model->device, d_x, flow->tokens, l.cols, s->range + l.input_at, s->range + s->inputs + l.input_at,
+			err);
 		if (r != 0) {
 			return r;
 		}
@@ -344,6 +358,8 @@ int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, 
 		.bias_sq = bias[2], .act_sum = s->needs & CWP_STAT_ACT_SUM ? sum : NULL,
 		.act_sq = s->needs & CWP_STAT_ACT_SQ ? sq : NULL,
 		.act_abs = abs,
-		.act_absmax = s->needs & CWP_STAT_ACT_ABSMAX ? absmax : NULL, .gram = gram, .act_histogram = histogram};
+		.act_absmax = s->needs & CWP_STAT_ACT_ABSMAX ? absmax : NULL, .gram = gram, .act_histogram = histogram,
+		.act_least = s->range != NULL ? s->range + l.input_at : NULL,
+		.act_greatest = s->range != NULL ? s->range + s->inputs + l.input_at : NULL};
 	return 0;
 }

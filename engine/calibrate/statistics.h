@@ -19,6 +19,7 @@ struct cwe_module_statistics {
 	const float *act_absmax; /* [cols] */
 	const float *gram;       /* [cols, cols] sum over the tokens of x x^T */
 	const uint64_t *act_histogram; /* [CWP_HISTOGRAM_BINS] over tokens and channels */
+	const float *act_least, *act_greatest; /* [cols] */
 };
 
 /* Elements before a matrix's own: biases, x x^T of distinct inputs, and those inputs. */
@@ -50,6 +51,7 @@ struct cwe_statistics {
 	float *host_gram;
 	uint64_t *d_histogram; /* of the distinct inputs one after another; NULL when not wanted */
 	uint64_t *host_histogram;
+	float *range;       /* [2, inputs] least and greatest, on the host; NULL when not wanted */
 };
 
 /* Bytes of device memory for these needs, biases left out. */

@@ -16,7 +16,8 @@ struct cwe_ct_scheme cwe_ct_scheme(const struct cwp_grid *grid)
 	int grouped = grid->granularity == CWP_PER_GROUP, blocks = grid->granularity == CWP_PER_BLOCK;
 	struct cwe_ct_scheme s = {.code = grid->code, .bits = grid->bits, .symmetric = grid->symmetric != 0,
 		.group = grouped || blocks ? grid->group : 0, .block_rows = blocks ? grid->block_rows : 0,
-		.tensor = grid->granularity == CWP_PER_TENSOR, .activation = grid->activation, .activation_group = grid->activation_group};
+		.tensor = grid->granularity == CWP_PER_TENSOR, .activation = grid->activation, .activation_group = grid->activation_group,
+		.input_zero = grid->input_zero != 0 && grid->activation == CWP_ACT_INT8_TENSOR};
 
 	/* Outlier channels are not known here: all are quantized by token. */
 	if (grid->activation == CWP_ACT_INT8_OUTLIER)
@@ -54,7 +55,7 @@ struct cwp_grid cwe_ct_grid(const struct cwe_ct_scheme *s)
 
 	return (struct cwp_grid){.size = sizeof(struct cwp_grid), .code = s->code, .bits = s->bits, .symmetric = s->symmetric,
 		.granularity = granularity, .group = s->group, .block_rows = s->block_rows, .activation = s->activation,
-		.activation_group = s->activation_group};
+		.activation_group = s->activation_group, .input_zero = s->input_zero};
 }
 
 int cwe_ct_fixed_inputs(const struct cwe_ct_scheme *s)
@@ -93,6 +94,8 @@ size_t cwe_ct_tensors(const struct cwe_ct_scheme *s, uint64_t rows, uint64_t col
 		ret[n++] = (struct cwe_format_tensor){".weight_shape", CWE_DTYPE_I64, 1, {2}};
 	if (cwe_ct_fixed_inputs(s))
 		ret[n++] = (struct cwe_format_tensor){".input_scale", CWE_DTYPE_F32, 1, {1}};
+	if (s->input_zero)
+		ret[n++] = (struct cwe_format_tensor){".input_zero_point", CWE_DTYPE_I8, 1, {1}};
 	return n;
 }
 
@@ -119,7 +122,7 @@ static json_t *activations_json(const struct cwe_ct_scheme *s)
 
 	if (s->activation == CWP_ACT_NONE)
 		return json_null();
-	a = json_pack("{s:i, s:s, s:b, s:s, s:b}", "num_bits", 8, "type", integer ? "int" : "float", "symmetric", 1, "strategy",
+	a = json_pack("{s:i, s:s, s:b, s:s, s:b}", "num_bits", 8, "type", integer ? "int" : "float", "symmetric", !s->input_zero, "strategy",
 		fixed ? "tensor" : grouped ? "group" : "token", "dynamic", !fixed);
 	if (a && grouped)
 		json_object_set_new(a, "group_size", json_integer(s->activation_group));

@@ -30,7 +30,7 @@ struct cwe_ct_scheme {
 	uint32_t tensor;     /* 1: one scale for the whole weight */
 	uint32_t activation; /* enum cwp_activation_kind */
 	uint32_t activation_group; /* of CWP_ACT_FP8_GROUP */
-	uint32_t input_zero; /* 1: inputs with one scale have a zero point too (only read, never written) */
+	uint32_t input_zero; /* 1: inputs with one scale have a zero point too */
 };
 
 /* The scheme of a grid that the format carries. */

@@ -143,13 +143,16 @@ static int put_shape(const struct encoding *e, struct cwb_err *err)
 	return e->to->put(e->to->arg, e->scheme.symmetric ? 2 : 3, 0, shape, sizeof shape, err);
 }
 
-/* The last tensor. */
-static int put_input_scale(const struct encoding *e, struct cwb_err *err)
+/* The last tensors. */
+static int put_input(const struct encoding *e, struct cwb_err *err)
 {
+	const size_t at = e->count - 1 - e->scheme.input_zero;
 	uint8_t raw[4];
+	int rc;
 
 	cwe_f32_to_dtype(raw, &e->v->input_scale, CWP_F32, 1);
-	return e->to->put(e->to->arg, e->count - 1, 0, raw, sizeof raw, err);
+	rc = e->to->put(e->to->arg, at, 0, raw, sizeof raw, err);
+	return !rc && e->scheme.input_zero ? e->to->put(e->to->arg, at + 1, 0, &e->v->input_zero, 1, err) : rc;
 }
 
 static int encode(const struct cwe_output_module *m, uint32_t source, const struct cwe_format_values *v,
@@ -170,7 +173,7 @@ static int encode(const struct cwe_output_module *m, uint32_t source, const stru
 	if (!rc && e.scheme.format == CWE_CT_PACK)
 		rc = put_shape(&e, err);
 	if (!rc && cwe_ct_fixed_inputs(&e.scheme))
-		rc = put_input_scale(&e, err);
+		rc = put_input(&e, err);
 	return rc;
 }
 

@@ -129,7 +129,7 @@ static int take_item(struct converting *c, size_t i, struct cwb_err *err)
 		return rc;
 	}
 	*to = (struct cwe_output_module){.name = name, .rows = m->rows, .cols = m->cols, .grid = m->grid, .protected_weights = n,
-		.input_scale = m->input_scale};
+		.input_scale = m->input_scale, .input_zero = m->input_zero};
 	to->grid.symmetric = symmetric;
 	/* Packed 8-bit codes with one scale a row are what a job of groups falls back to. */
 	to->grid.fallback = m->shape && m->grid.bits == 8 && m->grid.granularity == CWP_PER_CHANNEL;

@@ -86,8 +86,8 @@ void cwe_grid_text(const struct cwp_grid *g, char *ret, size_t size)
 		snprintf(share, sizeof share, "blocks of %" PRIu32 " x %" PRIu32, g->block_rows, g->group);
 	else
 		snprintf(share, sizeof share, "by %s", g->granularity == CWP_PER_TENSOR ? "tensor" : "channel");
-	snprintf(ret, size, "%s, %s, %ssymmetric, activations %s", code, share, g->symmetric ? "" : "a",
-		cwe_activation_text(g->activation));
+	snprintf(ret, size, "%s, %s, %ssymmetric, activations %s%s", code, share, g->symmetric ? "" : "a",
+		cwe_activation_text(g->activation), g->input_zero ? ", asymmetric" : "");
 }
 
 /* Appends with a separator between entries; what does not fit is cut. */
@@ -152,7 +152,7 @@ static int holds(const struct cwe_format_grid *f, const struct cwp_grid *g)
 {
 	return f->code == g->code && g->bits < 32 && f->bits & CWE_SET(g->bits) && g->granularity < 32 &&
 	       f->granularities & CWE_SET(g->granularity) && f->symmetric & CWE_SET(g->symmetric != 0) && g->activation < 32 &&
-	       f->activations & CWE_SET(g->activation);
+	       f->activations & CWE_SET(g->activation) && (!g->input_zero || g->activation == CWP_ACT_INT8_TENSOR);
 }
 
 const struct cwe_format_grid *cwe_format_family(const struct cwe_format *f, const struct cwp_grid *grid)

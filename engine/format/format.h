@@ -40,6 +40,7 @@ struct cwe_format_values {
 	const float *scales;
 	const int8_t *zeros; /* NULL when symmetric */
 	float input_scale;   /* of inputs with one scale for the module, else 0 */
+	int8_t input_zero;   /* their zero point, where the grid has one */
 };
 
 /* Where the encoded bytes of a module's tensors go, in any order. */

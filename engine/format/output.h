@@ -17,6 +17,7 @@ struct cwe_output_module {
 	struct cwp_grid grid; /* grid.code 0: not quantized, kept in the source's dtype */
 	uint64_t protected_weights;
 	float input_scale; /* for cwe_writer_module: of inputs that have one scale, found in calibration; a value of BF16 */
+	int8_t input_zero; /* and their zero point, where the grid has one */
 	/* For cwe_writer_module: [rows, cols], whose values at protected positions are stored, rounded to the source's dtype,
 	 * in place of the source's own; NULL: those. Borrowed until the call returns. */
 	const float *exact;

@@ -42,7 +42,7 @@ static int layout_digest(const struct cwe_writer *w, char ret_hex[CWB_DIGEST_HEX
 	for (i = 0; i < w->count; i++) {
 		const struct cwp_grid *g = &w->unit[i].grid;
 		uint32_t fields[] = {g->code, g->bits, g->symmetric, g->granularity, g->group, g->block_rows, g->activation,
-			g->activation_group, g->exact_scales};
+			g->activation_group, g->exact_scales, g->input_zero};
 
 		cwb_digest_update(&d, fields, sizeof fields);
 	}

@@ -16,6 +16,7 @@ struct result {
 	const uint8_t *mask;
 	uint64_t mask_stride;
 	float input_scale;
+	int8_t input_zero;
 };
 
 static int nomem(struct cwb_err *err)
@@ -161,7 +162,7 @@ int cwe_writer_check_values(const struct cwe_writer_unit *u, uint64_t rows, cons
 /* In the format's own tensors. */
 static int write_encoded(struct cwe_writer *w, const struct cwe_writer_unit *u, const struct result *q, struct cwb_err *err)
 {
-	const struct cwe_format_values values = {q->codes, q->scales, q->zeros, q->input_scale};
+	const struct cwe_format_values values = {q->codes, q->scales, q->zeros, q->input_scale, q->input_zero};
 
 	return cwe_writer_encode(w, u, 0, u->source->shape[0], &values, err);
 }
@@ -197,7 +198,7 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 	const float *scales, const int8_t *zeros, const uint8_t *mask, uint64_t mask_stride, struct cwb_err *err)
 {
 	struct cwe_writer_unit *u = cwe_writer_find_module(w, module->name);
-	struct result q = {codes, scales, zeros, w->exact ? mask : NULL, mask_stride, module->input_scale};
+	struct result q = {codes, scales, zeros, w->exact ? mask : NULL, mask_stride, module->input_scale, module->input_zero};
 	uint64_t row;
 	int rc;
 
@@ -205,7 +206,7 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 		return cwb_err_set(err, CWP_EVALUE, "module \"%s\" is not one that is quantized", module->name);
 	if (w->finished)
 		return 0;
-	rc = cwe_writer_check_values(u, module->rows, &(struct cwe_format_values){codes, scales, zeros, module->input_scale}, err);
+	rc = cwe_writer_check_values(u, module->rows, &(struct cwe_format_values){codes, scales, zeros, module->input_scale, module->input_zero}, err);
 	if (!rc)
 		rc = check_input(u, module->input_scale, err);
 	if (rc)

@@ -75,7 +75,7 @@ int cwe_writer_rows(struct cwe_writer *w, const char *module, uint64_t row, uint
 	const float *scales, const int8_t *zeros, struct cwb_err *err)
 {
 	const struct cwe_writer_unit *u = cwe_writer_find_module(w, module);
-	const struct cwe_format_values values = {codes, scales, zeros, 0};
+	const struct cwe_format_values values = {codes, scales, zeros, 0, 0};
 	struct cwe_output_module m;
 	int rc;
 

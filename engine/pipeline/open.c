@@ -79,7 +79,7 @@ static int check_quantizer(struct cwe_run *run, struct cwb_err *err)
 	const struct cwp_quantizer *q = run->quantizer->interface;
 	const char *name = run->job->quantize.plugin;
 	const uint32_t known = CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABS | CWP_STAT_ACT_ABSMAX | CWP_STAT_GRAM |
-		CWP_STAT_ACT_HISTOGRAM | CWP_QUANTIZER_SMOOTHS;
+		CWP_STAT_ACT_HISTOGRAM | CWP_STAT_ACT_RANGE | CWP_QUANTIZER_SMOOTHS;
 	run->quantizer_needs = q->needs(run->quantizer_settings);
 	if (run->quantizer_needs == 0) {
 		return 0;
@@ -121,8 +121,8 @@ static int open_plugins(struct cwe_run *run, struct cwb_err *err)
 	}
 	const struct cwp_scorer *s = run->scorer->interface;
 	run->needs = s->needs(run->scorer_settings, combine_name(job->combine));
-	if (run->needs & (CWP_STAT_GRAM | CWP_STAT_ACT_HISTOGRAM | CWP_STAT_ACT_ABS)) {
-		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': it asks for x x^T, which scorers cannot have; report it to the plugin's vendor",
+	if (run->needs & (CWP_STAT_GRAM | CWP_STAT_ACT_HISTOGRAM | CWP_STAT_ACT_ABS | CWP_STAT_ACT_RANGE)) {
+		return cwb_err_set(err, CWP_EPLUGIN, "plugin '%s': it asks for statistics that scorers cannot have; report it to the plugin's vendor",
 			job->score.plugin);
 	}
 	return check_unmeasured(run, err);

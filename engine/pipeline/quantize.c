@@ -121,7 +121,8 @@ int cwe_quantizing_module(struct cwe_quantizing *q, const struct cwe_run_module 
 int cwe_quantizing_write(struct cwe_quantizing *q, const struct cwe_run_module *m, struct cwe_writer *writer, struct cwb_err *err)
 {
 	struct cwe_output_module out = {.name = m->name, .rows = m->rows, .cols = m->cols, .grid = m->grid,
-		.protected_weights = m->protected_weights + m->super_added, .exact = q->exact, .input_scale = q->input_scale};
+		.protected_weights = m->protected_weights + m->super_added, .exact = q->exact, .input_scale = q->input_scale,
+		.input_zero = q->input_zero};
 	return cwe_writer_module(writer, &out, q->codes, q->scales, m->grid.symmetric ? NULL : q->zeros,
 		q->masked ? q->mask : NULL, q->stride, err);
 }

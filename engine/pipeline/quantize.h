@@ -18,6 +18,7 @@ struct cwe_quantizing {
 	int8_t *zeros;
 	int *code;       /* [row tiles] */
 	float input_scale; /* what prepare() found for the module's inputs, where they have one scale */
+	int8_t input_zero; /* and their zero point */
 	struct cwe_smoothing *smoothing; /* NULL: the quantizer scales no channels */
 	/* Of the module at hand. */
 	const struct cwe_run_module *m;

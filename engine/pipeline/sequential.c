@@ -55,12 +55,14 @@ static int prepare(struct sequential *s, const struct cwe_run_module *m, const s
 	void *state = NULL;
 	cwe_linear_at(&run->model.arch, m->layer, m->linear, &linear);
 	s->q->input_scale = 0;
+	s->q->input_zero = 0;
 	struct cwp_quantizer_module module = {.size = sizeof module, .flags = cwe_run_module_flags(run, m), .name = m->name,
 		.rows = m->rows, .cols = m->cols, .tokens = st->tokens, .weight = st->weight,
 		.mask = s->q->masked ? s->q->mask : NULL, .mask_stride = (m->cols + 7) / 8,
 		.act_sum = st->act_sum, .act_sq = st->act_sq, .act_abs = st->act_abs, .act_absmax = st->act_absmax, .gram = st->gram,
 		.act_histogram = st->act_histogram,
 		.input_scale = &s->q->input_scale,
+		.act_least = st->act_least, .act_greatest = st->act_greatest, .input_zero = &s->q->input_zero,
 		.before = s->state != NULL && linear.input_at == s->linear.input_at ? s->state : NULL};
 	int r = quantizer_of(s)->prepare(&run->p->host->table, run->quantizer_settings, &m->grid, &module, &state, note, sizeof note);
 	release(s);

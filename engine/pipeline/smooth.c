@@ -88,7 +88,7 @@ uint64_t cwe_smoothing_memory(const struct cwe_run *run)
 	sizes(run, &mask, &scales, &inputs);
 	uint64_t room = has_gram(run) ? error_rows(run) * widest : 0, gram = has_gram(run) ? widest * widest : 0;
 	/* A tile of each thread too: scaled weights, codes, scales; and what one input needs. */
-	return mask + (factor_floats(run) + scales + inputs + 3 * room + 2 * gram + 24 * widest) * sizeof(float) +
+	return mask + (factor_floats(run) + scales + inputs + 3 * room + 2 * gram + 26 * widest) * sizeof(float) +
 		run->p->host->table.threads * CWE_ROW_TILE * widest * 10;
 }
 
@@ -107,8 +107,9 @@ static int allocate(struct cwe_smoothing *s, struct cwb_err *err)
 	s->gram = malloc((has_gram(s->run) ? widest * widest : 0) * sizeof *s->gram + 1);
 	s->absmax = malloc(widest * sizeof *s->absmax + 1);
 	s->sum = malloc(3 * widest * sizeof *s->sum + 1);
+	s->range = calloc(2 * widest + 1, sizeof *s->range);
 	if ((s->masked && s->mask == NULL) || s->scale == NULL || s->chosen == NULL || s->error == NULL || s->code == NULL ||
-		s->gram == NULL || s->absmax == NULL || s->sum == NULL) {
+		s->gram == NULL || s->absmax == NULL || s->sum == NULL || s->range == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for scales");
 	}
 	if (has_gram(s->run)) {
@@ -160,6 +161,7 @@ void cwe_smoothing_free(struct cwe_smoothing *s)
 	free(s->code);
 	free(s->gram);
 	free(s->absmax);
+	free(s->range);
 	free(s->sum);
 	free(s);
 }
@@ -234,6 +236,8 @@ static void rescale(struct cwe_smoothing *s, const float *scale, uint64_t input,
 			s->sum[k * s->run->widest + c] = from[k] != NULL ? from[k][c] * (k == 1 ? f * f : f) : 0;
 		}
 		s->absmax[c] = st->act_absmax != NULL ? (float)((double)st->act_absmax[c] * f) : 0;
+		s->range[c] = st->act_least != NULL ? (float)((double)st->act_least[c] * f) : 0;
+		s->range[s->run->widest + c] = st->act_greatest != NULL ? (float)((double)st->act_greatest[c] * f) : 0;
 	}
 	for (uint64_t i = 0; st->gram != NULL && input != s->gram_input && i < n; i++) {
 		for (uint64_t k = 0; k < n; k++) {
@@ -246,6 +250,8 @@ static void rescale(struct cwe_smoothing *s, const float *scale, uint64_t input,
 	st->act_sq = st->act_sq != NULL ? s->sum + s->run->widest : NULL;
 	st->act_abs = st->act_abs != NULL ? s->sum + 2 * s->run->widest : NULL;
 	st->act_absmax = st->act_absmax != NULL ? s->absmax : NULL;
+	st->act_least = st->act_least != NULL ? s->range : NULL;
+	st->act_greatest = st->act_greatest != NULL ? s->range + s->run->widest : NULL;
 	st->gram = st->gram != NULL ? s->gram : NULL;
 }
 

@@ -23,7 +23,7 @@ struct cwe_smoothing {
 	int *code;       /* [row tiles] */
 	/* Statistics of scaled inputs. */
 	int measured;    /* they need no scaling */
-	float *gram, *absmax;
+	float *gram, *absmax, *range; /* range: [2, widest] */
 	double *sum;     /* [3, widest] */
 	uint64_t gram_input; /* which one is in gram, or UINT64_MAX */
 };

@@ -62,6 +62,8 @@ struct cwp_grid {
 	/* The host's, after grid(): 1 where the output keeps scales in f32 as they are. A quantizer may then give others
 	 * than values of BF16, where what it imitates does. */
 	uint32_t exact_scales;
+	/* 1: inputs have a zero point beside their scale; with CWP_ACT_INT8_TENSOR only. */
+	uint32_t input_zero;
 };
 
 /* Rows [row, row + rows) of one weight matrix [*, cols]. The host owns all input arrays. */
@@ -121,6 +123,10 @@ struct cwp_quantizer_module {
 	/* The state of the module that was prepared before, when it has the very same input, so that all statistics are
 	 * the same; else NULL. It will be released after this call. */
 	void *before;
+	const float *act_least, *act_greatest; /* [cols] ACT_RANGE: at most and at least 0 */
+	/* Where the grid has input_zero: the zero point of the inputs goes here, likewise the same for modules that have
+	 * the very same input. A code c stands for (c - zero) * scale. */
+	int8_t *input_zero;
 };
 
 /* Channels of an input that one or several modules read, whose scales can be moved: the host multiplies columns of the
@@ -146,7 +152,7 @@ struct cwp_quantizer_input {
 struct cwp_quantizer {
 	uint32_t size; /* sizeof(struct cwp_quantizer) */
 	/* enum cwp_statistic bits that prepare() and smooth() need under these settings: ACT_SUM, ACT_SQ, ACT_ABS,
-	 * ACT_ABSMAX, ACT_HISTOGRAM and GRAM can be had; and CWP_QUANTIZER_SMOOTHS. Where it is 0, no calibration takes
+	 * ACT_ABSMAX, ACT_RANGE, ACT_HISTOGRAM and GRAM can be had; and CWP_QUANTIZER_SMOOTHS. Where it is 0, no calibration takes
 	 * place, and prepare() is not called. [scan] */
 	uint32_t (*needs)(const struct cwp_setting *settings);
 	/* The grid for a module of this shape. CWP_EVALUE, with a text in err, when the settings contradict each

@@ -28,7 +28,8 @@ enum cwp_statistic {
 	CWP_STAT_GRAM = 1 << 6,       /* [cols, cols] sum over tokens of x x^T: for quantizers only */
 	CWP_STAT_QUANT_ERROR = 1 << 7, /* [rows, cols] Q(W) - W, Q being the job's quantizer, nothing protected */
 	CWP_STAT_ACT_HISTOGRAM = 1 << 8, /* [CWP_HISTOGRAM_BINS] how many x have which magnitude: for quantizers only */
-	CWP_STAT_ACT_ABS = 1 << 9     /* [cols] sum over tokens of |x|: for quantizers only */
+	CWP_STAT_ACT_ABS = 1 << 9,    /* [cols] sum over tokens of |x|: for quantizers only */
+	CWP_STAT_ACT_RANGE = 1 << 10  /* [cols] least and greatest x, 0 being among them: for quantizers only */
 };
 
 /* Bins of magnitudes, 64 to an octave: bin i from 1 on holds those from the f32 number whose bits are

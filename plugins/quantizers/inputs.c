@@ -11,7 +11,7 @@ enum { SHRINK_STEPS = 80 /* of a hundredth of the range each */, POINTS = 4 /* o
 
 uint32_t input_needs(const struct input_rule *rule)
 {
-	return CWP_STAT_ACT_ABSMAX | (rule->method == INPUT_MINMAX ? 0 : CWP_STAT_ACT_HISTOGRAM);
+	return CWP_STAT_ACT_ABSMAX | (rule->asymmetric ? CWP_STAT_ACT_RANGE : 0) | (rule->method == INPUT_MINMAX ? 0 : CWP_STAT_ACT_HISTOGRAM);
 }
 
 /* Where bin i begins. */
@@ -44,16 +44,24 @@ static float e4m3_value(uint8_t code)
 	return e > 0 ? ldexpf((float)(8 + m), e - 10) : ldexpf((float)m, -9);
 }
 
-/* A magnitude on the grid: both are symmetric. */
-static float rounded(const struct input_rule *rule, float v, float scale)
+/* What inputs are rounded to. */
+struct input_grid {
+	float scale;
+	int8_t zero;
+	float most; /* the greatest code of a magnitude */
+};
+
+/* A magnitude on the grid. That of an asymmetric one has its points at multiples of the scale too, and a magnitude beyond the
+ * nearer end has the sign of the other one: so its sign need not be known. */
+static float rounded(const struct input_rule *rule, float v, const struct input_grid *g)
 {
 	if (rule->top == 127.0f) {
-		return round_even(clamp(v / scale, 0, 127)) * scale;
+		return round_even(clamp(v / g->scale, 0, g->most)) * g->scale;
 	}
-	return e4m3_value(e4m3_bits(v / scale)) * scale;
+	return e4m3_value(e4m3_bits(v / g->scale)) * g->scale;
 }
 
-static double squared_error(const struct input_rule *rule, const uint64_t *count, float absmax, float scale)
+static double squared_error(const struct input_rule *rule, const uint64_t *count, float absmax, const struct input_grid *g)
 {
 	double sum = 0;
 
@@ -63,7 +71,7 @@ static double squared_error(const struct input_rule *rule, const uint64_t *count
 		double part = 0;
 		for (int k = 0; count[i] > 0 && k < POINTS; k++) {
 			const float v = start + (end - start) * ((float)k + 0.5f) / (float)POINTS;
-			const double error = (double)rounded(rule, v, scale) - (double)v;
+			const double error = (double)rounded(rule, v, g) - (double)v;
 			part += error * error;
 		}
 		sum += part / POINTS * (double)count[i];
@@ -71,26 +79,62 @@ static double squared_error(const struct input_rule *rule, const uint64_t *count
 	return sum;
 }
 
-static float search(const struct input_rule *rule, const uint64_t *count, float absmax)
+/* The two ends of what calibration saw. */
+struct ends {
+	float low, high; /* low <= 0 <= high */
+};
+
+/* The grid of a range that ends at `most` at the furthest. */
+static struct input_grid grid_of(const struct input_rule *rule, struct ends ends, float most)
 {
-	float best = usable_scale(absmax / rule->top);
-	double least = squared_error(rule, count, absmax, best);
+	struct input_grid g = {.most = rule->top};
+
+	if (!rule->asymmetric) {
+		g.scale = usable_scale(most / rule->top);
+		return g;
+	}
+	const float low = ends.low < -most ? -most : ends.low, high = ends.high > most ? most : ends.high;
+	g.scale = usable_scale((float)(((double)high - (double)low) / 255));
+	g.zero = (int8_t)clamp(round_even(-128 - low / g.scale), -128, 127);
+	g.most = g.zero < 0 ? 127 - (float)g.zero : 128 + (float)g.zero;
+	return g;
+}
+
+static struct input_grid search(const struct input_rule *rule, const uint64_t *count, struct ends ends, float absmax)
+{
+	struct input_grid best = grid_of(rule, ends, absmax);
+	double least = squared_error(rule, count, absmax, &best);
 
 	for (int step = 1; step <= SHRINK_STEPS; step++) {
-		const float scale = usable_scale(absmax * (1 - 0.01f * (float)step) / rule->top);
-		const double error = squared_error(rule, count, absmax, scale);
+		const struct input_grid g = grid_of(rule, ends, absmax * (1 - 0.01f * (float)step));
+		const double error = squared_error(rule, count, absmax, &g);
 		if (error < least) {
 			least = error;
-			best = scale;
+			best = g;
 		}
 	}
 	return best;
 }
 
+static struct ends ends_of(const struct cwp_quantizer_module *m)
+{
+	struct ends ends = {0, 0};
+
+	for (uint64_t c = 0; m->act_least != NULL && c < m->cols; c++) {
+		ends.low = m->act_least[c] < ends.low ? m->act_least[c] : ends.low;
+		ends.high = m->act_greatest[c] > ends.high ? m->act_greatest[c] : ends.high;
+	}
+	return ends;
+}
+
 int input_scale_find(const struct input_rule *rule, const struct cwp_quantizer_module *m, char *note, size_t note_size)
 {
+	struct input_grid g;
 	float absmax = 0;
 
+	if (rule->asymmetric && (m->input_zero == NULL || m->act_least == NULL || m->act_greatest == NULL)) {
+		return CWP_EVALUE;
+	}
 	if (m->input_scale == NULL || m->act_absmax == NULL || (rule->method != INPUT_MINMAX && m->act_histogram == NULL)) {
 		return CWP_EVALUE;
 	}
@@ -104,10 +148,13 @@ int input_scale_find(const struct input_rule *rule, const struct cwp_quantizer_m
 		snprintf(note, note_size, "calibration saw no input of it but zeros: its inputs get the scale 1");
 	}
 	if (rule->method == INPUT_MSE && absmax > 0) {
-		*m->input_scale = search(rule, m->act_histogram, absmax);
-		return 0;
+		g = search(rule, m->act_histogram, ends_of(m), absmax);
+	} else {
+		g = grid_of(rule, ends_of(m), rule->method == INPUT_PERCENTILE ? percentile_of(m->act_histogram, rule->percentile, absmax) : absmax);
 	}
-	const float range = rule->method == INPUT_PERCENTILE ? percentile_of(m->act_histogram, rule->percentile, absmax) : absmax;
-	*m->input_scale = usable_scale(range / rule->top);
+	*m->input_scale = g.scale;
+	if (rule->asymmetric) {
+		*m->input_zero = g.zero;
+	}
 	return 0;
 }

@@ -12,6 +12,7 @@ struct input_rule {
 	enum input_method method;
 	double percentile; /* of INPUT_PERCENTILE */
 	float top;         /* the greatest code: 127 of int8, 448 of E4M3 */
+	int asymmetric;    /* of int8: codes -128 .. 127 are spent on the range from the least to the greatest, 0 in it */
 };
 
 /* What a plugin with such inputs has among its options, in the order of struct input_rule. */
@@ -30,7 +31,10 @@ uint32_t input_needs(const struct input_rule *rule);
  *
  * minmax: absmax / top. percentile: the same of the magnitude that so many per cent of the inputs do not exceed, to the
  *   width of a bin of the histogram. mse: of the ranges 1.00, 0.99, .. 0.20 of absmax, the one with the least sum of squared
- *   errors of the rounded inputs, each bin's taken at its middle; the widest of equals. */
+ *   errors of the rounded inputs, each bin's taken at its middle; the widest of equals.
+ *
+ * Asymmetric: absmax is the greater magnitude of the two ends, and the other end stays where it is unless it lies further
+ *   out; scale = (high - low) / 255, and *module->input_zero stands for 0 where low gets the code -128. */
 int input_scale_find(const struct input_rule *rule, const struct cwp_quantizer_module *module, char *note, size_t note_size);
 
 #endif

@@ -36,10 +36,10 @@ class Backend:
     def __init__(self, tool):
         self.process = subprocess.Popen([tool], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def __call__(self, x, args, scale):
+    def __call__(self, x, args, scale, zero):
         rows, cols = x.numel() // x.shape[-1], x.shape[-1]
         kind = KINDS[getattr(args.type, "value", args.type), getattr(args.strategy, "value", args.strategy)]
-        line = f"{kind} {args.group_size if kind == 5 else 0} 0 {scale!r} 0 {rows} {cols}\n"
+        line = f"{kind} {args.group_size if kind == 5 else 0} {zero} {scale!r} 0 {rows} {cols}\n"
         self.process.stdin.write(line.encode() + x.contiguous().numpy().tobytes())
         self.process.stdin.flush()
         data = self.process.stdout.read(4 * x.numel())
@@ -56,7 +56,10 @@ def compare_inputs(model, ids, backend):
             return
         args, x = scheme.input_activations, given[0].detach().float()
         scale = 0.0 if args.dynamic else module.input_scale.float().item()
-        want, got = forward_quantize(module, x, "input", args), backend(x, args, scale)
+        zero = 0 if args.symmetric else int(module.input_zero_point)
+        if not args.symmetric and zero == 0:
+            raise AssertionError("the zero point of inputs was not loaded")
+        want, got = forward_quantize(module, x, "input", args), backend(x, args, scale, zero)
         if not torch.equal(want, got):
             raise AssertionError(f"{(want != got).sum().item()} of {x.numel()} inputs differ")
         if torch.equal(want, x):
@@ -121,7 +124,7 @@ def main():
         skip(f"{tool} is not built")
     cases = [(m, s, "none", "0") for m in ("llama31", "smollm2", "llama31-bf16") for s in (
         "w8a8", "w8a8-zero", "w8", "w8-zero", "w8-g32", "w4-g32", "w4", "w4-g32-zero", "w4-sizes", "mixed", "skip",
-        "fp8", "fp8-weights", "w8a8-static", "w8a8-tensor", "w8a8-tensor-zero", "w8-tensor", "fp8-static", "fp8-tensor",
+        "fp8", "fp8-weights", "w8a8-static", "w8a8-static-zero", "w8a8-tensor", "w8a8-tensor-zero", "w8-tensor", "fp8-static", "fp8-tensor",
         "fp8-block", "fp8-block-ragged")]
     cases += [("llama31", "head", "none", "0"), ("llama31", "w4-g32", "dense", "0.05")]
     # Experts, as far as they load: packed or FP8, where kept by whole layers. Their inputs are not

@@ -30,6 +30,9 @@ SMOOTHQUANT = {"algorithm": "smoothquant", "bits": 8, "activations": "dynamic"}
 # A norm of 1 + w, biases, fused matrices, grouped queries, no norm before a block, experts behind a router.
 CASES = [("llama31", AWQ), ("qwen2", AWQ), ("gemma2", AWQ), ("phi3", AWQ), ("olmo2", AWQ), ("mixtral", AWQ),
     ("llama31", SMOOTHQUANT), ("qwen2", SMOOTHQUANT), ("gemma3", SMOOTHQUANT)]
+# Inputs with one scale and a zero point, both calibrated.
+STATIC = {"bits": 8, "activations": "static", "activation-symmetric": False}
+CASES += [("llama31", dict(STATIC, algorithm="rtn")), ("qwen2", dict(STATIC, algorithm="smoothquant", **{"activation-scale": "mse"}))]
 
 
 def our_logits(output, ids, activations):
@@ -58,6 +61,9 @@ def case(folder, model, options):
     with_inputs = run_model(theirs, ids)  # the first pass decompresses
     theirs.apply(disable_quantization)
     logits = run_model(theirs, ids)
+    zeros = {int(m.input_zero_point) for m in theirs.modules() if getattr(m, "input_zero_point", None) is not None}
+    if ("activation-symmetric" in options) != (len(zeros) > 1):
+        raise AssertionError(f"zero points of inputs: {zeros}")
     if ("activations" in options) != ((with_inputs - logits).abs().max().item() > 0):
         raise AssertionError("inputs are not quantized as asked")
     original = run_model(load_model(os.path.join(GOLDEN, model)), ids)
@@ -73,7 +79,7 @@ def main():
             except Exception as e:  # every failure to load is a result of this test
                 ours = original = float("nan")
                 print(f"{type(e).__name__}: {str(e)[:2000]}")
-            good = ours <= LIMIT and 0 < original <= (0.05 if options is SMOOTHQUANT else 0.5)
+            good = ours <= LIMIT and 0 < original <= (0.05 if options["bits"] == 8 else 0.5)
             check(good, f"{model:10} {options['algorithm']:12} ours {ours:.3g} original {original:.3g}")
     return 1 if failures else 0
 

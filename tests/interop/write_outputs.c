@@ -56,6 +56,11 @@ static struct cwp_grid choose(const char *scheme, const char *module)
 	struct cwp_grid grid = {0};
 	size_t i;
 
+	if (!strcmp(scheme, "w8a8-static-zero")) {
+		grid = toy_grid(CWP_CODE_INT, 8, 1, 0, CWP_ACT_INT8_TENSOR);
+		grid.input_zero = 1;
+		return grid;
+	}
 	if (!strcmp(scheme, "w4-sizes"))
 		return toy_grid(CWP_CODE_INT, 4, 1, ends_with(module, "down_proj") ? 32 : 64, CWP_ACT_NONE);
 	if (!strcmp(scheme, "w4-experts")) /* as a group size falls back where it does not divide */

@@ -366,6 +366,85 @@ static void test_least_input_error(void **state)
 	free(p.path);
 }
 
+static int asymmetric(const char *method, const float *least, const float *greatest, const uint64_t *count, float *ret_scale, int8_t *ret_zero)
+{
+	struct cwe_plugin p = open_plugin("static");
+	const struct cwp_quantizer *q = p.interface;
+	struct cwp_setting *s = SETTINGS(&p, "activations=static", method, "activation-percentile=90", "activation-symmetric=false");
+	const float absmax[2] = {fmaxf(-least[0], greatest[0]), fmaxf(-least[1], greatest[1])};
+	struct cwp_grid g;
+	char note[256] = "";
+	void *kept = NULL;
+	struct cwp_quantizer_module m = {.size = sizeof(m), .name = "m", .rows = 4, .cols = 2, .tokens = 1, .act_absmax = absmax,
+		.act_histogram = count, .input_scale = ret_scale, .act_least = least, .act_greatest = greatest, .input_zero = ret_zero};
+
+	assert_int_equal(q->grid(s, 4, 2, &g, NULL, 0), 0);
+	assert_int_equal(g.activation, CWP_ACT_INT8_TENSOR);
+	assert_int_equal(g.input_zero, 1);
+	assert_true((q->needs(s) & CWP_STAT_ACT_RANGE) != 0);
+	int r = q->prepare(NULL, s, &g, &m, &kept, note, sizeof(note));
+	m.act_least = NULL;
+	assert_int_equal(q->prepare(NULL, s, &g, &m, &kept, note, sizeof(note)), CWP_EVALUE);
+	cwe_settings_free(p.descriptor, s);
+	free(p.path);
+	return r;
+}
+
+/* All codes on the range from the least to the greatest input, 0 being one that is exact. */
+static void test_asymmetric_inputs(void **state)
+{
+	uint64_t *count = calloc(CWP_HISTOGRAM_BINS, sizeof(*count));
+	static const struct {
+		float least[2], greatest[2];
+		double range;
+		int zero;
+	} cases[] = {
+		{{-1, -2}, {6, 5}, 8, -64},
+		{{0, 0}, {4, 1}, 4, -128},
+		{{-3, -1}, {0, 0}, 3, 127},
+		{{-2, -2}, {2, 1}, 4, 0},
+	};
+	float scale = 0;
+	int8_t zero = 0;
+
+	(void)state;
+	assert_non_null(count);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		assert_int_equal(asymmetric("activation-scale=minmax", cases[i].least, cases[i].greatest, NULL, &scale, &zero), 0);
+		assert_true(scale == as_bf16((float)(cases[i].range / 255)));
+		assert_true(abs(zero - cases[i].zero) <= 1);
+		const float low = fminf(cases[i].least[0], cases[i].least[1]), high = fmaxf(cases[i].greatest[0], cases[i].greatest[1]);
+		/* Rounding of scale and zero point costs a code at either end. */
+		assert_true((-128 - (float)zero) * scale <= low + 1.5f * scale && (127 - (float)zero) * scale >= high - 1.5f * scale);
+	}
+	/* Nine of ten lie within 1, and one far above: below, nothing is cut. */
+	const float least[2] = {-0.25f, -0.5f}, greatest[2] = {1, 50};
+	count_in(count, 0.9f, 90);
+	count_in(count, 50, 10);
+	assert_int_equal(asymmetric("activation-scale=percentile", least, greatest, count, &scale, &zero), 0);
+	assert_true(scale > 1.4f / 255 && scale < 1.45f / 255);
+	assert_true(zero == (int)rintf(-128 + 0.5f / scale));
+	/* The least error is at the whole range, where so many would be cut. */
+	assert_int_equal(asymmetric("activation-scale=mse", least, greatest, count, &scale, &zero), 0);
+	assert_true(scale > 45.0f / 255 && scale <= as_bf16(50.5f / 255));
+	free(count);
+}
+
+static void test_asymmetric_refused(void **state)
+{
+	struct cwe_plugin p = open_plugin("static");
+	const struct cwp_quantizer *q = p.interface;
+	struct cwp_setting *s = SETTINGS(&p, "activations=dynamic", "activation-symmetric=false");
+	struct cwp_grid g;
+	char err[256];
+
+	(void)state;
+	assert_int_equal(q->grid(s, 4, 4, &g, err, sizeof(err)), CWP_EVALUE);
+	assert_string_equal(err, "activation-symmetric: false is for activations static, not dynamic");
+	cwe_settings_free(p.descriptor, s);
+	free(p.path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,6 +454,8 @@ int main(void)
 		cmocka_unit_test(test_exact_int8),
 		cmocka_unit_test(test_input_scales),
 		cmocka_unit_test(test_least_input_error),
+		cmocka_unit_test(test_asymmetric_inputs),
+		cmocka_unit_test(test_asymmetric_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

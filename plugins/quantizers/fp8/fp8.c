@@ -27,7 +27,7 @@ static const struct cwp_option options[] = {
 
 static struct input_rule input_rule_of(const struct cwp_setting *s)
 {
-	return (struct input_rule){(enum input_method)s[ACTIVATION_SCALE].integer, s[ACTIVATION_PERCENTILE].number, 448.0f};
+	return (struct input_rule){(enum input_method)s[ACTIVATION_SCALE].integer, s[ACTIVATION_PERCENTILE].number, 448.0f, 0};
 }
 
 static uint32_t needs(const struct cwp_setting *settings)

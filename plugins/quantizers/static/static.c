@@ -21,7 +21,7 @@
 #include "plugins/quantizers/static/tensor.h"
 
 enum option { BITS, GRANULARITY, GROUP, SYMMETRIC, ALGORITHM, SCALE, ACTIVATIONS, PERCENTILE, DAMPING, ACT_ORDER, PROTECTED, ACTIVATION_SCALE,
-	ACTIVATION_PERCENTILE, ALPHA };
+	ACTIVATION_PERCENTILE, ALPHA, ACTIVATION_SYMMETRIC };
 enum { ALGORITHM_RTN, ALGORITHM_GPTQ, ALGORITHM_AWQ, ALGORITHM_SMOOTHQUANT };
 enum { GRANULARITY_CHANNEL, GRANULARITY_TENSOR, GRANULARITY_GROUP };
 enum { ACTIVATIONS_NONE, ACTIVATIONS_STATIC, ACTIVATIONS_DYNAMIC };
@@ -52,11 +52,14 @@ static const struct cwp_option options[] = {
 	INPUT_OPTIONS,
 	{sizeof(struct cwp_option), CWP_OPTION_FLOAT, "alpha", "0.5", "0..1", NULL,
 		"smoothquant: how much of the range of the activations goes over to the weights"},
+	{sizeof(struct cwp_option), CWP_OPTION_BOOL, "activation-symmetric", "true", NULL, NULL,
+		"static activations: no zero point; false spends all codes on the range from the least to the greatest input"},
 };
 
 static struct input_rule input_rule_of(const struct cwp_setting *s)
 {
-	return (struct input_rule){(enum input_method)s[ACTIVATION_SCALE].integer, s[ACTIVATION_PERCENTILE].number, 127.0f};
+	return (struct input_rule){(enum input_method)s[ACTIVATION_SCALE].integer, s[ACTIVATION_PERCENTILE].number, 127.0f,
+		s[ACTIVATION_SYMMETRIC].integer == 0};
 }
 
 static uint32_t needs(const struct cwp_setting *settings)
@@ -197,6 +200,9 @@ static int check_settings(const struct cwp_setting *s, char *err, size_t err_siz
 		return refuse(err, err_size, "activations: %s needs bits 8 and granularity channel or tensor, not bits %d and granularity %s",
 			s[ACTIVATIONS].string, (int)s[BITS].integer, s[GRANULARITY].string);
 	}
+	if (s[ACTIVATION_SYMMETRIC].integer == 0 && s[ACTIVATIONS].integer != ACTIVATIONS_STATIC) {
+		return refuse(err, err_size, "activation-symmetric: false is for activations static, not %s", s[ACTIVATIONS].string);
+	}
 	return 0;
 }
 
@@ -219,6 +225,7 @@ static int grid(const struct cwp_setting *settings, uint64_t rows, uint64_t cols
 		.granularity = settings[GRANULARITY].integer == GRANULARITY_TENSOR ? CWP_PER_TENSOR : CWP_PER_CHANNEL,
 		.activation = settings[ACTIVATIONS].integer == ACTIVATIONS_DYNAMIC ? CWP_ACT_INT8_TOKEN :
 			settings[ACTIVATIONS].integer == ACTIVATIONS_STATIC ? CWP_ACT_INT8_TENSOR : CWP_ACT_NONE,
+		.input_zero = settings[ACTIVATION_SYMMETRIC].integer == 0,
 	};
 	if (settings[GRANULARITY].integer != GRANULARITY_GROUP) {
 		return 0;

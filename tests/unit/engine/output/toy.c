@@ -273,6 +273,7 @@ void toy_quantize(struct cwe_source *s, const char *module, const struct cwp_gri
 	ret->module = (struct cwe_output_module){.name = ret->name, .rows = rows, .cols = cols, .grid = *grid};
 	if (grid->activation == CWP_ACT_INT8_TENSOR || grid->activation == CWP_ACT_FP8_TENSOR)
 		ret->module.input_scale = grid->activation == CWP_ACT_INT8_TENSOR ? 0.03125f : 0.0078125f;
+	ret->module.input_zero = grid->input_zero ? -37 : 0;
 	w = malloc(rows * cols * sizeof *w);
 	ret->codes = malloc(rows * cols);
 	ret->scales = malloc(rows * n * sizeof(float));
