@@ -183,6 +183,11 @@ int cwd_roots_check(const struct cwd_settings *settings, const struct cwj_job *j
 			     ? 0
 			     : check_path(
 				       &c, field, job->evaluations[i].path, &settings->inputs, 0);
+		if (rc == 0 && job->evaluations[i].judge != NULL) {
+			snprintf(field, sizeof field, "evaluate[%zu].judge.model", i);
+			rc = check_path(
+				&c, field, job->evaluations[i].judge, &settings->inputs, 0);
+		}
 	}
 	return rc < 0 ? rc : check_path(&c, "output", job->output, &settings->outputs, 1);
 }

@@ -60,6 +60,8 @@ struct cwj_evaluation {
 	char *benchmark; /* id of an evaluator plugin */
 	char *path;      /* absolute */
 	uint64_t limit;  /* items; 0: all */
+	int has_judge;
+	char *judge;     /* absolute path of the model that judges answers; NULL: none */
 	size_t n_options;
 	struct cwj_option *options;
 	int line, column;

@@ -193,6 +193,17 @@ static const struct cwj_key write_keys[] = {
 };
 static const struct cwj_table write_table = {.keys = write_keys, .size = sizeof(struct cwj_draft)};
 
+static const struct cwj_key judge_keys[] = {
+	{.name = "model",
+		.kind = CWJ_PATH,
+		.required = 1,
+		.offset = offsetof(struct cwj_evaluation, judge),
+		.remedy = "name the model that judges answers: a Hugging Face directory or a .gguf file"},
+	{0},
+};
+static const struct cwj_table judge_table = {
+	.keys = judge_keys, .size = sizeof(struct cwj_evaluation)};
+
 static const struct cwj_key evaluation_keys[] = {
 	{.name = "name",
 		.kind = CWJ_LABEL,
@@ -210,6 +221,10 @@ static const struct cwj_key evaluation_keys[] = {
 		.kind = CWJ_COUNT,
 		.offset = offsetof(struct cwj_evaluation, limit),
 		.high = MOST_ITEMS},
+	{.name = "judge",
+		.kind = CWJ_MAPPING,
+		.present = offsetof(struct cwj_evaluation, has_judge),
+		.table = &judge_table},
 	{.name = "options",
 		.kind = CWJ_OPTIONS,
 		.offset = offsetof(struct cwj_evaluation, options),

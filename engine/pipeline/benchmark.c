@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "engine/pipeline/benchmark.h"
+#include "engine/pipeline/evaluate.h"
 #include "engine/plugin/settings.h"
 
 #define DATA_LIMIT (1u << 30)
@@ -39,8 +40,9 @@ static int open_data(struct cwe_run *run, struct cwe_benchmark *b, struct cwb_er
 	if (r == 0) {
 		b->answer = calloc(b->count + 1, sizeof *b->answer);
 		b->too_long = calloc(b->count + 1, sizeof *b->too_long);
+		b->judged = calloc(b->count + 1, sizeof *b->judged);
 		b->long_items = json_object();
-		r = b->answer != NULL && b->too_long != NULL && b->long_items != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for %llu answers", (unsigned long long)b->count);
+		r = b->answer != NULL && b->too_long != NULL && b->judged != NULL && b->long_items != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for %llu answers", (unsigned long long)b->count);
 	}
 	return cwe_run_place(err, r, job->line, job->column, "evaluate", job->name);
 }
@@ -52,7 +54,7 @@ static int check_lengths(const struct cwe_run *run, const struct cwe_benchmark *
 	for (uint64_t i = 0; i < b->count; i++) {
 		n += b->too_long[i];
 	}
-	if (n == 0 || n < b->count) {
+	if (n == 0 || n < b->count - b->judges) {
 		return 0;
 	}
 	int r = cwb_err_set(err, CWP_ELIMIT, "all %" PRIu64 " requests of %s are longer than the model's context of %" PRIu32
@@ -89,6 +91,7 @@ void cwe_benchmark_close(struct cwe_benchmark *b)
 	cwe_outcomes_free(&b->outcomes);
 	json_decref(b->long_items);
 	free(b->too_long);
+	free(b->judged);
 	free(b->answer);
 	free(b->data);
 	memset(b, 0, sizeof *b);
@@ -112,16 +115,24 @@ void cwe_benchmark_clear(struct cwe_benchmark *b)
 	}
 }
 
+int cwe_benchmark_tell(struct cwe_benchmark *b, struct cwe_run *run, int judged, struct cwb_err *err)
+{
+	const struct cwp_evaluator *e = b->plugin->interface;
+	for (uint64_t i = 0; i < b->count; i++) {
+		int r = b->judged[i] == judged ? e->answer(b->state, i, &b->answer[i]) : 0;
+		if (r != 0) {
+			return cwe_host_error(run->p->host, b->job->benchmark, "answer", r, err);
+		}
+	}
+	return 0;
+}
+
 int cwe_benchmark_finish(struct cwe_benchmark *b, struct cwe_run *run, enum cwe_compared which, struct cwb_err *err)
 {
 	const struct cwp_evaluator *e = b->plugin->interface;
 	struct cwp_metric_sink sink = cwe_outcomes_sink(&b->outcomes);
-	int r = 0;
 	cwe_outcomes_begin(&b->outcomes, which);
-	for (uint64_t i = 0; r == 0 && i < b->count; i++) {
-		r = e->answer(b->state, i, &b->answer[i]);
-	}
-	r = r == 0 ? e->finish(b->state, &sink) : r;
+	int r = e->finish(b->state, &sink);
 	if (r != 0) {
 		return cwe_host_error(run->p->host, b->job->benchmark, "metrics", r, err);
 	}
@@ -160,10 +171,13 @@ int cwe_benchmark_check(struct cwe_run *run, const struct cwj_evaluation *job, s
 	struct cwe_request_list list = {0};
 	int r = cwe_benchmark_open(run, job, 0, &b, &list, err);
 	cwe_request_free(&list);
+	r = r == 0 && job->judge != NULL ? cwe_judge_check(run, job, err) : r;
 	if (r == 0 && run->job->n_gates > 0) {
 		/* Empty answers: the metrics' names are what counts. */
 		cwe_benchmark_clear(&b);
-		r = cwe_benchmark_finish(&b, run, CWE_COMPARED_ORIGINAL, err);
+		r = cwe_benchmark_tell(&b, run, 0, err);
+		r = r == 0 ? cwe_benchmark_tell(&b, run, 1, err) : r;
+		r = r != 0 ? r : cwe_benchmark_finish(&b, run, CWE_COMPARED_ORIGINAL, err);
 	}
 	for (size_t i = 0; r == 0 && i < run->job->n_gates; i++) {
 		r = check_gate(&b, i, run->job->gates[i].metric, err);

@@ -22,6 +22,9 @@ struct cwe_benchmark {
 	uint64_t generations; /* requests that generate text */
 	uint64_t generation_tokens; /* of their prompts, and new ones at most */
 	uint64_t drifts;      /* requests for distributions */
+	uint8_t *judged;      /* [count] requests for the judge */
+	uint64_t judges;      /* of them */
+	int judging;          /* the judge is at work: its requests are those that count */
 	uint8_t *too_long;    /* [count] requests that do not fit the model's context */
 	json_t *long_items;   /* object: names of the items they belong to, in their order */
 	struct cwp_answer *answer; /* [count] */
@@ -67,7 +70,9 @@ int cwe_benchmark_generate(struct cwe_benchmark *b, struct cwe_run *run, struct 
  * benchmark_broken.c. */
 int cwe_benchmark_broken(struct cwe_run *run, const struct cwe_benchmark *b, uint64_t i, struct cwe_model *model,
 	const uint32_t *id, size_t count, struct cwb_err *err);
-/* Hands all answers to the evaluator and takes its metrics. */
+/* Hands the answers of the model under test, or those of the judge, to the evaluator. */
+int cwe_benchmark_tell(struct cwe_benchmark *b, struct cwe_run *run, int judged, struct cwb_err *err);
+/* Takes the evaluator's metrics of this model; all answers were told. */
 int cwe_benchmark_finish(struct cwe_benchmark *b, struct cwe_run *run, enum cwe_compared which, struct cwb_err *err);
 /* Appends {name, benchmark, metric, group, n, excluded, ideal, direction, original, quantized, protected, flips} for each
  * metric; benchmark_report.c. */

@@ -145,6 +145,9 @@ static int add_all(struct cwe_run *run, struct cwe_benchmark *b, const struct cw
 	int r = cwe_end_tokens(model->source, run->tokenizer, &list->ends, err);
 	for (uint64_t i = 0; r == 0 && i < b->count; i++) {
 		struct cwp_request q = {0};
+		if (b->judged[i] != b->judging) {
+			continue;
+		}
 		if ((r = cwe_benchmark_request(run, b, i, &q, err)) == 0 && q.kind == CWP_REQUEST_GENERATE && !b->too_long[i]) {
 			/* Requests stay what they were when they were counted. */
 			r = list->count < b->generations ? add(run, &q, i, &b->answer[i], list, err)

@@ -32,8 +32,15 @@ static int check(const struct cwe_benchmark *b, uint64_t i, const struct cwp_req
 	if (q->kind < CWP_REQUEST_LOGLIK || q->kind > CWP_REQUEST_WINDOWS) {
 		return fault(b, i, err, "the unknown kind", q->kind);
 	}
-	if ((q->flags & ~(uint32_t)CWP_REQUEST_CHAT) != 0) {
+	if ((q->flags & ~(uint32_t)(CWP_REQUEST_CHAT | CWP_REQUEST_JUDGE)) != 0) {
 		return fault(b, i, err, "the unknown flags", q->flags);
+	}
+	if ((q->flags & CWP_REQUEST_JUDGE) != 0 && q->kind != CWP_REQUEST_GENERATE && q->kind != CWP_REQUEST_LOGLIK) {
+		return fault(b, i, err, "CWP_REQUEST_JUDGE, but a judge is not asked for the kind", q->kind);
+	}
+	if ((q->flags & CWP_REQUEST_JUDGE) != 0 && b->job->judge == NULL) {
+		return cwb_err_set(err, CWP_EMISSING, "evaluate %s: %s lets a judge decide and there is none: add judge: {model: ...}, or "
+			"choose options that need none", b->job->name, b->job->benchmark);
 	}
 	if ((q->flags & CWP_REQUEST_CHAT) != 0 && (q->kind == CWP_REQUEST_ROLLING || q->kind == CWP_REQUEST_WINDOWS)) {
 		return fault(b, i, err, "CWP_REQUEST_CHAT, but no context since its kind is", q->kind);
@@ -165,6 +172,11 @@ int cwe_benchmark_add(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, 
 	int r = cwe_benchmark_request(run, b, i, &q, err);
 	if (r != 0) {
 		return r;
+	}
+	if ((q.flags & CWP_REQUEST_JUDGE) != 0 && !b->judging) {
+		b->judged[i] = 1;
+		b->judges++;
+		return 0;
 	}
 	/* What is wrong there is found before any work. */
 	if (q.kind == CWP_REQUEST_GENERATE && cwe_benchmark_stop(run->tokenizer, &q, &stop, err) != 0) {

@@ -30,6 +30,8 @@ static int run_model(struct cwe_evaluation *e, enum cwe_compared which, struct c
 	int r = cwe_evaluation_score(e, model, err);
 	for (size_t i = 0; r == 0 && i < e->n; i++) {
 		r = cwe_benchmark_generate(&e->benchmark[i], e->run, model, generated, e, err);
+		r = r == 0 ? cwe_benchmark_tell(&e->benchmark[i], e->run, 0, err) : r;
+		r = r == 0 ? cwe_evaluation_judge(e, &e->benchmark[i], err) : r;
 		r = r == 0 ? cwe_benchmark_finish(&e->benchmark[i], e->run, which, err) : r;
 	}
 	return r != 0 ? cwb_err_prefix(err, "evaluating the %s model", model_name[which]) : 0;
@@ -126,6 +128,7 @@ int cwe_run_evaluate(struct cwe_run *run, struct cwb_err *err)
 	for (size_t i = 0; i < e.n; i++) {
 		cwe_benchmark_close(&e.benchmark[i]);
 	}
+	cwe_judge_close(e.judge);
 	cwe_drift_free(&e.drift);
 	free(e.drift_row);
 	free(e.benchmark);

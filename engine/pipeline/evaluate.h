@@ -16,10 +16,18 @@ struct cwe_evaluation {
 	uint64_t *drift_row;             /* [list.set.count] number of a sequence's distribution; UINT64_MAX: none is wanted */
 	uint64_t drifts;
 	struct cwe_drift drift;          /* the original's distributions */
+	struct cwe_judge *judge;         /* open; NULL: none yet */
 	enum cwe_compared which;         /* the model at work */
 	uint64_t done, total;            /* tokens of all models, those that may be generated included */
 	uint64_t scored;                 /* tokens that went through the layers for scores, each model's */
 };
+
+/* The judge answers what the evaluator asks of it, now that it knows the model's answers. Opened once, as long as
+ * evaluations name the same one. evaluate_judge.c. */
+int cwe_evaluation_judge(struct cwe_evaluation *e, struct cwe_benchmark *b, struct cwb_err *err);
+void cwe_judge_close(struct cwe_judge *judge); /* NULL is allowed */
+/* Opens an evaluation's judge: what is wrong with it is found before any work. evaluate_judge.c. */
+int cwe_judge_check(struct cwe_run *run, const struct cwj_evaluation *job, struct cwb_err *err);
 
 /* Numbers the distributions that are asked for. evaluate_score.c. */
 int cwe_evaluation_prepare(struct cwe_evaluation *e, struct cwb_err *err);

@@ -39,7 +39,8 @@ static void progress(void *arg, uint64_t done, uint64_t total)
 {
 	struct cwe_evaluation *e = arg;
 	double part = (double)done / (double)(total > 0 ? total : 1);
-	cwe_run_progress(e->run, CWE_STAGE_EVALUATE, e->done + (uint64_t)(part * (double)e->list.set.tokens), e->total, "tokens");
+	uint64_t now = e->done + (uint64_t)(part * (double)e->list.set.tokens);
+	cwe_run_progress(e->run, CWE_STAGE_EVALUATE, now < e->total ? now : e->total, e->total, "tokens");
 }
 
 static struct cwe_benchmark *benchmark_of(const struct cwe_evaluation *e, size_t owner)

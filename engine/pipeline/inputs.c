@@ -139,17 +139,28 @@ static int add_adapter(struct cwe_run *run, const char *folder, struct cwb_err *
 	return r;
 }
 
-static int add_inputs(struct cwe_run *run, struct cwb_err *err)
+static int add_model(struct cwe_run *run, const char *what, const char *path, struct cwb_err *err)
 {
 	struct stat st;
+	if (stat(path, &st) != 0) {
+		return cwb_err_errno(err, "%s: %s", what, path);
+	}
+	return S_ISDIR(st.st_mode) ? add_folder(run, path, err) : add_file(run, path, err);
+}
+
+static int add_evaluation(struct cwe_run *run, const struct cwj_evaluation *job, struct cwb_err *err)
+{
+	int r = add_file(run, job->path, err);
+	return r == 0 && job->judge != NULL ? add_model(run, "judge", job->judge, err) : r;
+}
+
+static int add_inputs(struct cwe_run *run, struct cwb_err *err)
+{
 	run->inputs = json_object();
 	if (run->inputs == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
 	}
-	if (stat(run->job->model, &st) != 0) {
-		return cwb_err_errno(err, "model: %s", run->job->model);
-	}
-	int r = S_ISDIR(st.st_mode) ? add_folder(run, run->job->model, err) : add_file(run, run->job->model, err);
+	int r = add_model(run, "model", run->job->model, err);
 	if (r == 0 && run->job->chat.format != NULL && run->job->chat.format[0] == '/') {
 		r = add_file(run, run->job->chat.format, err);
 	}
@@ -161,7 +172,7 @@ static int add_inputs(struct cwe_run *run, struct cwb_err *err)
 		r = add_file(run, run->job->sets[i].path, err);
 	}
 	for (size_t i = 0; r == 0 && i < run->job->n_evaluations; i++) {
-		r = add_file(run, run->job->evaluations[i].path, err);
+		r = add_evaluation(run, &run->job->evaluations[i], err);
 	}
 	return r;
 }

@@ -23,8 +23,6 @@
 #define BASE_MEMORY (160ull << 20)
 /* The same of a job that only quantizes. */
 #define PLAIN_MEMORY (64ull << 20)
-/* A tokenizer's tables, by entry of its vocabulary. */
-#define TOKENIZER_BYTES 600ull
 /* Packing buffers of the matrix products, a thread. */
 #define THREAD_MEMORY (24ull << 20)
 
@@ -42,7 +40,7 @@ static int only_quantizes(const struct cwe_run *run)
 static uint64_t text_memory(const struct cwe_run *run)
 {
 	uint64_t tokens = run->corpus.tokens;
-	return (run->tokenizer != NULL ? cwe_tokenizer_size(run->tokenizer) * TOKENIZER_BYTES : 0) +
+	return (run->tokenizer != NULL ? cwe_tokenizer_size(run->tokenizer) * CWE_TOKENIZER_BYTES : 0) +
 		tokens * (3 * sizeof(uint32_t) + 2 * sizeof(float));
 }
 
@@ -50,7 +48,7 @@ uint64_t cwe_run_base_memory(const struct cwe_run *run)
 {
 	uint64_t base = only_quantizes(run) ? PLAIN_MEMORY
 		: BASE_MEMORY + cwe_pool_threads(run->p->host->pool) * THREAD_MEMORY;
-	return base + text_memory(run) + run->source->merge_memory;
+	return base + text_memory(run) + run->source->merge_memory + run->beside;
 }
 
 /* Scores on scratch: each set's, as score.store says, and the combined ones in f32; or candidates. */

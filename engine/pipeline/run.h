@@ -125,6 +125,7 @@ struct cwe_run {
 	int rejected;
 	int ended;              /* an earlier attempt wrote the manifest: only the end is missing */
 	struct cwe_bounds bounds;
+	uint64_t beside;        /* bytes of texts beside the run's own: those of the model under test while a judge is at work */
 	struct cwe_stage_record record[CWE_STAGES];
 	size_t records;
 	struct timespec stage_start;
@@ -189,6 +190,9 @@ uint64_t cwe_run_mask_bytes(const struct cwe_run *run);             /* run.c */
 const struct cwe_tensor *cwe_run_module_tensor(const struct cwe_run *run, const struct cwe_run_module *m);
 int cwe_run_module_read(const struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows, float *dst,
 	struct cwb_err *err);
+
+/* A tokenizer's tables, by entry of its vocabulary. */
+#define CWE_TOKENIZER_BYTES 600ull
 
 /* Memory of program, threads and texts, beside what a stage needs. */
 uint64_t cwe_run_base_memory(const struct cwe_run *run); /* plan.c */

@@ -137,7 +137,8 @@ struct cwp_evaluator {
 		const char *data, size_t length, uint64_t limit, void **ret_state);
 	/* Number of requests. [worker] */
 	uint64_t (*count)(void *state);
-	/* The i-th request. Those for the judge are asked for after answer() was called for all others. [worker] */
+	/* The i-th request. Those for the judge are asked for once more after answer() was called for all others; before, only
+	 * their kind and flags count, and `context` may be empty. [worker] */
 	int (*request)(void *state, uint64_t i, struct cwp_request *ret_request);
 	/* The answer to the i-th request from the model under test. [worker] */
 	int (*answer)(void *state, uint64_t i, const struct cwp_answer *answer);

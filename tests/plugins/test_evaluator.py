@@ -25,7 +25,7 @@ quantize: {{plugin: static, options: {{bits: 8, granularity: channel}}}}
 write: {{format: dense}}
 chat: {chat}
 evaluate:
-  - {{name: mock, benchmark: mock-evaluator, path: {folder}/data.txt, options: {{fault: {fault}, stop: sss}}}}
+  - {{name: mock, benchmark: mock-evaluator, path: {folder}/data.txt, options: {{fault: {fault}, stop: sss}}{judge}}}
 {more}
 """
 
@@ -86,10 +86,10 @@ CHAT = {"name": "mine", "tokens": [], "system": {"place": "message", "prefix": "
 CHATTED = "U:%s\nA:" % TEXT
 
 
-def run_job(folder, plugins, fault, more="", chat="none"):
+def run_job(folder, plugins, fault, more="", chat="none", judge=""):
     path = os.path.join(folder, "job.yaml")
     with open(path, "w", encoding="utf-8") as f:
-        f.write(JOB.format(folder=folder, fault=fault, more=more, chat=chat))
+        f.write(JOB.format(folder=folder, fault=fault, more=more, chat=chat, judge=judge and ", judge: {model: %s}" % judge))
     done = subprocess.run([os.path.join(BUILD, "cwp-worker"), "run", path, "--plugin-dir", plugins, "--threads", "2"],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return done.returncode, done.stdout.decode("utf-8", "replace")
@@ -98,14 +98,14 @@ def run_job(folder, plugins, fault, more="", chat="none"):
 def planned_memory(folder, plugins):
     path = os.path.join(folder, "job.yaml")
     with open(path, "w", encoding="utf-8") as f:
-        f.write(JOB.format(folder=folder, fault="none", more="", chat="none"))
+        f.write(JOB.format(folder=folder, fault="none", more="", chat="none", judge=""))
     done = subprocess.run([os.path.join(BUILD, "cwp-inspect"), "plan", path, "--plugin-dir", plugins, "--threads", "2"],
                           stdout=subprocess.PIPE, check=True)
     return -(-json.loads(done.stdout)["bounds"]["memory"] // 1024)  # KiB
 
 
-def inspect(folder, verb, line):
-    done = subprocess.run([os.path.join(BUILD, "cwp-inspect"), verb, os.path.join(folder, "model"), "--plugin-dir", PLUGINS],
+def inspect(folder, verb, line, model="model"):
+    done = subprocess.run([os.path.join(BUILD, "cwp-inspect"), verb, os.path.join(folder, model), "--plugin-dir", PLUGINS],
                           input=json.dumps(line).encode(), stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
 
@@ -170,14 +170,14 @@ def check_answers(folder, prompt=TEXT):
     assert rows["loglik"]["flips"] == {"quantized": 0, "protected": 0}, rows["loglik"]
 
 
-def spoil(path, name):
-    """Makes a tensor of the file so large that what is multiplied with it overflows."""
+def spoil(path, name, value=1e38):
+    """Fills a tensor of the file, by default so that what is multiplied with it overflows."""
     with open(path, "r+b") as f:
         size = struct.unpack("<Q", f.read(8))[0]
         tensor = json.loads(f.read(size))[name]
         first, last = tensor["data_offsets"]
         f.seek(8 + size + first)
-        number = struct.pack("<f", 1e38)[2 if tensor["dtype"] == "BF16" else 0:]
+        number = struct.pack("<f", value)[2 if tensor["dtype"] == "BF16" else 0:]
         f.write(number * ((last - first) // len(number)))
 
 
@@ -193,6 +193,37 @@ def check_numbers(folder, plugins):
         shutil.rmtree(os.path.join(folder, "out"), ignore_errors=True)
         shutil.rmtree(os.path.join(folder, ".out.cwp-scratch"), ignore_errors=True)
     shutil.move(path + ".kept", path)
+
+
+def check_judge(folder, plugins):
+    """Another model, with a chat format of its own, is asked about what this one said; its digest is among the inputs."""
+    judge = os.path.join(folder, "judge")
+    shutil.copytree(os.path.join(folder, "model"), judge)
+    spoil(os.path.join(judge, "model.safetensors"), "model.norm.weight", 3.0)
+    for status, fault, path, text in ((65, "judge", "", "lets a judge decide and there is none: add judge"),
+                                      (65, "judge-drift", judge, "a judge is not asked for the kind 4"),
+                                      (66, "judge", os.path.join(folder, "no"), "no: ")):
+        got, said = run_job(folder, plugins, fault, judge=path)
+        assert got not in (0, 2) and got < 128 and text in said, (status, got, said)
+        assert not os.path.exists(os.path.join(folder, "out", "manifest.json")), fault
+        shutil.rmtree(os.path.join(folder, "out"), ignore_errors=True)
+    status, said = run_job(folder, plugins, "judge", judge=judge)
+    assert status == 0, said
+    check_answers(folder)
+    with open(os.path.join(folder, "out", "report.json"), encoding="utf-8") as f:
+        rows = {row["metric"]: row for row in json.load(f)["evaluation"]}
+    for which, model in (("original", "model"), ("protected", "out")):
+        answer = inspect(folder, "generate", {"text": TEXT, "max_new_tokens": 6}, model)["text"]
+        verdict = inspect(folder, "generate", {"text": answer, "max_new_tokens": 5}, "judge")
+        want = {"judged": inspect(folder, "loglik", {"context": answer, "continuation": "yes"}, "judge")["loglik"],
+                "verdict_tokens": len(verdict["ids"]),
+                "verdict_sum": sum((i + 1) * b for i, b in enumerate(verdict["text"].encode()))}
+        for metric, value in want.items():
+            got = rows[metric][which]["value"]
+            assert abs(got - value) <= 1e-6 * max(1, abs(value)), (metric, got, value)
+    with open(os.path.join(folder, "out", "manifest.json"), encoding="utf-8") as f:
+        assert os.path.join(judge, "model.safetensors") in f.read()
+    shutil.rmtree(os.path.join(folder, "out"))
 
 
 def main():
@@ -231,6 +262,7 @@ def main():
             assert len(plain) == (chat == "auto"), report["warnings"]
             assert report["chat"] == ("mine" if chat == "chat.json" else None), report["chat"]
             shutil.rmtree(os.path.join(folder, "out"))
+        check_judge(folder, plugins)
         check_numbers(folder, plugins)
         for fault, text in FAULTS:
             status, said = run_job(folder, plugins, fault)

@@ -12,12 +12,12 @@
 
 enum fault { NONE, MANY, UNKNOWN_KIND, NULL_TEXT, NULL_NAME, CONTROL_NAME, SAME_NAME, EARLY_ITEM, NULL_ITEM, SILENT_ERROR,
 	POSITIVE_ERROR, LARGER_COUNT, OLD_METRIC, STOP_MISSING, STOP_EMPTY, STOP_MANY,
-	UNKNOWN_FLAGS, CHAT_ROLLING, ALL_LONG, SMALL_WINDOW, ONLY_TEXT };
+	UNKNOWN_FLAGS, CHAT_ROLLING, ALL_LONG, SMALL_WINDOW, ONLY_TEXT, JUDGE, JUDGE_DRIFT };
 
 static const struct cwp_option options[] = {
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "fault", "none",
 		"none|many|unknown-kind|null-text|null-name|control-name|same-name|early-item|null-item|silent-error|"
-		"positive-error|larger-count|old-metric|stop-missing|stop-empty|stop-many|unknown-flags|chat-rolling|all-long|small-window|only-text", NULL, "what is wrong"},
+		"positive-error|larger-count|old-metric|stop-missing|stop-empty|stop-many|unknown-flags|chat-rolling|all-long|small-window|only-text|judge|judge-drift", NULL, "what is wrong"},
 	{sizeof(struct cwp_option), CWP_OPTION_STRING, "stop", "", NULL, NULL, "what ends the second generated text"}};
 
 #define REQUESTS 10
@@ -29,6 +29,10 @@ struct mock {
 	char long_text[LONG];
 	size_t length;
 	unsigned counted;
+	char said[64];      /* what the model answered to the last request for text */
+	size_t said_length;
+	char judged_text[64];
+	double judged, verdict_tokens, verdict_sum;
 	double chat, kl, same, windows, window_tokens, too_long, ended;
 	double loglik, rolling, tokens, bytes, sum, stopped_tokens, stopped_bytes;
 	const char *stop[2];
@@ -58,6 +62,9 @@ static uint64_t count(void *state)
 	if (m->fault == MANY) {
 		return UINT64_MAX;
 	}
+	if (m->fault == JUDGE || m->fault == JUDGE_DRIFT) {
+		return REQUESTS + 2;
+	}
 	return m->fault == LARGER_COUNT ? REQUESTS + 1000u * m->counted++ : REQUESTS;
 }
 
@@ -86,11 +93,30 @@ static void request_long(const struct mock *m, uint64_t i, struct cwp_request *q
 	q->max_new_tokens = 120;
 }
 
+/* A log-likelihood after what the model said, and a text about it in the judge's chat format. The string is spoiled by the next
+ * request. */
+static void request_judge(struct mock *m, uint64_t i, struct cwp_request *q)
+{
+	memset(m->judged_text, '?', sizeof m->judged_text);
+	memcpy(m->judged_text, m->said, m->said_length);
+	q->kind = m->fault == JUDGE_DRIFT ? CWP_REQUEST_DRIFT : i == REQUESTS ? CWP_REQUEST_LOGLIK : CWP_REQUEST_GENERATE;
+	q->flags = CWP_REQUEST_JUDGE | (i == REQUESTS ? 0 : CWP_REQUEST_CHAT);
+	q->context = m->judged_text;
+	q->context_length = m->said_length;
+	q->continuation = "yes";
+	q->continuation_length = 3;
+	q->max_new_tokens = 5;
+}
+
 /* Request 0: log-likelihood, 1: rolling, 2: generation, 3: another that ends at a string, 4: log-likelihood in a chat, 5: drift
  * in a chat, 6: windows, 7 to 9: too long. */
 static int request(void *state, uint64_t i, struct cwp_request *q)
 {
-	const struct mock *m = state;
+	struct mock *m = state;
+	if (i >= REQUESTS) {
+		request_judge(m, i, q);
+		return 0;
+	}
 	if (m->fault == SILENT_ERROR) {
 		return CWP_EVALUE;
 	}
@@ -129,6 +155,8 @@ static int answer(void *state, uint64_t i, const struct cwp_answer *a)
 	} else if (i == 1) {
 		m->rolling = a->loglik;
 	} else if (i == 2) {
+		m->said_length = a->text_length < sizeof m->said ? a->text_length : sizeof m->said;
+		memcpy(m->said, a->text != NULL ? a->text : "", m->said_length);
 		m->tokens = (double)a->tokens;
 		m->bytes = (double)a->text_length;
 		m->sum = 0;
@@ -146,7 +174,15 @@ static int answer(void *state, uint64_t i, const struct cwp_answer *a)
 	} else if (i == 6) {
 		m->windows = a->loglik;
 		m->window_tokens = (double)a->tokens;
-	} else if (i >= REQUESTS || a->flags != CWP_ANSWER_TOO_LONG || a->tokens != 0) {
+	} else if (i == REQUESTS) {
+		m->judged = a->loglik;
+	} else if (i == REQUESTS + 1) {
+		m->verdict_tokens = (double)a->tokens;
+		m->verdict_sum = 0;
+		for (size_t k = 0; k < a->text_length; k++) {
+			m->verdict_sum += (double)(k + 1) * (double)(unsigned char)a->text[k];
+		}
+	} else if (i > REQUESTS || a->flags != CWP_ANSWER_TOO_LONG || a->tokens != 0) {
 		return CWP_EPLUGIN;
 	}
 	return 0;
@@ -186,6 +222,11 @@ static int finish(void *state, const struct cwp_metric_sink *sink)
 	give(sink, "window_tokens", m->window_tokens);
 	give(sink, "too_long", m->too_long);
 	give(sink, "ended", m->ended);
+	if (m->fault == JUDGE) {
+		give(sink, "judged", m->judged);
+		give(sink, "verdict_tokens", m->verdict_tokens);
+		give(sink, "verdict_sum", m->verdict_sum);
+	}
 	return 0;
 }
 

@@ -144,6 +144,7 @@ static void reads_every_key(void **state)
 	assert_int_equal(j->n_evaluations, 2);
 	assert_string_equal(j->evaluations[0].benchmark, "crows-pairs");
 	assert_int_equal(j->evaluations[0].limit, 500);
+	assert_null(j->evaluations[0].judge);
 	assert_int_equal(j->n_gates, 2);
 	assert_int_equal(j->gates[0].kind, CWJ_GATE_WORSE_BY_AT_MOST);
 	assert_true(j->gates[0].value == 1.0);
@@ -414,6 +415,10 @@ static void refuses_missing_keys(void **state)
 		"is required");
 	refuse_with(
 		change("plugin: fisher, ", ""), CWP_EMISSING, "score.plugin", "", "is required");
+	refuse_with(change("limit: 500", "judge: {}"), CWP_EMISSING, "evaluate[0].judge.model", "",
+		"name the model that judges answers");
+	refuse_with(change("limit: 500", "judge: {path: /srv/judge}"), CWP_EUNKNOWN, "evaluate[0].judge.path",
+		"", "model");
 	refuse_with(change("benchmark: perplexity, ", ""), CWP_EMISSING, "evaluate[1].benchmark",
 		"", "is required");
 	refuse_with(change("worse-by-at-most: 1.0, ", ""), CWP_EMISSING, "gate[0]", "",
