@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "cli/daemon.h"
+#include "cli/report_text.h"
 #include "cli/state.h"
 #include "cli/sweep.h"
 
@@ -62,104 +63,6 @@ void cwc_measure_add(struct cwc_table *table, const json_t *measure, enum cwc_co
 	cwc_text_free(&text);
 }
 
-static void print_evaluation(const json_t *evaluation, struct cwc *cwc, struct cwc_text *text)
-{
-	static const char *const head[] = {"METRIC", "N", "ORIGINAL", "QUANTIZED", "PROTECTED"};
-	struct cwc_table table;
-	const json_t *one;
-	size_t i;
-
-	if (json_array_size(evaluation) == 0) {
-		cwc_text_printf(text, "no evaluation\n");
-		return;
-	}
-	cwc_table_init(&table, sizeof head / sizeof head[0]);
-	table.elastic = 0;
-	for (i = 0; i < table.columns; i++) {
-		cwc_table_column(&table, i, head[i], i == 1 ? CWC_RIGHT : CWC_LEFT);
-	}
-	json_array_foreach(evaluation, i, one)
-	{
-		cwc_table_addf(&table, "%s.%s", cwc_string(one, "name"), cwc_string(one, "metric"));
-		cwc_table_addf(&table, "%" JSON_INTEGER_FORMAT,
-			json_integer_value(json_object_get(one, "n")));
-		cwc_measure_add(&table, json_object_get(one, "original"), CWC_PLAIN);
-		cwc_measure_add(&table, json_object_get(one, "quantized"), CWC_PLAIN);
-		cwc_measure_add(&table, json_object_get(one, "protected"), CWC_BOLD);
-	}
-	cwc_table_render(&table, text, cwc->width, cwc->colour);
-	cwc_table_free(&table);
-}
-
-static void print_protection(const json_t *protection, struct cwc_text *text)
-{
-	const json_t *weights = json_object_get(protection, "weights"),
-		     *kept = json_object_get(protection, "protected");
-
-	if (!json_is_integer(weights) || !json_is_integer(kept) ||
-		json_integer_value(weights) <= 0) {
-		return;
-	}
-	cwc_text_printf(text,
-		"protected %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " weights (%.2f%%)\n",
-		json_integer_value(kept), json_integer_value(weights),
-		100.0 * (double)json_integer_value(kept) / (double)json_integer_value(weights));
-}
-
-static void print_gate(const json_t *gate, const struct cwc *cwc, struct cwc_text *text)
-{
-	const json_t *one;
-	size_t i;
-
-	json_array_foreach(gate, i, one)
-	{
-		int passed = json_is_true(json_object_get(one, "passed"));
-		const char *metric = cwc_string(one, "metric");
-
-		if (cwc->colour) {
-			cwc_text_printf(text, "%s", cwc_colour_begin(passed ? CWC_GREEN : CWC_RED));
-		}
-		cwc_text_printf(text, "gate %s", passed ? "passed" : "failed");
-		if (cwc->colour) {
-			cwc_text_printf(text, "%s", cwc_colour_end());
-		}
-		cwc_text_printf(text, ": ");
-		cwc_text_clean(text, metric, strlen(metric), 0);
-		cwc_text_add(text, "\n", 1);
-	}
-}
-
-static void print_stages(const json_t *stages, struct cwc_text *text)
-{
-	const json_t *stage;
-	double seconds, total = 0;
-	size_t i, shown = 0;
-
-	json_array_foreach(stages, i, stage)
-	{
-		total += json_number_value(json_object_get(stage, "seconds"));
-	}
-	if (!(total > 0)) {
-		return;
-	}
-	cwc_text_printf(text, "took ");
-	cwc_text_duration(text, total);
-	json_array_foreach(stages, i, stage)
-	{
-		const char *name = cwc_string(stage, "name");
-
-		seconds = json_number_value(json_object_get(stage, "seconds"));
-		if (seconds < total / 100) {
-			continue;
-		}
-		cwc_text_printf(text, "%s", shown++ ? ", " : ": ");
-		cwc_text_clean(text, name, strlen(name), 0);
-		cwc_text_add(text, " ", 1);
-		cwc_text_duration(text, seconds);
-	}
-	cwc_text_add(text, "\n", 1);
-}
-
 static void print_path(const char *what, const char *path, struct cwc_text *text)
 {
 	if (*path) {
@@ -186,10 +89,7 @@ int cwc_report(struct cwc *cwc)
 	if (cwc_sweep_is_report(report)) {
 		cwc_sweep_report(cwc, report, &text);
 	} else {
-		print_evaluation(json_object_get(report, "evaluation"), cwc, &text);
-		print_gate(json_object_get(report, "gate"), cwc, &text);
-		print_protection(json_object_get(report, "protection"), &text);
-		print_stages(json_object_get(report, "stages"), &text);
+		cwc_report_text(cwc, report, cwc_option_given(cwc, "all"), &text);
 	}
 	print_path("report", cwc_string(reply, "html"), &text);
 	json_decref(reply);

@@ -75,7 +75,8 @@ static const json_t *find_row(const json_t *point, const json_t *like)
 
 	json_array_foreach(json_object_get(point, "evaluation"), i, row)
 	{
-		if (strcmp(cwc_string(row, "name"), cwc_string(like, "name")) == 0 &&
+		if (*cwc_string(row, "group") == '\0' &&
+			strcmp(cwc_string(row, "name"), cwc_string(like, "name")) == 0 &&
 			strcmp(cwc_string(row, "metric"), cwc_string(like, "metric")) == 0) {
 			return row;
 		}
@@ -142,7 +143,7 @@ void cwc_sweep_report(const struct cwc *cwc, const json_t *report, struct cwc_te
 	{
 		json_array_foreach(json_object_get(point, "evaluation"), j, row)
 		{
-			if (!is_known(points, i, row)) {
+			if (*cwc_string(row, "group") == '\0' && !is_known(points, i, row)) {
 				print_metric(cwc, points, row, text);
 			}
 		}

@@ -50,6 +50,11 @@ static const struct cwc_option wait_options[] = {
 	{0},
 };
 
+static const struct cwc_option report_options[] = {
+	{"all", NULL, "also each group of items: categories, languages", 0},
+	{0},
+};
+
 static const struct cwc_option events_options[] = {
 	{"from", "CURSOR", "from this cursor on; 0: the oldest kept", 0},
 	{0},
@@ -106,8 +111,8 @@ const struct cwc_verb cwc_verbs[] = {
 	{"priority", "ID N", "Set a job's priority, -100 (last) to 100 (first)", NULL, CWC_IDS, 2,
 		2, NULL, cwc_priority},
 	{"log", "ID", "Print a job's log", NULL, CWC_IDS, 1, 1, log_options, cwc_log},
-	{"report", "ID", "Print a finished job's results: before, quantized, protected", NULL,
-		CWC_IDS, 1, 1, NULL, cwc_report},
+	{"report", "ID", "Print a finished job's results: verdict, before, quantized, protected", NULL,
+		CWC_IDS, 1, 1, report_options, cwc_report},
 	{"compare", "ID...", "Print the results of several jobs side by side", NULL, CWC_IDS, 2, 8,
 		NULL, cwc_compare},
 	{"explain", "ID", "Say why a job waits", NULL, CWC_IDS, 1, 1, NULL, cwc_explain},

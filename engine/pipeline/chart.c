@@ -8,10 +8,10 @@
 
 #include "engine/pipeline/report_p.h"
 
-enum { WIDTH = 960, HEIGHT = 330, LEFT = 90, RIGHT = 940, TOP = 16, BOTTOM = 262, TICKS = 6, COLOURS = 8 };
+enum { WIDTH = 780, HEIGHT = 330, LEFT = 90, RIGHT = 764, TOP = 16, BOTTOM = 262, TICKS = 6, COLOURS = 8 };
 
-static const char *const colours[COLOURS] = {"#3567b5", "#c2571a", "#2f8f4e", "#8a4fb0", "#b3261e", "#0e8a93", "#7a6a00", "#55606e"};
-static const char ink[] = "#46536a";
+/* Curves are told apart by their dashes too; colours are the page's, so that they fit the dark. */
+static const char *const dashes[COLOURS] = {"none", "7 3", "2 3", "9 3 2 3", "5 5", "12 4", "1 4", "8 2 2 2 2 2"};
 
 struct axis {
 	double low, high, step;
@@ -86,7 +86,7 @@ static int find_axes(const struct cwe_chart *c, struct axis *x, struct axis *y)
 
 static void label(FILE *f, double x, double y, const char *anchor, const char *text)
 {
-	(void)fprintf(f, "<text x='%.1f' y='%.1f' font-size='11' text-anchor='%s' fill='%s'>", x, y, anchor, ink);
+	(void)fprintf(f, "<text x='%.1f' y='%.1f' text-anchor='%s'>", x, y, anchor);
 	cwe_report_escape(f, text);
 	(void)fputs("</text>", f);
 }
@@ -98,7 +98,7 @@ static void draw_axes(FILE *f, const struct cwe_chart *c, const struct axis *x, 
 	for (int i = 0; i <= rows; i++) {
 		double value = y->low + i * y->step, at = place(y, value);
 		(void)snprintf(text, sizeof text, "%.5g", fabs(value) < y->step * 1e-6 ? 0 : value);
-		(void)fprintf(f, "<path d='M%d %.1fH%d' stroke='#e6eaf0'/>", LEFT, at, RIGHT);
+		(void)fprintf(f, "<path class=lane d='M%d %.1fH%d'/>", LEFT, at, RIGHT);
 		label(f, LEFT - 8, at + 4, "end", text);
 	}
 	for (size_t i = 0; i < c->n_names; i++) {
@@ -107,50 +107,83 @@ static void draw_axes(FILE *f, const struct cwe_chart *c, const struct axis *x, 
 	for (int i = 0; c->n_names == 0 && i <= columns; i++) {
 		double value = x->low + i * x->step, at = place(x, value);
 		(void)snprintf(text, sizeof text, "%.5g", fabs(value) < x->step * 1e-6 ? 0 : value);
-		(void)fprintf(f, "<path d='M%.1f %dv5' stroke='%s'/>", at, BOTTOM, ink);
+		(void)fprintf(f, "<path class=axis d='M%.1f %dv5'/>", at, BOTTOM);
 		label(f, at, BOTTOM + 18, "middle", text);
 	}
-	(void)fprintf(f, "<path d='M%d %dH%d' stroke='%s'/>", LEFT, BOTTOM, RIGHT, ink);
+	(void)fprintf(f, "<path class=axis d='M%d %dH%d'/>", LEFT, BOTTOM, RIGHT);
 	label(f, (LEFT + RIGHT) / 2.0, BOTTOM + 38, "middle", c->x_label);
-	(void)fprintf(f, "<text transform='translate(16 %.1f) rotate(-90)' font-size='11' text-anchor='middle' fill='%s'>",
-		(TOP + BOTTOM) / 2.0, ink);
+	(void)fprintf(f, "<text transform='translate(16 %.1f) rotate(-90)' text-anchor='middle'>", (TOP + BOTTOM) / 2.0);
 	cwe_report_escape(f, c->y_label);
 	(void)fputs("</text>", f);
 	if (isfinite(c->reference)) {
-		(void)fprintf(f, "<path d='M%d %.1fH%d' stroke='%s' stroke-dasharray='5 4'/>", LEFT, place(y, c->reference), RIGHT, ink);
+		(void)fprintf(f, "<path class=ref d='M%d %.1fH%d'/>", LEFT, place(y, c->reference), RIGHT);
 		label(f, RIGHT - 4, place(y, c->reference) - 5, "end", c->reference_name);
+	}
+}
+
+static int has_interval(const struct cwe_chart_point *p)
+{
+	return shown(p) && isfinite(p->low) && isfinite(p->high);
+}
+
+/* The band of the intervals along a curve: up the low ends, back along the high ones. */
+static void draw_band(FILE *f, const struct cwe_chart_series *series, size_t s, const struct axis *x, const struct axis *y)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < series->n; i++) {
+		n += has_interval(&series->points[i]) != 0;
+	}
+	if (n < 2) {
+		return;
+	}
+	char how = 'M';
+	(void)fprintf(f, "<path class='band c%zu' d='", s % COLOURS);
+	for (size_t i = 0; i < 2 * series->n; i++) {
+		const struct cwe_chart_point *p = &series->points[i < series->n ? i : 2 * series->n - 1 - i];
+		if (has_interval(p)) {
+			(void)fprintf(f, "%c%.1f %.1f", how, place(x, p->x), place(y, i < series->n ? p->low : p->high));
+			how = 'L';
+		}
+	}
+	(void)fputs("Z'/>", f);
+}
+
+static void draw_curve(FILE *f, const struct cwe_chart_series *series, size_t s, const struct axis *x, const struct axis *y)
+{
+	char how = 'M';
+	(void)fprintf(f, "<path class='curve c%zu' fill='none' stroke-dasharray='%s' d='", s % COLOURS, dashes[s % COLOURS]);
+	for (size_t i = 0; i < series->n; i++) {
+		const struct cwe_chart_point *p = &series->points[i];
+		if (shown(p)) {
+			(void)fprintf(f, "%c%.1f %.1f", how, place(x, p->x), place(y, p->y));
+			how = 'L';
+		}
+	}
+	(void)fputs("'/>", f);
+}
+
+static void draw_points(FILE *f, const struct cwe_chart_series *series, size_t s, const struct axis *x, const struct axis *y)
+{
+	for (size_t i = 0; i < series->n; i++) {
+		const struct cwe_chart_point *p = &series->points[i];
+		if (has_interval(p)) {
+			(void)fprintf(f, "<path class='halo c%zu' d='M%.1f %.1fV%.1f'/>", s % COLOURS, place(x, p->x), place(y, p->low), place(y, p->high));
+		}
+		if (shown(p)) {
+			(void)fprintf(f, "<circle class=c%zu cx='%.1f' cy='%.1f' r='3.6'><title>", s % COLOURS, place(x, p->x), place(y, p->y));
+			cwe_report_escape(f, p->tip);
+			(void)fputs("</title></circle>", f);
+		}
 	}
 }
 
 static void draw_series(FILE *f, const struct cwe_chart *c, size_t s, const struct axis *x, const struct axis *y)
 {
-	const struct cwe_chart_series *series = &c->series[s];
-	const char *colour = colours[s % COLOURS];
-	int begun = 0;
 	if (c->n_names == 0) {
-		(void)fprintf(f, "<path fill='none' stroke='%s' stroke-width='1.6' d='", colour);
-		for (size_t i = 0; i < series->n; i++) {
-			const struct cwe_chart_point *p = &series->points[i];
-			if (shown(p)) {
-				(void)fprintf(f, "%c%.1f %.1f", begun ? 'L' : 'M', place(x, p->x), place(y, p->y));
-				begun = 1;
-			}
-		}
-		(void)fputs("'/>", f);
+		draw_band(f, &c->series[s], s, x, y);
+		draw_curve(f, &c->series[s], s, x, y);
 	}
-	for (size_t i = 0; i < series->n; i++) {
-		const struct cwe_chart_point *p = &series->points[i];
-		if (!shown(p)) {
-			continue;
-		}
-		if (isfinite(p->low) && isfinite(p->high)) {
-			(void)fprintf(f, "<path d='M%.1f %.1fV%.1f' stroke='%s' stroke-opacity='.45'/>", place(x, p->x), place(y, p->low),
-				place(y, p->high), colour);
-		}
-		(void)fprintf(f, "<circle cx='%.1f' cy='%.1f' r='3.6' fill='%s'><title>", place(x, p->x), place(y, p->y), colour);
-		cwe_report_escape(f, p->tip);
-		(void)fputs("</title></circle>", f);
-	}
+	draw_points(f, &c->series[s], s, x, y);
 }
 
 /* Names one behind the other, on as many lines as they need; the number of lines. */
@@ -163,15 +196,16 @@ static int draw_legend(FILE *f, const struct cwe_chart *c)
 		if (name == NULL || name[0] == '\0') {
 			continue;
 		}
-		double width = 30 + 6.4 * (double)strlen(name);
+		double width = 52 + 6.4 * (double)strlen(name);
 		if (at > LEFT && at + width > RIGHT) {
 			at = LEFT;
 			line++;
 		}
 		if (f != NULL) {
 			double y = HEIGHT + 2 + line * 18;
-			(void)fprintf(f, "<circle cx='%.1f' cy='%.1f' r='4' fill='%s'/>", at + 4, y - 4, colours[s % COLOURS]);
-			label(f, at + 13, y, "start", name);
+			(void)fprintf(f, "<path class='halo c%zu' stroke-dasharray='%s' d='M%.1f %.1fh28'/><circle class=c%zu cx='%.1f' cy='%.1f' r='3.6'/>",
+				s % COLOURS, dashes[s % COLOURS], at, y - 4, s % COLOURS, at + 14, y - 4);
+			label(f, at + 34, y, "start", name);
 		}
 		at += width;
 	}
@@ -185,7 +219,7 @@ void cwe_chart_draw(FILE *f, const struct cwe_chart *c)
 		return;
 	}
 	int height = HEIGHT + draw_legend(NULL, c) * 18;
-	(void)fprintf(f, "<svg width=%d height=%d viewBox='0 0 %d %d' role=img><title>", WIDTH, height, WIDTH, height);
+	(void)fprintf(f, "<svg class=wide width=%d height=%d viewBox='0 0 %d %d' role=img><title>", WIDTH, height, WIDTH, height);
 	cwe_report_escape(f, c->y_label);
 	(void)fputs("</title>", f);
 	draw_axes(f, c, &x, &y);

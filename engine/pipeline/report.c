@@ -87,13 +87,13 @@ static json_t *protection_json(const struct cwe_run *run)
 	}
 	/* What a budget made of it; with scope: global thresholds alone say it. */
 	json_t *fraction = run->budget.total > 0 && run->job->scope == CWJ_SCOPE_GLOBAL ? json_null() : json_real(run->fraction);
-	return json_pack("{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:f,s:o,s:o,s:o,s:O*,s:O*,s:o*,s:o*,s:o}", "weights",
+	return json_pack("{s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:f,s:o,s:o,s:o,s:o,s:O*,s:O*,s:o*,s:o*,s:o}", "weights",
 		(json_int_t)run->weights, "protected", (json_int_t)total, "super_added", (json_int_t)added, "super_weights",
 		cwe_run_super_json(run), "fraction", fraction, "threshold",
 		threshold_json(run), "thresholds", thresholds_json(run), "scoring", cwe_report_scoring(run),
 		"nonpositive", (json_int_t)run->nonpositive, "nonpositive_share",
 		run->weights > 0 ? (double)run->nonpositive / (double)run->weights : 0.0, "sets", sets_json(run), "other_groups", fallback,
-		"top_modules", cwe_report_top(run), "unseen_experts", run->unseen, "quantized_otherwise", run->quantizer_notes,
+		"map", cwe_report_map(run), "top_modules", cwe_report_top(run), "unseen_experts", run->unseen, "quantized_otherwise", run->quantizer_notes,
 		"adapter", cwe_run_adapter_json(run), "kept_modules", cwe_run_kept_json(run), "per_module", modules);
 }
 
@@ -158,12 +158,15 @@ static json_t *plugins_json(const struct cwe_run *run)
 static json_t *build(const struct cwe_run *run, json_t *size)
 {
 	const struct cwe_bounds *b = &run->bounds;
-	return json_pack("{s:i,s:o,s:o,s:I,s:{s:I,s:I,s:I},s:b,s:s,s:o,s:O,s:O,s:O,s:b,s:s?,s:O,s:o}", "version", 1, "job",
+	char digest[65] = "";
+	(void)cwj_job_digest(run->job, digest);
+	return json_pack("{s:i,s:o,s:o,s:I,s:{s:I,s:I,s:I},s:b,s:s,s:o,s:O,s:O,s:O,s:b,s:s?,s:O,s:o,s:s,s:O*,s:o}", "version", 1, "job",
 		cwj_job_json(run->job), "stages", stages_json(run), "layer_passes", (json_int_t)run->passes, "bounds",
 		"memory", (json_int_t)b->memory, "gpu_memory", (json_int_t)b->gpu_memory,
 		"scratch", (json_int_t)b->scratch, "scores_cached", run->cached, "backend", run->device.ops->describe(run->device.b), "protection",
 		protection_json(run), "size", size, "evaluation", run->evaluation, "gate", run->gate, "rejected", run->rejected,
-		"chat", run->chat != NULL ? cwe_chat_name(run->chat) : NULL, "warnings", run->warnings, "schemes", schemes_json(run));
+		"chat", run->chat != NULL ? cwe_chat_name(run->chat) : NULL, "warnings", run->warnings, "schemes", schemes_json(run),
+		"job_digest", digest, "inputs", run->inputs, "plugins", plugins_json(run));
 }
 
 /* What each set's importances were multiplied with: a mask follows from them and the scores. */
@@ -205,12 +208,13 @@ static int manifest_facts(const struct cwe_run *run, json_t *size, json_t **ret,
 #define ROOM_EVALUATION (64u << 10)
 #define ROOM_GATE 2048u
 #define ROOM_SET 512u
+#define ROOM_TOP 5120u /* the modules protected most, in both reports */
 #define ROOM_REST (8u << 10)
 
 static uint64_t room(const struct cwe_run *run, size_t n_files)
 {
 	return n_files * ROOM_FILE + run->modules * (ROOM_MODULE + (run->quantizer_needs != 0 ? ROOM_NOTE : 0)) + run->model.arch.layers * ROOM_LAYER + run->job->n_evaluations * ROOM_EVALUATION +
-		run->job->n_gates * ROOM_GATE + run->sets * ROOM_SET + ROOM_REST;
+		run->job->n_gates * ROOM_GATE + run->sets * ROOM_SET + ROOM_TOP + ROOM_REST;
 }
 
 enum rendering { JSON_TEXT, PAGE, CARD };
@@ -235,15 +239,20 @@ static int add_length(const json_t *json, enum rendering as, uint64_t *sum)
 
 int cwe_run_report_bytes(struct cwe_run *run, size_t n_files, uint64_t *ret, struct cwb_err *err)
 {
-	json_t *size = json_pack("{s:I,s:I,s:I,s:I,s:f}", "quantized_bytes", (json_int_t)0, "protected_bytes", (json_int_t)0, "whole_bytes",
-		(json_int_t)0, "other_bytes", (json_int_t)0, "bits_per_weight", 0.0);
+	const json_int_t some = (json_int_t)1 << 40; /* as long as a size may become */
+	json_t *size = json_pack("{s:I,s:I,s:I,s:I,s:f}", "quantized_bytes", some, "protected_bytes", some, "whole_bytes", some, "other_bytes", some,
+		"bits_per_weight", 10.125);
 	json_t *none = json_array(), *report = NULL, *facts = NULL;
 	uint64_t sum = room(run, n_files);
 	struct cwe_run now = *run; /* without results */
 	now.evaluation = now.gate = none;
-	/* The budget itself stands in the report: the same room for every number. */
+	for (; now.records < CWE_STAGES; now.records++) {
+		now.record[now.records] = (struct cwe_stage_record){.stage = CWE_STAGE_CALIBRATE, .seconds = 99999.99,
+			.tokens = (uint64_t)1 << 40, .peak_memory = (uint64_t)1 << 40};
+	}
+	/* The budget itself stands in both reports: the same room for every number. */
 	char digits[24];
-	sum += sizeof digits - (unsigned)snprintf(digits, sizeof digits, "%llu", (unsigned long long)run->job->bytes);
+	sum += 2 * (sizeof digits - (unsigned)snprintf(digits, sizeof digits, "%llu", (unsigned long long)run->job->bytes));
 	int r = size != NULL && none != NULL ? 0 : -ENOMEM;
 	report = r == 0 ? build(&now, size) : NULL;
 	r = report != NULL ? manifest_facts(&now, size, &facts, NULL) : -ENOMEM;

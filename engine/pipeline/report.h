@@ -21,3 +21,5 @@ struct cwe_run;
 json_t *cwe_report_scoring(const struct cwe_run *run);
 /* The modules of which the largest share is protected, at most ten. A new reference. */
 json_t *cwe_report_top(const struct cwe_run *run);
+/* Weights and protected weights of each kind of module in each layer, null where nothing is to be protected. A new reference. */
+json_t *cwe_report_map(const struct cwe_run *run);

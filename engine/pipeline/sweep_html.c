@@ -141,7 +141,7 @@ static void view_free(struct view *v)
 static void key_heads(FILE *f, const struct view *v)
 {
 	for (size_t k = 0; k < v->n_keys; k++) {
-		(void)fputs("<th>", f);
+		(void)fputs("<th scope=col>", f);
 		cwe_report_escape(f, cwe_report_text_of(json_array_get(v->keys, k), "path"));
 		(void)fputs("</th>", f);
 	}
@@ -151,28 +151,14 @@ static void key_cells(FILE *f, const struct view *v, const json_t *point)
 {
 	for (size_t k = 0; k < v->n_keys; k++) {
 		const json_t *value = value_of(v, point, k);
-		(void)fputs("<td>", f);
+		(void)fputs(k == 0 ? "<th scope=row>" : "<td>", f);
 		if (json_is_string(value)) {
 			cwe_report_escape(f, json_string_value(value));
 		} else {
 			put_value(f, value);
 		}
-		(void)fputs("</td>", f);
+		(void)fputs(k == 0 ? "</th>" : "</td>", f);
 	}
-}
-
-static void head(FILE *f, const struct view *v)
-{
-	const json_t *job = json_object_get(v->report, "job");
-	(void)fputs("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'><title>cwpd sweep: ", f);
-	cwe_report_escape(f, cwe_report_text_of(job, "name"));
-	(void)fprintf(f, "</title><style>%s</style></head><body>\n<h1>", cwe_report_style);
-	cwe_report_escape(f, cwe_report_text_of(job, "name"));
-	(void)fputs("</h1><p class=sub><code>", f);
-	cwe_report_escape(f, cwe_report_text_of(job, "model"));
-	(void)fputs("</code> &rarr; <code>", f);
-	cwe_report_escape(f, cwe_report_text_of(job, "output"));
-	(void)fputs("</code></p>\n", f);
 }
 
 static size_t count(const struct view *v, const char *state)
@@ -187,14 +173,15 @@ static size_t count(const struct view *v, const char *state)
 static void summary(FILE *f, const struct view *v)
 {
 	size_t rejected = count(v, "rejected"), missing = count(v, "missing");
-	(void)fprintf(f, "<p>A sweep of %zu jobs: %zu done", v->n, count(v, "done"));
+	(void)fprintf(f, "<section id=verdict class=verdict aria-labelledby=verdict-title><h2 id=verdict-title>%zu of %zu done</h2>"
+		"<p>A sweep of %zu jobs: %zu done", count(v, "done"), v->n, v->n, count(v, "done"));
 	if (rejected > 0) {
 		(void)fprintf(f, ", <span class=bad>%zu rejected by their gate</span>", rejected);
 	}
 	if (missing > 0) {
 		(void)fprintf(f, ", <span class=bad>%zu without a result</span>", missing);
 	}
-	(void)fputs(".</p>\n", f);
+	(void)fputs(".</p></section>\n", f);
 }
 
 /* The first condition that failed, or that all passed. */
@@ -220,9 +207,12 @@ static void gate_cell(FILE *f, const json_t *point)
 
 static void results(FILE *f, const struct view *v)
 {
-	(void)fputs("<h2>Points</h2><table><tr>", f);
+	cwe_report_section(f, "points", "Points");
+	cwe_report_box(f, "Points");
+	(void)fputs("<table><caption>Each job of the sweep</caption><thead><tr>", f);
 	key_heads(f, v);
-	(void)fputs("<th>State</th><th class=n>Bits a weight</th><th class=n>Protected</th><th>Gate</th><th class=n>Seconds</th></tr>\n", f);
+	(void)fputs("<th scope=col>State</th><th scope=col class=n>Bits a weight</th><th scope=col class=n>Protected</th><th scope=col>Gate</th>"
+		    "<th scope=col class=n>Seconds</th></tr></thead><tbody>\n", f);
 	for (size_t i = 0; i < v->n; i++) {
 		const json_t *point = json_array_get(v->points, i);
 		const char *state = cwe_report_text_of(point, "state");
@@ -237,7 +227,7 @@ static void results(FILE *f, const struct view *v)
 		cwe_report_cell(f, cwe_report_number_of(point, "seconds"), "%.1f");
 		(void)fputs("</tr>\n", f);
 	}
-	(void)fputs("</table>\n", f);
+	(void)fputs("</tbody></table></div></section>\n", f);
 }
 
 /* ---- metrics ---- */
@@ -247,7 +237,7 @@ static const json_t *find_row(const json_t *point, const json_t *like)
 	size_t i;
 	json_t *row;
 	json_array_foreach (json_object_get(point, "evaluation"), i, row) {
-		if (strcmp(cwe_report_text_of(row, "name"), cwe_report_text_of(like, "name")) == 0 &&
+		if (cwe_report_is_whole(row) && strcmp(cwe_report_text_of(row, "name"), cwe_report_text_of(like, "name")) == 0 &&
 			strcmp(cwe_report_text_of(row, "metric"), cwe_report_text_of(like, "metric")) == 0) {
 			return row;
 		}
@@ -323,10 +313,12 @@ static int chart(FILE *f, const struct view *v, const json_t *like)
 
 static void metric_table(FILE *f, const struct view *v, const json_t *like)
 {
-	(void)fputs("<table><tr>", f);
+	(void)fputs("<details><summary>The values as a table</summary>", f);
+	cwe_report_box(f, "Values");
+	(void)fputs("<table><caption>The values of the curve</caption><thead><tr>", f);
 	key_heads(f, v);
-	(void)fputs("<th class=n>Bits a weight</th><th class=n>Items</th><th class=n>Original</th><th class=n>Plainly quantized</th>"
-		    "<th class=n>Protected</th></tr>\n", f);
+	(void)fputs("<th scope=col class=n>Bits a weight</th><th scope=col class=n>Items</th><th scope=col class=n>Original</th><th scope=col class=n>"
+		    "Plainly quantized</th><th scope=col class=n>Protected</th></tr></thead><tbody>\n", f);
 	for (size_t i = 0; i < v->n; i++) {
 		const json_t *point = json_array_get(v->points, i), *row = find_row(point, like);
 		if (row == NULL) {
@@ -336,12 +328,12 @@ static void metric_table(FILE *f, const struct view *v, const json_t *like)
 		key_cells(f, v, point);
 		cwe_report_cell(f, cwe_report_number_of(point, "bits_per_weight"), "%.3f");
 		cwe_report_cell(f, cwe_report_number_of(row, "n"), "%.0f");
-		cwe_report_evaluated(f, row, "original");
-		cwe_report_evaluated(f, row, "quantized");
-		cwe_report_evaluated(f, row, "protected");
+		cwe_report_evaluated(f, row, "original", "Original");
+		cwe_report_evaluated(f, row, "quantized", "Plainly quantized");
+		cwe_report_evaluated(f, row, "protected", "Protected");
 		(void)fputs("</tr>\n", f);
 	}
-	(void)fputs("</table>\n", f);
+	(void)fputs("</tbody></table></div></details>\n", f);
 }
 
 /* Whether an earlier point, or an earlier row of this one, has shown that metric. */
@@ -361,24 +353,26 @@ static int metrics(FILE *f, const struct view *v)
 	json_t *point, *row;
 	json_array_foreach (v->points, i, point) {
 		json_array_foreach (json_object_get(point, "evaluation"), j, row) {
-			if (is_known(v, i, row)) {
+			if (!cwe_report_is_whole(row) || is_known(v, i, row)) {
 				continue;
 			}
-			(void)fputs("<h2>", f);
+			(void)fputs(shown == 0 ? "<section id=curves aria-labelledby=curves-title><h2 id=curves-title>Size against damage</h2>\n<h3>" : "<h3>", f);
 			cwe_report_escape(f, cwe_report_text_of(row, "name"));
 			(void)fputc('.', f);
 			cwe_report_escape(f, cwe_report_text_of(row, "metric"));
 			json_int_t direction = json_integer_value(json_object_get(row, "direction"));
-			(void)fputs(direction == 0 ? "</h2>\n" : direction > 0 ? ", higher is better</h2>\n" : ", lower is better</h2>\n", f);
+			(void)fputs(direction == 0 ? "</h3>\n" : direction > 0 ? ", higher is better</h3>\n" : ", lower is better</h3>\n", f);
+			cwe_report_box(f, "Curve");
 			if (chart(f, v, row) != 0) {
 				return -ENOMEM;
 			}
+			(void)fputs("</div>\n", f);
 			metric_table(f, v, row);
 			shown++;
 		}
 	}
 	(void)fputs(shown > 0 ? "<p class=note>Curves show what each output has: protected, or plainly quantized where nothing is "
-				"protected. Bars, and the lines below each value: 95&nbsp;% confidence intervals.</p>\n"
+				"protected. Bands and bars: 95&nbsp;% confidence intervals.</p></section>\n"
 			      : "<p class=note>The jobs have no evaluation, so there are no curves.</p>\n", f);
 	return 0;
 }
@@ -394,11 +388,11 @@ int cwe_sweep_html(const json_t *report, char **ret_html, size_t *ret_length)
 		view_free(&v);
 		return -ENOMEM;
 	}
-	head(f, &v);
+	cwe_report_begin(f, "Sweep", json_object_get(report, "job"));
 	summary(f, &v);
 	results(f, &v);
 	r = metrics(f, &v);
-	(void)fputs("</body></html>\n", f);
+	cwe_report_end(f);
 	int failed = ferror(f);
 	view_free(&v);
 	if (fclose(f) != 0 || failed || r != 0) {

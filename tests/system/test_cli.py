@@ -583,7 +583,9 @@ REPORT = {"stages": [{"name": "open", "seconds": 0.1, "tokens": 0, "peak_memory_
                           "original": measure(67.21), "quantized": measure(70.5), "protected": measure(67.9)},
                          {"name": "bias", "benchmark": "crows-pairs", "metric": "pct_stereotype", "n": 32,
                           "original": measure(55), "quantized": measure(60), "protected": None}],
-          "gate": [{"metric": "ppl.word_perplexity", "passed": True}]}
+          "size": {"bits_per_weight": 4.25},
+          "gate": [{"metric": "ppl.word_perplexity", "condition": "at-most-times", "asked": 1.05, "than": "original", "measured": 67.9,
+                    "bound": 70.57, "p": .004, "p_adjusted": .012, "passed": True}]}
 
 
 class Report(Case):
@@ -594,11 +596,31 @@ class Report(Case):
         self.assertRegex(result.stdout,
                          r"ppl.word_perplexity +10 +67.2 \[66.2, 68.2\] +70.5 \[69.5, 71.5\] +67.9 \[66.9, 68.9\]")
         self.assertRegex(result.stdout, r"bias.pct_stereotype +32 .* -\n")
-        for line in ("gate passed: ppl.word_perplexity\n", "protected 50 of 1000 weights (5.00%)\n",
-                     "took 60 s: calibrate 60 s\n", "report /o/report.html\n"):
+        self.assertTrue(result.stdout.startswith("Accepted\nThe quantized model meets the one condition of its gate.\n\n"), result.stdout)
+        self.assertNotIn("\033", result.stdout)
+        self.assertRegex(result.stdout, r"\nppl.word_perplexity +at-most-times 1.05 than original +67.9 +70.6 +0.012 +passed\n")
+        for line in ("protected 50 of 1000 weights (5.00%), 4.25 bits a weight\n", "took 60 s: calibrate 60 s\n", "report /o/report.html\n"):
             self.assertIn(line, result.stdout)
         document = json.loads(cwpctl("report", "7", "--json", daemon=daemon).stdout)
         self.assertEqual(document, {"path": "/o/report.json", "html": "/o/report.html", "report": REPORT})
+
+    def test_verdicts_groups_and_flips(self):
+        whole = {"name": "ref\x1bused", "benchmark": "b", "metric": "rate", "group": None, "n": 20, "original": measure(.7, .1), "quantized": measure(.4, .1),
+                 "protected": measure(.65, .1), "recovery": {"value": .83, "low": .7, "high": .9, "verdict": "recovered"},
+                 "flips": {"quantized": {"n": 20, "count": 7, "up": 1, "down": 6, "p": .1}, "protected": {"n": 20, "count": 2, "up": 1, "down": 1, "p": 1}}}
+        group = {**whole, "group": "ar", "n": 5, "recovery": None, "flips": None}
+        report = {"evaluation": [whole, group, {**whole, "metric": "other", "recovery": {"value": None, "verdict": "cannot tell"}, "flips": None}],
+                  "gate": [{"metric": "a.b", "passed": False}, {"metric": "c.d", "passed": True}], "rejected": True}
+        daemon = self.daemon(Jobs_Report=lambda p: {"path": "", "html": "", "report": report})
+        said = self.check(cwpctl("report", "7", daemon=daemon), 0).stdout
+        self.assertTrue(said.startswith("Rejected\nThe quantized model fails 1 of 2 conditions of its gate: a.b. It should not take the original's place.\n"
+                                        "Plain quantization clearly changed 1 of 2 measures. Protection recovered 1 of them.\n\n"), said)
+        self.assertRegex(said, r"PROTECTED +RECOVERED +FLIPS\n")
+        self.assertRegex(said, r"ref\\x1bused.rate +20 .* 83% recovered +7, 2\n")
+        self.assertRegex(said, r"ref\\x1bused.other +20 .* cannot tell +-, -\n1 groups are not shown; --all shows them\n")
+        self.assertRegex(cwpctl("report", "--all", "7", daemon=daemon).stdout, r"7, 2\n  ar +5 ")
+        daemon = self.daemon(Jobs_Report=lambda p: {"path": "", "html": "", "report": {"evaluation": [group]}})
+        self.check(cwpctl("report", "7", daemon=daemon), 0, "Not judged\nThis job has no gate")
 
     def test_long_report_is_read_from_its_file(self):
         path = self.job_file(json.dumps(REPORT))

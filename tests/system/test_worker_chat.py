@@ -97,7 +97,7 @@ class Chat(worker_test.WorkerTest):
         self.assertIn(ASSUMED, report["warnings"][0])
         with open(os.path.join(out, "report.html"), encoding="utf-8") as f:
             page = f.read()
-        self.assertIn("<h2>Warnings</h2>", page)
+        self.assertIn("<section id=warnings ", page)
         self.assertIn("<li>chat format &quot;chatml&quot; is assumed", page)
         # Said by name it is the same job in all but words; plain text is another one.
         job, named = self.chat_job(model, "chatml")

@@ -48,7 +48,7 @@ static void test_escaping(void **state)
 	assert_null(strstr(html, "<img"));
 	assert_non_null(strstr(html, "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;"));
 	assert_non_null(strstr(html, "</code> + <code>&lt;script&gt;"));
-	assert_non_null(strstr(html, "Rejected by its gate"));
+	assert_non_null(strstr(html, "fails 1 of 1 condition of its gate: &lt;script&gt;"));
 	assert_non_null(strstr(html, "<li>&lt;script&gt;"));
 	free(html);
 }
@@ -60,18 +60,115 @@ static void test_empty(void **state)
 	free(page("{\"job\":{},\"stages\":[{}],\"evaluation\":[{}],\"gate\":[{}],\"warnings\":[{}],\"protection\":{\"sets\":[{}],\"per_module\":{}}}"));
 }
 
-static void test_layers(void **state)
+static void want_all(const char *html, const char *const *want, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (strstr(html, want[i]) == NULL) {
+			fail_msg("the page lacks: %s", want[i]);
+		}
+	}
+}
+
+#define WANT(html, ...) \
+	do { \
+		static const char *const all[] = {__VA_ARGS__}; \
+		want_all(html, all, sizeof all / sizeof *all); \
+	} while (0)
+
+static void test_map(void **state)
 {
 	(void)state;
-	char *html = page("{\"protection\":{\"weights\":1000,\"protected\":30,\"per_module\":{\"model.layers.0.mlp.up_proj\":10,"
-		"\"model.layers.2.mlp.up_proj\":15,\"model.layers.2.self_attn.q_proj\":5,\"model.layers.99999999999.x\":7,"
-		"\"lm_head\":3}}}");
-	assert_non_null(strstr(html, "layer 0: 10 weights"));
-	assert_non_null(strstr(html, "layer 1: 0 weights"));
-	assert_non_null(strstr(html, "layer 2: 20 weights"));
-	assert_null(strstr(html, "layer 3:"));
+	char *html = page("{\"protection\":{\"weights\":1000,\"protected\":30,\"map\":{\"layers\":3,\"kinds\":[{\"kind\":\"mlp.<up>\",\"weights\":[100,100,0],"
+		"\"protected\":[10,0,7]},{\"kind\":\"mlp.experts.*.up_proj\",\"weights\":[2000,4000,\"x\"],\"protected\":[20,1000]}]}}}");
+	WANT(html, "layer 0: 10 of 100 (10.00 %)", "layer 1: 0 of 100 (0.00 %)", "layer 1: 1,000 of 4,000 (25.00 %)", "mlp.&lt;up&gt;",
+		"mlp.experts.*.up_proj", "id=weights ", "href='#weights'");
+	assert_null(strstr(html, "layer 2:")); /* no weights there, no cell */
 	assert_null(strstr(html, "http:"));
 	assert_null(strstr(html, "https:"));
+	free(html);
+	html = page("{\"protection\":{\"map\":{\"layers\":-1,\"kinds\":[{}]}}}");
+	assert_null(strstr(html, "id=weights "));
+	free(html);
+	/* More layers than any model has: what is drawn ends somewhere. */
+	html = page("{\"protection\":{\"map\":{\"layers\":9000000000,\"kinds\":[{\"kind\":\"a\",\"weights\":[5],\"protected\":[1]}]}}}");
+	WANT(html, "layer 0: 1 of 5 (20.00 %)");
+	free(html);
+}
+
+#define MEASURE(v) "{\"value\":" #v ",\"low\":0.25,\"high\":0.75,\"standard_error\":0.1}"
+#define ROW(name, group, language, verdict) \
+	"{\"name\":\"" name "\",\"benchmark\":\"b\",\"metric\":\"m.x\",\"group\":" group ",\"language\":\"" language "\",\"direction\":1,\"n\":41," \
+	"\"excluded\":17,\"too_long\":{\"count\":2,\"items\":[\"i<1>\",\"i2\"]},\"original\":" MEASURE(0.5) ",\"quantized\":" MEASURE(0.3125) \
+	",\"protected\":" MEASURE(0.4375) ",\"change\":{\"quantized\":{\"value\":-0.1875},\"protected\":null},\"recovery\":{\"value\":0.8125," \
+	"\"low\":0.5,\"high\":1,\"verdict\":\"" verdict "\"},\"flips\":{\"quantized\":{\"n\":41,\"count\":10,\"up\":2,\"down\":8,\"p\":0.0001}," \
+	"\"protected\":{\"n\":41,\"count\":3,\"up\":1,\"down\":2,\"p\":1}}}"
+
+static void test_results(void **state)
+{
+	(void)state;
+	char *html = page("{\"evaluation\":[" ROW("one", "null", "fr", "recovered") "," ROW("one", "\"a<b\"", "fr", "cannot tell") ","
+		ROW("two", "null", "nl", "worse") "," ROW("one!", "null", "zz", "cannot tell") "]}");
+	WANT(html, ">0.3125</span>", "0.25 to 0.75", "change -0.188", ">81&nbsp;%</span>", "50 to 100&nbsp;%", "class='ok'>recovered", "class='bad'>worse",
+		"17 items left out, which the job calibrates on", "2 items do not fit the model's context: i&lt;1&gt;, i2", "1 group of one.m.x",
+		"a&lt;b</th>", "id=m-one.m-x>", "id=m-two.m-x>", "m.x; original 0.5 (0.25 to 0.75); plainly quantized 0.3125",
+		/* By language, each on the same scale. */
+		"id=languages ", "<h4>French <span class=ci>41 items", "<h4>Dutch <span", "<h4>zz <span",
+		/* Flips: which way, and how surely. */
+		"24.4&nbsp;% of 41", "8 fell, 2 rose", "&lt;&nbsp;0.001",
+		"Plain quantization clearly changed 2 of 3 measures. Protection recovered 1 of them and made 1 worse.",
+		"7.32&nbsp;%</dd>", "24.4&nbsp;% without protection");
+	/* An anchor that two names would share is the first one's. */
+	assert_null(strstr(strstr(html, "id=m-one.m-x>") + 5, "id=m-one.m-x>"));
+	free(html);
+}
+
+static void test_verdicts(void **state)
+{
+	(void)state;
+	char *html = page("{\"evaluation\":[" ROW("one", "null", "", "cannot tell") "]}");
+	WANT(html, "class='verdict unjudged'", "This job has no gate", "In none of 1 measures");
+	assert_null(strstr(html, "id=languages ")); /* one language is no comparison */
+	free(html);
+	html = page("{\"gate\":[{\"metric\":\"a.b\",\"passed\":true,\"condition\":\"at-most-times\",\"asked\":1.05,\"than\":\"quantized\",\"confidence\":0.95,"
+		"\"measured\":1.5,\"low\":1,\"high\":2,\"bound\":1.75,\"p\":0.0625,\"p_adjusted\":0.125,\"flips\":[\"x<y\",7]}]}");
+	WANT(html, "class='verdict accepted'", "meets the one condition", "at most 1.05 times the plainly quantized model, with 95&nbsp;% confidence", ">1.5</span>",
+		"1 to 2", "data-label=Bound>1.75<", "0.125<br><span class=ci>alone 0.062", "passed</td>", "2 items flipped to the worse", "<code>x&lt;y</code>, <code>7</code>");
+	free(html);
+	html = page("{\"gate\":[{\"metric\":\"a\"},{\"metric\":\"b\",\"passed\":true},{\"metric\":\"c\"},{\"metric\":\"d\"},{\"metric\":\"e\"}],\"rejected\":true}");
+	WANT(html, "class='verdict rejected'", "fails 4 of 5 conditions of its gate: a, c, d and 1 more.");
+	free(html);
+	free(page("{\"rejected\":true}"));
+}
+
+/* Harmful texts are folded and marked, texts run in their own direction, and none is longer than a page bears. */
+static void test_items(void **state)
+{
+	(void)state;
+	static char text[16384];
+	int n = snprintf(text, sizeof text, "{\"evaluation\":[{\"name\":\"e\",\"language\":\"ar\"}],\"flipped\":[{\"name\":\"e\",\"metric\":\"m\",\"id\":\"i<1>\","
+		"\"harmful\":true,\"prompt\":\"\\u0647<b>\",\"original\":{\"choice\":1,\"value\":0.5,\"answer\":\"A<i>\"},\"quantized\":{\"choice\":\"B<u>\"},"
+		"\"protected\":null},{\"name\":\"f\",\"id\":3,\"group\":\"ko\",\"prompt\":\"%04096d\"}]}", 0);
+	assert_true(n > 0 && (size_t)n < sizeof text);
+	char *html = page(text);
+	WANT(html, "Item i&lt;1&gt;", "harmful text</span>", "<details class=harmful><summary>", "<blockquote lang=\"ar\" dir=auto>\xd9\x87&lt;b&gt;</blockquote>",
+		"Original: choice 1</h5>", "value 0.5", "<p lang=\"ar\" dir=auto>A&lt;i&gt;</p>", "Plainly quantized: B&lt;u&gt;", "Item 3 ", ", Korean",
+		"<blockquote lang=\"ko\"", "0&hellip;</blockquote>");
+	assert_null(strstr(html, "<b>"));
+	assert_null(strstr(strstr(html, "Item 3 "), "class=harmful"));
+	free(html);
+}
+
+static void test_origin(void **state)
+{
+	(void)state;
+	char *html = page("{\"job\":{\"seed\":42,\"model\":\"/m\",\"write\":{\"format\":\"gguf\"}},\"job_digest\":\"5f5f\",\"backend\":\"cpu <x>\",\"chat\":\"llama3\","
+		"\"stages\":[{\"name\":\"score\",\"seconds\":3,\"tokens\":21000,\"peak_memory_bytes\":2500000},{\"name\":\"write\",\"seconds\":1}],"
+		"\"bounds\":{\"memory\":1e9,\"scratch\":0},\"inputs\":{\"/d/<a>\":{\"size\":1500,\"sha256\":\"abcd\"}},"
+		"\"plugins\":[{\"kind\":\"scorer\",\"id\":\"fisher\",\"version\":\"0.1\",\"build_id\":\"be<ef\"}],"
+		"\"size\":{\"quantized_bytes\":3e6,\"protected_bytes\":1e6,\"other_bytes\":0,\"bits_per_weight\":4.5},\"protection\":{\"weights\":8e6,\"protected\":1e5}}");
+	WANT(html, "<dt>Seed</dt><dd>42</dd>", "5f5f", "cpu &lt;x&gt;", "21,000", "2.5 MB", "score: 75.00 %", "at most 1 GB", "/d/&lt;a&gt;", "1.5 kB", "abcd",
+		"be&lt;ef", "4.50 bits a weight", "1.00 bits a weight", "100,000 of 8,000,000 weights (1.25&nbsp;%)", "&quot;format&quot;: &quot;gguf&quot;",
+		"Protected weights and their positions: 25.00 %");
 	free(html);
 }
 
@@ -86,15 +183,15 @@ static void test_scores(void **state)
 		"\"top_modules\":[{\"module\":\"model.layers.2.mlp.down_proj\",\"weights\":640,\"protected\":80,\"share\":0.125}]},"
 		"\"evaluation\":[{\"name\":\"bias\",\"n\":41,\"excluded\":17},{\"name\":\"ppl\",\"n\":5,\"excluded\":0}]}");
 	static const char *const want[] = {"12.50&nbsp;% of the weights have a score of zero or less", "Scored by fisher, times the quantizer's squared error",
-		"sets combined by rank, utility: add, beta 0.5", "<td class=n>8</td><td class=n>37</td><td class=n>99</td><td class=n>2.25</td><td class=n>75.00 %</td>",
+		"sets combined by rank, utility: add, beta 0.5", "<td class=n>8</td><td class=n>37</td><td class=n>99</td><td class=n>2.25</td>", "<td class=n>75.00&nbsp;%</td>", "safety: 75.00 %",
 		"No calibration token reached 2 experts: model.layers.1.mlp.experts.3, model.layers.1.mlp.experts.5.",
-		"model.layers.2.mlp.down_proj</td><td class=n>640</td><td class=n>80</td><td class=n>12.50 %</td>", "41<br><span class=ci>17 excluded</span>"};
+		"model.layers.2.mlp.down_proj</code></th><td class=n>640</td><td class=n>80</td><td class=n>12.50&nbsp;%</td>", "17 items left out"};
 	for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
 		if (strstr(html, want[i]) == NULL) {
 			fail_msg("the page lacks: %s", want[i]);
 		}
 	}
-	assert_null(strstr(html, ">0 excluded"));
+	assert_null(strstr(html, "; 0 items"));
 	free(html);
 }
 
@@ -133,7 +230,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_escaping),
 		cmocka_unit_test(test_empty),
-		cmocka_unit_test(test_layers),
+		cmocka_unit_test(test_map),
+		cmocka_unit_test(test_results),
+		cmocka_unit_test(test_verdicts),
+		cmocka_unit_test(test_items),
+		cmocka_unit_test(test_origin),
 		cmocka_unit_test(test_scores),
 		cmocka_unit_test(test_card),
 	};

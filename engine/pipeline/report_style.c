@@ -1,0 +1,110 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* How the pages of reports look: one style for screens, phones, the dark and paper. */
+#include "engine/pipeline/report_p.h"
+
+/* Colours in pairs that keep a contrast of 4.5 to their ground; models are told apart by shape too. */
+#define LIGHT \
+	"--ground:#fff;--panel:#f5f7fa;--ink:#18202c;--soft:#4a576b;--line:#d9dfe8;--strong:#8894a6;--link:#1c4fb8;" \
+	"--good:#116235;--good-ground:#e9f6ee;--bad:#a81f18;--bad-ground:#fdeeec;--even-ground:#eef2f8;" \
+	"--original:#4a576b;--quantized:#b04a00;--protected:#1c4fb8;--ideal:#116235;" \
+	"--s0:#1c4fb8;--s1:#b04a00;--s2:#00746b;--s3:#8a3f9e;--s4:#a81f18;--s5:#6b5b00;--s6:#2f6ea3;--s7:#55606e"
+#define DARK \
+	"--ground:#10141b;--panel:#181e28;--ink:#e7ebf1;--soft:#aab5c5;--line:#2c3543;--strong:#6f7d92;--link:#8fb5ff;" \
+	"--good:#7ddba3;--good-ground:#13271c;--bad:#ffb1a8;--bad-ground:#331816;--even-ground:#1b2432;" \
+	"--original:#bcc7d6;--quantized:#ffab5e;--protected:#82adff;--ideal:#7ddba3;" \
+	"--s0:#82adff;--s1:#ffab5e;--s2:#5fd6c8;--s3:#dba4ec;--s4:#ff9d92;--s5:#dccb62;--s6:#8ecbf5;--s7:#b5c0ce"
+
+const char cwe_report_style[] =
+	":root{color-scheme:light dark;" LIGHT "}"
+	"@media screen and (prefers-color-scheme:dark){:root{" DARK "}}"
+	"*{box-sizing:border-box}"
+	"html{scroll-behavior:smooth;-webkit-text-size-adjust:100%}"
+	"body{font:16px/1.55 system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif;margin:0 auto;max-width:70rem;"
+	"padding:0 1.25rem 4rem;color:var(--ink);background:var(--ground);overflow-wrap:break-word}"
+	"a{color:var(--link)}a:hover{text-decoration-thickness:2px}"
+	":focus-visible{outline:3px solid var(--link);outline-offset:2px;border-radius:3px}"
+	".skip{position:absolute;left:-99rem}.skip:focus{left:1rem;top:.5rem;background:var(--ground);padding:.5rem 1rem;z-index:1}"
+	"header{padding:2rem 0 0}header p{margin:.2rem 0 0}.kind{color:var(--soft);font-size:.8rem;font-weight:600;letter-spacing:.08em;"
+	"text-transform:uppercase}"
+	"h1{font-size:1.8rem;line-height:1.2;margin:.1rem 0 .4rem;letter-spacing:-.01em}"
+	"h2{font-size:1.25rem;line-height:1.3;margin:0 0 .6rem;letter-spacing:-.005em}"
+	"h3{font-size:1rem;margin:1.4rem 0 .4rem}"
+	"section{margin-top:2.6rem;scroll-margin-top:1rem}"
+	"code{font:.88em/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}"
+	".sub,.note,figcaption,caption{color:var(--soft)}.note,figcaption{font-size:.88rem;max-width:52rem}.note{margin:.5rem 0}"
+	".ok{color:var(--good);font-weight:600}.bad{color:var(--bad);font-weight:600}.ci{color:var(--soft);font-size:.8rem}"
+	".ci,.v{font-variant-numeric:tabular-nums}.v{font-weight:600}"
+	"nav{margin:1.2rem 0 0;border-top:1px solid var(--line);border-bottom:1px solid var(--line)}"
+	"nav ul{display:flex;flex-wrap:wrap;gap:0 1.2rem;list-style:none;margin:0;padding:.3rem 0;font-size:.9rem}"
+	"nav a{display:block;padding:.25rem 0;text-decoration:none}nav a:hover{text-decoration:underline}"
+	/* The verdict. */
+	".verdict{margin-top:1.4rem;border:1px solid var(--line);border-left:6px solid var(--strong);border-radius:8px;padding:1.2rem 1.4rem;"
+	"background:var(--even-ground)}.verdict.accepted{border-left-color:var(--good);background:var(--good-ground)}"
+	".verdict.rejected{border-left-color:var(--bad);background:var(--bad-ground)}"
+	".verdict h2{font-size:1.45rem;margin:0}.accepted h2{color:var(--good)}.rejected h2{color:var(--bad)}.verdict p{margin:.4rem 0 0;max-width:52rem}"
+	".figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.9rem;margin:1.1rem 0 0}"
+	".figures div{border-top:2px solid var(--line);padding-top:.5rem}"
+	".figures dt{font-size:.82rem;color:var(--soft)}.figures dd{margin:0}"
+	".figures .big{font-size:1.5rem;font-weight:650;line-height:1.25;font-variant-numeric:tabular-nums}"
+	".figures .more{font-size:.84rem;color:var(--soft)}"
+	".warnings{border:1px solid var(--line);border-radius:8px;background:var(--panel);padding:1rem 1.4rem}.warnings ul{margin:0;padding-left:1.2rem}"
+	/* Tables. */
+	".box{overflow-x:auto;margin:.6rem 0}"
+	"table{border-collapse:collapse;width:100%;font-size:.92rem}caption{text-align:left;font-size:.88rem;padding:0 0 .4rem}"
+	"th,td{text-align:left;padding:.42rem .7rem;border-bottom:1px solid var(--line);vertical-align:top}"
+	"thead th{font-size:.8rem;color:var(--soft);font-weight:600;vertical-align:bottom;border-bottom:1px solid var(--strong)}"
+	"tbody th{font-weight:500}th:first-child,td:first-child{padding-left:0}th:last-child,td:last-child{padding-right:0}"
+	"td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}"
+	"tr.of th{padding-top:1.3rem;font-weight:650;font-size:1rem;border-bottom-color:var(--strong)}"
+	"tr.of .ci{font-weight:400;margin-left:.5rem}"
+	"tr.fold>td{padding:.2rem 0 .7rem}"
+	"details>summary{cursor:pointer;color:var(--link);font-size:.88rem;padding:.2rem 0}"
+	"details[open]>summary{margin-bottom:.3rem}"
+	"details table{font-size:.86rem}tr.fold details>.box{border-left:3px solid var(--line);padding-left:.9rem;max-height:34rem;overflow:auto}"
+	".all{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}"
+	/* Pictures. */
+	"svg{display:block}svg text{font:11px system-ui,sans-serif;fill:var(--soft)}"
+	"td svg.iv{margin:.1rem 0}svg.wide{max-width:100%;height:auto}"
+	".o{stroke:var(--original);fill:var(--ground)}.q{stroke:var(--quantized);fill:var(--quantized)}.p{stroke:var(--protected);fill:var(--protected)}"
+	"path.o,path.q,path.p{fill:none;stroke-width:2}.mark{stroke-width:2}"
+	".ref{stroke:var(--strong);stroke-dasharray:3 3;fill:none}.ideal{stroke:var(--ideal);stroke-dasharray:1 2;stroke-width:1.5;fill:none}"
+	".lane{stroke:var(--line);fill:none}.axis{stroke:var(--soft);fill:none}"
+	".bar{fill:var(--protected)}.bar2{fill:var(--strong)}.track{fill:var(--line)}.cell{fill:var(--protected)}.none{fill:var(--panel)}"
+	".up{fill:var(--protected)}.down{fill:var(--quantized)}"
+	".band{stroke:none;fill-opacity:.14}.halo{fill:none;stroke-opacity:.55;stroke-width:1.5}.curve{fill:none;stroke-width:2}"
+	".c0{color:var(--s0)}.c1{color:var(--s1)}.c2{color:var(--s2)}.c3{color:var(--s3)}.c4{color:var(--s4)}.c5{color:var(--s5)}"
+	".c6{color:var(--s6)}.c7{color:var(--s7)}.c0,.c1,.c2,.c3,.c4,.c5,.c6,.c7{stroke:currentColor;fill:currentColor}"
+	"svg .band{stroke:none}svg .curve,svg .halo{fill:none}"
+	".legend{display:flex;flex-wrap:wrap;gap:.2rem 1.3rem;list-style:none;margin:.6rem 0;padding:0;font-size:.86rem;color:var(--soft)}"
+	".legend li{display:flex;align-items:center;gap:.45rem}"
+	"figure{margin:1rem 0}.panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(13.5rem,1fr));gap:1rem 1.4rem;margin:.6rem 0}"
+	".panels h4{font-size:.86rem;font-weight:600;margin:0}.panels svg{width:100%;max-width:250px;height:auto}"
+	/* Items that flipped. */
+	".item{border:1px solid var(--line);border-radius:8px;padding:.7rem 1rem;margin:.7rem 0}"
+	".item h4{margin:0;font-size:.9rem}.item blockquote{margin:.5rem 0;padding-left:.8rem;border-left:3px solid var(--line);white-space:pre-wrap}"
+	".three{display:grid;grid-template-columns:repeat(auto-fit,minmax(14rem,1fr));gap:.7rem}"
+	".three>div{background:var(--panel);border-radius:6px;padding:.5rem .7rem;border-top:3px solid var(--line)}"
+	".three h5{margin:0;font-size:.8rem;color:var(--soft)}.three p{margin:.2rem 0 0;white-space:pre-wrap}"
+	".as-original{border-top-color:var(--original)!important}.as-quantized{border-top-color:var(--quantized)!important}"
+	".as-protected{border-top-color:var(--protected)!important}"
+	".tag{display:inline-block;border:1px solid currentColor;border-radius:99px;padding:0 .55rem;font-size:.76rem;font-weight:600;line-height:1.5}"
+	".tag.bad{margin-left:.3rem}"
+	"dl.facts{display:grid;grid-template-columns:minmax(8rem,12rem) 1fr;gap:.3rem 1rem;margin:.6rem 0;font-size:.92rem}"
+	".facts dt{color:var(--soft)}.facts dd{margin:0;overflow-wrap:anywhere}"
+	"pre{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:.8rem 1rem;overflow:auto;max-height:30rem;font-size:.84rem}"
+	"footer{margin-top:3rem;border-top:1px solid var(--line);padding-top:.8rem;color:var(--soft);font-size:.84rem}"
+	/* Results become cards where there is no room for their columns. */
+	"@media(max-width:46rem){body{padding:0 1rem 3rem}h1{font-size:1.5rem}header{padding-top:1.2rem}"
+	"dl.facts{grid-template-columns:1fr;gap:0}.facts dd{margin-bottom:.5rem}.verdict{padding:1rem}"
+	".cards thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}.cards,.cards>tbody,.cards>caption{display:block}"
+	".cards>tbody>tr{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:.2rem .7rem;border-bottom:1px solid var(--line);padding:.6rem 0}"
+	".cards>tbody>tr>*{border:0;padding:0;min-width:0}.cards>tbody>tr.of{border-bottom-color:var(--strong);padding:1rem 0 .2rem}"
+	".cards>tbody>tr>th,.cards>tbody>tr>td.full{grid-column:1/-1}.cards>tbody>tr>td.n{text-align:left;white-space:normal}"
+	".cards td[data-label]::before{content:attr(data-label);display:block;font-size:.74rem;color:var(--soft)}"
+	".cards td.full svg{width:100%;height:auto;max-width:300px}svg.wide{max-width:none;width:40rem}}"
+	"@media print{body{font-size:10.5pt;max-width:none;padding:0}nav,.skip{display:none}section{margin-top:1.4rem}"
+	"tr,.item,figure,.verdict,.panels>div{break-inside:avoid}h2,h3,h4{break-after:avoid}.box{overflow:visible}pre{max-height:none;white-space:pre-wrap}"
+	"details:not(.harmful)::details-content{content-visibility:visible;display:block;height:auto}"
+	"tr.fold details>.box{max-height:none}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}"
+	"@media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}";
