@@ -109,7 +109,9 @@ struct cwj_job {
 	int store_bf16;   /* score.store: bf16 */
 	int scale_pilot;  /* score.scale: pilot */
 	int has_protect;
-	double fraction;  /* 0 .. 1; 0 with another budget */
+	double fraction;  /* 0 .. 1; 0 with another budget; with `search` at_most until one is found */
+	int search;       /* fraction: auto: the least fraction that passes the gate is looked for */
+	double at_most;   /* the largest that it may be */
 	double bits;      /* per weight, as the output is stored; 0: not the budget */
 	uint64_t bytes;   /* of all files of the output; 0: not the budget */
 	size_t n_masks;

@@ -12,39 +12,6 @@
 /* Not yet given: neither a kind of gate nor a rule for utility sets has this number. */
 #define UNSET 0xffffu
 
-/* protect.fraction: a number; "auto" is a word of the schema that this version cannot do yet. */
-static int fraction_read(
-	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
-{
-	if (node->kind == CWJ_YAML_SCALAR && strcmp(node->text, "auto") == 0) {
-		return cwj_fail(r, node, CWP_EVALUE,
-			"auto (the least fraction that passes the gate) is not available in this "
-			"version; %s",
-			key->remedy);
-	}
-	struct cwj_key number = {.name = key->name,
-		.kind = CWJ_NUMBER,
-		.least = key->least,
-		.most = key->most,
-		.remedy = key->remedy};
-	return cwj_value_read(r, &number, node, target);
-}
-
-static int fraction_json(json_t *object, const struct cwj_key *key, const void *target)
-{
-	const struct cwj_draft *d = (const struct cwj_draft *)((const char *)target - key->offset);
-
-	/* Left out where something else is the budget. */
-	if (d->job.bits > 0 || d->job.bytes > 0 || d->job.n_masks > 0) {
-		return 0;
-	}
-	return json_object_set_new(object, key->name, json_real(*(const double *)target)) < 0
-		       ? -ENOMEM
-		       : 0;
-}
-
-const struct cwj_custom cwj_fraction = {.read = fraction_read, .json = fraction_json};
-
 /* A path is told from a name by what no name has. */
 static int is_path(const char *text)
 {
@@ -391,6 +358,9 @@ int cwj_job_check(struct cwj_reader *r, const struct cwj_yaml *node, void *targe
 	}
 	if (rc == 0) {
 		rc = cwj_job_protect_check(r, node, d);
+	}
+	if (rc == 0) {
+		rc = cwj_fraction_check(r, node, d);
 	}
 	if (rc == 0) {
 		rc = check_stages(r, node, d);

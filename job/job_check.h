@@ -7,6 +7,7 @@
 #include "job/schema.h"
 
 extern const struct cwj_custom cwj_fraction; /* a double, or the word auto */
+extern const struct cwj_custom cwj_at_most;  /* the largest fraction that auto may take */
 extern const struct cwj_custom cwj_adapters; /* of the draft: a path, or a list of paths */
 extern const struct cwj_custom cwj_masks;    /* likewise */
 extern const struct cwj_custom cwj_budget_bits, cwj_budget_bytes; /* of the draft */
@@ -29,4 +30,6 @@ int cwj_job_fail_at(
 	struct cwj_reader *r, const struct cwj_yaml *node, const char *section, const char *key, const char *what);
 /* One budget, and what fits it. */
 int cwj_job_protect_check(struct cwj_reader *r, const struct cwj_yaml *node, const void *draft);
+/* Sets what at-most says, and refuses what does not go with auto: job_fraction.c. */
+int cwj_fraction_check(struct cwj_reader *r, const struct cwj_yaml *node, void *draft);
 int cwj_job_check(struct cwj_reader *r, const struct cwj_yaml *node, void *draft);

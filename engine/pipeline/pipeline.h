@@ -32,6 +32,7 @@ struct cwe_pipeline {
 	uint64_t cache_size, cache_age; /* bytes of it at most, 0: none; seconds that an entry stays unused, 0: for ever */
 	const char *scratch;           /* folder of this job alone; exists; what lies there is reused or removed */
 	int finished_is_done;          /* a finished output of this same job is success: the run that made it was not heard */
+	const json_t *search;          /* what was tried for protect.fraction: auto, for the report; NULL: nothing yet */
 	void *arg;
 	/* News of a stage; total 0: not known. May be NULL. [worker] */
 	void (*progress)(void *arg, enum cwe_stage stage, uint64_t done, uint64_t total, const char *unit);

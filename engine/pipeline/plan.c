@@ -164,6 +164,22 @@ static int check_free(struct cwe_run *run, uint64_t need, struct cwb_err *err)
 		"%" PRIu64 ": free space or choose another folder", run->p->scratch, bytes, need);
 }
 
+/* A search tries outputs on scratch, each at most as large as the model and what carries its protected weights, and keeps the
+ * scores for all of them. */
+static uint64_t search_scratch(const struct cwe_run *run)
+{
+	uint64_t bytes = tile_bytes(run) + 8 * cwe_fraction_count(run->job->at_most, run->weights);
+	for (size_t i = 0; i < run->source->weights->count; i++) {
+		const struct cwe_tensor *t = &run->source->weights->tensors[i];
+		uint64_t n = 1;
+		for (uint32_t k = 0; k < t->rank; k++) {
+			n *= t->shape[k];
+		}
+		bytes += n * sizeof(float);
+	}
+	return bytes;
+}
+
 int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *err)
 {
 	uint64_t score_memory, score_scratch, eval_memory, eval_scratch, n = run->largest;
@@ -178,6 +194,7 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 	struct cwe_bounds b = {.memory = cwe_run_base_memory(run) +
 			max_u64(max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)), cwe_run_super_memory(run)),
 		.scratch = max_u64(score_scratch, max_u64(eval_scratch + cwe_plain_bytes(run), sequential_scratch) + (run->scorer != NULL ? tile_bytes(run) : 0))};
+	b.scratch += run->job->search && run->p->search == NULL ? search_scratch(run) : 0;
 	const struct cwj_limits *l = &run->job->limits;
 	b.memory -= spare_threads(run, b.memory);
 	if (l->memory > 0 && b.memory > l->memory) {

@@ -318,6 +318,9 @@ int cwe_run_report(struct cwe_run *run, struct cwb_err *err)
 	}
 	cwe_run_stage_end(run);
 	json_t *report = build(run, size);
+	if (report != NULL && run->p->search != NULL) {
+		(void)json_object_set(report, "search", (json_t *)(uintptr_t)run->p->search);
+	}
 	int r = report != NULL ? cwe_report_write(run->output_fd, report, err) : cwb_err_set(err, -ENOMEM, "no memory for the report");
 	r = r == 0 ? write_manifest(run, size, err) : r;
 	json_decref(report);

@@ -18,6 +18,7 @@
 #include "engine/pipeline/masks.h"
 #include "engine/pipeline/cache.h"
 #include "engine/pipeline/run.h"
+#include "engine/pipeline/search.h"
 #include "engine/plugin/settings.h"
 
 static const char *const stage_name[CWE_STAGES] = {"plan", "open", "calibrate", "score", "select", "quantize", "write",
@@ -272,6 +273,9 @@ static int run_stages(struct cwe_run *run, struct cwb_err *err)
 
 int cwe_pipeline_run(const struct cwe_pipeline *p, struct cwb_err *err)
 {
+	if (p->job->search && p->search == NULL) {
+		return cwe_search_run(p, err);
+	}
 	struct cwe_run run = {.p = p, .job = p->job, .output_fd = -1, .scratch_fd = -1,
 		.cache = {.store.folder = -1, .entry = -1, .claim = -1}};
 	(void)peak_memory();

@@ -302,7 +302,7 @@ static void refuses_unknown_names_with_the_nearest(void **state)
 	refuse_with(change("combine: mean", "combine: xyzzy"), CWP_EUNKNOWN, "score.combine", "",
 		"write one of: mean, reference, rank");
 	refuse_with(change("scope:", "zzz:"), CWP_EUNKNOWN, "protect.zzz", "",
-		"write one of: fraction, bits, bytes, mask, combine-masks, super-weights, scope, unit");
+		"write one of: fraction, at-most, bits, bytes, mask, combine-masks, super-weights, scope, unit");
 	refuse_with(change("seed: 0", "\"\": 0"), CWP_EUNKNOWN, "", "", "not a key here");
 }
 
@@ -386,8 +386,10 @@ static void refuses_fractions_out_of_range(void **state)
 		refuse_with(change("fraction: 0.05", text), CWP_EVALUE, "protect.fraction", "",
 			"is no number");
 	}
-	refuse_with(change("fraction: 0.05", "fraction: auto"), CWP_EVALUE, "protect.fraction", "",
-		"not available in this version");
+	refuse_with(change("fraction: 0.05", "fraction: automatic"), CWP_EVALUE, "protect.fraction", "", "or auto");
+	refuse_with(change("fraction: 0.05", "fraction: 0.05, at-most: 0.1"), CWP_EVALUE, "protect.at-most", "", "goes with fraction: auto");
+	refuse_with(change("fraction: 0.05", "fraction: auto, at-most: 0"), CWP_EVALUE, "protect.at-most", "", "0 is not above 0");
+	refuse_with(change("fraction: 0.05", "fraction: auto, at-most: 1.5"), CWP_EVALUE, "protect.at-most", "", "outside 0..1");
 	struct cwb_err err = {0};
 	struct cwj_job *job;
 	const char *t = change("fraction: 0.05", "fraction: 1.5");
