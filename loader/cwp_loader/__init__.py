@@ -6,7 +6,8 @@
     model = load("out/smollm2-int4")
 
 What is loaded computes with exactly the weights that cwpd measured: dequantized codes, and the protected weights as they
-were. Needs torch, transformers and safetensors only."""
+were. compressed-tensors, bitsandbytes int8, GPTQ and fine-grained FP8 are all decoded here: needs torch, transformers and
+safetensors only."""
 import copy
 import gc
 import os

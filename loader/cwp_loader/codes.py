@@ -1,11 +1,9 @@
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
-"""The quantized tensors of compressed-tensors, as cwpd writes them: codes, scales and zero points of one module."""
+"""What the formats have in common: codes, scales and zero points of one module, and the weight that they stand for."""
 import torch
 
 from .errors import CheckpointError
-
-SUFFIXES = ("weight_packed", "weight", "weight_scale", "weight_zero_point", "weight_shape", "input_scale")
 
 
 def unpack(words, bits, count):
@@ -18,60 +16,48 @@ def unpack(words, bits, count):
     return (raw[:, :count].to(torch.int16) - 2 ** (bits - 1)).to(torch.int8)
 
 
-def packed_bits(name, words, cols):
-    """Bits of a code, from the words that a row takes."""
-    for bits in (4, 8):
-        if words == (cols * bits + 31) // 32:
-            return bits
-    raise CheckpointError(f"\"{name}.weight_packed\": {words} words a row hold {cols} codes of neither 4 nor 8 bits")
-
-
 class Codes:
-    """One module's codes. The tensors are kept as they are in the file; dequantize() makes the weight of them.
+    """One module's codes, checked. The tensors are kept as they are in the file; dequantize() makes the weight of them.
 
+    codes: I8 or F8 [rows, columns]; with bits, words of 32 bits [rows, words] that are packed along the columns.
+    scale: [rows or 1, groups], or [blocks of rows, blocks of columns] with block.
+    zero: [rows or 1, groups], or None where codes are symmetric.
+    shape, bits: of packed codes; bits 0: a byte each.
     block: (rows, columns) that share a scale, where the configuration says so."""
 
-    def __init__(self, name, tensors, block=None):
-        self.name, self.block = name, block
-        self.packed = "weight_packed" in tensors
-        self.codes = tensors["weight_packed" if self.packed else "weight"]
-        self.scale = tensors["weight_scale"]
-        self.zero = tensors.get("weight_zero_point")
-        self.bits = 8
-        if self.packed:
-            shape = tensors.get("weight_shape")
-            if shape is None or shape.numel() != 2:
-                raise CheckpointError(f"\"{name}\": weight_packed comes without weight_shape")
+    def __init__(self, name, codes, scale, zero=None, shape=None, bits=0, block=None):
+        self.name, self.codes, self.scale, self.zero, self.bits, self.block = name, codes, scale, zero, bits, block
+        if bits:
             self.rows, self.cols = (int(n) for n in shape)
-            if self.cols < 1 or self.codes.dtype != torch.int32:
-                raise CheckpointError(f"\"{name}.weight_packed\": {self.codes.dtype} of shape {tuple(self.codes.shape)}")
-            self.bits = packed_bits(name, self.codes.shape[-1], self.cols)
+            if self.rows < 1 or self.cols < 1 or codes.dtype != torch.int32 or \
+                    tuple(codes.shape) != (self.rows, (self.cols * bits + 31) // 32):
+                raise CheckpointError(f"\"{name}\": packed codes are {codes.dtype} of shape {tuple(codes.shape)}, which is no "
+                                      f"weight of [{self.rows}, {self.cols}] with {bits} bits")
         else:
-            if self.codes.dtype not in (torch.int8, torch.float8_e4m3fn):
-                raise CheckpointError(f"\"{name}.weight\": codes of {self.codes.dtype} are not known")
-            self.rows, self.cols = self.codes.shape
+            if codes.dtype not in (torch.int8, torch.float8_e4m3fn) or codes.dim() != 2:
+                raise CheckpointError(f"\"{name}\": codes of {codes.dtype} and shape {tuple(codes.shape)} are not known")
+            self.rows, self.cols = codes.shape
         self._check()
 
     def _check(self):
+        if self.scale.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+            raise CheckpointError(f"\"{self.name}\": scales are {self.scale.dtype}")
         if self.scale.numel() == 1:  # of the whole matrix
             self.scale = self.scale.reshape(1, 1)
-            self.zero = self.zero.reshape(1, 1) if self.zero is not None and not self.packed else self.zero
+            self.zero = self.zero.reshape(1, 1) if self.zero is not None and self.zero.numel() == 1 else self.zero
         scales = tuple(self.scale.shape)
         if self.block:
             if scales != tuple(-(-n // b) for n, b in zip((self.rows, self.cols), self.block)) or self.zero is not None:
                 raise CheckpointError(f"\"{self.name}\": scales {scales} do not fit blocks of {self.block} in a weight of "
                                       f"[{self.rows}, {self.cols}]")
             return
-        if self.codes.shape[0] != self.rows or len(scales) != 2 or scales[0] not in (1, self.rows) or not scales[1] or \
-                self.cols % scales[1]:
+        if len(scales) != 2 or scales[0] not in (1, self.rows) or not scales[1] or self.cols % scales[1]:
             raise CheckpointError(f"\"{self.name}\": scales {scales} do not fit a weight of [{self.rows}, {self.cols}]")
-        if self.zero is not None:
-            rows = self.rows if not self.packed else (self.rows * self.bits + 31) // 32
-            if tuple(self.zero.shape) != (rows if self.packed else scales[0], scales[1]):
-                raise CheckpointError(f"\"{self.name}\": zero points {tuple(self.zero.shape)} do not fit scales {scales}")
+        if self.zero is not None and tuple(self.zero.shape) != scales:
+            raise CheckpointError(f"\"{self.name}\": zero points {tuple(self.zero.shape)} do not fit scales {scales}")
 
     def tensors(self):
-        """The tensors that dequantize() needs, by name; the packed zero points become one byte each."""
+        """The tensors that dequantize() needs, by name."""
         scale = self.scale
         if self.block:  # the last block of a row may have fewer columns, and the last ones fewer rows
             scale = scale.repeat_interleave(self.block[0], 0)[:self.rows]
@@ -79,15 +65,12 @@ class Codes:
                 scale = scale.repeat_interleave(self.block[1], 1)[:, :self.cols]
         parts = {"codes": self.codes, "scale": scale.contiguous()}
         if self.zero is not None:
-            zero = self.zero
-            if self.packed:
-                zero = unpack(zero.t(), self.bits, self.rows).t()
-            parts["zero"] = zero.to(torch.int8).contiguous()
+            parts["zero"] = self.zero.to(torch.int8).contiguous()
         return parts
 
     def dequantize(self, dtype):
         """The weight [rows, cols], protected places not yet in it."""
-        return dequantize(dtype=dtype, bits=self.bits if self.packed else 0, cols=self.cols, **self.tensors())
+        return dequantize(dtype=dtype, bits=self.bits, cols=self.cols, **self.tensors())
 
 
 def dequantize(codes, scale, zero=None, *, dtype, bits, cols):

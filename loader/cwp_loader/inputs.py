@@ -28,3 +28,24 @@ class Inputs:
         else:
             codes = (wide / scale).round().clamp(-128, 127)
         return (codes * scale).reshape(x.shape).to(x.dtype)
+
+
+class Outliers:
+    """LLM.int8(), as bitsandbytes computes it: inputs rounded to F16, one scale for each token. Channels in which a token of a
+    sequence reaches the threshold are not quantized; 0: there are none. The last dimensions of x are tokens and channels."""
+
+    def __init__(self, threshold):
+        self.threshold = threshold
+
+    def __call__(self, x):
+        wide = x.to(torch.float32)
+        half = x.to(torch.float16).to(torch.float32)
+        size, outliers = half.abs(), None
+        if self.threshold > 0:
+            large = size >= self.threshold
+            outliers = large.any(dim=-2, keepdim=True) if x.dim() > 1 else large
+            size = size.masked_fill(large, 0)
+        absmax = size.amax(dim=-1, keepdim=True)
+        inverse = torch.where(absmax == 0, absmax, 1 / absmax * 127)
+        value = (half * inverse).round() * (absmax / 127)
+        return (value if outliers is None else torch.where(outliers, wide, value)).to(x.dtype)

@@ -15,7 +15,7 @@ class ProtectedLinear(nn.Module):
     def __init__(self, codes, protected, bias, dtype, activation):
         super().__init__()
         self.in_features, self.out_features = codes.cols, codes.rows
-        self.bits = codes.bits if codes.packed else 0
+        self.bits = codes.bits
         self.activation = activation
         for name, tensor in codes.tensors().items():
             self.register_buffer(name, tensor)

@@ -33,6 +33,8 @@ SHARED = os.environ.get("CWP_SHARED", "")
 TOOL = os.path.join(os.environ.get("CWP_BUILDDIR", "."), "tests", "interop", "write_outputs")
 SCHEMES = ("w8a8", "w8a8-zero", "w8", "w8-zero", "w8-g32", "w4-g32", "w4", "w4-g32-zero", "w4-sizes", "mixed", "skip", "fp8",
            "fp8-weights", "w8a8-tensor", "w8a8-tensor-zero", "fp8-static", "fp8-block", "fp8-block-ragged")
+# bitsandbytes, GPTQ and fine-grained FP8, with and without whole modules.
+OTHERS = ("bitsandbytes", "bitsandbytes+skip", "gptq-4-g32", "gptq-8-g32", "gptq-4", "gptq-4-g32+skip", "fp8-blocks", "fp8-blocks+skip")
 FAMILIES = ("smollm2", "qwen2", "gemma2", "phi3", "olmo2", "mixtral", "qwen2moe")
 LIMIT = 1e-4  # on logits in f32; the same sums in another order
 
@@ -83,6 +85,14 @@ class Outputs(unittest.TestCase):
             with self.subTest(scheme=scheme):
                 self.compare("llama31", scheme)
 
+    def test_other_formats(self):
+        for scheme in OTHERS:
+            with self.subTest(scheme=scheme):
+                self.compare("llama31", scheme)
+        for scheme in ("bitsandbytes", "gptq-4-g32", "fp8-blocks"):
+            with self.subTest(scheme=scheme):
+                self.compare("qwen2", scheme)
+
     def test_families(self):
         for model in FAMILIES:
             with self.subTest(model=model):
@@ -107,9 +117,9 @@ class Outputs(unittest.TestCase):
 
     def test_protected_inputs(self):
         """Protected weights meet inputs as they are, here as in the engine."""
-        for scheme in ("w8a8", "w8a8-static", "fp8-static", "fp8-block"):
+        for scheme in ("w8a8", "w8a8-static", "fp8-static", "fp8-block", "bitsandbytes", "fp8-blocks", "outliers"):
             with self.subTest(scheme=scheme):
-                path = self.output("llama31", scheme)
+                path = self.outliers() if scheme == "outliers" else self.output("llama31", scheme)
                 ours, exact = run(load(path, dtype=torch.float32)), run(load(path, dtype=torch.float32, activations=False))
                 theirs = self.inspect(path)
                 self.assertLessEqual((ours - theirs).abs().amax(-1).median().item(),
@@ -117,6 +127,19 @@ class Outputs(unittest.TestCase):
                 with_all = self.quantizing_all(path)
                 self.assertGreater((with_all - theirs).abs().amax(-1).median().item(),
                                    1e-2 * (ours - exact).abs().amax(-1).median().item())
+
+    def outliers(self):
+        """An output of bitsandbytes with a threshold that some inputs reach."""
+        path = self.output("llama31", "bitsandbytes", fraction="0.1")
+        config = os.path.join(path, "config.json")
+        without = run(load(path, dtype=torch.float32))
+        with open(config, encoding="utf-8") as file:
+            changed = json.load(file)
+        changed["quantization_config"]["llm_int8_threshold"] = 1.5
+        with open(config, "w", encoding="utf-8") as file:
+            json.dump(changed, file)
+        self.assertGreater((run(load(path, dtype=torch.float32)) - without).abs().max().item(), LIMIT)
+        return path
 
     def inspect(self, path):
         """Logits of cwp-inspect."""
