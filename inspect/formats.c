@@ -126,7 +126,12 @@ static void print_carriers(void)
 	for (size_t i = 0; (f = cwe_format_at(i)) != NULL; i++) {
 		(void)printf("| %s |", f->name);
 		for (size_t c = 0; cwe_carrier_name(c) != NULL; c++) {
-			(void)printf(" %s |", f->carriers & CWE_SET(c) ? cwe_support_engine(f, c) : "refused");
+			const struct cwe_support *s = cwe_support_find(f, c);
+			if (s == NULL) {
+				(void)printf(" %s |", f->carriers & CWE_SET(c) ? "not tested" : "refused");
+			} else {
+				(void)printf(" %s (%s) |", s->engine, s->test);
+			}
 		}
 		(void)fputc('\n', stdout);
 	}

@@ -101,7 +101,7 @@ static int config(const struct cwe_output_module *m, size_t count, const char *c
 const struct cwe_format cwe_format_bitsandbytes = {.id = CWJ_FORMAT_BITSANDBYTES, .name = "bitsandbytes",
 	.flags = CWE_FORMAT_SAFETENSORS | CWE_FORMAT_ROWS,
 	.carriers = CWE_SET(CWJ_CARRIER_OVERLAY) | CWE_SET(CWJ_CARRIER_NONE) | CWE_SET(CWJ_CARRIER_DENSE) |
-		CWE_SET(CWJ_CARRIER_MODULES),
+		CWE_SET(CWJ_CARRIER_MODULES) | CWE_SET(CWJ_CARRIER_ADAPTER),
 	.grid = grids, .n_grids = sizeof grids / sizeof *grids, .check = check, .tensors = tensors, .encode = encode,
 	.config = config};
 

@@ -32,32 +32,41 @@ void cwe_format_carriers_text(const struct cwe_format *f, char *ret, size_t size
 	}
 }
 
-/* tests/interop: test_compressed_tensors, test_carriers, test_loader, test_formats, test_gguf_output. A combination that is not
- * listed is read by cwp-inspect and its tests. */
+/* What an output of a format with a carrier was loaded with, in tests/interop. */
 static const struct {
-	int format, carrier;
-	const char *engine;
+	int format, carrier; /* -1: any other */
+	struct cwe_support support;
 } tested[] = {
-	{CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_OVERLAY, "cwp-loader over transformers"},
-	{CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_NONE, "transformers"},
-	{CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_MODULES, "transformers"},
-	{CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_ADAPTER, "PEFT over transformers"},
-	{CWJ_FORMAT_BITSANDBYTES, CWJ_CARRIER_NONE, "bitsandbytes"},
-	{CWJ_FORMAT_GPTQ, CWJ_CARRIER_NONE, "GPT-QModel"},
-	{CWJ_FORMAT_FP8, CWJ_CARRIER_NONE, "transformers"},
-	{CWJ_FORMAT_GGUF, CWJ_CARRIER_NONE, "transformers, gguf"},
-	{CWJ_FORMAT_GGUF, CWJ_CARRIER_MODULES, "transformers, gguf"},
+	{CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_OVERLAY, {"cwp-loader over transformers", "test_loader"}},
+	{CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_NONE, {"transformers", "test_compressed_tensors"}},
+	{CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_MODULES, {"transformers", "test_carriers"}},
+	{CWJ_FORMAT_COMPRESSED_TENSORS, CWJ_CARRIER_ADAPTER, {"PEFT over transformers", "test_carriers"}},
+	{CWJ_FORMAT_BITSANDBYTES, CWJ_CARRIER_OVERLAY, {"cwp-loader over transformers", "test_loader"}},
+	{CWJ_FORMAT_BITSANDBYTES, CWJ_CARRIER_NONE, {"bitsandbytes", "test_formats"}},
+	{CWJ_FORMAT_BITSANDBYTES, CWJ_CARRIER_MODULES, {"bitsandbytes", "test_matrix"}},
+	{CWJ_FORMAT_BITSANDBYTES, CWJ_CARRIER_ADAPTER, {"PEFT over bitsandbytes", "test_matrix"}},
+	{CWJ_FORMAT_GPTQ, CWJ_CARRIER_OVERLAY, {"cwp-loader over transformers", "test_loader"}},
+	{CWJ_FORMAT_GPTQ, CWJ_CARRIER_NONE, {"GPT-QModel", "test_matrix"}},
+	{CWJ_FORMAT_GPTQ, CWJ_CARRIER_MODULES, {"GPT-QModel", "test_matrix"}},
+	{CWJ_FORMAT_GPTQ, CWJ_CARRIER_ADAPTER, {"PEFT over GPT-QModel", "test_matrix"}},
+	{CWJ_FORMAT_FP8, CWJ_CARRIER_OVERLAY, {"cwp-loader over transformers", "test_loader"}},
+	{CWJ_FORMAT_FP8, CWJ_CARRIER_NONE, {"transformers", "test_formats"}},
+	{CWJ_FORMAT_FP8, CWJ_CARRIER_MODULES, {"transformers", "test_matrix"}},
+	{CWJ_FORMAT_FP8, CWJ_CARRIER_ADAPTER, {"PEFT over transformers", "test_matrix"}},
+	{CWJ_FORMAT_GGUF, CWJ_CARRIER_NONE, {"transformers, gguf", "test_gguf_output"}},
+	{CWJ_FORMAT_GGUF, CWJ_CARRIER_MODULES, {"llama.cpp, transformers", "test_gguf_output"}},
+	/* Values in the place of codes are a plain checkpoint, whatever the format. */
+	{-1, CWJ_CARRIER_DENSE, {"transformers", "test_matrix"}},
+	{CWJ_FORMAT_DENSE, -1, {"transformers", "test_matrix"}},
 };
 
-const char *cwe_support_engine(const struct cwe_format *f, size_t carrier)
+const struct cwe_support *cwe_support_find(const struct cwe_format *f, size_t carrier)
 {
 	size_t i;
 
-	/* Values in the place of codes are a plain checkpoint, whatever the format. */
-	if (carrier == CWJ_CARRIER_DENSE || f->id == CWJ_FORMAT_DENSE)
-		return "transformers";
-	for (i = 0; i < sizeof tested / sizeof *tested; i++)
-		if (tested[i].format == f->id && tested[i].carrier == (int)carrier)
-			return tested[i].engine;
-	return "cwp-inspect";
+	for (i = 0; f->carriers & CWE_SET(carrier) && i < sizeof tested / sizeof *tested; i++)
+		if ((tested[i].format == f->id || tested[i].format < 0) &&
+			(tested[i].carrier == (int)carrier || tested[i].carrier < 0))
+			return &tested[i].support;
+	return NULL;
 }

@@ -9,5 +9,10 @@
 const char *cwe_carrier_name(size_t carrier);
 /* "overlay, none or dense": the carriers of a format. */
 void cwe_format_carriers_text(const struct cwe_format *f, char *ret, size_t size);
-/* The engine that the tests load such outputs with, protected weights included; the carrier is one that the format has. */
-const char *cwe_support_engine(const struct cwe_format *f, size_t carrier);
+/* An engine of others that loads such outputs, protected weights included, and the test of tests/interop that does it. */
+struct cwe_support {
+	const char *engine, *test;
+};
+
+/* NULL where the format does not have the carrier, or nothing is known. */
+const struct cwe_support *cwe_support_find(const struct cwe_format *f, size_t carrier);

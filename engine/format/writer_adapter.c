@@ -104,13 +104,28 @@ static float lack(float exact, float value, struct cwe_writer_pair *p)
 	return residual;
 }
 
+/* GPTQ files hold scales as F16, and codes are made anew for one that F16 does not have: what they lack then is not known here. */
+static int check_scales(const struct cwe_writer *w, const struct cwe_writer_unit *u, const float *scale, uint64_t n,
+	struct cwb_err *err)
+{
+	uint64_t i;
+
+	for (i = 0; w->format->id == CWJ_FORMAT_GPTQ && i < n; i++)
+		if (cwe_f32_from_f16(cwe_f16_from_f32(scale[i])) != scale[i])
+			return cwb_err_set(err, CWP_ENUMBER, "module \"%s\": the scale %g is no value of F16, as gptq holds it, so that no "
+				"adapter is exact over it: choose write.format compressed-tensors, or protect.carrier overlay", u->module,
+				(double)scale[i]);
+	return 0;
+}
+
 /* The residual of the rows [row, row + n), without the gaps between protected columns or rows. *ret_count: its elements. */
 static int residual_rows(struct cwe_writer *w, struct cwe_writer_unit *u, const struct cwe_writer_values *q, uint64_t row,
 	uint64_t n, struct work *k, uint64_t *ret_count, struct cwb_err *err)
 {
 	uint64_t cols = u->source->shape[1], scales = cwe_grid_scales(&u->grid, cols), r, c, count = 0;
-	int rc = cwe_writer_exact(w, u, q->mask, q->stride, row, n, k->raw, err);
+	int rc = check_scales(w, u, q->scales + row * scales, n * scales, err);
 
+	rc = rc ? rc : cwe_writer_exact(w, u, q->mask, q->stride, row, n, k->raw, err);
 	if (rc)
 		return rc;
 	cwe_f32_from_dtype(k->exact, k->raw, u->source->dtype, n * cols);

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of this folder share: the interpreter that has the reference engines, what they need and skip without, checks
 that are counted, and models of transformers."""
+import glob
 import importlib
+import importlib.util
 import os
 import sys
 
@@ -50,6 +52,17 @@ def find_python(needed=("compressed_tensors", "torch", "transformers")):
         skip("%s are not all installed (scripts/packages --python)" % ", ".join(needed))
     os.environ["CWP_INTEROP_AGAIN"] = "1"
     os.execv(other, [other] + sys.argv)
+
+
+def add_gptq():
+    """Whether GPT-QModel is there: in an environment of its own, so that other tests do not import it. Called before
+    transformers is imported."""
+    folders = glob.glob(os.path.join(CACHE, "gptq", "lib", "python3*", "site-packages"))
+    sys.path.extend(folders)
+    try:
+        return all(importlib.util.find_spec(name) is not None for name in ("gptqmodel", "optimum"))
+    except ImportError:
+        return False
 
 
 def check(good, what):

@@ -3,14 +3,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Outputs as one GGUF file: blocks, names, values and keys of every family against the gguf package and against a file that it
 writes of the same model; logits in transformers against our dense twin and against cwp-inspect; tokenizers give the ids of the
-reference data; what GGUF cannot say is refused. Exit 77 when something needed is absent."""
+reference data; what GGUF cannot say is refused. The real model, with whole modules kept, in transformers and in llama.cpp, whose
+products are of quantized inputs. Exit 77 when something needed is absent."""
 import json
 import os
 import subprocess
 import sys
 import tempfile
 
-from engines import GOLDEN, SHARED, failures, find_python, load_model, need_golden, need_package, quiet, report, run_model, skip
+from engines import CACHE, GOLDEN, SHARED, failures, find_python, load_model, need_golden, need_package, quiet, report, run_model, skip
 
 BUILD = os.environ.get("CWP_BUILDDIR", os.getcwd())
 WRITE = os.path.join(BUILD, "tests", "interop", "write_gguf")
@@ -20,12 +21,17 @@ FAMILIES = ["llama31", "smollm2", "mistral", "qwen2", "qwen3", "gemma", "gemma2"
 IN_TRANSFORMERS = ("smollm2", "qwen2")
 LIMIT = 2e-3  # on logits; 0 is what is seen
 ENGINE_LIMIT = 1e-4  # on logits of cwp-inspect beside those of transformers
+REAL = os.path.join(CACHE, "smollm2-hf")
+REAL_LIMIT = 5e-4
+LLAMA_KL = 0.02  # llama.cpp quantizes inputs by 32 to 8 bits
+TEXTS = ("The lighthouse keeper wrote in his diary that", "To make bread you need flour, water,", "Once upon a time there was a")
 
 need_golden("llama31")
 if not os.access(WRITE, os.X_OK):
     skip("%s is not built" % WRITE)
 find_python()
 need_package("gguf")
+need_package("xllamacpp")
 
 import gguf  # noqa: E402
 import numpy as np  # noqa: E402
@@ -122,18 +128,18 @@ def logits_of(path, ids, **more):
     return run_model(load_model(path, **more), torch.tensor(ids)).numpy()
 
 
-def inspect_logits(path, ids, folder):
+def inspect_each(path, ids, folder):
     out = os.path.join(folder, "logits.safetensors")
     subprocess.run([os.path.join(BUILD, "cwp-inspect"), "logits", path, "--out", out], check=True, text=True,
         stdout=subprocess.DEVNULL, input="".join(json.dumps({"ids": i}) + "\n" for i in ids))
     found = load_file(out)
-    return np.stack([found["logits.%d" % i] for i in range(len(ids))])
+    return [found["logits.%d" % i] for i in range(len(ids))]
 
 
 def compare_logits(what, name, out, folder):
     ids = np.random.default_rng(6).integers(3, 500, (2, 24)).tolist()
     wanted = logits_of(out + "-dense", ids)
-    ours = np.abs(inspect_logits(out, ids, folder) - wanted).max()
+    ours = np.abs(np.stack(inspect_each(out, ids, folder)) - wanted).max()
     report(what + ", logits of cwp-inspect", ours <= ENGINE_LIMIT, "differ by %.2g" % ours)
     if np.abs(wanted - logits_of(os.path.join(GOLDEN, name), ids)).max() <= LIMIT:
         report(what + ", is quantized", False, "logits are those of the original")
@@ -222,6 +228,78 @@ def tokenizers(folder):
         report("%s, kinds of tokens" % name, len(keys["tokenizer.ggml.token_type"]) == size, size)
 
 
+# ---- the real model ----
+
+def real_output(folder):
+    """4 bits, a part of the modules whole, chosen by lot."""
+    out, samples = os.path.join(folder, "real"), os.path.join(folder, "samples.jsonl")
+    with open(samples, "w", encoding="utf-8") as f:
+        f.write(json.dumps({"ids": [1, 2, 3, 4], "weights": [0, 1, 1, 1]}) + "\n")
+    with open(out + ".yaml", "w", encoding="utf-8") as f:
+        json.dump({"model": REAL, "output": out, "write": {"format": "gguf"},
+            "quantize": {"plugin": "static", "options": {"bits": 4, "granularity": "group", "group": 32}},
+            "calibrate": {"critical": [{"name": "lot", "data": "samples", "path": samples}]}, "score": {"plugin": "control"},
+            "protect": {"fraction": 0.1, "super-weights": False, "unit": "module", "carrier": "modules"}}, f)
+    subprocess.run([os.path.join(BUILD, "cwp-worker"), "run", out + ".yaml", "--threads", "2"], check=True, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL)
+    return out
+
+
+class Llama:
+    """llama.cpp."""
+
+    def __init__(self, path):
+        import xllamacpp
+
+        params = xllamacpp.CommonParams()
+        params.model.path, params.n_ctx, params.warmup, params.verbosity = path, 256, False, -1
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 2
+        self.server = xllamacpp.Server(params)
+
+    def greedy(self, prompt, count):
+        """The tokens that it goes on with, the largest log-probabilities at each, and the number of tokens of the prompt."""
+        said = self.server.handle_completions({"prompt": prompt, "max_tokens": count, "temperature": 0, "logprobs": 100, "n_probs": 100})
+        said = said if isinstance(said, dict) else json.loads(said)
+        content = said["choices"][0]["logprobs"]["content"]
+        tops = [{t["id"]: t["logprob"] for t in place["top_logprobs"]} for place in content]
+        return [place["id"] for place in content], tops, said["usage"]["prompt_tokens"]
+
+
+def divergence(tops, logits):
+    """Mean KL over their places, of the tokens that llama.cpp names."""
+    total = 0.0
+    for top, row in zip(tops, torch.log_softmax(torch.tensor(logits).double(), -1)):
+        total += sum(np.exp(p) * (p - row[token].item()) for token, p in top.items())
+    return total / len(tops)
+
+
+def real(folder):
+    if not os.path.exists(os.path.join(REAL, "config.json")):
+        print("SmolLM2-135M is absent (scripts/packages --model)")
+        return
+    out = real_output(folder)
+    path = os.path.join(out, "model.gguf")
+    _, found = read(path)
+    kinds = sorted({t.tensor_type.name for n, t in found.items() if len(t.shape) == 2 and n.startswith("blk.")})
+    report("real model, types of matrices", kinds == ["BF16", "Q4_0"], kinds)
+    asked = "".join(json.dumps({"text": text, "add_special_tokens": False}) + "\n" for text in TEXTS)
+    done = subprocess.run([os.path.join(BUILD, "cwp-inspect"), "tokens", out], input=asked, stdout=subprocess.PIPE, text=True, check=True)
+    prompts = [json.loads(line)["ids"] for line in done.stdout.splitlines()]
+    llama, lines, tops, lengths = Llama(path), [], [], []
+    for prompt, text in zip(prompts, TEXTS):
+        tokens, top, _ = llama.greedy(prompt, 6)
+        lines.append(prompt + tokens[:-1])
+        tops.append(top)
+        lengths.append(llama.greedy(text, 1)[2])
+    report("real model, llama.cpp's tokens of texts", lengths == [len(p) for p in prompts], lengths)
+    ours, plain = inspect_each(out, lines, folder), inspect_each(REAL, lines, folder)
+    apart, control = (np.mean([divergence(top, x[len(p) - 1:]) for top, x, p in zip(tops, logits, prompts)]) for logits in (ours, plain))
+    report("real model, llama.cpp", apart <= LLAMA_KL and control > 3 * apart, "KL %.2g; the original is at %.2g" % (apart, control))
+    model = load_model(out, gguf_file="model.gguf")
+    worst = max(np.abs(run_model(model, torch.tensor([line])).numpy()[0] - x).max() for line, x in zip(lines, ours))
+    report("real model, logits in transformers", worst <= REAL_LIMIT, "differ by %.2g" % worst)
+
+
 # ---- refusals ----
 
 def changed(name, **more):
@@ -264,6 +342,7 @@ def main():
         models(folder)
         tokenizers(folder)
         refusals(folder)
+        real(folder)
     return 1 if failures else 0
 
 

@@ -42,10 +42,23 @@ class Formats(unittest.TestCase):
         self.assertEqual(grids[0][2:], [row[0] for row in carriers[2:]])
         self.assertEqual(carriers[0][1:], ["overlay", "none", "dense", "modules", "adapter"])
         found = {row[0]: dict(zip(carriers[0][1:], row[1:])) for row in carriers[2:]}
-        self.assertEqual(found["compressed-tensors"]["adapter"], "PEFT over transformers")
+        self.assertEqual(found["compressed-tensors"]["adapter"], "PEFT over transformers (test_carriers)")
         self.assertEqual(found["dense"]["adapter"], "refused")
         int2 = next(row for row in grids if row[1].startswith("bits 2"))
         self.assertEqual(dict(zip(grids[0], int2))["compressed-tensors"], "refused")
+
+    def test_engines(self):
+        """What is not refused was loaded with an engine of others, by a test that is there and is run."""
+        with open(os.path.join(SRC, "tests", "interop", "Makefile.inc"), encoding="utf-8") as f:
+            listed = re.findall(r"^TESTS \+= tests/interop/(\w+)\.py$", f.read(), re.M)
+        for row in rows(tables().split("\n\n")[1])[2:]:
+            for cell in row[1:]:
+                if cell != "refused":
+                    engine, test = re.fullmatch(r"([^()]+) \((test_\w+)\)", cell).groups()
+                    self.assertNotIn("cwp-inspect", engine)
+                    self.assertIn(test, listed)
+                    with open(os.path.join(SRC, "tests", "interop", test + ".py"), encoding="utf-8") as f:
+                        self.assertIn(row[0].split("-")[0], f.read(), cell)  # it speaks of the format
 
     def test_usage(self):
         done = subprocess.run([INSPECT, "formats", "operand"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -311,6 +311,28 @@ static void test_refused(void **state)
 	toy_end(&x);
 }
 
+/* GPTQ makes codes anew where F16 does not have a scale, so that the residual would be another. */
+static void test_half_scale(void **state)
+{
+	struct toy_world x;
+	struct cwe_writer *w = NULL;
+	struct cwb_err err = {0};
+
+	(void)state;
+	begin(&x, CWP_BF16, 1);
+	x.options.format = CWJ_FORMAT_GPTQ;
+	x.result[1].scales[3] = 0x1.02p-20f;
+	x.module[0] = x.module[1]; /* the other two do not fill whole words */
+	x.module[1] = x.module[3];
+	if (cwe_writer_new(x.source, &x.options, x.module, 2, &w, &err))
+		fail_msg("%s", err.message);
+	assert_int_equal(put(&x, w, 1, &err), CWP_ENUMBER);
+	assert_non_null(strstr(err.message, "no value of F16"));
+	assert_non_null(strstr(err.message, toy_modules[1]));
+	cwe_writer_free(w);
+	toy_end(&x);
+}
+
 /* Changes one tensor's bytes, or the configuration, of a good output, which must not open or verify any more. */
 static void refuse_output(struct toy_world *x, const char *text)
 {
@@ -383,6 +405,7 @@ int main(void)
 		cmocka_unit_test(test_resume),
 		cmocka_unit_test(test_shape),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_half_scale),
 		cmocka_unit_test(test_damaged),
 	};
 
