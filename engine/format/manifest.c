@@ -111,7 +111,8 @@ static int list_files(int folder, struct names *ret, struct cwb_err *err)
  * checkpoint for later jobs. */
 static int is_content(const char *name)
 {
-	return strncmp(name, "report.", 7) != 0 && strcmp(name, "README.md") != 0 && strcmp(name, CWE_MASK_FILE) != 0;
+	return strncmp(name, "report.", 7) != 0 && strcmp(name, "README.md") != 0 && strcmp(name, CWE_MASK_FILE) != 0 &&
+		strcmp(name, CWE_OUTCOMES_FILE) != 0;
 }
 
 /* files: name -> {size, sha256}, taken in name order. */

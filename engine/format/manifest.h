@@ -8,9 +8,13 @@
 #include "base/err.h"
 #include "base/known.h"
 
+/* Outcomes of items beside the report, which tools read and engines do not. */
+#define CWE_OUTCOMES_FILE "outcomes.jsonl"
+
 /* Writes directory/manifest.json: facts (an object with job digest, inputs, plugins, backend, seed, counts) plus files
  * (size and SHA-256 of each file in the folder but itself) and content_digest (over the engine's files, protected.safetensors
- * and adapter/ only: SHA-256 of the lines "<sha256>  <name>\n" in name order, without report.*, README.md, protected.mask and manifest.json).
+ * and adapter/ only: SHA-256 of the lines "<sha256>  <name>\n" in name order, without report.*, outcomes.jsonl, README.md, protected.mask and
+ * manifest.json).
  * Atomic, fsynced. */
 int cwe_manifest_write(const char *directory, const json_t *facts, char ret_content_digest[65], struct cwb_err *err);
 /* The same, where files that `known` knows are not read for their digests. */

@@ -74,6 +74,8 @@ int cwe_benchmark_broken(struct cwe_run *run, const struct cwe_benchmark *b, uin
 int cwe_benchmark_tell(struct cwe_benchmark *b, struct cwe_run *run, int judged, struct cwb_err *err);
 /* Takes the evaluator's metrics of this model; all answers were told. */
 int cwe_benchmark_finish(struct cwe_benchmark *b, struct cwe_run *run, enum cwe_compared which, struct cwb_err *err);
-/* Appends {name, benchmark, metric, group, n, excluded, ideal, direction, original, quantized, protected, flips} for each
- * metric; benchmark_report.c. */
-int cwe_benchmark_report(const struct cwe_benchmark *b, json_t *array, struct cwb_err *err);
+/* Adds the benchmark's rows to the run's evaluation and its flipped items to those, and hands its outcomes to the run;
+ * benchmark_report.c. */
+int cwe_benchmark_report(struct cwe_benchmark *b, struct cwe_run *run, struct cwb_err *err);
+/* The items that flipped, with their texts, to the run's; 0 or -ENOMEM; flipped.c. */
+int cwe_flipped_report(const struct cwe_benchmark *b, struct cwe_run *run);

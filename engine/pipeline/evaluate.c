@@ -116,13 +116,14 @@ int cwe_run_evaluate(struct cwe_run *run, struct cwb_err *err)
 	struct cwe_evaluation e = {.run = run};
 	cwe_run_stage(run, CWE_STAGE_EVALUATE);
 	run->evaluation = json_array();
+	run->flipped = json_array();
 	if (run->job->n_evaluations == 0) {
 		return 0;
 	}
 	int r = prepare(&e, err);
 	r = r == 0 ? run_all(&e, err) : r;
 	for (size_t i = 0; r == 0 && i < e.n; i++) {
-		r = cwe_benchmark_report(&e.benchmark[i], run->evaluation, err);
+		r = cwe_benchmark_report(&e.benchmark[i], run, err);
 	}
 	run->record[run->records].tokens = e.scored;
 	for (size_t i = 0; i < e.n; i++) {

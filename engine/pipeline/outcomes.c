@@ -58,12 +58,21 @@ static int copy_text(const char *text, char **ret)
 	return text != NULL && *ret == NULL ? -ENOMEM : 0;
 }
 
-static struct cwe_metric_record *find_metric(struct cwe_outcomes *o, const struct cwp_metric *metric)
+const struct cwe_metric_record *cwe_outcomes_find(const struct cwe_outcomes *o, const char *name, const char *group)
 {
 	for (size_t i = 0; i < o->metrics; i++) {
-		if (strcmp(o->metric[i].name, metric->name) == 0 && same_text(o->metric[i].group, metric->group)) {
+		if (strcmp(o->metric[i].name, name) == 0 && same_text(o->metric[i].group, group)) {
 			return &o->metric[i];
 		}
+	}
+	return NULL;
+}
+
+static struct cwe_metric_record *find_metric(struct cwe_outcomes *o, const struct cwp_metric *metric)
+{
+	const struct cwe_metric_record *found = cwe_outcomes_find(o, metric->name, metric->group);
+	if (found != NULL) {
+		return &o->metric[found - o->metric];
 	}
 	struct cwe_metric_record *more = realloc(o->metric, (o->metrics + 1) * sizeof *more);
 	char *name = strdup(metric->name), *group = NULL;
@@ -133,16 +142,22 @@ static char *first_part(const char *text, size_t length)
 	return strndup(text, cwe_utf8_check(text, n));
 }
 
+const struct cwe_item_texts *cwe_outcomes_texts(const struct cwe_outcomes *o, const char *id)
+{
+	struct named key = {.id = id};
+	void *found = o->index != NULL ? tfind(&key, &o->index->tree, by_id) : NULL;
+	return found != NULL ? &o->text[(*(struct named **)found)->at] : NULL;
+}
+
 /* The texts of this item, begun where it is new. */
 static struct cwe_item_texts *find_texts(struct cwe_outcomes *o, const char *id)
 {
-	struct named key = {.id = id};
-	void *found;
+	const struct cwe_item_texts *known = cwe_outcomes_texts(o, id);
+	if (known != NULL) {
+		return &o->text[known - o->text];
+	}
 	if (o->index == NULL && (o->index = calloc(1, sizeof *o->index)) == NULL) {
 		return NULL;
-	}
-	if ((found = tfind(&key, &o->index->tree, by_id)) != NULL) {
-		return &o->text[(*(struct named **)found)->at];
 	}
 	size_t n = o->texts;
 	struct cwe_item_texts *more = (n & (n - 1)) == 0 ? realloc(o->text, (n > 0 ? 2 * n : 1) * sizeof *more) : o->text;
@@ -231,23 +246,6 @@ int cwe_outcomes_same(struct cwe_outcomes *o, enum cwe_compared from, enum cwe_c
 		r = copy_text(o->text[i].answer[from], &o->text[i].answer[to]);
 	}
 	return r;
-}
-
-int64_t cwe_outcomes_flips(const struct cwe_metric_record *m, enum cwe_compared which)
-{
-	const struct cwe_outcome *a = m->item[CWE_COMPARED_ORIGINAL], *b = m->item[which];
-	size_t n = m->items[CWE_COMPARED_ORIGINAL];
-	int64_t count = 0;
-	if (n == 0 || n != m->items[which]) {
-		return -1;
-	}
-	for (size_t i = 0; i < n; i++) {
-		if (a[i].choice < 0 || b[i].choice < 0 || strcmp(a[i].id, b[i].id) != 0) {
-			return -1;
-		}
-		count += a[i].choice != b[i].choice;
-	}
-	return count;
 }
 
 static void free_metric(struct cwe_metric_record *m)

@@ -16,6 +16,7 @@
 #include "engine/format/format.h"
 #include "engine/pipeline/budget.h"
 #include "engine/pipeline/carrier.h"
+#include "engine/pipeline/measured.h"
 #include "engine/pipeline/report.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/super.h"
@@ -160,11 +161,11 @@ static json_t *build(const struct cwe_run *run, json_t *size)
 	const struct cwe_bounds *b = &run->bounds;
 	char digest[65] = "";
 	(void)cwj_job_digest(run->job, digest);
-	return json_pack("{s:i,s:o,s:o,s:I,s:{s:I,s:I,s:I},s:b,s:s,s:o,s:O,s:O,s:O,s:b,s:s?,s:O,s:o,s:s,s:O*,s:o}", "version", 1, "job",
+	return json_pack("{s:i,s:o,s:o,s:I,s:{s:I,s:I,s:I},s:b,s:s,s:o,s:O,s:O,s:O,s:O,s:b,s:s?,s:O,s:o,s:s,s:O*,s:o}", "version", CWE_REPORT_VERSION, "job",
 		cwj_job_json(run->job), "stages", stages_json(run), "layer_passes", (json_int_t)run->passes, "bounds",
 		"memory", (json_int_t)b->memory, "gpu_memory", (json_int_t)b->gpu_memory,
 		"scratch", (json_int_t)b->scratch, "scores_cached", run->cached, "backend", run->device.ops->describe(run->device.b), "protection",
-		protection_json(run), "size", size, "evaluation", run->evaluation, "gate", run->gate, "rejected", run->rejected,
+		protection_json(run), "size", size, "evaluation", run->evaluation, "flipped", run->flipped, "gate", run->gate, "rejected", run->rejected,
 		"chat", run->chat != NULL ? cwe_chat_name(run->chat) : NULL, "warnings", run->warnings, "schemes", schemes_json(run),
 		"job_digest", digest, "inputs", run->inputs, "plugins", plugins_json(run));
 }
@@ -245,7 +246,7 @@ int cwe_run_report_bytes(struct cwe_run *run, size_t n_files, uint64_t *ret, str
 	json_t *none = json_array(), *report = NULL, *facts = NULL;
 	uint64_t sum = room(run, n_files);
 	struct cwe_run now = *run; /* without results */
-	now.evaluation = now.gate = none;
+	now.evaluation = now.flipped = now.gate = none;
 	for (; now.records < CWE_STAGES; now.records++) {
 		now.record[now.records] = (struct cwe_stage_record){.stage = CWE_STAGE_CALIBRATE, .seconds = 99999.99,
 			.tokens = (uint64_t)1 << 40, .peak_memory = (uint64_t)1 << 40};
@@ -272,7 +273,7 @@ int cwe_run_report_bytes(struct cwe_run *run, size_t n_files, uint64_t *ret, str
 }
 
 /* Bytes of the output as it stands, with room for its manifest. */
-static int check_budget(const struct cwe_run *run, const json_t *size, const json_t *facts, struct cwb_err *err)
+static int output_bytes(const struct cwe_run *run, const json_t *facts, uint64_t *ret, struct cwb_err *err)
 {
 	uint64_t sum = 0;
 	size_t files = 0;
@@ -295,35 +296,92 @@ static int check_budget(const struct cwe_run *run, const json_t *size, const jso
 	(void)closedir(dir);
 	sum += files * ROOM_FILE;
 	int r = add_length(facts, JSON_TEXT, &sum);
-	return r == 0 ? cwe_budget_kept(run, json_number_value(json_object_get(size, "bits_per_weight")), sum, err)
-		: cwb_err_set(err, r, "no memory for the manifest");
+	if (r != 0) {
+		return cwb_err_set(err, r, "no memory for the manifest");
+	}
+	*ret = sum;
+	return 0;
 }
 
 static int write_manifest(struct cwe_run *run, json_t *size, struct cwb_err *err)
 {
 	char digest[65];
 	json_t *facts = NULL;
+	uint64_t bytes = 0;
 	int r = manifest_facts(run, size, &facts, err);
-	r = r == 0 && run->budget.total > 0 ? check_budget(run, size, facts, err) : r;
+	r = r == 0 && run->budget.total > 0 ? output_bytes(run, facts, &bytes, err) : r;
+	r = r == 0 ? cwe_budget_kept(run, json_number_value(json_object_get(size, "bits_per_weight")), bytes, err) : r;
 	r = r == 0 ? cwe_manifest_write_known(run->job->output, facts, &run->written, digest, err) : r;
 	json_decref(facts);
 	return r;
 }
 
-int cwe_run_report(struct cwe_run *run, struct cwb_err *err)
+static int write_reports(struct cwe_run *run, json_t *size, int outcomes, struct cwb_err *err)
 {
-	json_t *size = size_json(run, err);
-	if (size == NULL) {
-		return err != NULL && err->code != 0 ? err->code : cwb_err_set(err, -ENOMEM, "no memory for the report");
-	}
-	cwe_run_stage_end(run);
 	json_t *report = build(run, size);
 	if (report != NULL && run->p->search != NULL) {
 		(void)json_object_set(report, "search", (json_t *)(uintptr_t)run->p->search);
 	}
 	int r = report != NULL ? cwe_report_write(run->output_fd, report, err) : cwb_err_set(err, -ENOMEM, "no memory for the report");
-	r = r == 0 ? write_manifest(run, size, err) : r;
+	r = r == 0 && outcomes ? cwe_measured_write(run, run->output_fd, err) : r;
 	json_decref(report);
+	return r;
+}
+
+/* Rows of groups, which can be made again from items. */
+static void drop_groups(json_t *evaluation)
+{
+	for (size_t i = json_array_size(evaluation); i-- > 0;) {
+		if (json_is_string(json_object_get(json_array_get(evaluation, i), "group"))) {
+			(void)json_array_remove(evaluation, i);
+		}
+	}
+}
+
+/* How many texts flipped, items there are and groups they have is not known when protect.bytes is divided: what does not fit
+ * is left out, the least needed first. 1 when something was, 0 when nothing is left to leave out. */
+static int shorten(struct cwe_run *run, int step, int *outcomes, struct cwb_err *err)
+{
+	static const char *const what[] = {"items that flipped", CWE_OUTCOMES_FILE, "rows of groups"};
+	int r;
+	if (step >= (int)(sizeof what / sizeof *what)) {
+		return 0;
+	}
+	if (step == 0) {
+		(void)json_array_clear(run->flipped);
+	} else if (step == 1) {
+		*outcomes = 0;
+		r = cwb_file_remove_tree(run->output_fd, CWE_OUTCOMES_FILE, err);
+		if (r != 0) {
+			return r;
+		}
+	} else {
+		drop_groups(run->evaluation);
+	}
+	r = cwe_run_warn(run, err, "report: protect.bytes leaves no room for %s", what[step]);
+	return r == 0 ? 1 : r;
+}
+
+int cwe_run_report(struct cwe_run *run, struct cwb_err *err)
+{
+	json_t *size = size_json(run, err), *facts = NULL;
+	int outcomes = run->measures > 0, r = 1;
+	if (size == NULL) {
+		return err != NULL && err->code != 0 ? err->code : cwb_err_set(err, -ENOMEM, "no memory for the report");
+	}
+	cwe_run_stage_end(run);
+	for (int step = 0; r > 0; step++) {
+		uint64_t bytes = 0;
+		r = write_reports(run, size, outcomes, err);
+		if (r == 0 && run->budget.files && run->measures > 0) {
+			r = manifest_facts(run, size, &facts, err);
+			r = r == 0 ? output_bytes(run, facts, &bytes, err) : r;
+			r = r == 0 && bytes > run->job->bytes ? shorten(run, step, &outcomes, err) : r;
+			json_decref(facts);
+			facts = NULL;
+		}
+	}
+	r = r == 0 ? write_manifest(run, size, err) : r;
 	json_decref(size);
 	return r;
 }

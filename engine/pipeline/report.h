@@ -8,6 +8,8 @@
 
 #include "base/err.h"
 
+#define CWE_REPORT_VERSION 2 /* of report.json (doc/report.md) */
+
 /* *ret_html is freed with free(). 0 or -ENOMEM. Every text of the report is escaped. [any-thread] */
 int cwe_report_html(const json_t *report, char **ret_html, size_t *ret_length);
 /* The model card of an output (README.md) from its report; freed with free(). 0 or -ENOMEM. [any-thread] */

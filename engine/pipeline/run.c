@@ -16,6 +16,7 @@
 #include "engine/pipeline/budget.h"
 #include "engine/pipeline/carrier.h"
 #include "engine/pipeline/masks.h"
+#include "engine/pipeline/measured.h"
 #include "engine/pipeline/cache.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/search.h"
@@ -208,6 +209,8 @@ void cwe_run_close(struct cwe_run *run)
 	json_decref(run->inputs);
 	cwb_known_clear(&run->written);
 	json_decref(run->evaluation);
+	json_decref(run->flipped);
+	cwe_measured_free(run->measured, run->measures);
 	json_decref(run->gate);
 	if (run->output_fd >= 0) {
 		(void)close(run->output_fd);

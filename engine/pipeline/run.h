@@ -118,6 +118,9 @@ struct cwe_run {
 	int scratch_fd;         /* likewise */
 	struct cwe_writer_adapter adapter; /* what was written, with carrier adapter */
 	json_t *evaluation;     /* array for the report */
+	json_t *flipped;        /* array for the report */
+	struct cwe_measured *measured; /* [measures] outcomes of the evaluations (measured.h) */
+	size_t measures;
 	json_t *gate;           /* array for the report */
 	struct cwe_run_cache cache;
 	int cached;             /* the scores came from there */
