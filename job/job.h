@@ -22,7 +22,8 @@ enum cwj_precision { CWJ_PRECISION_AUTO, CWJ_PRECISION_F32, CWJ_PRECISION_BF16 }
 enum cwj_role { CWJ_ROLE_CRITICAL, CWJ_ROLE_UTILITY };
 enum cwj_as { CWJ_AS_AUTO, CWJ_AS_TEXT, CWJ_AS_ANSWERS, CWJ_AS_PAIRS, CWJ_AS_REFUSALS };
 enum cwj_charset { CWJ_CHARSET_AUTO, CWJ_CHARSET_UTF8, CWJ_CHARSET_MAC_ROMAN, CWJ_CHARSET_LATIN1 };
-enum cwj_gate_kind { CWJ_GATE_AT_MOST, CWJ_GATE_AT_LEAST, CWJ_GATE_AT_MOST_TIMES, CWJ_GATE_WORSE_BY_AT_MOST };
+enum cwj_gate_kind { CWJ_GATE_AT_MOST, CWJ_GATE_AT_LEAST, CWJ_GATE_AT_MOST_TIMES, CWJ_GATE_WORSE_BY_AT_MOST,
+	CWJ_GATE_NOT_WORSE_BY };
 enum cwj_than { CWJ_THAN_ORIGINAL, CWJ_THAN_QUANTIZED };
 
 struct cwj_option {
@@ -68,9 +69,10 @@ struct cwj_evaluation {
 };
 
 struct cwj_gate {
-	char *metric; /* "<evaluation name>.<metric>" */
+	char *metric; /* "<evaluation name>.<metric>", or with "/<group>" behind it */
 	enum cwj_gate_kind kind;
 	double value;
+	double confidence; /* of not-worse-by; 0 with the others */
 	enum cwj_than than;
 	int line, column;
 };

@@ -97,6 +97,30 @@ static int gate_limit_json(json_t *object, const struct cwj_key *key, const void
 
 const struct cwj_custom cwj_gate_limit = {.read = gate_limit_read, .json = gate_limit_json};
 
+static int gate_confidence_read(
+	struct cwj_reader *r, const struct cwj_key *key, const struct cwj_yaml *node, void *target)
+{
+	struct cwj_key number = {.name = key->name,
+		.kind = CWJ_NUMBER,
+		.least = key->least,
+		.most = key->most,
+		.remedy = "write a number from 0.5 to 0.9999, such as 0.95"};
+	return cwj_value_read(r, &number, node, target);
+}
+
+static int gate_confidence_json(json_t *object, const struct cwj_key *key, const void *target)
+{
+	double confidence = *(const double *)target;
+
+	if (confidence <= 0) {
+		return 0;
+	}
+	return json_object_set_new(object, key->name, json_real(confidence)) < 0 ? -ENOMEM : 0;
+}
+
+const struct cwj_custom cwj_gate_confidence = {
+	.read = gate_confidence_read, .json = gate_confidence_json};
+
 void cwj_gate_fill(void *target)
 {
 	struct cwj_gate *gate = target;
@@ -106,12 +130,23 @@ void cwj_gate_fill(void *target)
 
 int cwj_gate_check(struct cwj_reader *r, const struct cwj_yaml *node, void *target)
 {
-	const struct cwj_gate *gate = target;
+	struct cwj_gate *gate = target;
 
 	if ((unsigned)gate->kind == UNSET) {
 		return cwj_fail(r, node, CWP_EMISSING,
 			"has no limit; write one of: at-most, at-least, at-most-times, "
-			"worse-by-at-most");
+			"worse-by-at-most, not-worse-by");
+	}
+	if (gate->kind != CWJ_GATE_NOT_WORSE_BY && gate->confidence > 0) {
+		return cwj_fail(r, node, CWP_EVALUE,
+			"confidence: belongs to not-worse-by alone; the other limits compare values");
+	}
+	if (gate->kind == CWJ_GATE_NOT_WORSE_BY) {
+		gate->confidence = gate->confidence > 0 ? gate->confidence : 0.95;
+		if (gate->value < 0) {
+			return cwj_fail(r, node, CWP_EVALUE,
+				"not-worse-by: %g is negative; write 0 or more", gate->value);
+		}
 	}
 	if (gate->kind == CWJ_GATE_WORSE_BY_AT_MOST && gate->value < 0) {
 		return cwj_fail(r, node, CWP_EVALUE,

@@ -12,7 +12,8 @@ extern const struct cwj_custom cwj_adapters; /* of the draft: a path, or a list 
 extern const struct cwj_custom cwj_masks;    /* likewise */
 extern const struct cwj_custom cwj_budget_bits, cwj_budget_bytes; /* of the draft */
 extern const struct cwj_custom
-	cwj_gate_limit; /* one of a gate's four limits; the key's tag is its kind */
+	cwj_gate_confidence, /* left out but with not-worse-by */
+	cwj_gate_limit; /* one of a gate's five limits; the key's tag is its kind */
 
 extern const struct cwj_custom cwj_chat_format; /* struct cwj_chat: a name, or a path */
 

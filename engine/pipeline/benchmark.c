@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "engine/pipeline/benchmark.h"
 #include "engine/pipeline/evaluate.h"
+#include "engine/pipeline/gate.h"
 #include "engine/plugin/settings.h"
 
 #define DATA_LIMIT (1u << 30)
@@ -143,26 +144,22 @@ int cwe_benchmark_finish(struct cwe_benchmark *b, struct cwe_run *run, enum cwe_
 	return b->outcomes.failed != 0 ? cwb_err_set(err, b->outcomes.failed, "no memory for the metrics of %s", b->job->benchmark) : 0;
 }
 
-static int check_gate(const struct cwe_benchmark *b, size_t number, const char *metric, struct cwb_err *err)
+/* Each condition on this evaluation names one of its metrics, and what it compares with is another model. */
+static int check_gates(struct cwe_run *run, struct cwe_benchmark *b, struct cwb_err *err)
 {
-	char known[256] = "";
-	size_t n = strlen(b->job->name);
-	/* An evaluation's name may hold dots, a metric's does not. */
-	if (strncmp(metric, b->job->name, n) != 0 || metric[n] != '.' || strchr(metric + n + 1, '.') != NULL) {
-		return 0; /* of another evaluation */
-	}
-	for (size_t i = 0; i < b->outcomes.metrics; i++) {
-		size_t used = strlen(known);
-		if (strcmp(b->outcomes.metric[i].name, metric + n + 1) == 0) {
-			return 0;
+	struct cwe_measured measured = {.name = b->job->name, .benchmark = b->job->benchmark, .outcomes = b->outcomes};
+	int r = cwe_outcomes_add_flips(&measured.outcomes);
+	r = r != 0 ? cwb_err_set(err, r, "no memory for the metrics of %s", b->job->benchmark) : 0;
+	for (size_t i = 0; r == 0 && i < run->job->n_gates; i++) {
+		const struct cwj_gate *gate = &run->job->gates[i];
+		r = cwe_gate_check(gate, i, &measured, err);
+		if (r == 0 && gate->than == CWJ_THAN_QUANTIZED && !cwe_run_may_protect(run)) {
+			r = cwe_run_place(err, cwb_err_set(err, CWP_EVALUE, "gate[%zu].than: quantized: nothing is protected, so that the plainly "
+				"quantized model is the output itself; add protect, or compare with the original", i), gate->line, gate->column, "gate", "");
 		}
-		(void)snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", b->outcomes.metric[i].name);
 	}
-	if (err != NULL && err->code == 0) {
-		(void)snprintf(err->field, sizeof err->field, "gate[%zu].metric", number);
-	}
-	return cwb_err_set(err, CWP_EUNKNOWN, "gate[%zu].metric: \"%s\" is no metric of %s; it gives %s", number, metric,
-		b->job->benchmark, known);
+	b->outcomes = measured.outcomes;
+	return r;
 }
 
 int cwe_benchmark_check(struct cwe_run *run, const struct cwj_evaluation *job, struct cwb_err *err)
@@ -179,9 +176,7 @@ int cwe_benchmark_check(struct cwe_run *run, const struct cwj_evaluation *job, s
 		r = r == 0 ? cwe_benchmark_tell(&b, run, 1, err) : r;
 		r = r != 0 ? r : cwe_benchmark_finish(&b, run, CWE_COMPARED_ORIGINAL, err);
 	}
-	for (size_t i = 0; r == 0 && i < run->job->n_gates; i++) {
-		r = check_gate(&b, i, run->job->gates[i].metric, err);
-	}
+	r = r == 0 ? check_gates(run, &b, err) : r;
 	cwe_benchmark_close(&b);
 	return r;
 }

@@ -223,8 +223,8 @@ class Refusals(worker_test.WorkerTest):
 
     def test_evaluations(self):
         folder = self.copy_model()
-        shutil.copyfile(os.path.join(worker_test.SHARED, "tokenizers", "smollm2", "tokenizer.json"),
-            os.path.join(folder, "tokenizer.json"))
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(os.path.join(worker_test.SHARED, "tokenizers", "smollm2", name), os.path.join(folder, name))
         pairs = self.write("pairs.csv", "sent_more,sent_less\nThey are bad.,We are bad.\n")
 
         def refused(*words, gate=None, **evaluation):
@@ -239,7 +239,10 @@ class Refusals(worker_test.WorkerTest):
         refused("head.csv", "sent_more", path=self.write("head.csv", "a,b\n1,2\n"))
         refused("head2.csv", "quote", path=self.write("head2.csv", 'sent_more,sent_less\n"a,b\n'))
         refused("gate[0].metric", "bais", "bias", gate={"metric": "bais.pct_stereotype", "at-most": 1})
-        refused("gate[0].metric", "pct_stereo", "pct_stereotype, likelihood_diff", gate={"metric": "bias.pct_stereo", "at-most": 1})
+        refused("gate[0].metric", "pct_stereo", "did you mean bias.pct_stereotype?", "bias.likelihood_diff, bias.flips",
+                gate={"metric": "bias.pct_stereo", "at-most": 1})
+        refused("gate[0].metric", "bias.flips/colour", gate={"metric": "bias.flips/colour", "at-most": 1})
+        refused("gate[0].than", "nothing is protected", gate={"metric": "bias.flips", "at-most-times": 1, "than": "quantized"})
 
     # ---- plugins ----
 

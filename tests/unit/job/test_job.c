@@ -190,6 +190,25 @@ static void fills_in_the_defaults(void **state)
 	cwj_job_free(j);
 }
 
+static void reads_non_inferiority(void **state)
+{
+	struct cwj_job *j = parse(change("worse-by-at-most: 1.0", "not-worse-by: 0.02"));
+	json_t *json = cwj_job_json(j);
+	const json_t *gates = json_object_get(json, "gate");
+
+	(void)state;
+	assert_int_equal(j->gates[0].kind, CWJ_GATE_NOT_WORSE_BY);
+	assert_true(j->gates[0].confidence == 0.95 && j->gates[1].confidence == 0);
+	assert_true(json_number_value(json_object_get(json_array_get(gates, 0), "confidence")) ==
+		    0.95);
+	assert_null(json_object_get(json_array_get(gates, 1), "confidence"));
+	json_decref(json);
+	cwj_job_free(j);
+	j = parse(change("worse-by-at-most: 1.0", "confidence: 0.9, not-worse-by: 0"));
+	assert_true(j->gates[0].confidence == 0.9 && j->gates[0].value == 0);
+	cwj_job_free(j);
+}
+
 static void utility_follows_combine_unless_given(void **state)
 {
 	struct cwj_job *j = parse(change("combine: mean, utility: add", "combine: reference"));
@@ -481,6 +500,12 @@ static void refuses_what_does_not_fit_together(void **state)
 		"gate[0].metric", "", "names no metric");
 	refuse_with(change("than: original", "at-most: 1"), CWP_EVALUE, "gate[0].at-most", "",
 		"second limit");
+	refuse_with(change("worse-by-at-most: 1.0", "not-worse-by: -1.0"), CWP_EVALUE, "gate[0]", "",
+		"-1 is negative");
+	refuse_with(change("worse-by-at-most: 1.0", "worse-by-at-most: 1.0, confidence: 0.9"),
+		CWP_EVALUE, "gate[0]", "", "belongs to not-worse-by");
+	refuse_with(change("worse-by-at-most: 1.0", "not-worse-by: 1.0, confidence: 1"), CWP_EVALUE,
+		"gate[0].confidence", "", "0.5 to 0.9999");
 	refuse_with(change("worse-by-at-most: 1.0", "worse-by-at-most: -1.0"), CWP_EVALUE,
 		"gate[0]", "", "is negative");
 	refuse_with("model: m\noutput: ./x/../m/\nquantize: {plugin: static}\n", CWP_EVALUE,
@@ -805,6 +830,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_every_key),
 		cmocka_unit_test(fills_in_the_defaults),
+		cmocka_unit_test(reads_non_inferiority),
 		cmocka_unit_test(utility_follows_combine_unless_given),
 		cmocka_unit_test(knows_every_choice),
 		cmocka_unit_test(refuses_unknown_names_with_the_nearest),
