@@ -1,16 +1,17 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Every Linear of the first layers behind scales of channels, without and with protection, for whoever compares them: the half
- * of tests/interop/test_awq.py that runs this engine.
+ * of tests/interop/test_awq.py and test_smoothquant.py that runs this engine.
  *
- *     awq-error-run JOB LAYERS SHARE
+ *     awq-error-run JOB LAYERS SHARE [inputs]
  *
  * JOB is a job file, of which model, quantizer and calibration sets count; what is measured is the original model. With
  * protection the given share of each matrix is kept: the weights whose rounding to nearest would do the most harm on its own,
  * (Q(w) - w)^2 E[x^2].
  *
  * To standard output, a layer at a time: for each Linear a line of JSON {"module", "rows", "cols", "tokens", "input", "scores"} and
- * binary weight f32 [rows, cols], x x^T f32 [cols, cols], sum of |x| f64 [cols], mask [rows, (cols + 7) / 8]; then, without and
+ * binary weight f32 [rows, cols], x x^T f32 [cols, cols], sum of |x| f64 [cols], mask [rows, (cols + 7) / 8]; with "inputs", for each
+ * piece of each distinct input a line {"inputs", "tokens", "cols"} and binary f32 [tokens, cols]; then, without and
  * with protection, for each Linear a line {"way", "module"} and binary: what its columns were multiplied with f32 [cols], what its
  * rows were divided by f32 [rows], and what an engine would compute with f32 [rows, cols]. */
 #include <stdio.h>
@@ -31,6 +32,7 @@ struct bench {
 	struct cwe_pass pass;
 	struct cwe_statistics statistics;
 	double share;
+	int inputs; /* they are shown too */
 };
 
 static void put(const void *data, size_t size, uint64_t n)
@@ -44,6 +46,21 @@ static void put_line(json_t *line)
 	puts(text);
 	free(text);
 	json_decref(line);
+}
+
+/* An input goes out as it comes, a piece of the corpus at a time. */
+static int show_input(void *arg, const struct cwe_flow *flow, const float *x, struct cwb_err *err)
+{
+	struct bench *b = arg;
+	struct cwe_linear l;
+	(void)err;
+	cwe_linear_at(&b->run.model.arch, b->statistics.layer, flow->linear, &l);
+	if (l.measures) {
+		put_line(json_pack("{s:I,s:I,s:I}", "inputs", (json_int_t)l.input_at, "tokens", (json_int_t)flow->tokens, "cols",
+			(json_int_t)l.cols));
+		put(x, sizeof *x, flow->tokens * l.cols);
+	}
+	return 0;
 }
 
 static int choose(struct bench *b, const struct cwe_run_module *m, const struct cwe_module_statistics *st, uint8_t *mask, struct cwb_err *err)
@@ -160,6 +177,8 @@ static int take_layer(struct bench *b, uint32_t layer, struct cwb_err *err)
 	r = r == 0 ? look(b, layer, &tap, err) : r;
 	r = r == 0 ? look(b, layer, NULL, err) : r;
 	r = r == 0 ? show_layer(b, layer, err) : r;
+	struct cwe_tap inputs = {.arg = b, .input = show_input};
+	r = r == 0 && b->inputs ? look(b, layer, &inputs, err) : r;
 	for (int way = 0; r == 0 && way < 2; way++) {
 		r = cwe_layer_load(&b->run.model, layer, &b->pass.layer, err);
 		r = r == 0 ? cwe_smoothing_run(b->q[way].smoothing, &at, err) : r;
@@ -175,6 +194,7 @@ static int take_layers(struct bench *b, uint32_t layers, struct cwb_err *err)
 	struct cwe_run *run = &b->run;
 	int r = cwe_run_open(run, err);
 	r = r == 0 ? cwe_run_samples(run, err) : r;
+	run->quantizer_needs |= CWP_STAT_GRAM | CWP_STAT_ACT_ABS; /* for whoever compares */
 	r = r == 0 && !cwe_smoothing_wanted(run) ? cwb_err_set(err, CWP_EVALUE, "the job's quantizer scales no channels") : r;
 	r = r == 0 ? cwe_quantizing_new(run, 0, &b->q[0], err) : r;
 	r = r == 0 ? cwe_quantizing_new(run, 1, &b->q[1], err) : r;
@@ -199,8 +219,8 @@ int main(int argc, char **argv)
 	struct cwj_job *job = NULL;
 	struct cwb_err err = {0};
 	const char *plugins = getenv("CWP_PLUGIN_DIR");
-	if (argc != 4) {
-		fprintf(stderr, "usage: awq-error-run JOB LAYERS SHARE\n");
+	if (argc != 4 && !(argc == 5 && strcmp(argv[4], "inputs") == 0)) {
+		fprintf(stderr, "usage: awq-error-run JOB LAYERS SHARE [inputs]\n");
 		return 64;
 	}
 	int r = cwj_job_read(argv[1], &job, &err);
@@ -212,7 +232,7 @@ int main(int argc, char **argv)
 	if (r == 0) {
 		p.job = job;
 		struct bench b = {.run = {.p = &p, .job = job, .output_fd = -1, .scratch_fd = -1, .cache = {.store.folder = -1, .entry = -1}},
-			.share = strtod(argv[3], NULL)};
+			.share = strtod(argv[3], NULL), .inputs = argc == 5};
 		r = take_layers(&b, (uint32_t)strtoul(argv[2], NULL, 10), &err);
 		cwe_run_close(&b.run);
 	}

@@ -121,6 +121,12 @@ def read(stream):
             n, k = modules[m["module"]]["weight"].shape
             ways[m["way"]][m["module"]] = (array("<f4", k), array("<f4", n), array("<f4", n, k))
             continue
+        if "inputs" in m:
+            x = array("<f4", m["tokens"], m["cols"])
+            for other in modules.values():
+                if other["input"] == m["inputs"]:
+                    other.setdefault("x", []).append(x)
+            continue
         rows, cols = m["rows"], m["cols"]
         m["weight"], m["gram"], m["abs"] = array("<f4", rows, cols), array("<f4", cols, cols), array("<f8", cols)
         m["mask"] = np.unpackbits(array("u1", rows, (cols + 7) // 8), axis=1, bitorder="little")[:, :cols].astype(bool)
