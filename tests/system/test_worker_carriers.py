@@ -371,6 +371,17 @@ class Carriers(worker_test.WorkerTest):
         for name in ("report.json", "report.html", "README.md"):
             self.assertIn(name, listed)
 
+    def test_input_zeros(self):
+        """Zero points of inputs go along to another carrier."""
+        quantize = {"plugin": "static", "options": {"bits": 8, "activations": "static", "activation-symmetric": False}}
+        made = {c: self.carried(c, "column", fraction=0.1, quantize=quantize)[0] for c in ("overlay", "adapter")}
+        zeros = {n: d for n, (_, _, d) in read_folder(made["overlay"]).items() if n.endswith(".input_zero_point")}
+        self.assertEqual(len(zeros), 14)
+        self.assertGreater(len(set(zeros.values())), 1)
+        self.assertEqual(self.digest(self.convert(made["overlay"], "zeros", "--carrier", "adapter")), self.digest(made["adapter"]))
+        self.assertEqual(list(self.load(made["overlay"], "report.json")["schemes"]),
+            ["int8, by channel, symmetric, activations int8 static, asymmetric"])
+
     def test_convert(self):
         """From one output to another: the bytes that a job would have written."""
         made = {}
