@@ -1,9 +1,17 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Evaluator: perplexity by rolling windows, every token scored once (lm-evaluation-harness' loglikelihood_rolling).
- * word_perplexity = exp(-sum LL / words), words counted in the text itself; byte_perplexity likewise by UTF-8 bytes;
- * token_perplexity by the model's own tokens: compare that one between models of one tokenizer only.
- * Data: UTF-8 text; documents are separated by empty lines, or the file is one document. */
+/* Evaluator: perplexity, in two forms that are never to be mixed: numbers of the two differ by a factor of about two.
+ * rolling: every token scored once, in rolling windows, the first after the beginning-of-text token (lm-evaluation-harness'
+ *   loglikelihood_rolling). word_perplexity = exp(-sum LL / words), words counted in the text itself; byte_perplexity likewise by
+ *   UTF-8 bytes; token_perplexity by the model's own tokens: compare that one between models of one tokenizer only.
+ * windows: the texts as one stream in windows of `window` tokens that do not overlap and have no beginning-of-text token; in
+ *   each all but the first are scored (GPTQ's, Wanda's and SparseGPT's evaluation of WikiText-2, which multiply the mean by the
+ *   window and divide by it again). token_perplexity_2048, the window in its name. An interval needs several texts: none is
+ *   given.
+ * documents: paragraphs (between empty lines), file, or wikitext: the articles of WikiText's raw test text. Rolling takes those
+ *   as task wikitext of lm-evaluation-harness does: spaces of tokens taken out before scoring, words and bytes counted before
+ *   that, an empty word at either end counted too.
+ * Data: UTF-8 text. */
 #include <errno.h>
 #include <math.h>
 #include <stddef.h>
@@ -14,31 +22,40 @@
 #include <cwp/evaluator.h>
 
 #include "plugins/evaluators/common/statistic.h"
+#include "plugins/evaluators/perplexity/wikitext.h"
+#include "plugins/evaluators/perplexity/words.h"
 
-enum { OPTION_DOCUMENTS, OPTION_WINDOW, OPTIONS };
-enum documents { DOCUMENTS_PARAGRAPHS, DOCUMENTS_FILE };
+enum { OPTION_DOCUMENTS, OPTION_WINDOW, OPTION_FORM, OPTIONS };
+enum documents { DOCUMENTS_PARAGRAPHS, DOCUMENTS_FILE, DOCUMENTS_WIKITEXT };
+enum form { FORM_ROLLING, FORM_WINDOWS };
 enum unit { UNIT_WORD, UNIT_BYTE, UNIT_TOKEN };
 
 static const struct cwp_option options[OPTIONS] = {
-	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "documents", "paragraphs", "paragraphs|file", NULL,
-		"what is scored by itself: passages between empty lines, or the whole file"},
+	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "documents", "paragraphs", "paragraphs|file|wikitext", NULL,
+		"what is scored by itself, and what limit chooses of: passages between empty lines, the whole file, or WikiText's articles"},
 	{sizeof(struct cwp_option), CWP_OPTION_INT, "window", "2048", "2..1048576", "tokens",
 		"predictions a window at most; the model's context is a limit too"},
+	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "form", "rolling", "rolling|windows", NULL,
+		"rolling: every token once; windows: the texts as one stream in windows that do not overlap, as GPTQ's authors do"},
 };
 
 struct document {
 	char *text;
 	size_t length;
 	double words;
+	double bytes;
 	double loglik;
 	double tokens;
 };
 
 struct perplexity {
-	char *text; /* the file with LF line ends */
+	const struct cwp_host *host;
+	char *text; /* the file with LF line ends; of articles, pages */
 	struct document *document;
 	size_t count;
 	uint32_t window;
+	enum form form;
+	char name[32]; /* of the metric of windows */
 };
 
 static void close_perplexity(void *state)
@@ -51,41 +68,10 @@ static void close_perplexity(void *state)
 	}
 }
 
-/* Bytes of a white space character of Unicode at s, or 0. */
-static size_t space(const unsigned char *s, size_t left)
-{
-	if (*s == ' ' || (*s >= 0x09 && *s <= 0x0d) || (*s >= 0x1c && *s <= 0x1f)) {
-		return 1;
-	}
-	if (left >= 2 && s[0] == 0xc2 && (s[1] == 0x85 || s[1] == 0xa0)) {
-		return 2;
-	}
-	if (left < 3 || s[0] < 0xe1 || s[0] > 0xe3) {
-		return 0;
-	}
-	unsigned code = (unsigned)(s[0] & 15) << 12 | (unsigned)(s[1] & 63) << 6 | (s[2] & 63u);
-	return code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f ||
-			code == 0x205f || code == 0x3000 ? 3 : 0;
-}
-
-static double count_words(const char *text, size_t length)
-{
-	const unsigned char *s = (const unsigned char *)text;
-	double words = 0;
-	int inside = 0;
-	for (size_t i = 0; i < length;) {
-		size_t n = space(s + i, length - i);
-		words += n == 0 && !inside;
-		inside = n == 0;
-		i += n > 0 ? n : 1;
-	}
-	return words;
-}
-
 static int add(struct perplexity *p, size_t *capacity, char *text, size_t length)
 {
-	double words = count_words(text, length);
-	if (words == 0) {
+	double words = words_count(text, length);
+	if (words == 0 && p->form == FORM_ROLLING) {
 		return 0; /* nothing but white space */
 	}
 	if (p->count == *capacity) {
@@ -97,29 +83,37 @@ static int add(struct perplexity *p, size_t *capacity, char *text, size_t length
 		p->document = document;
 		*capacity = more;
 	}
-	p->document[p->count++] = (struct document){.text = text, .length = length, .words = words};
+	p->document[p->count++] = (struct document){.text = text, .length = length, .words = words, .bytes = (double)length};
 	return 0;
+}
+
+/* Whether a document begins at s + i, i > 0. */
+static int begins(const char *s, size_t i, size_t length, enum documents documents)
+{
+	if (documents == DOCUMENTS_WIKITEXT) {
+		return s[i - 1] == '\n' && wikitext_is_heading(s + i, length - i);
+	}
+	return documents == DOCUMENTS_PARAGRAPHS && s[i] != '\n' && s[i - 1] == '\n' && i > 1 && s[i - 2] == '\n';
 }
 
 static int split(struct perplexity *p, size_t length, enum documents documents)
 {
 	size_t capacity = 0, start = 0;
-	if (documents == DOCUMENTS_FILE) {
-		return add(p, &capacity, p->text, length);
-	}
-	for (size_t i = 0; i <= length; i++) {
-		if (i == length || (p->text[i] == '\n' && i + 1 < length && p->text[i + 1] == '\n')) {
-			int r = i > start ? add(p, &capacity, p->text + start, i - start) : 0;
-			if (r != 0) {
-				return r;
+	int r = 0;
+	for (size_t i = 1; r == 0 && i <= length; i++) {
+		if (i == length || begins(p->text, i, length, documents)) {
+			size_t end = i;
+			/* The stream of windows keeps what stands between, for its documents are to be put together again. */
+			int cut = p->form == FORM_ROLLING && documents == DOCUMENTS_PARAGRAPHS &&
+				(i < length || (end > start + 1 && p->text[end - 2] == '\n'));
+			while (cut && end > start && p->text[end - 1] == '\n') {
+				end--;
 			}
-			while (i < length && p->text[i] == '\n') {
-				i++;
-			}
+			r = add(p, &capacity, p->text + start, end - start);
 			start = i;
 		}
 	}
-	return 0;
+	return r;
 }
 
 /* Marks the passages that the job calibrates on as data text: there a passage without its last line end is its own key. */
@@ -146,9 +140,6 @@ static int find_calibrated(const struct cwp_host *host, const struct perplexity 
 /* Keeps the documents that the host's random stream chooses, of those that are not calibrated on. */
 static int choose(const struct cwp_host *host, struct perplexity *p, uint64_t limit)
 {
-	if (p->document == NULL) {
-		return 0;
-	}
 	size_t *index = NULL, n = SIZE_MAX;
 	unsigned char *skip = calloc(p->count, 1);
 	int r = skip == NULL ? -ENOMEM : host->size > offsetof(struct cwp_host, calibrated) ? find_calibrated(host, p, skip) : 0;
@@ -173,32 +164,73 @@ static int choose(const struct cwp_host *host, struct perplexity *p, uint64_t li
 	return 0;
 }
 
+/* What the harness scores of the articles that were chosen; words and bytes are those of the pages. */
+static void make_articles(struct perplexity *p)
+{
+	for (size_t i = 0; i < p->count; i++) {
+		struct document *d = &p->document[i];
+		d->words = words_parts(d->text, d->length);
+		d->length = wikitext_detokenize(d->text, d->length);
+	}
+}
+
+/* Puts the documents that were chosen together into one. */
+static void make_stream(struct perplexity *p)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < p->count; i++) {
+		memmove(p->text + n, p->document[i].text, p->document[i].length); /* they are in the text's order */
+		n += p->document[i].length;
+	}
+	p->document[0] = (struct document){.text = p->text, .length = n, .words = words_count(p->text, n), .bytes = (double)n};
+	p->count = 1;
+}
+
+static int has_text(const struct perplexity *p, const char *path)
+{
+	char text[400];
+	for (size_t i = 0; i < p->count; i++) {
+		if (p->document[i].words > 0) {
+			return 0;
+		}
+	}
+	(void)snprintf(text, sizeof text, "%.300s: there is no text in the file", path);
+	p->host->fail(p->host->ctx, text);
+	return CWP_EFORMAT;
+}
+
 static int open_perplexity(const struct cwp_host *host, const struct cwp_setting *settings, const char *path,
 	const char *data, size_t length, uint64_t limit, void **ret_state)
 {
 	struct perplexity *p = calloc(1, sizeof *p);
+	enum documents documents = (enum documents)settings[OPTION_DOCUMENTS].integer;
 	size_t n = 0;
 	if (p == NULL || (p->text = malloc(length + 1)) == NULL) {
 		free(p);
 		return -ENOMEM;
 	}
+	p->host = host;
+	p->form = (enum form)settings[OPTION_FORM].integer;
+	p->window = (uint32_t)settings[OPTION_WINDOW].integer;
+	(void)snprintf(p->name, sizeof p->name, "token_perplexity_%u", (unsigned)p->window);
 	for (size_t i = 0; i < length; i++) {
 		if (!(data[i] == '\r' && i + 1 < length && data[i + 1] == '\n')) {
 			p->text[n++] = data[i];
 		}
 	}
-	p->window = (uint32_t)settings[OPTION_WINDOW].integer;
-	int r = split(p, n, (enum documents)settings[OPTION_DOCUMENTS].integer);
+	int articles = documents == DOCUMENTS_WIKITEXT && p->form == FORM_ROLLING;
+	n = articles ? wikitext_pages(p->text, n) : n;
+	int r = split(p, n, documents);
+	r = r == 0 ? has_text(p, path) : r;
 	r = r == 0 ? choose(host, p, limit) : r;
-	if (r == 0 && p->count == 0) {
-		char text[400];
-		(void)snprintf(text, sizeof text, "%.300s: there is no text in the file", path);
-		host->fail(host->ctx, text);
-		r = CWP_EFORMAT;
-	}
 	if (r != 0) {
 		close_perplexity(p);
 		return r;
+	}
+	if (articles) {
+		make_articles(p);
+	} else if (p->form == FORM_WINDOWS) {
+		make_stream(p);
 	}
 	*ret_state = p;
 	return 0;
@@ -212,7 +244,7 @@ static uint64_t count(void *state)
 static int request(void *state, uint64_t i, struct cwp_request *ret)
 {
 	const struct perplexity *p = state;
-	ret->kind = CWP_REQUEST_ROLLING;
+	ret->kind = p->form == FORM_WINDOWS ? CWP_REQUEST_WINDOWS : CWP_REQUEST_ROLLING;
 	ret->context = "";
 	ret->context_length = 0;
 	ret->continuation = p->document[i].text;
@@ -226,12 +258,19 @@ static int answer(void *state, uint64_t i, const struct cwp_answer *a)
 	struct perplexity *p = state;
 	p->document[i].loglik = a->loglik;
 	p->document[i].tokens = (double)a->tokens;
+	if (p->form == FORM_WINDOWS && a->tokens == 0) {
+		char text[160];
+		(void)snprintf(text, sizeof text, "the text has fewer tokens than one window of %u, or the model's context has: choose a smaller "
+			"window, or take more text", (unsigned)p->window);
+		p->host->fail(p->host->ctx, text);
+		return CWP_EVALUE;
+	}
 	return 0;
 }
 
 static double units(const struct document *d, enum unit unit)
 {
-	return unit == UNIT_WORD ? d->words : unit == UNIT_BYTE ? (double)d->length : d->tokens;
+	return unit == UNIT_WORD ? d->words : unit == UNIT_BYTE ? d->bytes : d->tokens;
 }
 
 /* exp of a ratio of sums; the interval comes from the ratio's linearized variance over documents. */
@@ -261,8 +300,27 @@ static void give(const struct perplexity *p, const struct cwp_metric_sink *sink,
 	}
 }
 
+/* The windows' metric: one text, so that nothing says how sure it is. */
+static void give_windows(const struct perplexity *p, const struct cwp_metric_sink *sink)
+{
+	const struct document *d = &p->document[0];
+	double mean = d->tokens > 0 ? -d->loglik / d->tokens : NAN;
+	struct cwp_metric m = {.size = sizeof m, .name = p->name, .direction = CWP_LOWER_IS_BETTER, .ideal = NAN, .value = exp(mean),
+		.n = p->window > 1 ? (uint64_t)(d->tokens / (p->window - 1)) : 0, .standard_error = NAN, .low = NAN, .high = NAN,
+		.form = CWP_FORM_OTHER};
+	struct cwp_item item = {.size = sizeof item, .id = "text", .value = mean, .weight = d->tokens, .choice = -1};
+	sink->metric(sink->ctx, &m);
+	if (d->tokens > 0) {
+		sink->item(sink->ctx, &item);
+	}
+}
+
 static int finish(void *state, const struct cwp_metric_sink *sink)
 {
+	if (((struct perplexity *)state)->form == FORM_WINDOWS) {
+		give_windows(state, sink);
+		return 0;
+	}
 	give(state, sink, "word_perplexity", UNIT_WORD);
 	give(state, sink, "byte_perplexity", UNIT_BYTE);
 	give(state, sink, "token_perplexity", UNIT_TOKEN);
@@ -280,4 +338,4 @@ static const void *get_interface(const char *id)
 CWP_PLUGIN_NOTE(CWP_KIND_EVALUATOR)
 CWP_PLUGIN_EXPORT const struct cwp_plugin cwp_plugin = {sizeof(struct cwp_plugin), CWP_ABI_MAJOR, CWP_ABI_MINOR,
 	CWP_KIND_EVALUATOR, OPTIONS, "perplexity", CWP_PLUGIN_VERSION, "cwpd developers", "Apache-2.0",
-	"perplexity of texts by words, bytes and tokens, rolling windows", options, get_interface};
+	"perplexity of texts by words, bytes and tokens in rolling windows, or by tokens in windows that do not overlap", options, get_interface};
