@@ -18,7 +18,7 @@ import textwrap
 SRC = os.environ.get("CWP_SRCDIR", ".")
 BUILD = os.environ.get("CWP_BUILDDIR", ".")
 PLUGINS = ["gradient", "wanda", "fisher", "control", "static", "int8", "fp8",
-           "crows-pairs", "stereoset", "bbq", "mbbq", "mmlu", "perplexity"]
+           "crows-pairs", "stereoset", "bbq", "mbbq", "mmlu", "perplexity", "refusal", "refusal-odds", "drift", "bbh"]
 
 
 def probe(path):
