@@ -23,7 +23,8 @@ LAYOUT = [
     "bin/cwpctl", "bin/cwp-inspect", "sbin/cwpd", "libexec/cwp/cwp-worker", "libexec/cwp/cwp-probe",
     "include/cwp/plugin.h", "include/cwp/error.h", "include/cwp/host.h", "include/cwp/scorer.h", "include/cwp/quantizer.h",
     "include/cwp/backend.h", "include/cwp/evaluator.h", "lib/pkgconfig/cwp-plugin.pc", "share/man/man1/cwpctl.1",
-    "share/man/man5/cwp-job.5", "share/man/man5/cwpd.yaml.5", "share/man/man7/cwp-plugin.7", "share/man/man8/cwpd.8",
+    "share/man/man5/cwp-job.5", "share/man/man5/cwpd.yaml.5", "share/man/man7/cwp-plugin.7", "share/man/man7/cwp-evaluator.7",
+    "share/cwp/examples/evaluator/opposites.c", "share/man/man8/cwpd.8",
     "share/cwp/chat/llama3.json", "share/cwp/chat/qwen2.5.json", "share/cwp/chat/gemma3.json", "share/cwp/examples/jobs/smollm2-int4.yaml", "share/cwp/examples/data/pairs.jsonl",
     "share/bash-completion/completions/cwpctl", "lib/systemd/system/cwpd.service", "lib/systemd/system/cwpd.socket",
 ]
