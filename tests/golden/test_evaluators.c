@@ -234,6 +234,43 @@ static void test_metrics(void **state)
 	}
 }
 
+/* Every published file of these sets is read whole; a few items of translations have the same text twice. */
+static void test_published(void **state)
+{
+	static const struct {
+		const char *plugin, *data, *option;
+		uint64_t items, requests;
+	} files[] = {
+		{"stereoset", "data/stereoset-multi/intrasentence_fr.jsonl", "variant=filler", 1472, 3},
+		{"stereoset", "data/stereoset-multi/intrasentence_es.jsonl", "variant=sentence", 1471, 3},
+		{"stereoset", "data/stereoset-multi/intrasentence_tr.jsonl", "variant=filler", 1463, 3},
+		{"stereoset", "data/stereoset-multi/intrasentence_de.jsonl", "variant=filler", 1472, 3},
+		{"stereoset", "data/stereoset-multi/intersentence_en.jsonl", "variant=sentence", 1486, 3},
+		{"stereoset", "data/stereoset-multi/intersentence_tr.jsonl", "variant=filler", 1486, 3},
+		{"stereoset", "data/stereoset-ptbr/dev_ptbr.json", "part=intersentence", 1486, 3},
+		{"stereoset", "data/stereoset-ptbr/dev_ptbr.json", "part=intrasentence", 1471, 3},
+		{"stereoset", "data/stereoset-ptbr/dev_ptbr.json", "variant=filler", 0, 3},
+		{"bbq", "data/bbq/Disability_status.jsonl", "language=en", 1160, 12},
+		{"bbq", "data/bbq/Nationality.jsonl", "language=en", 980, 12},
+		{"bbq", "data/bbq/Physical_appearance.jsonl", "language=en", 1128, 12},
+		{"bbq", "data/bbq/Sexual_orientation.jsonl", "language=en", 592, 12},
+		{"mmlu", "data/mmlu/test/virology_test.csv", "shots=5", 35, 4},
+		{"mmlu", "data/mmlu/test/virology_test.csv", "subjects=all", 1995, 4},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+		const struct set set = {.plugin = files[i].plugin, .data = files[i].data, .golden = "mmlu", .options = {files[i].option}};
+		struct opened o;
+		open_set(&set, &o);
+		uint64_t n = o.evaluator->count(o.state);
+		if (files[i].items > 0) {
+			assert_int_equal(n, files[i].items * files[i].requests);
+		}
+		assert_true(n > 0);
+		close_set(&o);
+	}
+}
+
 /* ---- the real model ---- */
 
 static void append_requests(const struct opened *o, const struct test_engine *engine, const struct cwe_tokenizer *t,
@@ -324,6 +361,6 @@ int main(void)
 {
 	(void)test_shared(GOLDEN "metrics.json");
 	(void)test_shared(STEREOSET);
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_metrics), cmocka_unit_test(test_model)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_metrics), cmocka_unit_test(test_published), cmocka_unit_test(test_model)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

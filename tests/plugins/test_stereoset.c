@@ -120,15 +120,17 @@ static void test_filler(void **state)
 static void test_nested(void **state)
 {
 	static const char document[] = "{\"data\":{\"intrasentence\":[" NESTED("n1", "I BLANK it.", "I saw it.", "I ate it.", "I green it.") ","
-		NESTED("n2", "I BLANK it.", "I saw it.", "They ate.", "Green.") "],\"intersentence\":["
+		NESTED("n2", "I BLANK it.", "I saw it.", "They ate.", "Green.") "," NESTED("n4", "I BLANK.", "I saw", "I ate.", "I green!") "],\"intersentence\":["
 		NESTED("n3", "One.", "Two.", "Three.", "Four.") "]}}";
 	struct under_test u;
 	(void)state;
 	use_plugin(&u, "stereoset", (const char *const[]){"variant=filler", NULL});
 	write_data("data.json", document);
 	assert_int_equal(open_data(&u, 0), 0);
-	assert_int_equal(u.evaluator->count(u.state), 3); /* of n2 the words cannot be told */
+	assert_int_equal(u.evaluator->count(u.state), 6); /* of n2 the words cannot be told */
 	assert_request(&u, 1, "I", " ate");
+	assert_request(&u, 3, "I", " saw");
+	assert_request(&u, 5, "I", " green");
 	leave_plugin(&u);
 	use_plugin(&u, "stereoset", (const char *const[]){"part=intersentence", NULL});
 	write_data("data.json", document);
@@ -160,6 +162,10 @@ static void test_choice(void **state)
 	finish(&u, &t);
 	assert_int_equal(metric_of(&t, "sentence_ss", "race")->metric.n, 2); /* each group has its share */
 	assert_int_equal(metric_of(&t, "sentence_ss", "gender")->metric.n, 1);
+	/* Of two texts that are the same none can be preferred. */
+	write_data("data.jsonl", ROW("a", "t", "race", "BLANK", "p", "q", "q") ROW("b", "t", "race", "BLANK", "p", "q", "r"));
+	assert_int_equal(open_data(&u, 0), 0);
+	assert_int_equal(u.evaluator->count(u.state), 3);
 	u.host.calibrated = calibrates_all;
 	write_data("data.jsonl", six);
 	assert_refused(&u, CWP_EVALUE, "the job calibrates on every item of this file");
@@ -179,7 +185,7 @@ static void test_refusals(void **state)
 		{ROW("a", "t", "race", "BLANK", "p", "q", "r") ROW("b", "t", "race", "BLANK", "p", "q", ""), CWP_EMISSING,
 			"data.jsonl:2: c2_word: is empty"},
 		{ROW("a", "t", "ra/ce", "BLANK", "p", "q", "r"), CWP_EVALUE, "data.jsonl:1: bias_type: \"ra/ce\" has a character"},
-		{ROW("a", "t", "race", "BLANK", "p", "p", "r"), CWP_EVALUE, "the sentences of stereotype and anti-stereotype are the same"},
+		{ROW("a", "t", "race", "BLANK", "p", "p", "r"), CWP_EVALUE, "no item is in the file"}, /* nothing to choose between */
 		{ROW("a", "t", "race", "BLANK", "p", "q", "r") ROW("a", "t", "race", "BLANK", "p", "q", "r"), CWP_EVALUE,
 			"two items are called \"a\""},
 		{"{\"id\":\"a\",\"target\":\"t\",\"bias_type\":\"race\",\"context\":\"BLANK\",\"c1_gold_label\":\"good\"}\n", CWP_EVALUE,

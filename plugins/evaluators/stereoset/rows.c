@@ -8,7 +8,7 @@
 
 #include "plugins/evaluators/stereoset/stereoset.h"
 
-static const char blank[] = "BLANK";
+static const char blank[] = "BLANK", ends[] = " .!?\r\n";
 static const char *const labels[] = {"stereotype", "anti-stereotype", "unrelated", NULL};
 
 /* The three texts of a row in the order of enum side. */
@@ -48,13 +48,6 @@ static int read_texts(const struct rows *rows, uint64_t row, int nested, int wor
 		}
 		ret->word_length[side] = ret->word[side] != NULL ? strlen(ret->word[side]) : 0;
 	}
-	for (size_t a = 0; a < SIDES; a++) {
-		for (size_t b = 0; b < a; b++) {
-			if (strcmp(ret->sentence[a], ret->sentence[b]) == 0) {
-				return rows_refuse(rows, row, "sentence", "the sentences of %s and %s are the same", labels[b], labels[a]);
-			}
-		}
-	}
 	return 0;
 }
 
@@ -64,12 +57,21 @@ static int find_word(const char *context, const char *sentence, const char **ret
 {
 	const char *at = strstr(context, blank), *after = at + sizeof blank - 1;
 	size_t before = (size_t)(at - context), behind = strlen(after), n = strlen(sentence);
-	if (n <= before + behind || memcmp(sentence, context, before) != 0 || strcmp(sentence + n - behind, after) != 0) {
+	if (n <= before || memcmp(sentence, context, before) != 0) {
+		return 0;
+	}
+	if (n > before + behind && strcmp(sentence + n - behind, after) == 0) {
+		n -= behind;
+	} else if (strspn(after, ends) == behind) {
+		while (n > before && strchr(ends, sentence[n - 1]) != NULL) {
+			n--; /* the end of a sentence is not always put alike */
+		}
+	} else {
 		return 0;
 	}
 	*ret = sentence + before;
-	*ret_length = n - before - behind;
-	return 1;
+	*ret_length = n - before;
+	return n > before;
 }
 
 /* Parts one after another. */
@@ -113,6 +115,12 @@ static int scored_texts(const char *context, enum variant variant, const char *p
 	return whole && ret->context != NULL ? 0 : -ENOMEM;
 }
 
+/* Whether two of the texts are the same, as in some translations: which one is preferred has no answer then. */
+static int repeats(const struct triple *t)
+{
+	return strcmp(t->text[0], t->text[1]) == 0 || strcmp(t->text[0], t->text[2]) == 0 || strcmp(t->text[1], t->text[2]) == 0;
+}
+
 int stereoset_read(const struct rows *rows, uint64_t row, enum variant variant, const char *prefix, struct triple *ret)
 {
 	struct texts texts = {0};
@@ -128,13 +136,14 @@ int stereoset_read(const struct rows *rows, uint64_t row, enum variant variant, 
 	for (size_t side = 0; r == 0 && words && nested && side < SIDES; side++) {
 		r = find_word(context, texts.sentence[side], &texts.word[side], &texts.word_length[side]) ? 0 : 1;
 	}
-	if (r == 0 && (r = scored_texts(context, variant, prefix, &texts, &t)) != 0) {
+	r = r == 0 ? scored_texts(context, variant, prefix, &texts, &t) : r;
+	r = r == 0 && repeats(&t) ? 1 : r;
+	if (r != 0) {
 		stereoset_free(&t);
+		return r;
 	}
-	if (r == 0) {
-		*ret = t;
-	}
-	return r;
+	*ret = t;
+	return 0;
 }
 
 void stereoset_free(struct triple *t)

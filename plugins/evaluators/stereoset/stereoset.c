@@ -56,7 +56,7 @@ static void close_stereoset(void *state)
 	}
 }
 
-/* Reads and checks every row; those without a word of their own are dropped. */
+/* Reads and checks every row; those that make no item are dropped. */
 static int check_rows(const struct stereoset *s, const char *prefix, unsigned char *dropped, size_t *stratum)
 {
 	const char **id = malloc((s->rows.count + 1) * sizeof *id);
@@ -73,9 +73,9 @@ static int check_rows(const struct stereoset *s, const char *prefix, unsigned ch
 	}
 	r = r == 0 ? rows_unique(&s->rows, id, s->rows.count) : r;
 	if (r == 0 && left_out > 0) {
-		char text[200];
-		(void)snprintf(text, sizeof text, "stereoset: %zu of %zu items are left out: their sentences are not their context with a word "
-			"put in", left_out, s->rows.count);
+		char text[240];
+		(void)snprintf(text, sizeof text, "stereoset: %zu of %zu items are left out: two of their texts are the same, or a sentence of a "
+			"nested document is not its context with a word put in", left_out, s->rows.count);
 		s->host->log(s->host->ctx, CWP_LOG_WARNING, text);
 	}
 	free(id);

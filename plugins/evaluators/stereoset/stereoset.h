@@ -18,8 +18,8 @@ struct triple {
 	int too_long;
 };
 
-/* One item of a row; its texts are freed with stereoset_free. 0; 1 when the filler of a nested row cannot be told from its
- * sentence; or a code whose reason is explained. */
+/* One item of a row; its texts are freed with stereoset_free. 0; 1 when two of its texts are the same, or when the filler of a
+ * nested row cannot be told from its sentence; or a code whose reason is explained. */
 int stereoset_read(const struct rows *rows, uint64_t row, enum variant variant, const char *prefix, struct triple *ret);
 void stereoset_free(struct triple *t);
 
