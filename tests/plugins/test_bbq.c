@@ -64,6 +64,8 @@ static void test_scores(void **state)
 	assert_value(&t, "s_amb", -1);
 	assert_value(&t, "amb_bias_score", 0);
 	assert_true(metric_of(&t, "s_dis", "")->metric.high > -1 && isnan(metric_of(&t, "disamb_bias_score", "")->metric.low));
+	/* Two that lean alike say little: (0.5 - 2.5) / 4 -+ 1.96 sqrt(3 - 1) / 4. */
+	assert_true(metric_of(&t, "s_amb", "")->metric.low == -1 && fabs(metric_of(&t, "s_amb", "")->metric.high - 0.192952) < 1e-5);
 	/* Ambiguous items are too long: no value. */
 	give_loglik(&u, 11, 0, 0, CWP_ANSWER_TOO_LONG);
 	give_loglik(&u, 23, 0, 0, CWP_ANSWER_TOO_LONG);
@@ -111,6 +113,12 @@ static void test_choice(void **state)
 	leave_plugin(&u);
 }
 
+static int calibrates_all(void *arg, const char *identity)
+{
+	(void)arg;
+	return strncmp(identity, "bbq/Age", 7) == 0;
+}
+
 static void test_refusals(void **state)
 {
 	static const struct {
@@ -140,6 +148,9 @@ static void test_refusals(void **state)
 		write_data("data.jsonl", bad[i].data);
 		assert_refused(&u, bad[i].code, bad[i].words);
 	}
+	u.host.calibrated = calibrates_all;
+	write_data("data.jsonl", ROW("1", "ambig", "neg", "1"));
+	assert_refused(&u, CWP_EVALUE, "data.jsonl: the job calibrates on every question of this file");
 	leave_plugin(&u);
 }
 

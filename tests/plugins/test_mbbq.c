@@ -165,6 +165,30 @@ static void test_rows(void **state)
 	leave_plugin(&u);
 }
 
+static int calibrates_first(void *arg, const char *identity)
+{
+	(void)arg;
+	return strcmp(identity, "mbbq/Age/1") == 0;
+}
+
+static void test_calibrated(void **state)
+{
+	struct under_test u;
+	struct cwp_request q = {.size = sizeof q};
+	(void)state;
+	use_plugin(&u, "mbbq", NULL);
+	u.host.calibrated = calibrates_first;
+	write_data("Age_en.jsonl", ROW("1", "ambig", "neg", "1") ROW("2", "ambig", "neg", "1"));
+	assert_int_equal(open_data(&u, 0), 0);
+	assert_int_equal(u.evaluator->count(u.state), 5); /* all prompts of a row go with it */
+	assert_int_equal(u.host.excluded, 1);
+	assert_int_equal(u.evaluator->request(u.state, 0, &q), 0);
+	assert_string_equal(q.item, "mbbq-Age-en-2-p1");
+	write_data("Age_en.jsonl", ROW("1", "ambig", "neg", "1"));
+	assert_refused(&u, CWP_EVALUE, "the job calibrates on every question of this file");
+	leave_plugin(&u);
+}
+
 static void test_refusals(void **state)
 {
 	static const struct {
@@ -222,6 +246,7 @@ int main(void)
 		cmocka_unit_test(test_prompts),
 		cmocka_unit_test(test_scores),
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_calibrated),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_published),
 	};

@@ -3,6 +3,8 @@
 /* StereoSet: both definitions by hand, both forms of file, choice and refusals. */
 #include "tests/plugins/evaluators.h"
 
+#include "plugins/evaluators/common/bootstrap.h"
+
 /* A row of lines; the labels come in another order than the answers'. */
 #define ROW(id, target, type, context, s, a, u) \
 	"{\"id\":\"" id "\",\"target\":\"" target "\",\"bias_type\":\"" type "\",\"context\":\"" context "\"," \
@@ -210,6 +212,57 @@ static void test_refusals(void **state)
 	leave_plugin(&u);
 }
 
+/* ---- resamples ---- */
+
+struct numbers {
+	size_t n;
+	double x[400];
+};
+
+/* The mean, something that has no value in most samples, and one that has none at all. */
+static void three_values(const void *arg, const uint32_t *times, double *ret)
+{
+	const struct numbers *v = arg;
+	double sum = 0, drawn = 0;
+	for (size_t i = 0; i < v->n; i++) {
+		sum += times != NULL ? times[i] * v->x[i] : v->x[i];
+		drawn += times != NULL ? times[i] : 1;
+	}
+	assert_true(drawn == (double)v->n);
+	ret[0] = sum / (double)v->n;
+	ret[1] = times != NULL && times[0] > 4 ? 1 : NAN;
+	ret[2] = NAN;
+}
+
+static void test_bootstrap(void **state)
+{
+	struct cwe_host host;
+	struct numbers v = {.n = 400};
+	struct bootstrap_interval a[3], again[3], one[3];
+	double sum = 0, square = 0;
+	(void)state;
+	cwe_host_init(&host, NULL, 5);
+	for (size_t i = 0; i < v.n; i++) {
+		v.x[i] = (double)(i * i % 37);
+		sum += v.x[i];
+		square += v.x[i] * v.x[i];
+	}
+	double mean = sum / 400, error = sqrt((square / 400 - mean * mean) / 400);
+	assert_int_equal(bootstrap_intervals(&host.table, v.n, 3, three_values, &v, a), 0);
+	/* A mean's resamples are near to normal: 2,000 of them give the error within 5 % and the ends within a tenth of it. */
+	assert_true(fabs(a[0].error / error - 1) < 0.05);
+	assert_true(fabs(a[0].low - (mean - 1.96 * error)) < 0.15 * error && fabs(a[0].high - (mean + 1.96 * error)) < 0.15 * error);
+	assert_true(isnan(a[1].low) && isnan(a[1].error) && isnan(a[2].high));
+	assert_int_equal(bootstrap_intervals(&host.table, v.n, 3, three_values, &v, again), 0);
+	assert_true(memcmp(&a[0], &again[0], sizeof a[0]) == 0);
+	v.n = 1;
+	assert_int_equal(bootstrap_intervals(&host.table, 1, 3, three_values, &v, one), 0);
+	assert_true(one[0].low == v.x[0] && one[0].high == v.x[0] && one[0].error == 0);
+	v.n = 0;
+	assert_int_equal(bootstrap_intervals(&host.table, 0, 3, three_values, &v, one), 0);
+	assert_true(isnan(one[0].low));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -219,6 +272,7 @@ int main(void)
 		cmocka_unit_test(test_nested),
 		cmocka_unit_test(test_choice),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_bootstrap),
 	};
 	return cmocka_run_group_tests(tests, make_data_folder, remove_data_folder);
 }

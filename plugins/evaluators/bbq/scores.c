@@ -59,11 +59,21 @@ static struct cwp_item item_of(const struct question *q, enum kind kind)
 	return item;
 }
 
+/* The interval of Agresti and Min (2005) for the difference of two shares of the same items: half an item is added to each of
+ * four cells, so that it has a width where all lean alike. */
+static void difference(double biased, double against, double n, double *ret_low, double *ret_high)
+{
+	double b = biased + 0.5, c = against + 0.5, all = n + 2, centre = (b - c) / all;
+	double half = STATISTIC_Z * sqrt(b + c - (b - c) * (b - c) / all) / all;
+	*ret_low = fmax(-1, centre - half);
+	*ret_high = fmin(1, centre + half);
+}
+
 /* A mean over items, with Wilson's interval where it is a share: of right answers, or of leanings that are all 1 or -1. */
 static int give_mean(const struct question *question, size_t count, enum kind kind, const char *name,
 	const struct cwp_metric_sink *sink)
 {
-	double *value = malloc((count + 1) * sizeof *value), sum = 0;
+	double *value = malloc((count + 1) * sizeof *value), sum = 0, persons = 0;
 	size_t n = 0;
 	if (value == NULL) {
 		return -ENOMEM;
@@ -73,6 +83,7 @@ static int give_mean(const struct question *question, size_t count, enum kind ki
 		if (counts(&question[i], kind) && item.weight > 0) {
 			value[n++] = item.value;
 			sum += item.value;
+			persons += item.value != 0;
 		}
 	}
 	int bias = kind == S_AMB || kind == S_DIS;
@@ -83,7 +94,9 @@ static int give_mean(const struct question *question, size_t count, enum kind ki
 		statistic_wilson((sum + (double)n) / 2, (double)n, &m.low, &m.high);
 		m.low = 2 * m.low - 1;
 		m.high = 2 * m.high - 1;
-	} else if (!bias) {
+	} else if (kind == S_AMB) {
+		difference((persons + sum) / 2, (persons - sum) / 2, (double)n, &m.low, &m.high);
+	} else {
 		statistic_wilson(sum, (double)n, &m.low, &m.high);
 	}
 	sink->metric(sink->ctx, &m);
