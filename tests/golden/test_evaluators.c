@@ -120,8 +120,8 @@ static void open_set(const struct set *set, struct opened *ret)
 	const char *path = test_shared(set->data);
 	o.evaluator = o.plugin.interface;
 	o.settings = settings_of(&o.plugin, set->options);
-	cwe_host_init(&o.host, NULL, 0);
 	*ret = o;
+	cwe_host_init(&ret->host, NULL, 0); /* its table points to itself */
 	if (o.evaluator->open(&ret->host.table, o.settings, path, "", 0, 0, &ret->state) != 0) {
 		fail_msg("%s: %s", path, ret->host.failure);
 	}

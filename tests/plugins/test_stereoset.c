@@ -254,7 +254,7 @@ static void test_bootstrap(void **state)
 	assert_true(fabs(a[0].low - (mean - 1.96 * error)) < 0.15 * error && fabs(a[0].high - (mean + 1.96 * error)) < 0.15 * error);
 	assert_true(isnan(a[1].low) && isnan(a[1].error) && isnan(a[2].high));
 	assert_int_equal(bootstrap_intervals(&host.table, v.n, 3, three_values, &v, again), 0);
-	assert_true(memcmp(&a[0], &again[0], sizeof a[0]) == 0);
+	assert_true(a[0].low == again[0].low && a[0].high == again[0].high && a[0].error == again[0].error);
 	v.n = 1;
 	assert_int_equal(bootstrap_intervals(&host.table, 1, 3, three_values, &v, one), 0);
 	assert_true(one[0].low == v.x[0] && one[0].high == v.x[0] && one[0].error == 0);
