@@ -98,6 +98,19 @@ class OddWeights(worker_test.WorkerTest):
                     # By row and column, or by number where all weights are looked at before.
                     self.assertRegex(said, r"element \[70, 3\] is %s|%s at element %d" % (value, value, 70 * 256 + 3))
 
+    def test_too_large(self):
+        """Scales that a format's F16 cannot hold: refused with the module and a format that can, in which the job runs."""
+        model = self.changed("large", lambda module, row, column, v: 3e6 if (module, row, column) == ("mlp.up_proj", 9, 40) else v)
+        for form, words in (("gptq", ["is too large for F16", "choose write.format compressed-tensors"]),
+                ("gguf", ["the scale 428032 of row 9 is above what F16 holds (65504)", "choose compressed-tensors"])):
+            job, output = self.job(model, **self.parts(options(**FOUR), form))
+            said = self.run_job(job, status=65)
+            for word in ["model.layers.0.mlp.up_proj"] + words:
+                self.assertIn(word, said)
+            self.assertFalse(os.path.exists(os.path.join(output, "manifest.json")))
+        job, output = self.job(model, **self.parts(options(**FOUR), "compressed-tensors"))
+        self.run_job(job)
+
     def test_singular(self):
         """Fewer tokens than columns and no damping: it is raised, and the report says which modules had it so."""
         model = self.changed("singular", lambda module, row, column, v: v)
