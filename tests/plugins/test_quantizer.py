@@ -271,7 +271,7 @@ class Calibrated(worker_test.MockTest):
             (dict(quantize=self.quantizer(fault="gradients"), calibrate=samples), "statistics that quantizers cannot have"),
             (dict(quantize=self.quantizer(fault="fails"), calibrate=samples),
                 "plugin 'mock-quantizer': model.layers.0.self_attn.q_proj: the mock fails"),
-            (dict(score={"plugin": "asks-gram"}, calibrate=samples, protect={"fraction": 0.1}), "x x^T, which scorers cannot have"),
+            (dict(score={"plugin": "asks-gram"}, calibrate=samples, protect={"fraction": 0.1}), "statistics that scorers cannot have"),
         ]
         for parts, text in cases:
             job, output = self.job(self.model, **parts)
