@@ -184,6 +184,45 @@ static void add_warnings(struct cwc_text *text, const char *path, const json_t *
 	}
 }
 
+/* What the evaluations ask of the models, a line each. */
+static void add_evaluations(struct cwc_text *text, const struct cwc *cwc, const json_t *plan)
+{
+	const json_t *list = json_object_get(json_object_get(plan, "plan"), "evaluations");
+	struct cwc_table table;
+	size_t i;
+
+	if (json_array_size(list) == 0) {
+		return;
+	}
+	cwc_table_init(&table, 4);
+	cwc_table_column(&table, 1, NULL, CWC_RIGHT);
+	cwc_table_column(&table, 2, NULL, CWC_RIGHT);
+	cwc_table_column(&table, 3, NULL, CWC_RIGHT);
+	for (i = 0; i < json_array_size(list); i++) {
+		const json_t *row = json_array_get(list, i);
+		const char *name = json_string_value(json_object_get(row, "name"));
+		double seconds = json_number_value(json_object_get(row, "seconds"));
+		struct cwc_text word = {0};
+
+		cwc_text_printf(&word, "  evaluate ");
+		if (name != NULL) {
+			cwc_text_clean(&word, name, strlen(name), 0);
+		}
+		cwc_table_add(&table, cwc_text_get(&word));
+		cwc_table_addf(&table, "%" JSON_INTEGER_FORMAT " tokens",
+			json_integer_value(json_object_get(row, "tokens")));
+		cwc_table_addf(&table, "%" JSON_INTEGER_FORMAT " generated",
+			json_integer_value(json_object_get(row, "generated")));
+		cwc_text_free(&word);
+		cwc_text_printf(&word, "about ");
+		cwc_text_duration(&word, seconds > 1 ? seconds : 1);
+		cwc_table_add(&table, cwc_text_get(&word));
+		cwc_text_free(&word);
+	}
+	cwc_table_render(&table, text, cwc->width, cwc->colour);
+	cwc_table_free(&table);
+}
+
 static void print_plan(const struct cwc *cwc, const char *path, const json_t *plan)
 {
 	const json_t *resources = json_object_get(plan, "resources");
@@ -218,6 +257,7 @@ static void print_plan(const struct cwc *cwc, const char *path, const json_t *pl
 	cwc_table_render(&table, &text, cwc->width, cwc->colour);
 	cwc_table_free(&table);
 	cwc_text_free(&line);
+	add_evaluations(&text, cwc, plan);
 	add_warnings(&text, path, plan);
 	cwc_print(&text);
 }

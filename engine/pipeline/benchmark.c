@@ -167,6 +167,7 @@ int cwe_benchmark_check(struct cwe_run *run, const struct cwj_evaluation *job, s
 	struct cwe_benchmark b = {.job = job};
 	struct cwe_request_list list = {0};
 	int r = cwe_benchmark_open(run, job, 0, &b, &list, err);
+	r = r == 0 ? cwe_evaluation_estimate(run, &b, &list.set, err) : r;
 	cwe_request_free(&list);
 	r = r == 0 && job->judge != NULL ? cwe_judge_check(run, job, err) : r;
 	if (r == 0 && run->job->n_gates > 0) {

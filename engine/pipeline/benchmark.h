@@ -21,6 +21,9 @@ struct cwe_benchmark {
 	uint64_t excluded;    /* items that the job calibrates on */
 	uint64_t generations; /* requests that generate text */
 	uint64_t generation_tokens; /* of their prompts, and new ones at most */
+	uint64_t generated_tokens;  /* new ones at most */
+	uint64_t items;       /* as far as requests name theirs */
+	const char *last_item;
 	uint64_t drifts;      /* requests for distributions */
 	uint8_t *judged;      /* [count] requests for the judge */
 	uint64_t judges;      /* of them */

@@ -110,6 +110,7 @@ static int add_generation(struct cwe_run *run, struct cwe_benchmark *b, const st
 	free(ids.id);
 	if (r == 0 && fits) {
 		b->generations++;
+		b->generated_tokens += q->max_new_tokens;
 		b->generation_tokens += ids.count + q->max_new_tokens;
 	}
 	return r != 0 || fits ? r : cwb_err_set(err, CWP_ELIMIT, "the prompt and its new tokens do not fit");
@@ -173,6 +174,8 @@ int cwe_benchmark_add(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, 
 	if (r != 0) {
 		return r;
 	}
+	b->items += q.item != NULL && (b->last_item == NULL || strcmp(q.item, b->last_item) != 0);
+	b->last_item = (q.flags & CWP_REQUEST_JUDGE) == 0 ? q.item : NULL; /* a judge's strings do not last */
 	if ((q.flags & CWP_REQUEST_JUDGE) != 0 && !b->judging) {
 		b->judged[i] = 1;
 		b->judges++;

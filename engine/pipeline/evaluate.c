@@ -74,16 +74,6 @@ static int run_all(struct cwe_evaluation *e, struct cwb_err *err)
 	return r;
 }
 
-/* Whether a module's input is quantized by what a whole sequence holds. */
-static int quantizes_by_sequence(const struct cwe_run *run)
-{
-	int found = 0;
-	for (size_t i = 0; i < run->modules; i++) {
-		found |= run->module[i].quantized && run->module[i].grid.activation == CWP_ACT_INT8_OUTLIER;
-	}
-	return found;
-}
-
 static int prepare(struct cwe_evaluation *e, struct cwb_err *err)
 {
 	const struct cwj_job *job = e->run->job;
@@ -100,8 +90,7 @@ static int prepare(struct cwe_evaluation *e, struct cwb_err *err)
 		e->n++;
 		owner += e->benchmark[i].count;
 	}
-	/* What the output does with its inputs is known from the job's grids; the original's are exact. */
-	e->share = cwe_model_divisible(&e->run->model, cwe_shared_longest(&e->list.set)) && !quantizes_by_sequence(e->run);
+	e->share = cwe_evaluation_shares(e->run, &e->list.set);
 	int r = cwe_evaluation_prepare(e, err);
 	uint64_t tokens = e->list.set.tokens;
 	for (size_t i = 0; i < e->n; i++) {

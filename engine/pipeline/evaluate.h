@@ -29,6 +29,13 @@ void cwe_judge_close(struct cwe_judge *judge); /* NULL is allowed */
 /* Opens an evaluation's judge: what is wrong with it is found before any work. evaluate_judge.c. */
 int cwe_judge_check(struct cwe_run *run, const struct cwj_evaluation *job, struct cwb_err *err);
 
+/* Whether beginnings that sequences share are computed once. evaluate_plan.c. */
+int cwe_evaluation_shares(const struct cwe_run *run, const struct cwe_sample_set *set);
+/* Adds what a benchmark asks to run->asked, with the time that it may take. set: its sequences. evaluate_plan.c. */
+int cwe_evaluation_estimate(struct cwe_run *run, const struct cwe_benchmark *b, const struct cwe_sample_set *set, struct cwb_err *err);
+/* The warnings of a run, with one more where its evaluations take long; a new reference, NULL: no memory. evaluate_plan.c. */
+json_t *cwe_evaluation_warnings(const struct cwe_run *run);
+
 /* Numbers the distributions that are asked for. evaluate_score.c. */
 int cwe_evaluation_prepare(struct cwe_evaluation *e, struct cwb_err *err);
 /* All that generates no text, in one pass over the model's layers; answers go to the benchmarks. CWP_ENUMBER, with item and

@@ -14,6 +14,7 @@
 #include "engine/pipeline/budget.h"
 #include "engine/pipeline/cache.h"
 #include "engine/pipeline/candidates.h"
+#include "engine/pipeline/drift.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/sequential.h"
 #include "engine/pipeline/strips.h"
@@ -100,10 +101,16 @@ static struct cwe_model evaluated(const struct cwe_run *run)
 	return m;
 }
 
-/* Tokens of the evaluations are not known before they are read; a data file has at most one token a byte. */
+/* A request's own arrays, its answer, and the bookkeeping of what it shares. */
+#define REQUEST_BYTES 256ull
+/* A token in the list of requests, in the layout, and its score. */
+#define TOKEN_BYTES (2 * sizeof(uint32_t) + 3 * sizeof(uint32_t) + sizeof(float) + 1 + 3)
+
+/* What is generated says itself what it needs, once a model is at work (benchmark_generate.c). */
 static void evaluation_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch)
 {
-	uint64_t bytes = 0, boundaries = 0, widest = CWE_PIECE_TOKENS + 1;
+	const struct cwe_run_asked *asked = &run->asked;
+	uint64_t bytes = 0, boundaries = 0, drift_memory, drift_scratch;
 	*ret_memory = *ret_scratch = 0;
 	for (size_t i = 0; i < run->job->n_evaluations; i++) {
 		const json_t *file = json_object_get(run->inputs, run->job->evaluations[i].path);
@@ -113,12 +120,13 @@ static void evaluation_bounds(const struct cwe_run *run, uint64_t *ret_memory, u
 		return;
 	}
 	const struct cwe_model model = evaluated(run);
-	uint64_t longest = widest < run->model.arch.context + 1 ? widest : run->model.arch.context + 1;
-	uint64_t tokens = bytes + bytes / 4; /* windows overlap a little */
-	uint64_t device = cwe_loglik_bytes(&model, tokens, widest, longest, &boundaries);
-	*ret_memory = device + (boundaries < CWE_BOUNDARY_MEMORY ? boundaries : CWE_BOUNDARY_MEMORY) +
-		bytes * 4 + tokens * 24 + run->largest * 2 * sizeof(float);
-	*ret_scratch = boundaries > CWE_BOUNDARY_MEMORY ? boundaries : 0;
+	uint64_t widest = max_u64(CWE_PIECE_TOKENS, asked->longest), longest = max_u64(asked->longest, 1);
+	uint64_t device = cwe_loglik_bytes(&model, asked->tokens, widest, longest, &boundaries);
+	cwe_drift_bounds(asked->drifts, run->model.arch.vocabulary, &drift_memory, &drift_scratch);
+	*ret_memory = device + (boundaries < CWE_BOUNDARY_MEMORY ? boundaries : CWE_BOUNDARY_MEMORY) + drift_memory +
+		cwe_next_bytes(&model, asked->drifts) + bytes * 4 + asked->tokens * TOKEN_BYTES + asked->requests * REQUEST_BYTES +
+		run->largest * 2 * sizeof(float);
+	*ret_scratch = (boundaries > CWE_BOUNDARY_MEMORY ? boundaries : 0) + drift_scratch;
 }
 
 /* Where a job fits its limit with fewer threads, it gets fewer: nothing but time depends on them. Returns the bytes saved. */

@@ -15,6 +15,7 @@
 #include "engine/pipeline/benchmark.h"
 #include "engine/pipeline/budget.h"
 #include "engine/pipeline/carrier.h"
+#include "engine/pipeline/evaluate.h"
 #include "engine/pipeline/masks.h"
 #include "engine/pipeline/measured.h"
 #include "engine/pipeline/cache.h"
@@ -208,6 +209,7 @@ void cwe_run_close(struct cwe_run *run)
 	json_decref(run->quantizer_notes);
 	json_decref(run->inputs);
 	cwb_known_clear(&run->written);
+	json_decref(run->asked.each);
 	json_decref(run->evaluation);
 	json_decref(run->flipped);
 	cwe_measured_free(run->measured, run->measures);
@@ -319,12 +321,13 @@ static json_t *plan_json(const struct cwe_run *run)
 			(json_int_t)run->set[i].count, "tokens", (json_int_t)run->set[i].tokens, "truncated",
 			(json_int_t)run->set[i].truncated, "passed_over", (json_int_t)run->set[i].passed));
 	}
-	return json_pack("{s:o,s:{s:s,s:i,s:I,s:o,s:o,s:I},s:{s:I,s:I,s:I},s:s?,s:O}", "stages", stages, "sizes", "family",
+	return json_pack("{s:o,s:{s:s,s:i,s:I,s:o,s:o,s:I},s:{s:I,s:I,s:I},s:s?,s:O?,s:o}", "stages", stages, "sizes", "family",
 		run->model.arch.family, "layers", (int)run->model.arch.layers, "weights", (json_int_t)run->weights, "protected",
 		planned_json(run), "sets", sets,
 		"tokens", (json_int_t)run->corpus.tokens, "bounds", "memory", (json_int_t)run->bounds.memory, "gpu_memory",
 		(json_int_t)run->bounds.gpu_memory, "scratch", (json_int_t)run->bounds.scratch, "chat",
-		run->chat != NULL ? cwe_chat_name(run->chat) : NULL, "warnings", run->warnings);
+		run->chat != NULL ? cwe_chat_name(run->chat) : NULL, "evaluations", run->asked.each, "warnings",
+		cwe_evaluation_warnings(run));
 }
 
 /* Sizes alone stand in for digests: a plan reads no weights. */

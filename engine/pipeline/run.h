@@ -62,6 +62,16 @@ struct cwe_run_cache {
 	int claim;              /* what tells others that this run makes it; -1: nothing */
 };
 
+/* What the evaluations ask, as their data says. */
+struct cwe_run_asked {
+	uint64_t requests, tokens; /* sequences that are scored, and their tokens, each beginning as often as it occurs */
+	uint64_t longest;          /* tokens of the longest */
+	uint64_t drifts;           /* distributions */
+	double rate[2];            /* measured floating-point operations a second: many rows, few rows; 0: not measured yet */
+	double seconds;            /* of all models */
+	json_t *each;              /* array of {name, benchmark, items, requests, too_long, tokens, generated, seconds} */
+};
+
 struct cwe_run {
 	const struct cwe_pipeline *p;
 	const struct cwj_job *job;
@@ -117,6 +127,7 @@ struct cwe_run {
 	int output_fd;          /* open and locked folder, -1 */
 	int scratch_fd;         /* likewise */
 	struct cwe_writer_adapter adapter; /* what was written, with carrier adapter */
+	struct cwe_run_asked asked;
 	json_t *evaluation;     /* array for the report */
 	json_t *flipped;        /* array for the report */
 	struct cwe_measured *measured; /* [measures] outcomes of the evaluations (measured.h) */
