@@ -63,13 +63,18 @@ static int check_lengths(const struct cwe_run *run, const struct cwe_benchmark *
 	return cwe_run_place(err, r, b->job->line, b->job->column, "evaluate", b->job->name);
 }
 
-int cwe_benchmark_open(struct cwe_run *run, const struct cwj_evaluation *job, uint64_t first, struct cwe_benchmark *ret,
-	struct cwe_request_list *list, struct cwb_err *err)
+int cwe_benchmark_open(struct cwe_run *run, const struct cwj_evaluation *job, struct cwe_benchmark *ret, struct cwb_err *err)
 {
-	struct cwe_benchmark b = {.job = job, .first = first};
+	struct cwe_benchmark b = {.job = job};
 	int r = open_data(run, &b, err);
+	if (r == 0 && (r = cwb_digest_begin(&b.digest)) != 0) {
+		r = cwb_err_set(err, r, "digest of requests");
+	}
 	for (uint64_t i = 0; r == 0 && i < b.count; i++) {
-		r = cwe_benchmark_add(run, &b, i, list, err);
+		r = cwe_benchmark_add(run, &b, i, err);
+	}
+	if (r == 0 && (r = cwb_digest_end_hex(&b.digest, b.asked)) != 0) {
+		r = cwb_err_set(err, r, "digest of requests");
 	}
 	r = r == 0 ? check_lengths(run, &b, err) : r;
 	if (r != 0) {
@@ -90,21 +95,14 @@ void cwe_benchmark_close(struct cwe_benchmark *b)
 	}
 	cwe_benchmark_clear(b);
 	cwe_outcomes_free(&b->outcomes);
+	cwe_request_free(&b->list);
+	cwb_digest_cancel(&b->digest);
 	json_decref(b->long_items);
 	free(b->too_long);
 	free(b->judged);
 	free(b->answer);
 	free(b->data);
 	memset(b, 0, sizeof *b);
-}
-
-struct cwp_answer *cwe_benchmark_answer(struct cwe_benchmark *b, size_t n, size_t owner)
-{
-	while (n > 1 && owner >= b->first + b->count) {
-		b++;
-		n--;
-	}
-	return &b->answer[owner - b->first];
 }
 
 void cwe_benchmark_clear(struct cwe_benchmark *b)
@@ -165,10 +163,8 @@ static int check_gates(struct cwe_run *run, struct cwe_benchmark *b, struct cwb_
 int cwe_benchmark_check(struct cwe_run *run, const struct cwj_evaluation *job, struct cwb_err *err)
 {
 	struct cwe_benchmark b = {.job = job};
-	struct cwe_request_list list = {0};
-	int r = cwe_benchmark_open(run, job, 0, &b, &list, err);
-	r = r == 0 ? cwe_evaluation_estimate(run, &b, &list.set, err) : r;
-	cwe_request_free(&list);
+	int r = cwe_benchmark_open(run, job, &b, err);
+	r = r == 0 ? cwe_evaluation_estimate(run, &b, err) : r;
 	r = r == 0 && job->judge != NULL ? cwe_judge_check(run, job, err) : r;
 	if (r == 0 && run->job->n_gates > 0) {
 		/* Empty answers: the metrics' names are what counts. */

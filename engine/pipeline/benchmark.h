@@ -5,6 +5,7 @@
 
 #include <cwp/evaluator.h>
 
+#include "base/digest.h"
 #include "engine/pipeline/outcomes.h"
 #include "engine/pipeline/run.h"
 #include "engine/text/request.h"
@@ -16,8 +17,10 @@ struct cwe_benchmark {
 	struct cwp_setting *settings;
 	void *state;
 	char *data;       /* the file's bytes */
-	uint64_t first;   /* number of its first request among all benchmarks' */
 	uint64_t count;
+	struct cwe_request_list list; /* sequences of its requests, but for those that generate text or ask a judge */
+	struct cwb_digest digest;     /* of its requests, in the making */
+	char asked[65];               /* and done: what is asked */
 	uint64_t excluded;    /* items that the job calibrates on */
 	uint64_t generations; /* requests that generate text */
 	uint64_t generation_tokens; /* of their prompts, and new ones at most */
@@ -30,28 +33,25 @@ struct cwe_benchmark {
 	int judging;          /* the judge is at work: its requests are those that count */
 	uint8_t *too_long;    /* [count] requests that do not fit the model's context */
 	json_t *long_items;   /* object: names of the items they belong to, in their order */
+	uint64_t first_drift; /* number of its first distribution among all benchmarks' */
+	int cached;           /* the original's answers are an earlier job's */
 	struct cwp_answer *answer; /* [count] */
 	struct cwe_outcomes outcomes;
 };
 
-/* Opens the evaluator on its data and appends its requests to the list, but for those that generate text; owners are counted
- * from `first`. CWP_ELIMIT: not one of them fits the model's context. */
-int cwe_benchmark_open(struct cwe_run *run, const struct cwj_evaluation *job, uint64_t first, struct cwe_benchmark *ret,
-	struct cwe_request_list *list, struct cwb_err *err);
+/* Opens the evaluator on its data and lists its requests. CWP_ELIMIT: not one of them fits the model's context. */
+int cwe_benchmark_open(struct cwe_run *run, const struct cwj_evaluation *job, struct cwe_benchmark *ret, struct cwb_err *err);
 /* Opens the evaluator and its data without asking a model, and checks that each gate on this evaluation names one of its
  * metrics: what is wrong there is found before any work is done. */
 int cwe_benchmark_check(struct cwe_run *run, const struct cwj_evaluation *job, struct cwb_err *err);
 void cwe_benchmark_close(struct cwe_benchmark *b);
-/* The answer of a request by its number among all benchmarks. */
-struct cwp_answer *cwe_benchmark_answer(struct cwe_benchmark *b, size_t n, size_t owner);
 /* Answers empty, for the next model. */
 void cwe_benchmark_clear(struct cwe_benchmark *b);
 /* The i-th request, with what a plugin can get wrong checked; NULL strings of length 0 become empty ones. */
 int cwe_benchmark_request(struct cwe_run *run, const struct cwe_benchmark *b, uint64_t i, struct cwp_request *ret,
 	struct cwb_err *err); /* benchmark_request.c */
 /* The i-th request into the list, or counted; benchmark_request.c. */
-int cwe_benchmark_add(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, struct cwe_request_list *list,
-	struct cwb_err *err);
+int cwe_benchmark_add(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, struct cwb_err *err);
 /* What the model sees of a request's context: in its chat format where the request wants that and there is one, else
  * *ret_text is NULL. Freed with free(). benchmark_request.c. */
 int cwe_benchmark_prompt(struct cwe_run *run, const struct cwp_request *q, char **ret_text, size_t *ret_length,

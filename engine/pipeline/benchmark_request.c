@@ -116,9 +116,9 @@ static int add_generation(struct cwe_run *run, struct cwe_benchmark *b, const st
 	return r != 0 || fits ? r : cwb_err_set(err, CWP_ELIMIT, "the prompt and its new tokens do not fit");
 }
 
-static int add(struct cwe_run *run, struct cwe_benchmark *b, uint64_t owner, const struct cwp_request *q,
-	struct cwe_request_list *list, struct cwb_err *err)
+static int add(struct cwe_run *run, struct cwe_benchmark *b, uint64_t owner, const struct cwp_request *q, struct cwb_err *err)
 {
+	struct cwe_request_list *list = &b->list;
 	const struct cwe_tokenizer *t = run->tokenizer;
 	uint32_t context = run->model.arch.context, usual = context < WINDOW ? context : WINDOW;
 	uint32_t window = q->window > 0 ? q->window : usual;
@@ -164,8 +164,27 @@ static int mark_long(struct cwe_benchmark *b, uint64_t i, const char *item, stru
 		: cwb_err_set(err, -ENOMEM, "no memory for the names of items");
 }
 
-int cwe_benchmark_add(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, struct cwe_request_list *list,
-	struct cwb_err *err)
+static void digest_text(struct cwb_digest *d, const char *text, uint64_t length)
+{
+	cwb_digest_update(d, &length, sizeof length);
+	cwb_digest_update(d, text, length);
+}
+
+/* All that answers depend on. What a judge is asked follows from them. */
+static void digest_request(struct cwb_digest *d, const struct cwp_request *q)
+{
+	const uint32_t shape[] = {q->kind, q->flags, q->window, q->max_new_tokens};
+	cwb_digest_update(d, shape, sizeof shape);
+	if ((q->flags & CWP_REQUEST_JUDGE) == 0) {
+		digest_text(d, q->context, q->context_length);
+		digest_text(d, q->continuation, q->continuation_length);
+	}
+	for (size_t i = 0; i < q->stops; i++) {
+		digest_text(d, q->stop[i], strlen(q->stop[i]));
+	}
+}
+
+int cwe_benchmark_add(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, struct cwb_err *err)
 {
 	struct cwp_request q = {0};
 	struct cwb_err local = {0};
@@ -173,6 +192,9 @@ int cwe_benchmark_add(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, 
 	int r = cwe_benchmark_request(run, b, i, &q, err);
 	if (r != 0) {
 		return r;
+	}
+	if (!b->judging) {
+		digest_request(&b->digest, &q);
 	}
 	b->items += q.item != NULL && (b->last_item == NULL || strcmp(q.item, b->last_item) != 0);
 	b->last_item = (q.flags & CWP_REQUEST_JUDGE) == 0 ? q.item : NULL; /* a judge's strings do not last */
@@ -186,7 +208,7 @@ int cwe_benchmark_add(struct cwe_run *run, struct cwe_benchmark *b, uint64_t i, 
 		return cwb_err_prefix(err, "request %" PRIu64, i);
 	}
 	cwe_stop_free(stop);
-	r = add(run, b, b->first + i, &q, list, &local);
+	r = add(run, b, i, &q, &local);
 	if (r == CWP_ELIMIT) {
 		return mark_long(b, i, q.item, err);
 	}

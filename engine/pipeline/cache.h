@@ -10,6 +10,9 @@
 /* Digest of model, adapters, samples, scorer, backend, modules and program: tiles of equal keys have equal bytes. */
 int cwe_cache_key(const struct cwe_run *run, char ret[65], struct cwb_err *err);                /* cache_key.c */
 
+/* Digest of model, adapters, chat format, backend and program: what decides the original's answers to given requests. */
+int cwe_cache_model_key(const struct cwe_run *run, char ret[65], struct cwb_err *err);          /* cache_key.c */
+
 /* Opens the cache that the pipeline names, if it does, and holds the entry of this run's key, if there is one: it stays in
  * use until cwe_cache_close. Needs samples and the digests of the inputs. */
 int cwe_cache_open(struct cwe_run *run, struct cwb_err *err);

@@ -142,3 +142,23 @@ int cwe_cache_key(const struct cwe_run *run, char ret[65], struct cwb_err *err)
 	free(text);
 	return r == 0 ? 0 : cwb_err_set(err, r, "digest of what decides the scores");
 }
+
+int cwe_cache_model_key(const struct cwe_run *run, char ret[65], struct cwb_err *err)
+{
+	const char *chat = run->job->chat.format;
+	char program[65];
+	int r = program_build(program, err);
+	if (r != 0) {
+		return r;
+	}
+	json_t *key = json_pack("{s:i,s:s,s:o,s:o,s:s?,s:s?,s:s,s:s,s:i}", "version", KEY_VERSION, "program", program, "model",
+		model_json(run), "adapters", adapters_json(run), "chat", chat, "chat_file", chat != NULL ? digest_of(run, chat) : NULL,
+		"backend", run->device.ops->describe(run->device.b), "backend_build", run->device.plugin->build_id, "precision",
+		(int)run->job->precision);
+	size_t length = 0;
+	char *text = key != NULL ? cwb_json_dump(key, &length) : NULL;
+	json_decref(key);
+	r = text != NULL ? cwb_digest_buffer(text, length, ret) : -ENOMEM;
+	free(text);
+	return r == 0 ? 0 : cwb_err_set(err, r, "digest of what decides the original's answers");
+}

@@ -20,19 +20,41 @@ static void generated(void *arg, uint64_t tokens)
 	cwe_run_progress(e->run, CWE_STAGE_EVALUATE, e->done, e->total, "tokens");
 }
 
+/* Answers of an earlier attempt or job, or the model's. The original's distributions are never kept: what asks for drift runs
+ * in any case, for their sake. */
+static int run_benchmark(struct cwe_evaluation *e, struct cwe_benchmark *b, struct cwe_model *model, struct cwb_err *err)
+{
+	int anew = b->drifts > 0 && e->which == CWE_COMPARED_ORIGINAL;
+	int r = anew ? cwe_evaluation_score(e, b, model, err) : 0;
+	r = r == 0 ? cwe_evaluation_load(e, b, &e->found, err) : r;
+	if (r != 0 || e->found) {
+		e->done += r == 0 ? b->generation_tokens + (anew ? 0 : b->list.set.tokens) : 0;
+		return r;
+	}
+	r = anew ? 0 : cwe_evaluation_score(e, b, model, err);
+	return r == 0 ? cwe_benchmark_generate(b, e->run, model, generated, e, err) : r;
+}
+
+/* Once the judge has spoken, all is there that is kept. */
+static int judge(struct cwe_evaluation *e, struct cwe_benchmark *b, struct cwb_err *err)
+{
+	int r = e->found ? 0 : cwe_evaluation_judge(e, b, err);
+	return r == 0 && !e->found ? cwe_evaluation_store(e, b, err) : r;
+}
+
 /* One model through all benchmarks. */
 static int run_model(struct cwe_evaluation *e, enum cwe_compared which, struct cwe_model *model, struct cwb_err *err)
 {
+	int r = 0;
 	e->which = which;
-	for (size_t i = 0; i < e->n; i++) {
-		cwe_benchmark_clear(&e->benchmark[i]);
-	}
-	int r = cwe_evaluation_score(e, model, err);
 	for (size_t i = 0; r == 0 && i < e->n; i++) {
-		r = cwe_benchmark_generate(&e->benchmark[i], e->run, model, generated, e, err);
-		r = r == 0 ? cwe_benchmark_tell(&e->benchmark[i], e->run, 0, err) : r;
-		r = r == 0 ? cwe_evaluation_judge(e, &e->benchmark[i], err) : r;
-		r = r == 0 ? cwe_benchmark_finish(&e->benchmark[i], e->run, which, err) : r;
+		struct cwe_benchmark *b = &e->benchmark[i];
+		cwe_benchmark_clear(b);
+		r = run_benchmark(e, b, model, err);
+		r = r == 0 ? cwe_benchmark_tell(b, e->run, 0, err) : r;
+		r = r == 0 ? judge(e, b, err) : r;
+		r = r == 0 ? cwe_benchmark_tell(b, e->run, 1, err) : r;
+		r = r == 0 ? cwe_benchmark_finish(b, e->run, which, err) : r;
 	}
 	return r != 0 ? cwb_err_prefix(err, "evaluating the %s model", model_name[which]) : 0;
 }
@@ -77,32 +99,30 @@ static int run_all(struct cwe_evaluation *e, struct cwb_err *err)
 static int prepare(struct cwe_evaluation *e, struct cwb_err *err)
 {
 	const struct cwj_job *job = e->run->job;
-	uint64_t owner = 0;
+	uint64_t tokens = 0, drifts = 0;
 	e->benchmark = calloc(job->n_evaluations, sizeof *e->benchmark);
 	if (e->benchmark == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for %zu benchmarks", job->n_evaluations);
 	}
 	for (size_t i = 0; i < job->n_evaluations; i++) {
-		int r = cwe_benchmark_open(e->run, &job->evaluations[i], owner, &e->benchmark[i], &e->list, err);
+		int r = cwe_benchmark_open(e->run, &job->evaluations[i], &e->benchmark[i], err);
 		if (r != 0) {
 			return cwb_err_prefix(err, "evaluate %s", job->evaluations[i].name);
 		}
 		e->n++;
-		owner += e->benchmark[i].count;
+		e->benchmark[i].first_drift = drifts;
+		drifts += e->benchmark[i].drifts;
+		tokens += e->benchmark[i].list.set.tokens + e->benchmark[i].generation_tokens;
 	}
-	e->share = cwe_evaluation_shares(e->run, &e->list.set);
-	int r = cwe_evaluation_prepare(e, err);
-	uint64_t tokens = e->list.set.tokens;
-	for (size_t i = 0; i < e->n; i++) {
-		tokens += e->benchmark[i].generation_tokens;
-	}
+	int r = drifts == 0 ? 0 : cwe_drift_new(drifts, e->run->model.arch.vocabulary, e->run->p->scratch, &e->drift, err);
+	r = r == 0 ? cwe_evaluation_cache(e, err) : r;
 	e->total = tokens * (e->run->protecting ? 3 : 2);
 	return r;
 }
 
 int cwe_run_evaluate(struct cwe_run *run, struct cwb_err *err)
 {
-	struct cwe_evaluation e = {.run = run};
+	struct cwe_evaluation e = {.run = run, .cache.folder = -1};
 	cwe_run_stage(run, CWE_STAGE_EVALUATE);
 	run->evaluation = json_array();
 	run->flipped = json_array();
@@ -112,7 +132,11 @@ int cwe_run_evaluate(struct cwe_run *run, struct cwb_err *err)
 	int r = prepare(&e, err);
 	r = r == 0 ? run_all(&e, err) : r;
 	for (size_t i = 0; r == 0 && i < e.n; i++) {
+		size_t first = json_array_size(run->evaluation);
 		r = cwe_benchmark_report(&e.benchmark[i], run, err);
+		for (size_t k = first; k < json_array_size(run->evaluation); k++) {
+			(void)json_object_set_new(json_array_get(run->evaluation, k), "original_cached", json_boolean(e.benchmark[i].cached));
+		}
 	}
 	run->record[run->records].tokens = e.scored;
 	for (size_t i = 0; i < e.n; i++) {
@@ -120,8 +144,7 @@ int cwe_run_evaluate(struct cwe_run *run, struct cwb_err *err)
 	}
 	cwe_judge_close(e.judge);
 	cwe_drift_free(&e.drift);
-	free(e.drift_row);
+	cwb_cache_close(&e.cache);
 	free(e.benchmark);
-	cwe_request_free(&e.list);
 	return r;
 }

@@ -81,18 +81,11 @@ static int take_memory(struct cwe_run *run, const struct cwe_judge *j, const str
 }
 
 /* What is on the list, and the list empty again. */
-static int score(struct cwe_evaluation *own, struct cwe_judge *j, struct cwb_err *err)
+static int score(struct cwe_evaluation *own, struct cwe_benchmark *b, struct cwe_judge *j, struct cwb_err *err)
 {
-	if (own->list.set.count == 0) {
-		return 0;
-	}
-	own->share = cwe_model_divisible(&j->model, cwe_shared_longest(&own->list.set));
-	int r = take_memory(own->run, j, &own->list.set, err);
-	r = r == 0 ? cwe_evaluation_prepare(own, err) : r;
-	r = r == 0 ? cwe_evaluation_score(own, &j->model, err) : r;
-	free(own->drift_row);
-	own->drift_row = NULL;
-	cwe_request_free(&own->list);
+	int r = b->list.set.count > 0 ? take_memory(own->run, j, &b->list.set, err) : 0;
+	r = r == 0 ? cwe_evaluation_score(own, b, &j->model, err) : r;
+	cwe_request_free(&b->list);
 	return r;
 }
 
@@ -115,15 +108,15 @@ static int ask(struct cwe_judge *j, const struct cwe_evaluation *e, struct cwe_r
 		}
 		free((char *)(uintptr_t)b->answer[i].text);
 		b->too_long[i] = 0;
-		r = cwe_benchmark_add(run, b, i, &own.list, err);
+		r = cwe_benchmark_add(run, b, i, err);
 		b->answer[i] = b->too_long[i] ? (struct cwp_answer){.size = sizeof *b->answer, .flags = CWP_ANSWER_TOO_LONG}
 			: (struct cwp_answer){.size = sizeof *b->answer, .greedy = 1};
-		if (r == 0 && own.list.set.tokens >= tokens_at_once(&j->model)) {
-			r = score(&own, j, err);
+		if (r == 0 && b->list.set.tokens >= tokens_at_once(&j->model)) {
+			r = score(&own, b, j, err);
 		}
 	}
-	r = r == 0 ? score(&own, j, err) : r;
-	cwe_request_free(&own.list);
+	r = r == 0 ? score(&own, b, j, err) : r;
+	cwe_request_free(&b->list);
 	return r == 0 ? cwe_benchmark_generate(b, run, &j->model, generated, &own, err) : r;
 }
 
@@ -154,7 +147,7 @@ int cwe_evaluation_judge(struct cwe_evaluation *e, struct cwe_benchmark *b, stru
 	run.chat = j->chat;
 	run.chat_evaluated = j->chat_evaluated;
 	struct cwe_benchmark own = *b;
-	own.first = 0;
+	memset(&own.list, 0, sizeof own.list);
 	own.judging = 1;
 	own.generations = own.generation_tokens = own.drifts = 0;
 	r = ask(j, e, &run, &own, err);
@@ -162,5 +155,5 @@ int cwe_evaluation_judge(struct cwe_evaluation *e, struct cwe_benchmark *b, stru
 	j->chat_evaluated = run.chat_evaluated;
 	e->run->bounds = run.bounds;
 	r = r != 0 ? cwb_err_prefix(err, "judge %s", j->path) : 0;
-	return r == 0 ? cwe_benchmark_tell(b, e->run, 1, err) : r;
+	return r;
 }

@@ -104,8 +104,9 @@ static int measure_all(struct cwe_run *run, struct cwb_err *err)
 	return r;
 }
 
-int cwe_evaluation_estimate(struct cwe_run *run, const struct cwe_benchmark *b, const struct cwe_sample_set *set, struct cwb_err *err)
+int cwe_evaluation_estimate(struct cwe_run *run, const struct cwe_benchmark *b, struct cwb_err *err)
 {
+	const struct cwe_sample_set *set = &b->list.set;
 	struct cwe_shared layout = {0};
 	struct cwe_run_asked *asked = &run->asked;
 	int r = measure_all(run, err);
@@ -121,6 +122,7 @@ int cwe_evaluation_estimate(struct cwe_run *run, const struct cwe_benchmark *b, 
 	asked->seconds += seconds;
 	asked->requests += b->count;
 	asked->tokens += set->tokens;
+	asked->most = set->tokens > asked->most ? set->tokens : asked->most;
 	asked->longest = longest > asked->longest ? longest : asked->longest;
 	asked->drifts += b->drifts;
 	json_t *row = json_pack("{s:s,s:s,s:o,s:I,s:I,s:I,s:I,s:f}", "name", b->job->name, "benchmark", b->job->benchmark, "items",

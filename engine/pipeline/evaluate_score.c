@@ -12,60 +12,37 @@
 /* What goes through the model. */
 struct pass {
 	struct cwe_evaluation *e;
+	struct cwe_benchmark *b;
 	struct cwe_model *model;
-	struct cwe_shared layout; /* of the list's sequences */
+	struct cwe_shared layout; /* of the benchmark's sequences */
 	struct cwe_token_score score;
 	uint64_t *token; /* [asked] whose next token is asked for */
-	size_t *asker;   /* [asked] its sequence in the list */
+	size_t *asker;   /* [asked] its sequence */
 	uint64_t asked;
 	uint64_t bad;    /* a token that is no number */
 };
 
-int cwe_evaluation_prepare(struct cwe_evaluation *e, struct cwb_err *err)
-{
-	e->drift_row = calloc(e->list.set.count + 1, sizeof *e->drift_row);
-	if (e->drift_row == NULL) {
-		return cwb_err_set(err, -ENOMEM, "no memory for %zu requests", e->list.set.count);
-	}
-	for (size_t i = 0; i < e->list.set.count; i++) {
-		const struct cwe_sequence *s = e->list.set.sample[i].sequence;
-		e->drift_row[i] = s->weight[s->count - 1] == 0 ? e->drifts++ : UINT64_MAX;
-	}
-	return e->drifts == 0 ? 0 : cwe_drift_new(e->drifts, e->run->model.arch.vocabulary, e->run->p->scratch, &e->drift, err);
-}
-
 /* In tokens of the requests, as the total is, whatever they share. */
 static void progress(void *arg, uint64_t done, uint64_t total)
 {
-	struct cwe_evaluation *e = arg;
+	const struct pass *p = arg;
+	const struct cwe_evaluation *e = p->e;
 	double part = (double)done / (double)(total > 0 ? total : 1);
-	uint64_t now = e->done + (uint64_t)(part * (double)e->list.set.tokens);
+	uint64_t now = e->done + (uint64_t)(part * (double)p->b->list.set.tokens);
 	cwe_run_progress(e->run, CWE_STAGE_EVALUATE, now < e->total ? now : e->total, e->total, "tokens");
 }
 
-static struct cwe_benchmark *benchmark_of(const struct cwe_evaluation *e, size_t owner)
+static struct cwp_answer *answer_of(const struct pass *p, size_t i)
 {
-	struct cwe_benchmark *b = e->benchmark;
-	while (b + 1 < e->benchmark + e->n && owner >= b->first + b->count) {
-		b++;
-	}
-	return b;
-}
-
-static struct cwp_answer *answer_of(const struct cwe_evaluation *e, size_t i)
-{
-	struct cwe_benchmark *b = benchmark_of(e, e->list.owner[i]);
-	return &b->answer[e->list.owner[i] - b->first];
+	return &p->b->answer[p->b->list.owner[i]];
 }
 
 /* Says which item and layer it was. */
 static int not_finite(const struct pass *p, size_t i, struct cwb_err *err)
 {
-	const struct cwe_evaluation *e = p->e;
-	const struct cwe_sequence *s = e->list.set.sample[i].sequence;
-	const struct cwe_benchmark *b = benchmark_of(e, e->list.owner[i]);
+	const struct cwe_sequence *s = p->b->list.set.sample[i].sequence;
 	cwb_err_clear(err);
-	return cwe_benchmark_broken(e->run, b, e->list.owner[i] - b->first, p->model, s->id, s->count, err);
+	return cwe_benchmark_broken(p->e->run, p->b, p->b->list.owner[i], p->model, s->id, s->count, err);
 }
 
 /* The original's distributions are what the others' are compared with. */
@@ -73,8 +50,8 @@ static int take_next(void *arg, uint64_t i, const float *logp, struct cwb_err *e
 {
 	struct pass *p = arg;
 	struct cwe_evaluation *e = p->e;
-	struct cwp_answer *a = answer_of(e, p->asker[i]);
-	uint64_t row = e->drift_row[p->asker[i]];
+	struct cwp_answer *a = answer_of(p, p->asker[i]);
+	uint64_t row = p->b->first_drift + i;
 	int same = 1;
 	if (!isfinite(logp[0])) {
 		return not_finite(p, p->asker[i], err);
@@ -86,17 +63,24 @@ static int take_next(void *arg, uint64_t i, const float *logp, struct cwb_err *e
 	return r != 0 || isfinite(a->kl) ? r : not_finite(p, p->asker[i], err);
 }
 
+/* A sequence without a scored token is there for what follows it. */
+static int asks_next(const struct cwe_sequence *s)
+{
+	return s->weight[s->count - 1] == 0;
+}
+
 static int list_askers(struct pass *p, struct cwb_err *err)
 {
-	const struct cwe_evaluation *e = p->e;
-	p->token = calloc(e->drifts + 1, sizeof *p->token);
-	p->asker = calloc(e->drifts + 1, sizeof *p->asker);
+	const struct cwe_benchmark *b = p->b;
+	p->token = calloc(b->drifts + 1, sizeof *p->token);
+	p->asker = calloc(b->drifts + 1, sizeof *p->asker);
 	if (p->token == NULL || p->asker == NULL) {
-		return cwb_err_set(err, -ENOMEM, "no memory for %llu requests", (unsigned long long)e->drifts);
+		return cwb_err_set(err, -ENOMEM, "no memory for %llu requests", (unsigned long long)b->drifts);
 	}
-	for (size_t i = 0; i < e->list.set.count; i++) {
-		if (e->drift_row[i] != UINT64_MAX) {
-			p->token[p->asked] = cwe_shared_row(&p->layout, i, e->list.set.sample[i].sequence->count - 1);
+	for (size_t i = 0; i < b->list.set.count && p->asked < b->drifts; i++) {
+		const struct cwe_sequence *s = b->list.set.sample[i].sequence;
+		if (asks_next(s)) {
+			p->token[p->asked] = cwe_shared_row(&p->layout, i, s->count - 1);
 			p->asker[p->asked++] = i;
 		}
 	}
@@ -105,8 +89,8 @@ static int list_askers(struct pass *p, struct cwb_err *err)
 
 static int prepare(struct pass *p, struct cwb_err *err)
 {
-	const struct cwe_sample_set *set = &p->e->list.set;
-	int r = cwe_shared_new(set, p->e->share, &p->layout, err);
+	const struct cwe_sample_set *set = &p->b->list.set;
+	int r = cwe_shared_new(set, cwe_evaluation_shares(p->e->run, set), &p->layout, err);
 	if (r != 0) {
 		return r;
 	}
@@ -118,8 +102,8 @@ static int prepare(struct pass *p, struct cwb_err *err)
 /* The tokens of one sequence, up to its request. */
 static int collect_one(const struct pass *p, size_t i, struct cwb_err *err)
 {
-	struct cwe_sequence_score sum = cwe_shared_score(&p->layout, i, p->e->list.set.sample[i].sequence, &p->score);
-	struct cwp_answer *a = answer_of(p->e, i);
+	struct cwe_sequence_score sum = cwe_shared_score(&p->layout, i, p->b->list.set.sample[i].sequence, &p->score);
+	struct cwp_answer *a = answer_of(p, i);
 	a->loglik += sum.loglik;
 	a->tokens += sum.tokens;
 	a->greedy &= (uint32_t)sum.greedy;
@@ -140,26 +124,26 @@ static size_t holder(const struct pass *p, uint64_t token)
 	return 0;
 }
 
-int cwe_evaluation_score(struct cwe_evaluation *e, struct cwe_model *model, struct cwb_err *err)
+int cwe_evaluation_score(struct cwe_evaluation *e, struct cwe_benchmark *b, struct cwe_model *model, struct cwb_err *err)
 {
-	struct pass p = {.e = e, .model = model};
-	if (e->list.set.count == 0) {
+	struct pass p = {.e = e, .b = b, .model = model};
+	if (b->list.set.count == 0) {
 		return 0;
 	}
 	int r = prepare(&p, err);
 	const struct cwe_next next = {.token = p.token, .count = p.asked, .arg = &p, .take = take_next};
-	const struct cwe_forward_options options = {.scratch = e->run->p->scratch, .memory = CWE_BOUNDARY_MEMORY, .arg = e,
+	const struct cwe_forward_options options = {.scratch = e->run->p->scratch, .memory = CWE_BOUNDARY_MEMORY, .arg = &p,
 		.progress = progress, .next = &next, .ret_bad = &p.bad};
 	if (r == 0) {
 		p.bad = p.layout.corpus.tokens;
 		r = cwe_loglik_run(model, &p.layout.corpus, &options, &p.score, err);
 		r = r == CWP_ENUMBER && p.bad < p.layout.corpus.tokens ? not_finite(&p, holder(&p, p.bad), err) : r;
 	}
-	for (size_t i = 0; r == 0 && i < e->list.set.count; i++) {
-		r = e->drift_row[i] == UINT64_MAX ? collect_one(&p, i, err) : 0;
+	for (size_t i = 0; r == 0 && i < b->list.set.count; i++) {
+		r = asks_next(b->list.set.sample[i].sequence) ? 0 : collect_one(&p, i, err);
 	}
-	e->scored = p.layout.corpus.tokens;
-	e->done += e->list.set.tokens;
+	e->scored += p.layout.corpus.tokens;
+	e->done += b->list.set.tokens;
 	cwe_shared_free(&p.layout);
 	free(p.score.nll);
 	free(p.score.greedy);

@@ -239,7 +239,7 @@ static int is_scratch(const char *name)
 {
 	return is_temporary(name) || strcmp(name, "journal") == 0 || starts(name, "score-") || starts(name, "combined-") ||
 		starts(name, "candidates-") || starts(name, "gradient-") || starts(name, "boundary-") || starts(name, "super-") ||
-		starts(name, "sequence") || starts(name, "forward-");
+		starts(name, "sequence") || starts(name, "forward-") || starts(name, "answers-");
 }
 
 static int is_scratch_temporary(const char *name)

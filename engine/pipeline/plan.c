@@ -121,7 +121,7 @@ static void evaluation_bounds(const struct cwe_run *run, uint64_t *ret_memory, u
 	}
 	const struct cwe_model model = evaluated(run);
 	uint64_t widest = max_u64(CWE_PIECE_TOKENS, asked->longest), longest = max_u64(asked->longest, 1);
-	uint64_t device = cwe_loglik_bytes(&model, asked->tokens, widest, longest, &boundaries);
+	uint64_t device = cwe_loglik_bytes(&model, asked->most, widest, longest, &boundaries);
 	cwe_drift_bounds(asked->drifts, run->model.arch.vocabulary, &drift_memory, &drift_scratch);
 	*ret_memory = device + (boundaries < CWE_BOUNDARY_MEMORY ? boundaries : CWE_BOUNDARY_MEMORY) + drift_memory +
 		cwe_next_bytes(&model, asked->drifts) + bytes * 4 + asked->tokens * TOKEN_BYTES + asked->requests * REQUEST_BYTES +

@@ -65,6 +65,7 @@ struct cwe_run_cache {
 /* What the evaluations ask, as their data says. */
 struct cwe_run_asked {
 	uint64_t requests, tokens; /* sequences that are scored, and their tokens, each beginning as often as it occurs */
+	uint64_t most;             /* such tokens of one evaluation */
 	uint64_t longest;          /* tokens of the longest */
 	uint64_t drifts;           /* distributions */
 	double rate[2];            /* measured floating-point operations a second: many rows, few rows; 0: not measured yet */

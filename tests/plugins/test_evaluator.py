@@ -21,7 +21,7 @@ TEXT = "who is it?"
 JOB = """
 model: {folder}/model
 output: {folder}/out
-quantize: {{plugin: static, options: {{bits: 8, granularity: channel}}}}
+quantize: {{plugin: static, options: {{bits: {bits}, granularity: channel}}}}
 write: {{format: dense}}
 chat: {chat}
 evaluate:
@@ -86,19 +86,19 @@ CHAT = {"name": "mine", "tokens": [], "system": {"place": "message", "prefix": "
 CHATTED = "U:%s\nA:" % TEXT
 
 
-def run_job(folder, plugins, fault, more="", chat="none", judge=""):
+def run_job(folder, plugins, fault, more="", chat="none", judge="", cache=None, bits=8):
     path = os.path.join(folder, "job.yaml")
     with open(path, "w", encoding="utf-8") as f:
-        f.write(JOB.format(folder=folder, fault=fault, more=more, chat=chat, judge=judge and ", judge: {model: %s}" % judge))
-    done = subprocess.run([os.path.join(BUILD, "cwp-worker"), "run", path, "--plugin-dir", plugins, "--threads", "2"],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        f.write(JOB.format(folder=folder, fault=fault, more=more, chat=chat, judge=judge and ", judge: {model: %s}" % judge, bits=bits))
+    done = subprocess.run([os.path.join(BUILD, "cwp-worker"), "run", path, "--plugin-dir", plugins, "--threads", "2"]
+                          + (["--cache", cache] if cache else []), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return done.returncode, done.stdout.decode("utf-8", "replace")
 
 
 def planned_memory(folder, plugins):
     path = os.path.join(folder, "job.yaml")
     with open(path, "w", encoding="utf-8") as f:
-        f.write(JOB.format(folder=folder, fault="none", more="", chat="none", judge=""))
+        f.write(JOB.format(folder=folder, fault="none", more="", chat="none", judge="", bits=8))
     done = subprocess.run([os.path.join(BUILD, "cwp-inspect"), "plan", path, "--plugin-dir", plugins, "--threads", "2"],
                           stdout=subprocess.PIPE, check=True)
     return -(-json.loads(done.stdout)["bounds"]["memory"] // 1024)  # KiB
@@ -195,6 +195,61 @@ def check_numbers(folder, plugins):
     shutil.move(path + ".kept", path)
 
 
+def rows_of(folder):
+    with open(os.path.join(folder, "out", "report.json"), encoding="utf-8") as f:
+        rows = json.load(f)["evaluation"]
+    shutil.rmtree(os.path.join(folder, "out"))
+    return rows
+
+
+def answers_in(scratch):
+    return {name: os.stat(os.path.join(scratch, name)).st_ino for name in os.listdir(scratch) if name.startswith("answers-")}
+
+
+def check_killed(folder, plugins):
+    """A worker that is killed behind the second model's answers: the next one has them, asks no more, and ends alike."""
+    scratch = os.path.join(folder, ".out.cwp-scratch")
+    status, said = run_job(folder, plugins, "die")
+    assert status == -9, (status, said)
+    kept = answers_in(scratch)
+    assert len(kept) == 2, os.listdir(scratch)
+    victim = os.path.join(scratch, sorted(kept)[0])
+    with open(victim, "r+b") as f:  # what is damaged is asked again
+        f.seek(100)
+        f.write(b"\xff\xff")
+    status, said = run_job(folder, plugins, "die")
+    assert status == 0, said
+    again = rows_of(folder)
+    assert not os.path.exists(scratch) or not answers_in(scratch)
+    status, said = run_job(folder, plugins, "die")
+    assert status == 0, said
+    assert again == rows_of(folder)
+
+
+def check_cached(folder, plugins):
+    """Jobs on one model ask it once, whatever else they do; damaged answers are asked again."""
+    cache = os.path.join(folder, "cache")
+    first = rows_after(folder, plugins, cache, 8)
+    entries = [name for name in os.listdir(cache) if len(name) == 64]
+    assert len(entries) == 1, os.listdir(cache)
+    again, other = rows_after(folder, plugins, cache, 8), rows_after(folder, plugins, cache, 4)
+    for row, one, four in zip(first, again, other):
+        assert (row["original_cached"], one["original_cached"], four["original_cached"]) == (False, True, True), (row, one, four)
+        assert row["original"] == one["original"] == four["original"] and row["protected"] == one["protected"], (row, one, four)
+    # Drift is told of the original as it is now, too.
+    assert any(row["protected"] != four["protected"] for row, four in zip(first, other) if row["metric"] == "kl")
+    with open(os.path.join(cache, entries[0], "answers"), "r+b") as f:
+        f.truncate(200)
+    damaged = rows_after(folder, plugins, cache, 8)
+    assert damaged == first, damaged
+
+
+def rows_after(folder, plugins, cache, bits):
+    status, said = run_job(folder, plugins, "none", cache=cache, bits=bits)
+    assert status == 0, said
+    return rows_of(folder)
+
+
 def check_judge(folder, plugins):
     """Another model, with a chat format of its own, is asked about what this one said; its digest is among the inputs."""
     judge = os.path.join(folder, "judge")
@@ -263,6 +318,8 @@ def main():
             assert report["chat"] == ("mine" if chat == "chat.json" else None), report["chat"]
             shutil.rmtree(os.path.join(folder, "out"))
         check_judge(folder, plugins)
+        check_killed(folder, plugins)
+        check_cached(folder, plugins)
         check_numbers(folder, plugins)
         for fault, text in FAULTS:
             status, said = run_job(folder, plugins, fault)

@@ -2,9 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* An evaluator that asks for every kind of request; its option spoils one thing. Each line of the data file is a text. */
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cwp/error.h>
 #include <cwp/evaluator.h>
@@ -12,12 +14,12 @@
 
 enum fault { NONE, MANY, UNKNOWN_KIND, NULL_TEXT, NULL_NAME, CONTROL_NAME, SAME_NAME, EARLY_ITEM, NULL_ITEM, SILENT_ERROR,
 	POSITIVE_ERROR, LARGER_COUNT, OLD_METRIC, STOP_MISSING, STOP_EMPTY, STOP_MANY,
-	UNKNOWN_FLAGS, CHAT_ROLLING, ALL_LONG, SMALL_WINDOW, ONLY_TEXT, JUDGE, JUDGE_DRIFT };
+	UNKNOWN_FLAGS, CHAT_ROLLING, ALL_LONG, SMALL_WINDOW, ONLY_TEXT, JUDGE, JUDGE_DRIFT, DIE };
 
 static const struct cwp_option options[] = {
 	{sizeof(struct cwp_option), CWP_OPTION_ENUM, "fault", "none",
 		"none|many|unknown-kind|null-text|null-name|control-name|same-name|early-item|null-item|silent-error|"
-		"positive-error|larger-count|old-metric|stop-missing|stop-empty|stop-many|unknown-flags|chat-rolling|all-long|small-window|only-text|judge|judge-drift", NULL, "what is wrong"},
+		"positive-error|larger-count|old-metric|stop-missing|stop-empty|stop-many|unknown-flags|chat-rolling|all-long|small-window|only-text|judge|judge-drift|die", NULL, "what is wrong"},
 	{sizeof(struct cwp_option), CWP_OPTION_STRING, "stop", "", NULL, NULL, "what ends the second generated text"}};
 
 #define REQUESTS 10
@@ -32,6 +34,8 @@ struct mock {
 	char said[64];      /* what the model answered to the last request for text */
 	size_t said_length;
 	char judged_text[64];
+	char mark[512];     /* a file that says that this process died once */
+	unsigned finished;
 	double judged, verdict_tokens, verdict_sum;
 	double chat, kl, same, windows, window_tokens, too_long, ended;
 	double loglik, rolling, tokens, bytes, sum, stopped_tokens, stopped_bytes;
@@ -42,7 +46,7 @@ static int open_mock(const struct cwp_host *host, const struct cwp_setting *sett
 	size_t length, uint64_t limit, void **ret_state)
 {
 	struct mock *m = calloc(1, sizeof *m);
-	(void)host, (void)path, (void)limit;
+	(void)host, (void)limit;
 	if (m == NULL) {
 		return -12;
 	}
@@ -52,6 +56,7 @@ static int open_mock(const struct cwp_host *host, const struct cwp_setting *sett
 	m->length = length < sizeof m->text ? length : sizeof m->text;
 	memcpy(m->text, data, m->length);
 	memset(m->long_text, 'x', LONG);
+	(void)snprintf(m->mark, sizeof m->mark, "%s.died", path);
 	*ret_state = m;
 	return 0;
 }
@@ -195,9 +200,20 @@ static void give(const struct cwp_metric_sink *sink, const char *name, double va
 	sink->metric(sink->ctx, &metric);
 }
 
+/* Behind the second model's answers, once. */
+static void die(struct mock *m)
+{
+	FILE *f = m->fault == DIE && m->finished++ == 1 && access(m->mark, F_OK) != 0 ? fopen(m->mark, "w") : NULL;
+	if (f != NULL) {
+		(void)fclose(f);
+		(void)raise(SIGKILL);
+	}
+}
+
 static int finish(void *state, const struct cwp_metric_sink *sink)
 {
-	const struct mock *m = state;
+	struct mock *m = state;
+	die(m);
 	if (m->fault == EARLY_ITEM) {
 		struct cwp_item early = {.size = sizeof early, .id = "early", .value = 1, .weight = 1};
 		sink->item(sink->ctx, &early);
