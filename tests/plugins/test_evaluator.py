@@ -101,7 +101,11 @@ def planned_memory(folder, plugins):
         f.write(JOB.format(folder=folder, fault="none", more="", chat="none", judge="", bits=8))
     done = subprocess.run([os.path.join(BUILD, "cwp-inspect"), "plan", path, "--plugin-dir", plugins, "--threads", "2"],
                           stdout=subprocess.PIPE, check=True)
-    return -(-json.loads(done.stdout)["bounds"]["memory"] // 1024)  # KiB
+    plan = json.loads(done.stdout)
+    row, = plan["evaluations"]
+    known = {key: row[key] for key in ("name", "requests", "too_long", "generated")}
+    assert known == {"name": "mock", "requests": 10, "too_long": 2, "generated": 12} and row["tokens"] > 40 and row["seconds"] > 0, row
+    return -(-plan["bounds"]["memory"] // 1024)  # KiB
 
 
 def inspect(folder, verb, line, model="model"):
