@@ -64,12 +64,11 @@ static int quantize_row(const struct task *t, const float *row, uint8_t *codes)
 
 	float scales[COLS / GROUP];
 
+	if (!row_finite_absmaxes(row, COLS, group, scales)) {
+		return -1;
+	}
 	for (uint64_t i = 0; i < COLS / group; i++) {
-		float absmax;
-		if (!row_finite_absmax(row, NULL, i * group, group, &absmax)) {
-			return -1;
-		}
-		scales[i] = usable_scale(absmax / most);
+		scales[i] = usable_scale(scales[i] / most);
 	}
 	if (t->what == FP8) {
 		row_codes_e4m3(row, COLS, scales[0], codes);

@@ -10,6 +10,7 @@
 #include "engine/pipeline/quantize.h"
 
 #define MEMORY (160ull << 20) /* of all strips together, however many threads there are */
+#define NEAR (256u << 10)     /* bytes of weights in f32 that stay in a processor's own cache from conversion to code */
 
 /* What one thread works with. */
 struct strip {
@@ -40,6 +41,13 @@ static uint64_t rows_of(const struct cwe_run_module *m)
 	return m->grid.granularity == CWP_PER_BLOCK && m->grid.block_rows > CWE_ROW_TILE ? m->grid.block_rows : CWE_ROW_TILE;
 }
 
+/* Rows of a strip that are read and quantized at a time; those that share scales are together. */
+static uint64_t part_of(const struct cwe_run_module *m)
+{
+	uint64_t part = NEAR / sizeof(float) / m->cols;
+	return m->grid.granularity == CWP_PER_BLOCK ? rows_of(m) : part < 1 ? 1 : part < rows_of(m) ? part : rows_of(m);
+}
+
 /* Whether no block lies in two strips. */
 static int fits(const struct cwe_run_module *m)
 {
@@ -61,26 +69,32 @@ int cwe_run_by_strips(const struct cwe_run *run, int protecting)
 	return 1;
 }
 
-/* Weights and scales of the largest strip. */
-static void largest(const struct cwe_run *run, uint64_t *ret_weights, uint64_t *ret_scales)
+/* Codes, weights in f32 and scales of the largest strip. */
+struct most {
+	uint64_t codes, weights, scales;
+};
+
+static struct most largest(const struct cwe_run *run)
 {
-	*ret_weights = *ret_scales = 1;
+	struct most most = {1, 1, 1};
 	for (size_t i = 0; i < run->modules; i++) {
 		const struct cwe_run_module *m = &run->module[i];
-		uint64_t weights = rows_of(m) * m->cols, scales = rows_of(m) * cwe_grid_scales(&m->grid, m->cols);
 		if (m->quantized) {
-			*ret_weights = weights > *ret_weights ? weights : *ret_weights;
-			*ret_scales = scales > *ret_scales ? scales : *ret_scales;
+			uint64_t codes = rows_of(m) * m->cols, weights = part_of(m) * m->cols;
+			uint64_t scales = rows_of(m) * cwe_grid_scales(&m->grid, m->cols);
+			most.codes = codes > most.codes ? codes : most.codes;
+			most.weights = weights > most.weights ? weights : most.weights;
+			most.scales = scales > most.scales ? scales : most.scales;
 		}
 	}
+	return most;
 }
 
-/* Codes, packed codes and scales in the file's type beside. */
+/* Packed codes and scales in the file's type beside. */
 static uint64_t strip_bytes(const struct cwe_run *run)
 {
-	uint64_t weights, scales;
-	largest(run, &weights, &scales);
-	return weights * (sizeof(float) + 2) + scales * (2 * sizeof(float) + 2);
+	struct most most = largest(run);
+	return most.weights * sizeof(float) + most.codes * 2 + most.scales * (2 * sizeof(float) + 2);
 }
 
 /* One a thread, as far as memory allows. */
@@ -124,21 +138,32 @@ static void give_back(struct strips *s, struct strip *mine, int code, const stru
 	pthread_mutex_unlock(&s->lock);
 }
 
-static int do_strip(struct strips *s, struct strip *mine, const struct cwe_run_module *m, uint64_t row, struct cwb_err *err)
+/* Rows [row, row + rows) of a module, the first of them at `at` of the strip. */
+static int do_part(struct strips *s, struct strip *mine, const struct cwe_run_module *m, uint64_t row, uint64_t rows, uint64_t at,
+	struct cwb_err *err)
 {
 	struct cwe_run *run = s->run;
-	uint64_t rows = m->rows - row < rows_of(m) ? m->rows - row : rows_of(m);
-	int8_t *zeros = m->grid.symmetric ? NULL : mine->zeros;
+	uint64_t scale = at * cwe_grid_scales(&m->grid, m->cols);
 	int r = cwe_run_module_read(run, m, row, rows, mine->weight, err);
 	if (r != 0) {
 		return r;
 	}
-	int code = cwe_run_quantize_rows(run, m, row, rows, mine->weight, NULL, 0, mine->codes, mine->scales, mine->zeros);
+	int code = cwe_run_quantize_rows(run, m, row, rows, mine->weight, NULL, 0, mine->codes + at * m->cols, mine->scales + scale,
+		mine->zeros + scale);
 	r = code == CWP_ENUMBER ? cwe_quantizing_bad_weight(m, row, rows, mine->weight, err) : 0;
-	if (r != 0 || code != 0) {
-		return r != 0 ? r : cwe_host_error(run->p->host, run->job->quantize.plugin, m->name, code, err);
+	return r != 0 || code == 0 ? r : cwe_host_error(run->p->host, run->job->quantize.plugin, m->name, code, err);
+}
+
+static int do_strip(struct strips *s, struct strip *mine, const struct cwe_run_module *m, uint64_t row, struct cwb_err *err)
+{
+	uint64_t rows = m->rows - row < rows_of(m) ? m->rows - row : rows_of(m), part = part_of(m), n;
+	int r = 0;
+	for (uint64_t at = 0; at < rows && r == 0; at += n) {
+		n = rows - at < part ? rows - at : part;
+		r = do_part(s, mine, m, row + at, n, at, err);
 	}
-	return cwe_writer_rows(s->writer, m->name, row, rows, mine->codes, mine->scales, zeros, err);
+	return r != 0 ? r
+		: cwe_writer_rows(s->writer, m->name, row, rows, mine->codes, mine->scales, m->grid.symmetric ? NULL : mine->zeros, err);
 }
 
 static void take_strip(void *arg, size_t number)
@@ -188,19 +213,18 @@ static int do_layer(struct strips *s, uint32_t layer, struct cwb_err *err)
 
 static int allocate(struct strips *s, struct cwb_err *err)
 {
-	uint64_t weights, scales;
+	struct most most = largest(s->run);
 	int there = 1;
-	largest(s->run, &weights, &scales);
 	s->n = strips_of(s->run);
 	s->module = calloc(s->run->modules + 1, sizeof(void *));
 	s->first = calloc(s->run->modules + 2, sizeof *s->first);
 	s->strip = calloc(s->n, sizeof *s->strip);
 	for (size_t i = 0; s->strip != NULL && i < s->n; i++) {
 		struct strip *one = &s->strip[i];
-		one->weight = malloc(weights * sizeof *one->weight);
-		one->codes = malloc(weights);
-		one->scales = malloc(scales * sizeof *one->scales);
-		one->zeros = calloc(scales, 1);
+		one->weight = malloc(most.weights * sizeof *one->weight);
+		one->codes = malloc(most.codes);
+		one->scales = malloc(most.scales * sizeof *one->scales);
+		one->zeros = calloc(most.scales, 1);
 		one->next = s->free;
 		s->free = one;
 		there = there && one->weight != NULL && one->codes != NULL && one->scales != NULL && one->zeros != NULL;

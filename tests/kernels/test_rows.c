@@ -104,6 +104,12 @@ static void compare(const struct row_kernels *k, uint64_t n, int at_end)
 	begin(&r, n, at_end);
 	assert_int_equal(row_kernels_scalar.top(r.v.p, n), k->top(r.v.p, n));
 	assert_int_equal(row_kernels_scalar.top_masked(r.row, mask_of(&r), r.first, n), k->top_masked(r.row, mask_of(&r), r.first, n));
+	for (uint64_t group = 1; n > 0 && group <= 2 * n; group = 3 * group + 1) {
+		float want[LONGEST + 1], got[LONGEST + 1];
+		row_kernels_scalar.tops(r.v.p, n, group, want);
+		k->tops(r.v.p, n, group, got);
+		assert_memory_equal(want, got, ((n - 1) / group + 1) * sizeof *want);
+	}
 	same_ranges(k, &r, NULL);
 	same_ranges(k, &r, mask_of(&r));
 	same_codes(k, &r);
@@ -315,7 +321,7 @@ static void test_finite_absmax(void **unused)
 	enum { COLS = 150 };
 	const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
 	uint8_t mask[COLS / 8 + 1] = {0};
-	float row[COLS], absmax;
+	float row[COLS], absmax, absmaxes[6];
 
 	(void)unused;
 	for (int i = 0; i < COLS; i++) {
@@ -333,6 +339,7 @@ static void test_finite_absmax(void **unused)
 			row[i] = bad[i % 4];
 			assert_int_equal(row_finite_absmax(row, NULL, 7, 90, &absmax), !inside);
 			assert_int_equal(row_finite_absmax(row, mask, 7, 90, &absmax), !inside);
+			assert_int_equal(row_finite_absmaxes(row + 7, 90, 16, absmaxes), !inside);
 			row[i] = saved;
 		}
 	}

@@ -99,6 +99,17 @@ int row_finite_absmax(const float *row, const uint8_t *mask, uint64_t first, uin
 	return mask != NULL ? row_all_finite(row + first, n) : *ret <= FLT_MAX;
 }
 
+int row_finite_absmaxes(const float *row, uint64_t cols, uint64_t group, float *ret)
+{
+	int finite = 1;
+
+	kernels()->tops(row, cols, group, ret);
+	for (uint64_t first = 0, i = 0; first < cols; first += group, i++) {
+		finite &= ret[i] <= FLT_MAX;
+	}
+	return finite;
+}
+
 void row_range_of(const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float *ret_low, float *ret_high)
 {
 	kernels()->range(row, mask, first, n, ret_low, ret_high);

@@ -13,6 +13,8 @@ enum row_tier { ROW_SCALAR, ROW_AVX2, ROW_AVX512 };
 struct row_kernels {
 	/* Bits of the largest magnitude of v [n], 0 for none: from 0x7f800000 on some value is not finite. */
 	uint32_t (*top)(const float *v, uint64_t n);
+	/* The same of each group of v [n], as floats: infinite or NaN where some value is. */
+	void (*tops)(const float *v, uint64_t n, uint64_t group, float *ret);
 	/* The same of v[first], .. v[first + n - 1] whose bits in mask are not set. */
 	uint32_t (*top_masked)(const float *v, const uint8_t *mask, uint64_t first, uint64_t n);
 	/* Least and greatest, zero included; mask as above or NULL. No NaN. */
@@ -38,6 +40,8 @@ int row_all_finite(const float *v, uint64_t n);
 float row_absmax_of(const float *row, const uint8_t *mask, uint64_t first, uint64_t n);
 /* row_absmax_of -> *ret; 0 where one of the columns, protected or not, is not finite. One walk where mask is NULL. */
 int row_finite_absmax(const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float *ret);
+/* The absmax of each group of a row -> ret [groups]; 0 where one of the columns is not finite. */
+int row_finite_absmaxes(const float *row, uint64_t cols, uint64_t group, float *ret);
 void row_range_of(const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float *ret_low, float *ret_high);
 void row_codes_int(const float *row, uint64_t cols, uint64_t group, const float *scales, const int8_t *zeros, int bits,
 	uint8_t *codes);

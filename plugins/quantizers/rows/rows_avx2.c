@@ -51,6 +51,13 @@ static uint32_t top(const float *v, uint64_t n)
 	return most > rest ? most : rest;
 }
 
+static void tops(const float *v, uint64_t n, uint64_t group, float *ret)
+{
+	for (uint64_t first = 0, i = 0; first < n; first += group, i++) {
+		ret[i] = bits_float(top(v + first, n - first < group ? n - first : group));
+	}
+}
+
 static uint32_t top_masked(const float *v, const uint8_t *mask, uint64_t first, uint64_t n)
 {
 	const uint64_t end = first + n;
@@ -201,4 +208,4 @@ static void code_e4m3(const float *v, uint64_t n, float scale, uint8_t *codes)
 	codes_e4m3(v + i, n - i, scale, codes + i);
 }
 
-const struct row_kernels row_kernels_avx2 = {top, top_masked, range, code_ints, code_e4m3};
+const struct row_kernels row_kernels_avx2 = {top, tops, top_masked, range, code_ints, code_e4m3};

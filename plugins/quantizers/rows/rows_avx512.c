@@ -47,6 +47,13 @@ static uint32_t top(const float *v, uint64_t n)
 	return (uint32_t)_mm512_reduce_max_epi32(_mm512_max_epi32(_mm512_max_epi32(a, b), _mm512_max_epi32(c, d)));
 }
 
+static void tops(const float *v, uint64_t n, uint64_t group, float *ret)
+{
+	for (uint64_t first = 0, i = 0; first < n; first += group, i++) {
+		ret[i] = bits_float(top(v + first, n - first < group ? n - first : group));
+	}
+}
+
 static inline __m512 load_free(const float *v, const uint8_t *mask, uint64_t at, uint64_t left)
 {
 	const uint64_t n = left < 16 ? left : 16;
@@ -192,4 +199,4 @@ static void code_e4m3(const float *v, uint64_t n, float scale, uint8_t *codes)
 	}
 }
 
-const struct row_kernels row_kernels_avx512 = {top, top_masked, range, code_ints, code_e4m3};
+const struct row_kernels row_kernels_avx512 = {top, tops, top_masked, range, code_ints, code_e4m3};

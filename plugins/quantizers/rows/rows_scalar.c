@@ -9,6 +9,13 @@ static uint32_t top(const float *v, uint64_t n)
 	return float_bits(absmax_of(v, NULL, 0, n));
 }
 
+static void tops(const float *v, uint64_t n, uint64_t group, float *ret)
+{
+	for (uint64_t first = 0, i = 0; first < n; first += group, i++) {
+		ret[i] = bits_float(top(v + first, n - first < group ? n - first : group));
+	}
+}
+
 static uint32_t top_masked(const float *v, const uint8_t *mask, uint64_t first, uint64_t n)
 {
 	return float_bits(absmax_of(v, mask, first, n));
@@ -21,4 +28,4 @@ static void code_ints(const float *v, uint64_t n, float scale, float zero, float
 	}
 }
 
-const struct row_kernels row_kernels_scalar = {top, top_masked, range_of, code_ints, codes_e4m3};
+const struct row_kernels row_kernels_scalar = {top, tops, top_masked, range_of, code_ints, codes_e4m3};

@@ -155,20 +155,26 @@ void scale_find(const struct scale_rule *rule, const float *row, const uint8_t *
 	}
 }
 
-int scale_find_finite(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n,
-	float *ret_scale, int8_t *ret_zero)
+int scales_find(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t cols, uint64_t group, float *ret_scales,
+	int8_t *ret_zeros)
 {
-	if (rule->method == SCALE_ABSMAX && rule->symmetric) {
-		struct range range;
-		const int finite = row_finite_absmax(row, mask, first, n, &range.high);
-		range.low = -range.high;
-		scale_of_range(rule, range, ret_scale, ret_zero);
+	int8_t none;
+
+	if (rule->method == SCALE_ABSMAX && rule->symmetric && mask == NULL) {
+		const float greatest = (float)((1 << (rule->bits - 1)) - 1);
+		const int finite = row_finite_absmaxes(row, cols, group, ret_scales);
+		for (uint64_t first = 0, i = 0; first < cols; first += group, i++) {
+			ret_scales[i] = usable_scale(ret_scales[i] / greatest);
+		}
 		return finite;
 	}
-	if (!row_all_finite(row + first, n)) {
+	if (!row_all_finite(row, cols)) {
 		return 0;
 	}
-	scale_find(rule, row, mask, first, n, ret_scale, ret_zero);
+	for (uint64_t first = 0, i = 0; first < cols; first += group, i++) {
+		scale_find(rule, row, mask, first, cols - first < group ? cols - first : group, &ret_scales[i],
+			ret_zeros != NULL ? &ret_zeros[i] : &none);
+	}
 	return 1;
 }
 

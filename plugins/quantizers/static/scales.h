@@ -26,9 +26,10 @@ struct scale_rule {
 void scale_find(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n,
 	float *ret_scale, int8_t *ret_zero);
 
-/* The same of weights that may be anything: 0 where one of them, protected or not, is no finite number. */
-int scale_find_finite(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n,
-	float *ret_scale, int8_t *ret_zero);
+/* The same of all groups of a row whose weights may be anything; ret_zeros is NULL where symmetric. 0 where one of them, protected
+ * or not, is no finite number. */
+int scales_find(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t cols, uint64_t group, float *ret_scales,
+	int8_t *ret_zeros);
 
 /* As scale_find where the range ends at a part (0 < part <= 1) of absmax: each end that lies beyond it is moved there. */
 void scale_of_part(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float part,

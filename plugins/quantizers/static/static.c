@@ -252,17 +252,12 @@ static int quantize_row(const struct scale_rule *rule, const struct clip *clip, 
 	float *scales = result->scales + r * n_scales;
 	int8_t *zeros = rule->symmetric ? NULL : result->zeros + r * n_scales;
 
-	if (clip != NULL && !row_all_finite(row, cols)) {
+	if (clip != NULL ? !row_all_finite(row, cols) : !scales_find(rule, row, mask, cols, group, scales, zeros)) {
 		return CWP_ENUMBER;
 	}
-	for (uint64_t first = 0, i = 0; first < cols; first += group, i++) {
-		const uint64_t n = cols - first < group ? cols - first : group;
+	for (uint64_t first = 0, i = 0; clip != NULL && first < cols; first += group, i++) {
 		int8_t zero;
-		if (clip != NULL) {
-			clip_scale(clip, rule, tile->row + r, row, mask, i, n, &scales[i], &zero);
-		} else if (!scale_find_finite(rule, row, mask, first, n, &scales[i], &zero)) {
-			return CWP_ENUMBER;
-		}
+		clip_scale(clip, rule, tile->row + r, row, mask, i, cols - first < group ? cols - first : group, &scales[i], &zero);
 		if (zeros != NULL) {
 			zeros[i] = zero;
 		}
