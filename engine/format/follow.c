@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Threads that take the file with bytes to read, a piece at a time. */
+/* Threads that take the next piece of a file with bytes to read: each reads its own while another one is hashed, and pieces
+ * enter the digest in their order. */
 #include "engine/format/follow.h"
 
 #include <errno.h>
@@ -11,30 +12,39 @@
 
 #include "base/file.h"
 
-enum { PIECE = 256 << 10, BEHIND = 8 << 20, MOST_THREADS = 8 };
+enum { PIECE = 256 << 10, BEHIND = 8 << 20, MOST_THREADS = 8, MANY = 4 /* processors, enough for a second thread beside others */ };
 
 struct file {
 	int fd;
 	const char *name;
-	uint64_t size, whole, at; /* at: bytes that the digest has */
-	int busy;                 /* a thread has it; the digest is that thread's */
+	uint64_t size, whole;
+	uint64_t taken;  /* bytes that threads have read, or read now */
+	uint64_t at;     /* bytes that the digest has: it is for the thread whose piece begins there */
+	uint64_t behind; /* bytes that are on their way to the disk; that thread's too */
 	int again;
 	struct cwb_digest digest;
 	char hex[CWB_DIGEST_HEX];
 };
 
 struct cwe_follow {
-	pthread_mutex_t lock; /* of all that follows, but for the digest of a busy file */
+	pthread_mutex_t lock; /* of all that follows, but for a digest */
 	pthread_cond_t wake;
 	size_t count;
 	struct file *file;
 	pthread_t thread[MOST_THREADS];
-	unsigned threads;
+	unsigned threads, processors;
 	int last; /* all bytes are there: threads end when nothing is left */
 	int stop;
 	int failed;
 	struct cwb_err err;
 };
+
+static unsigned processors(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof set, &set) ? 1 : (unsigned)CPU_COUNT(&set);
+}
 
 int cwe_follow_new(size_t files, struct cwe_follow **ret, struct cwb_err *err)
 {
@@ -48,6 +58,7 @@ int cwe_follow_new(size_t files, struct cwe_follow **ret, struct cwb_err *err)
 		return cwb_err_set(err, -ENOMEM, "digests of tensor files: out of memory");
 	}
 	f->count = files;
+	f->processors = processors();
 	for (i = 0; i < files; i++)
 		f->file[i].fd = -1;
 	pthread_mutex_init(&f->lock, NULL);
@@ -63,31 +74,17 @@ void cwe_follow_file(struct cwe_follow *f, size_t i, int fd, const char *name, u
 	f->file[i].size = size;
 }
 
-/* Bytes [at, end) into the digest, which is begun where at is 0. */
-static int read_on(struct cwe_follow *f, struct file *one, uint64_t end, uint8_t *buffer, struct cwb_err *err)
+/* The next n bytes into the digest. */
+static int add(struct file *one, uint64_t at, uint64_t n, const uint8_t *buffer, struct cwb_err *err)
 {
-	uint64_t first = one->at, n;
-	int rc = 0, stop = 0;
+	uint64_t end = at + n;
 
-	if (!one->at && cwb_digest_begin(&one->digest))
+	if (!at && cwb_digest_begin(&one->digest))
 		return cwb_err_set(err, -ENOMEM, "%s: no memory for its digest", one->name);
-	while (one->at < end && !rc && !stop) {
-		n = end - one->at < PIECE ? end - one->at : PIECE;
-		rc = cwb_file_pread(one->fd, buffer, n, one->at, one->name, err);
-		if (!rc)
-			cwb_digest_update(&one->digest, buffer, n);
-		one->at += n;
-		if (one->at - first >= BEHIND || one->at == end) {
-			cwb_file_write_behind(one->fd, first, one->at - first);
-			first = one->at;
-		}
-		pthread_mutex_lock(&f->lock);
-		stop = f->stop;
-		pthread_mutex_unlock(&f->lock);
-	}
-	if (!rc && one->at == one->size && cwb_digest_end_hex(&one->digest, one->hex))
-		rc = cwb_err_set(err, -ENOMEM, "%s: no memory for its digest", one->name);
-	return rc;
+	cwb_digest_update(&one->digest, buffer, n);
+	if (end == one->size && cwb_digest_end_hex(&one->digest, one->hex))
+		return cwb_err_set(err, -ENOMEM, "%s: no memory for its digest", one->name);
+	return 0;
 }
 
 /* A file with bytes to read, or NULL. */
@@ -96,9 +93,48 @@ static struct file *take(struct cwe_follow *f)
 	size_t i;
 
 	for (i = 0; i < f->count; i++)
-		if (!f->file[i].busy && f->file[i].at < f->file[i].whole)
+		if (f->file[i].taken < f->file[i].whole)
 			return &f->file[i];
 	return NULL;
+}
+
+/* What the digest has goes to the disk, many pieces at a time or at the end. Under the lock, which it leaves meanwhile. */
+static void send(struct cwe_follow *f, struct file *one)
+{
+	uint64_t from = one->behind, n = one->at - from;
+
+	if (n < BEHIND && one->at < one->size)
+		return;
+	one->behind = one->at;
+	pthread_mutex_unlock(&f->lock);
+	cwb_file_write_behind(one->fd, from, n);
+	pthread_mutex_lock(&f->lock);
+}
+
+/* A piece read, and hashed when those before it are. Under the lock, which it leaves meanwhile. */
+static int do_piece(struct cwe_follow *f, struct file *one, uint8_t *buffer, struct cwb_err *err)
+{
+	uint64_t at = one->taken, n = one->whole - at < PIECE ? one->whole - at : PIECE;
+	int rc;
+
+	one->taken += n;
+	pthread_mutex_unlock(&f->lock);
+	rc = buffer ? cwb_file_pread(one->fd, buffer, n, at, one->name, err) :
+		      cwb_err_set(err, -ENOMEM, "%s: no memory to read it", one->name);
+	pthread_mutex_lock(&f->lock);
+	while (!rc && one->at != at && !f->stop && !f->failed)
+		pthread_cond_wait(&f->wake, &f->lock);
+	if (rc || one->at != at)
+		return rc;
+	pthread_mutex_unlock(&f->lock);
+	rc = add(one, at, n, buffer, err);
+	pthread_mutex_lock(&f->lock);
+	if (rc)
+		return rc;
+	one->at += n;
+	pthread_cond_broadcast(&f->wake);
+	send(f, one);
+	return 0;
 }
 
 static void work(struct cwe_follow *f)
@@ -106,7 +142,6 @@ static void work(struct cwe_follow *f)
 	uint8_t *buffer = malloc(PIECE);
 	struct cwb_err err = {0};
 	struct file *one;
-	uint64_t end;
 	int rc;
 
 	pthread_mutex_lock(&f->lock);
@@ -118,16 +153,11 @@ static void work(struct cwe_follow *f)
 			pthread_cond_wait(&f->wake, &f->lock);
 			continue;
 		}
-		one->busy = 1;
-		end = one->whole;
-		pthread_mutex_unlock(&f->lock);
-		rc = buffer ? read_on(f, one, end, buffer, &err) : cwb_err_set(&err, -ENOMEM, "%s: no memory to read it", one->name);
-		pthread_mutex_lock(&f->lock);
-		one->busy = 0;
-		pthread_cond_broadcast(&f->wake);
+		rc = do_piece(f, one, buffer, &err);
 		if (rc && !f->failed) {
 			f->failed = rc;
 			f->err = err;
+			pthread_cond_broadcast(&f->wake);
 		}
 	}
 	pthread_mutex_unlock(&f->lock);
@@ -166,7 +196,7 @@ void cwe_follow_whole(struct cwe_follow *f, size_t i, uint64_t whole)
 		pthread_cond_broadcast(&f->wake);
 	}
 	pthread_mutex_unlock(&f->lock);
-	if (!f->threads)
+	if (!f->threads && start_thread(f) && f->processors >= MANY)
 		(void)start_thread(f);
 }
 
@@ -178,17 +208,10 @@ void cwe_follow_again(struct cwe_follow *f, size_t i)
 	pthread_mutex_unlock(&f->lock);
 }
 
-static unsigned processors(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof set, &set) ? 1 : (unsigned)CPU_COUNT(&set);
-}
-
-/* No thread has the file, or it stops. Under the lock. */
+/* No thread has a piece of the file. Under the lock. */
 static void wait_until_free(struct cwe_follow *f, const struct file *one)
 {
-	while (one->busy)
+	while (one->at != one->taken && !f->failed)
 		pthread_cond_wait(&f->wake, &f->lock);
 }
 
@@ -210,14 +233,14 @@ int cwe_follow_finish(struct cwe_follow *f, struct cwb_err *err)
 		if (one->again) {
 			wait_until_free(f, one);
 			cwb_digest_cancel(&one->digest);
-			one->at = 0;
+			one->at = one->taken = one->behind = 0;
 		}
 		one->whole = one->size;
 	}
 	f->last = 1;
 	pthread_cond_broadcast(&f->wake);
 	pthread_mutex_unlock(&f->lock);
-	while (more && f->threads + 1 < f->count && f->threads + 1 < processors())
+	while (more && f->threads < f->count && f->threads + 1 < f->processors)
 		more = start_thread(f);
 	work(f);
 	join(f);

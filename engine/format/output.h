@@ -68,6 +68,9 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 int cwe_writer_takes_rows(const struct cwe_writer_options *options, const struct cwp_grid *grid);
 int cwe_writer_rows(struct cwe_writer *w, const char *module, uint64_t row, uint64_t rows, const uint8_t *codes,
 	const float *scales, const int8_t *zeros, struct cwb_err *err); /* [any-thread] for different rows */
+/* All rows of a module have come: its bytes may be hashed before cwe_writer_rows_end, while others are written. One thread at
+ * a time. */
+void cwe_writer_rows_whole(struct cwe_writer *w, const char *module);
 int cwe_writer_rows_end(struct cwe_writer *w, const char *module, struct cwb_err *err);
 
 /* All modules that were written so far are whole on the disk, also for a later attempt. Without it they are within seconds, or

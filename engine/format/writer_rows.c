@@ -91,6 +91,15 @@ int cwe_writer_rows(struct cwe_writer *w, const char *module, uint64_t row, uint
 	return rc ? rc : cwe_writer_encode(w, u, row, rows, &values, err);
 }
 
+void cwe_writer_rows_whole(struct cwe_writer *w, const char *module)
+{
+	const struct cwe_writer_unit *u = cwe_writer_find_module(w, module);
+	size_t i;
+
+	for (i = 0; u && !w->finished && i < u->count; i++)
+		cwe_shards_done(w->shards, u->first + i);
+}
+
 int cwe_writer_rows_end(struct cwe_writer *w, const char *module, struct cwb_err *err)
 {
 	struct cwe_writer_unit *u = cwe_writer_find_module(w, module);

@@ -26,6 +26,7 @@ struct strips {
 	struct cwe_writer *writer;
 	const struct cwe_run_module **module; /* [count] of the layer at hand */
 	size_t *first;                        /* [count + 1] number of each one's first strip */
+	size_t *left;                         /* [count] strips that are not written yet; under the lock */
 	size_t count;
 	pthread_mutex_t lock; /* of all below */
 	pthread_cond_t given; /* a strip back */
@@ -124,10 +125,13 @@ static struct strip *take(struct strips *s)
 	return mine;
 }
 
-/* The first error stays. */
-static void give_back(struct strips *s, struct strip *mine, int code, const struct cwb_err *err)
+/* A strip of the module i is written, or not: the first error stays. */
+static void give_back(struct strips *s, struct strip *mine, size_t i, int code, const struct cwb_err *err)
 {
 	pthread_mutex_lock(&s->lock);
+	if (code == 0 && --s->left[i] == 0) {
+		cwe_writer_rows_whole(s->writer, s->module[i]->name);
+	}
 	mine->next = s->free;
 	s->free = mine;
 	if (code != 0 && s->code == 0) {
@@ -179,7 +183,7 @@ static void take_strip(void *arg, size_t number)
 		i++;
 	}
 	int r = do_strip(s, mine, s->module[i], (number - s->first[i]) * rows_of(s->module[i]), &err);
-	give_back(s, mine, r, &err);
+	give_back(s, mine, i, r, &err);
 }
 
 /* All modules of a layer together, so that threads wait for each other once. */
@@ -196,7 +200,8 @@ static int do_layer(struct strips *s, uint32_t layer, struct cwb_err *err)
 		m->protected_weights = 0;
 		if (m->quantized && !cwe_writer_has(s->writer, m->name)) {
 			s->module[s->count] = m;
-			s->first[s->count + 1] = s->first[s->count] + (size_t)((m->rows + rows_of(m) - 1) / rows_of(m));
+			s->left[s->count] = (size_t)((m->rows + rows_of(m) - 1) / rows_of(m));
+			s->first[s->count + 1] = s->first[s->count] + s->left[s->count];
 			s->count++;
 		}
 	}
@@ -218,6 +223,7 @@ static int allocate(struct strips *s, struct cwb_err *err)
 	s->n = strips_of(s->run);
 	s->module = calloc(s->run->modules + 1, sizeof(void *));
 	s->first = calloc(s->run->modules + 2, sizeof *s->first);
+	s->left = calloc(s->run->modules + 1, sizeof *s->left);
 	s->strip = calloc(s->n, sizeof *s->strip);
 	for (size_t i = 0; s->strip != NULL && i < s->n; i++) {
 		struct strip *one = &s->strip[i];
@@ -229,7 +235,7 @@ static int allocate(struct strips *s, struct cwb_err *err)
 		s->free = one;
 		there = there && one->weight != NULL && one->codes != NULL && one->scales != NULL && one->zeros != NULL;
 	}
-	return s->module != NULL && s->first != NULL && s->strip != NULL && there ? 0
+	return s->module != NULL && s->first != NULL && s->left != NULL && s->strip != NULL && there ? 0
 		: cwb_err_set(err, -ENOMEM, "no memory for quantizing");
 }
 
@@ -244,6 +250,7 @@ static void clear(struct strips *s)
 	free(s->strip);
 	free(s->module);
 	free(s->first);
+	free(s->left);
 	pthread_cond_destroy(&s->given);
 	pthread_mutex_destroy(&s->lock);
 }
