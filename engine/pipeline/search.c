@@ -52,10 +52,10 @@ static int is_costly(const struct search *s, const struct cwj_evaluation *e)
 	size_t i;
 	json_t *row;
 
-	json_array_foreach (json_object_get(s->plan, "evaluate"), i, row) {
+	json_array_foreach (json_object_get(s->plan, "evaluations"), i, row) {
 		const char *name = json_string_value(json_object_get(row, "name"));
 		if (name && strcmp(name, e->name) == 0)
-			return json_integer_value(json_object_get(row, "tokens_to_generate")) > 0;
+			return json_integer_value(json_object_get(row, "generated")) > 0;
 	}
 	return 0;
 }

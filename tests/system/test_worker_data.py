@@ -48,7 +48,7 @@ class Data(worker_test.WorkerTest):
         self.run_job(job)
         report = self.load(output, "report.json")
         self.assertEqual([(row["metric"], row["n"], row["excluded"]) for row in report["evaluation"]],
-            [("pct_stereotype", 3, 2), ("likelihood_diff", 3, 2)])
+            [("pct_stereotype", 3, 2), ("likelihood_diff", 3, 2), ("flips", 3, 2)])
         # All pairs: none is left.
         self.refused(self.pairs_job(0), "pairs.csv", "none is left to evaluate")
         # Where nothing is scored nothing is calibrated on.
