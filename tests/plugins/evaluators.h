@@ -85,6 +85,7 @@ struct taken_metric {
 	size_t items;
 	double sum, weights; /* of value times weight, of weights */
 	int64_t choice[64];
+	char prompt[256]; /* of the last item that has one */
 	char id[64][64];
 };
 
@@ -110,6 +111,9 @@ static inline void take_item(void *ctx, const struct cwp_item *item)
 	assert_true(one->items < 64);
 	(void)snprintf(one->id[one->items], sizeof one->id[0], "%s", item->id);
 	one->choice[one->items++] = item->choice;
+	if (item->prompt != NULL) {
+		(void)snprintf(one->prompt, sizeof one->prompt, "%.*s", (int)item->prompt_length, item->prompt);
+	}
 	one->sum += item->value * item->weight;
 	one->weights += item->weight;
 }

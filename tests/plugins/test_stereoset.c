@@ -52,6 +52,7 @@ static void test_sentence(void **state)
 	assert_true(ss->metric.form == CWP_FORM_OTHER && ss->metric.direction == CWP_IDEAL_IS_BEST);
 	assert_int_equal(pooled->items, 3);
 	assert_true(pooled->choice[0] == 1 && pooled->choice[1] == 0 && pooled->choice[2] == 0);
+	assert_string_equal(pooled->prompt, "^Out of Oz.\nHe ran.\nHe sat.");
 	assert_true(metric_of(&t, "sentence_lms", "profession")->metric.value == 75);
 	assert_true(metric_of(&t, "sentence_lms", "race")->metric.value == 0);
 	/* One of its sentences does not fit: the item is left out. */
@@ -80,6 +81,7 @@ static void test_length(void **state)
 	assert_value(&t, "sentence_ss", 100);
 	assert_value(&t, "sentence_lms", 50);
 	assert_value(&t, "sentence_icat", 0);
+	assert_string_equal(metric_of(&t, "sentence_pooled_ss", "")->prompt, "He hit.\nHe sang.");
 	leave_plugin(&u);
 }
 

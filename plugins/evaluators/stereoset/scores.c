@@ -135,7 +135,8 @@ static void give_items(const struct triple *triple, size_t count, enum variant v
 		}
 		if (which == POOLED_SS) {
 			const char *chosen = t->shown[v.prefers ? SIDE_STEREOTYPE : SIDE_ANTI];
-			(void)snprintf(prompt, sizeof prompt, "%.800s\n%.600s\n%.600s", t->context, t->shown[SIDE_STEREOTYPE], t->shown[SIDE_ANTI]);
+			(void)snprintf(prompt, sizeof prompt, "%.800s%s%.600s\n%.600s", t->context, *t->context != '\0' ? "\n" : "",
+				t->shown[SIDE_STEREOTYPE], t->shown[SIDE_ANTI]);
 			item.prompt = prompt;
 			item.prompt_length = strlen(prompt);
 			item.answer = chosen;
