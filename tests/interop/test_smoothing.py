@@ -46,7 +46,7 @@ def our_logits(output, ids, activations):
 def case(folder, model, options):
     """Largest difference from our logits, and the output's distance from the original's, as parts of the largest logit."""
     rng = random.Random(5)
-    output = os.path.join(folder, f"{model}-{options['algorithm']}")
+    output = os.path.join(folder, "-".join([model, options["algorithm"], options.get("activations", "none")]))
     samples, job = output + ".jsonl", output + ".yaml"
     with open(samples, "w", encoding="utf-8") as f:
         for _ in range(8):

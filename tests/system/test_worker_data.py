@@ -54,7 +54,7 @@ class Data(worker_test.WorkerTest):
         # Where nothing is scored nothing is calibrated on.
         job, output = self.job(self.model, evaluate=[{"name": "bias", "benchmark": "crows-pairs", "path": self.pairs}])
         self.run_job(job)
-        self.assertEqual([row["n"] for row in self.load(output, "report.json")["evaluation"]], [5, 5])
+        self.assertEqual([row["n"] for row in self.load(output, "report.json")["evaluation"]], [5, 5, 5])
 
     def test_passages(self):
         """A passage of the calibration text is known again in another file, whatever its line ends."""
