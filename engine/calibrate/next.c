@@ -103,7 +103,7 @@ static void normalize(float *x, uint64_t n)
 	for (uint64_t i = 0; i < n; i++) {
 		sum += exp((double)x[i] - most);
 	}
-	double lse = most + log(sum);
+	double lse = sum != 0 ? most + log(sum) : most;
 	for (uint64_t i = 0; i < n; i++) {
 		x[i] = (float)((double)x[i] - lse);
 	}
