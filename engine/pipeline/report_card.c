@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/verdict.h"
 #include "engine/pipeline/report.h"
 #include "engine/pipeline/report_p.h"
 
@@ -162,8 +163,29 @@ static void loading(FILE *f, const json_t *report)
 
 static void number(FILE *f, const json_t *entry, const char *which)
 {
-	double x = cwe_report_number_of(json_object_get(entry, which), "value");
-	(void)fprintf(f, isfinite(x) ? " %.4g |" : " |", x);
+	const json_t *v = json_object_get(entry, which);
+	double x = cwe_report_number_of(v, "value"), low = cwe_report_number_of(v, "low"), high = cwe_report_number_of(v, "high");
+	(void)fprintf(f, isfinite(x) ? " %.4g" : "", x);
+	if (isfinite(x) && isfinite(low) && isfinite(high)) {
+		(void)fprintf(f, " (%.4g to %.4g)", low, high);
+	}
+	(void)fputs(" |", f);
+}
+
+/* What the gate and the recovery come to, in the report's words. */
+static void verdict(FILE *f, const json_t *report)
+{
+	struct cwb_verdict v;
+	cwb_verdict_of(report, &v);
+	if (v.state != CWB_VERDICT_NO_GATE) {
+		(void)fprintf(f, "**%s.** ", v.headline);
+		plain(f, v.gate);
+		(void)fputs("\n\n", f);
+	}
+	if (v.recovery[0] != '\0') {
+		plain(f, v.recovery);
+		(void)fputs("\n\n", f);
+	}
 }
 
 static void evaluation(FILE *f, const json_t *report)
@@ -174,12 +196,16 @@ static void evaluation(FILE *f, const json_t *report)
 		return;
 	}
 	(void)fputs("## Evaluation\n\n", f);
+	verdict(f, report);
 	if (json_is_object(json_object_get(report, "converted"))) {
 		(void)fputs("Measured on the output that this one was converted from.\n\n", f);
 	}
 	(void)fputs("| evaluation | metric | n | original | quantized | protected |\n"
 		"| --- | --- | ---: | ---: | ---: | ---: |\n", f);
 	json_array_foreach ((json_t *)(uintptr_t)list, i, e) {
+		if (!cwe_report_is_whole(e)) {
+			continue; /* groups are in the report */
+		}
 		(void)fputs("| ", f);
 		plain(f, cwe_report_text_of(e, "name"));
 		(void)fputs(" | ", f);
@@ -190,7 +216,7 @@ static void evaluation(FILE *f, const json_t *report)
 		number(f, e, "protected");
 		(void)fputc('\n', f);
 	}
-	(void)fputc('\n', f);
+	(void)fputs("\nIn brackets: 95 % confidence intervals.\n", f);
 }
 
 int cwe_report_card(const json_t *report, char **ret, size_t *ret_length)

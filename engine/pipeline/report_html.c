@@ -15,6 +15,7 @@ static const struct {
 	{"warnings", "Warnings", cwe_report_warnings},
 	{"results", "Before and after", cwe_report_results},
 	{"gate", "Gate", cwe_report_gate},
+	{"search", "Size against damage", cwe_report_search},
 	{"languages", "Languages", cwe_report_languages},
 	{"flips", "Flips and drift", cwe_report_flips},
 	{"weights", "Protected weights", cwe_report_weights},

@@ -111,7 +111,7 @@ static void evaluation(FILE *f, const json_t *report, const json_t *items, size_
 	}
 	(void)fputs("<details class=evaluation><summary><span dir=auto>", f);
 	cwe_report_escape(f, cwe_report_text_of(head, "name"));
-	(void)fprintf(f, "</span>: %zu item%s</summary>\n<h3 dir=auto>", n, n == 1 ? "" : "s");
+	(void)fprintf(f, "</span>: %zu item%s</summary>\n<h3 class=all dir=auto>", n, n == 1 ? "" : "s");
 	cwe_report_escape(f, cwe_report_text_of(head, "name"));
 	(void)fputs("</h3>\n", f);
 	json_array_foreach (items, i, item) {

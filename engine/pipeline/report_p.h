@@ -79,6 +79,7 @@ void cwe_report_languages(FILE *f, const json_t *report); /* report_languages.c 
 void cwe_report_flips(FILE *f, const json_t *report);     /* report_flips.c */
 void cwe_report_items(FILE *f, const json_t *report);     /* report_items.c */
 void cwe_report_gate(FILE *f, const json_t *report);      /* report_gate.c */
+void cwe_report_search(FILE *f, const json_t *report);    /* report_search.c */
 void cwe_report_weights(FILE *f, const json_t *report);   /* report_weights.c */
 void cwe_report_sets(FILE *f, const json_t *report);      /* report_sets.c */
 void cwe_report_bytes_of(FILE *f, const json_t *report);

@@ -207,9 +207,11 @@ void cwe_report_condition(FILE *f, const json_t *row)
 		(void)fprintf(f, "%s %.4g times the %s", condition[3] == 'm' ? "at most" : "at least", asked, model);
 	} else if (strcmp(condition, "worse-by-at-most") == 0) {
 		(void)fprintf(f, "worse than the %s by at most %.4g", model, asked);
+	} else if (strcmp(condition, "not-worse-by") == 0) {
+		(void)fprintf(f, "shown to be worse than the %s by less than %.4g", model, asked);
 	} else {
 		cwe_report_escape(f, condition);
-		(void)fprintf(f, " %.4g, than the %s", isfinite(asked) ? asked : 0.0, model);
+		(void)fprintf(f, " %.4g%s%s", isfinite(asked) ? asked : 0.0, than[0] != '\0' ? " than the " : "", than[0] != '\0' ? model : "");
 	}
 	if (isfinite(confidence)) {
 		(void)fprintf(f, ", with %.4g&nbsp;%% confidence", confidence <= 1 ? 100 * confidence : confidence);

@@ -111,6 +111,7 @@ static void group_row(FILE *f, const json_t *row, const struct cwe_report_scale 
 static void groups(FILE *f, const json_t *rows, const json_t *whole)
 {
 	struct cwe_report_scale scale = cwe_report_scale_none();
+	double unsaid = cwe_report_number_of(whole, "groups_left_out");
 	size_t i, n = 0, left = 0;
 	const json_t *row;
 	json_array_foreach (rows, i, row) {
@@ -143,6 +144,9 @@ static void groups(FILE *f, const json_t *rows, const json_t *whole)
 	(void)fputs("</tbody></table>", f);
 	if (left > 0) {
 		(void)fprintf(f, "<p class=note>%zu more groups are in report.json.</p>", left);
+	}
+	if (unsaid > 0) {
+		(void)fprintf(f, "<p class=note>%.0f further groups have no row.</p>", unsaid);
 	}
 	(void)fputs("</div></details></td></tr>\n", f);
 }

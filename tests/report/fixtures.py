@@ -173,6 +173,15 @@ def nulls(value):
     return None if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
+def searched():
+    r = report(name="The least that passes")
+    r["search"] = [{"fraction": x, "passed": x >= .025, "bits_per_weight": 4.25 + 48 * x, "gate": [
+        condition("jailbreak.refusal_rate", "not-worse-by", .05, .13 - 3 * x, .05, x >= .025, .01, .02, low=.1 - 3 * x, high=.16 - 3 * x),
+        condition("ppl.word_perplexity", "at-most", 70, 72 - 60 * x, 70, True, than=None, confidence=None)][:1 if x == .2 else 2]}
+        for x in (.2, .1, .05, .025, .0125, .01875)]
+    return r
+
+
 def crowded():
     """More groups and longer texts than a page takes."""
     r = report()
@@ -214,8 +223,9 @@ def all_shapes():
             "no-protection": ("page", report(protection=False)),
             "llama-70b": ("page", report(layers=80, kinds=LLAMA)),
             "moe": ("page", report(layers=48, kinds=MOE)),
-            "evil": ("page", evil(report(judged="rejected"))),
-            "nulls": ("page", nulls(report())),
+            "searched": ("page", searched()),
+            "evil": ("page", evil({**report(judged="rejected"), "search": searched()["search"]})),
+            "nulls": ("page", nulls(searched())),
             "crowded": ("page", crowded()),
             "long-names": ("page", report(name="a-very-long-name-without-any-gap-" * 12)),
             "arabic-name": ("page", report(name=ARABIC)),

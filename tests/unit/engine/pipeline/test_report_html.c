@@ -140,6 +140,22 @@ static void test_verdicts(void **state)
 	free(page("{\"rejected\":true}"));
 }
 
+#define TRY(fraction, passed, bits, measured) \
+	"{\"fraction\":" fraction ",\"passed\":" passed ",\"bits_per_weight\":" bits ",\"gate\":[{\"metric\":\"a<.b\",\"condition\":\"not-worse-by\",\"asked\":0.5," \
+	"\"than\":\"original\",\"confidence\":0.9,\"measured\":" measured ",\"bound\":0.5,\"passed\":" passed "}]}"
+
+static void test_search(void **state)
+{
+	(void)state;
+	char *html = page("{\"search\":[" TRY("0.25", "true", "6.5", "0.25") "," TRY("0.125", "false", "5.5", "0.75") "," TRY("0.1875", "true", "null", "null") "]}");
+	WANT(html, "href='#search'", ">12.5&nbsp;%</td><td class=n>5.500</td><td class=bad>failed</td><td>a&lt;.b</td>", ">18.75&nbsp;%</td><td class=n>&ndash;</td>",
+		"shown to be worse than the original by less than 0.5, with 90&nbsp;% confidence", ">bound</text>", "<title>a&lt;.b</title>");
+	free(html);
+	html = page("{\"search\":[{},{\"gate\":[{}]}]}");
+	assert_null(strstr(html, "<title>passed"));
+	free(html);
+}
+
 /* Harmful texts are folded and marked, texts run in their own direction, and none is longer than a page bears. */
 static void test_items(void **state)
 {
@@ -212,15 +228,18 @@ static void test_card(void **state)
 	(void)state;
 	char *md = card("{\"job\":{\"model\":\"/srv/secret/tiny.gguf/\",\"write\":{\"format\":\"gguf\"},\"protect\":{\"carrier\":\"modules\"}},"
 		"\"protection\":{\"weights\":1000,\"protected\":30,\"super_added\":20},\"size\":{\"bits_per_weight\":5.25},"
-		"\"evaluation\":[{\"name\":\"a|b\",\"metric\":\"ppl\",\"n\":41,\"original\":{\"value\":10.5},\"protected\":{\"value\":11.25}}]}");
+		"\"evaluation\":[{\"name\":\"a|b\",\"metric\":\"ppl\",\"n\":41,\"original\":{\"value\":10.5},\"protected\":{\"value\":11.25,\"low\":11,\"high\":11.5}},"
+		"{\"name\":\"a\",\"metric\":\"ppl\",\"group\":\"hidden\",\"n\":7}],\"gate\":[{\"metric\":\"a|b.ppl\",\"passed\":false}],\"rejected\":true}");
 	static const char *const want[] = {"base_model: \"tiny\"\n", "# tiny\n", "| protected weights | 50 (5 %) |", "| carried by | modules |",
-		"| bits a weight, as stored | 5.250 |", "`.gguf` file loads in llama.cpp", "| a\\|b | ppl | 41 | 10.5 | | 11.25 |"};
+		"| bits a weight, as stored | 5.250 |", "`.gguf` file loads in llama.cpp", "| a\\|b | ppl | 41 | 10.5 | | 11.25 (11 to 11.5) |",
+		"**Rejected.** The quantized model fails 1 of 1 condition of its gate: a\\|b.ppl."};
 	for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
 		if (strstr(md, want[i]) == NULL) {
 			fail_msg("the card lacks: %s", want[i]);
 		}
 	}
 	assert_null(strstr(md, "secret"));
+	assert_null(strstr(md, "| 7 |"));
 	free(md);
 	free(card("{}"));
 }
@@ -233,6 +252,7 @@ int main(void)
 		cmocka_unit_test(test_map),
 		cmocka_unit_test(test_results),
 		cmocka_unit_test(test_verdicts),
+		cmocka_unit_test(test_search),
 		cmocka_unit_test(test_items),
 		cmocka_unit_test(test_origin),
 		cmocka_unit_test(test_scores),
