@@ -4,6 +4,7 @@
 """One job with every kind of evaluator at small limits on the real model: each metric is there for each model, the original
 does not drift from itself, refusal log-odds are the reference's; and a job on the model that learnt to refuse, which
 refuses harmful prompts and answers harmless ones; and one with a judge. Standard library only."""
+import itertools
 import json
 import math
 import os
@@ -62,8 +63,15 @@ REFUSING = [
 ]
 
 
-def path_of(name):
-    return os.path.join(SRC if name.startswith("examples/") else SHARED, name)
+def path_of(folder, name):
+    """The file; of a large one of lines its beginning."""
+    path = os.path.join(SRC if name.startswith("examples/") else SHARED, name)
+    if not name.startswith("data/") or not path.endswith(".jsonl"):
+        return path
+    copy = os.path.join(folder, os.path.basename(path))
+    with open(path, encoding="utf-8") as whole, open(copy, "w", encoding="utf-8") as part:
+        part.writelines(itertools.islice(whole, 40))
+    return copy
 
 
 def is_sanitized():
@@ -78,7 +86,7 @@ def run(folder, name, evaluations, more="", judge=None):
         f.write(HEAD.format(model=GGUF, folder=folder, name=name, more=more))
         for label, benchmark, path, limit, options, _ in evaluations:
             f.write("  - {name: %s, benchmark: %s, path: '%s', limit: %d, options: {%s}%s}\n"
-                    % (label, benchmark, path_of(path), limit, options, ", judge: {model: %s}" % judge if judge else ""))
+                    % (label, benchmark, path_of(folder, path), limit, options, ", judge: {model: %s}" % judge if judge else ""))
     done = subprocess.run([os.path.join(BUILD, "cwp-worker"), "run", job, "--plugin-dir", PLUGINS, "--threads", "2"],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout.decode("utf-8", "replace")

@@ -398,6 +398,42 @@ static void test_drift(void **state)
 	REFUSED("drift", "a\nb\n", CWP_EVALUE, "comes in files whose names end in .jsonl", "set=bbq", "column=a");
 }
 
+/* ---- perplexity in windows ---- */
+
+static void test_windows(void **state)
+{
+	(void)state;
+	static const char text[] = "one two three\r\n\r\nfour five six\n";
+	struct cwe_plugin p = open_plugin("perplexity");
+	const struct cwp_evaluator *e = p.interface;
+	struct cwp_setting *s = SETTINGS(&p, "form=windows", "window=4");
+	void *x = NULL;
+	assert_int_equal(e->open(&host.table, s, "a.txt", text, sizeof text - 1, 0, &x), 0);
+	struct cwp_request q = request_of(e, x, 0);
+	assert_true(e->count(x) == 1 && q.kind == CWP_REQUEST_WINDOWS && q.window == 4 && q.continuation_length == 29);
+	assert_memory_equal(q.continuation, "one two three\n\nfour five six\n", 29);
+	finish_into(e, x, &kept); /* no answer: the name is there, and no value */
+	assert_true(isnan(metric_of(&kept, "token_perplexity_4")->m.value) && kept.metric[0].m.n == 0 && kept.metric[0].items == 0);
+	const struct cwp_answer a = {.size = sizeof a, .loglik = -12, .tokens = 6};
+	assert_int_equal(e->answer(x, 0, &a), 0);
+	finish_into(e, x, &kept);
+	assert_true(fabs(kept.metric[0].m.value - exp(2)) < 1e-12 && kept.metric[0].m.n == 2 && kept.metric[0].items == 1);
+	e->close(x);
+	x = NULL;
+	/* One passage of the two. */
+	assert_int_equal(e->open(&host.table, s, "a.txt", text, sizeof text - 1, 1, &x), 0);
+	q = request_of(e, x, 0);
+	assert_true(q.continuation_length == 14 || q.continuation_length == 15);
+	e->close(x);
+	x = NULL;
+	assert_int_equal(e->open(&host.table, s, "a.txt", "abc", 3, 0, &x), CWP_EVALUE);
+	assert_non_null(strstr(host.failure, "fewer tokens than one window of 4"));
+	assert_int_equal(e->open(&host.table, s, "a.txt", "\n \n", 3, 0, &x), CWP_EFORMAT);
+	assert_null(x);
+	cwe_settings_free(p.descriptor, s);
+	free(p.path);
+}
+
 /* ---- BIG-Bench Hard ---- */
 
 #define SHOTS "canary\n-----\nAdd up.\n\nQ: 1 + 1\nA: Let's think step by step.\nOne and one. So the answer is 2.\n\nQ: 2 + 2\n" \
@@ -502,6 +538,7 @@ int main(void)
 		cmocka_unit_test(test_refusal_bad),
 		cmocka_unit_test(test_odds),
 		cmocka_unit_test(test_drift),
+		cmocka_unit_test(test_windows),
 		cmocka_unit_test(test_bbh),
 		cmocka_unit_test(test_bbh_bad),
 	};

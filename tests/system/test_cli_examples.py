@@ -63,6 +63,17 @@ class Shapes(unittest.TestCase):
             self.assertIn(item["stereo_antistereo"], ("stereo", "antistereo"))
         self.assertGreaterEqual(len({i["bias_type"] for i in pairs()}), 6)
 
+    def test_prompts(self):
+        with open(DATA / "prompts-eval.csv", encoding="utf-8", newline="") as file:
+            items = list(csv.DictReader(file))
+        calibrated = [words(i["prompt"]) for name in ("refusals.jsonl", "answers.jsonl") for i in lines(name)]
+        self.assertEqual(sorted(i["label"] for i in items), ["safe"] * 16 + ["unsafe"] * 16)
+        self.assertEqual(len({i["id"] for i in items}), len(items))
+        for unsafe, safe in zip(items[::2], items[1::2]):
+            self.assertEqual((unsafe["label"], safe["label"], safe["type"]), ("unsafe", "safe", unsafe["type"]))
+        for item in items:
+            self.assertNotIn(words(item["prompt"]), calibrated)
+
     def test_passages(self):
         for name, least in (("passages.txt", 32), ("passages-eval.txt", 8)):
             texts = paragraphs(name)

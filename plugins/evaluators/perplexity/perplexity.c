@@ -199,6 +199,20 @@ static int has_text(const struct perplexity *p, const char *path)
 	return CWP_EFORMAT;
 }
 
+/* A text of fewer bytes than a window's tokens has no window, whatever the tokenizer. One that is longer and has none all the same
+ * has n = 0 and no value. */
+static int fills_window(const struct perplexity *p, const char *path)
+{
+	char text[400];
+	if (p->document[0].length >= p->window) {
+		return 0;
+	}
+	(void)snprintf(text, sizeof text, "%.200s: the text has fewer tokens than one window of %u: choose a smaller window, or take more text",
+		path, (unsigned)p->window);
+	p->host->fail(p->host->ctx, text);
+	return CWP_EVALUE;
+}
+
 static int open_perplexity(const struct cwp_host *host, const struct cwp_setting *settings, const char *path,
 	const char *data, size_t length, uint64_t limit, void **ret_state)
 {
@@ -231,6 +245,11 @@ static int open_perplexity(const struct cwp_host *host, const struct cwp_setting
 		make_articles(p);
 	} else if (p->form == FORM_WINDOWS) {
 		make_stream(p);
+		r = fills_window(p, path);
+	}
+	if (r != 0) {
+		close_perplexity(p);
+		return r;
 	}
 	*ret_state = p;
 	return 0;
@@ -258,13 +277,6 @@ static int answer(void *state, uint64_t i, const struct cwp_answer *a)
 	struct perplexity *p = state;
 	p->document[i].loglik = a->loglik;
 	p->document[i].tokens = (double)a->tokens;
-	if (p->form == FORM_WINDOWS && a->tokens == 0) {
-		char text[160];
-		(void)snprintf(text, sizeof text, "the text has fewer tokens than one window of %u, or the model's context has: choose a smaller "
-			"window, or take more text", (unsigned)p->window);
-		p->host->fail(p->host->ctx, text);
-		return CWP_EVALUE;
-	}
 	return 0;
 }
 
