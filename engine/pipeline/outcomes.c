@@ -139,7 +139,13 @@ static char *first_part(const char *text, size_t length)
 	size_t n = length < CWE_ITEM_TEXT_LIMIT ? length : CWE_ITEM_TEXT_LIMIT;
 	const char *nul = memchr(text, '\0', n);
 	n = nul != NULL ? (size_t)(nul - text) : n;
-	return strndup(text, cwe_utf8_check(text, n));
+	n = cwe_utf8_check(text, n);
+	char *copy = malloc(n + 1);
+	if (copy != NULL) {
+		memcpy(copy, text, n);
+		copy[n] = '\0';
+	}
+	return copy;
 }
 
 const struct cwe_item_texts *cwe_outcomes_texts(const struct cwe_outcomes *o, const char *id)
@@ -263,6 +269,12 @@ static void free_metric(struct cwe_metric_record *m)
 
 void cwe_outcomes_free(struct cwe_outcomes *o)
 {
+	/* The tree first: it compares ids. */
+	while (o->index != NULL && o->index->tree != NULL) {
+		struct named *name = *(struct named **)o->index->tree;
+		(void)tdelete(name, &o->index->tree, by_id);
+		free(name);
+	}
 	for (size_t i = 0; i < o->metrics; i++) {
 		free_metric(&o->metric[i]);
 	}
@@ -272,11 +284,6 @@ void cwe_outcomes_free(struct cwe_outcomes *o)
 		for (int k = 0; k < CWE_COMPARED; k++) {
 			free(o->text[i].answer[k]);
 		}
-	}
-	while (o->index != NULL && o->index->tree != NULL) {
-		struct named *name = *(struct named **)o->index->tree;
-		(void)tdelete(name, &o->index->tree, by_id);
-		free(name);
 	}
 	free(o->index);
 	free(o->text);
