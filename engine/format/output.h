@@ -77,7 +77,10 @@ int cwe_writer_rows_end(struct cwe_writer *w, const char *module, struct cwb_err
  * when the writer is freed. */
 int cwe_writer_sync(struct cwe_writer *w, struct cwb_err *err);
 
-/* Finishes: every tensor must be there; protected.safetensors, index, config.json with quantization_config, tokenizer and
+/* CWP_ESTATE when the output folder does not lie any more where it is to be: moved, replaced or removed. */
+int cwe_writer_place(const struct cwe_writer *w, struct cwb_err *err);
+
+/* Finishes: every tensor must be there, and the folder in its place; protected.safetensors, index, config.json with quantization_config, tokenizer and
  * generation files; all fsynced. The manifest comes later (manifest.h). Idempotent for resume: modules already written
  * (cwe_writer_has) need not come again. */
 int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err);

@@ -262,6 +262,8 @@ int cwe_writer_new(struct cwe_source *source, const struct cwe_writer_options *o
 	json_decref(config);
 	if (!rc)
 		rc = open_files(w, options->shard, err);
+	if (rc == -ENOENT && w->folder >= 0 && cwe_writer_place(w, err))
+		rc = CWP_ESTATE; /* files cannot be made in a folder that is gone */
 	if (rc) {
 		cwe_writer_free(w);
 		return rc;

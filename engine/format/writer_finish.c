@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/format/writer_state.h"
@@ -106,6 +107,22 @@ static int check_all_done(const struct cwe_writer *w, struct cwb_err *err)
 	return 0;
 }
 
+/* Takes the place of an error that is there already, such as of a file that cannot be made: it follows from this one. */
+int cwe_writer_place(const struct cwe_writer *w, struct cwb_err *err)
+{
+	struct cwb_err gone = {0};
+	struct stat ours, there;
+
+	if (!fstat(w->folder, &ours) && !stat(w->directory, &there) && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino)
+		return 0;
+	(void)cwb_err_set(&gone, CWP_ESTATE,
+		"%s: the output folder was moved or removed while it was written: put it back, or leave it, and run the job again",
+		w->directory);
+	if (err)
+		*err = gone;
+	return CWP_ESTATE;
+}
+
 int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err)
 {
 	struct cwe_safetensors_writer *overlay = NULL;
@@ -116,6 +133,8 @@ int cwe_writer_finish(struct cwe_writer *w, struct cwb_err *err)
 	if (w->finished)
 		return 0;
 	rc = check_all_done(w, err);
+	if (!rc)
+		rc = cwe_writer_place(w, err);
 	if (!rc)
 		rc = cwe_writer_sync(w, err);
 	if (rc)

@@ -313,6 +313,9 @@ int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err)
 	if (r == 0) {
 		cwe_run_carrier_end(run, writer);
 	}
+	if (r == -ENOENT && writer != NULL && cwe_writer_place(writer, err) != 0) {
+		r = CWP_ESTATE; /* files cannot be made in a folder that is gone */
+	}
 	cwe_writer_free(writer);
 	cwe_quantizing_free(&q);
 	free(module);
