@@ -75,3 +75,7 @@ int cwc_parse_time(const struct cwc *cwc, const char *what, const char *text, in
 
 /* Columns of the terminal that descriptor fd is, 0 where it is none. */
 size_t cwc_terminal_width(int fd);
+
+/* Reads a job file of at most 1 MiB ("-": standard input) into *ret, to be freed. Returns the exit code; what went wrong was said.
+ * submit.c */
+int cwc_job_text(const struct cwc *cwc, const char *path, char **ret, size_t *ret_length);

@@ -28,6 +28,7 @@ static const struct known known[] = {
 	{"org.cwpd.Jobs.KeyReused", CWC_BAD_INPUT,
 		"key {key} was used for job {id}, which is another one"},
 	{"org.cwpd.Jobs.PlanFailed", CWC_TRY_AGAIN, "planning the job failed: {reason}"},
+	{"org.cwpd.Jobs.NoOutcomes", CWC_BAD_INPUT, "{reason}"},
 	{"org.cwpd.Jobs.NoReport", CWC_BAD_INPUT, "job {id} has no report: {reason}"},
 	{"org.cwpd.Jobs.TooManyConnections", CWC_TRY_AGAIN, "too many connections (limit {limit})"},
 	{"org.cwpd.Jobs.Internal", CWC_TRY_AGAIN,

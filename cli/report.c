@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* report and compare: what a job's report.json says, as tables. */
+/* report: what a job's report.json says, as tables. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +12,24 @@
 #include "cli/sweep.h"
 
 #define REPORT_MAX ((size_t)64 << 20)
+#define REPORT_VERSION 2
 
-/* Asks for a job's report. A report too long for a message is read from its file. *ret is the
- * daemon's answer with "report" in it. */
-static int fetch(struct cwc *cwc, const char *id, json_t **ret)
+/* Reports of jobs have had another form; those of sweeps have a version of their own. */
+static int check_version(struct cwc *cwc, const char *id, const json_t *report)
+{
+	const json_t *version = json_object_get(report, "version");
+
+	if (!json_is_integer(version) || json_integer_value(version) == REPORT_VERSION ||
+		cwc_sweep_is_report(report)) {
+		return 0;
+	}
+	return cwc_fail(cwc, CWC_BAD_INPUT, "OldReport", NULL,
+		"the report of job %s has version %" JSON_INTEGER_FORMAT
+		"; this cwpctl reads version %d: run the job again, or use the cwpctl of its time",
+		id, json_integer_value(version), REPORT_VERSION);
+}
+
+int cwc_report_fetch(struct cwc *cwc, const char *id, json_t **ret)
 {
 	json_t *reply = NULL, *report = NULL;
 	struct cwb_err err = {0};
@@ -35,6 +49,11 @@ static int fetch(struct cwc *cwc, const char *id, json_t **ret)
 			return status;
 		}
 		json_object_set_new(reply, "report", report);
+	}
+	status = check_version(cwc, id, json_object_get(reply, "report"));
+	if (status) {
+		json_decref(reply);
+		return status;
 	}
 	*ret = reply;
 	return 0;
@@ -77,7 +96,7 @@ int cwc_report(struct cwc *cwc)
 	struct cwc_text text = {0};
 	const json_t *report;
 	json_t *reply;
-	int status = fetch(cwc, cwc->operand[0], &reply);
+	int status = cwc_report_fetch(cwc, cwc->operand[0], &reply);
 
 	if (status) {
 		return status;
@@ -95,99 +114,4 @@ int cwc_report(struct cwc *cwc)
 	json_decref(reply);
 	cwc_print(&text);
 	return CWC_DONE;
-}
-
-/* The evaluation of that name and metric, or NULL. */
-static const json_t *find_metric(const json_t *report, const char *name, const char *metric)
-{
-	const json_t *one;
-	size_t i;
-
-	json_array_foreach(json_object_get(report, "evaluation"), i, one)
-	{
-		if (strcmp(cwc_string(one, "name"), name) == 0 &&
-			strcmp(cwc_string(one, "metric"), metric) == 0) {
-			return one;
-		}
-	}
-	return NULL;
-}
-
-/* Rows for what report `which` has and none before it had. */
-static void compare_rows(struct cwc_table *table, json_t *const *reply, size_t count, size_t which)
-{
-	const json_t *one, *found, *result;
-	size_t i, j;
-
-	json_array_foreach(
-		json_object_get(json_object_get(reply[which], "report"), "evaluation"), i, one)
-	{
-		const char *name = cwc_string(one, "name"), *metric = cwc_string(one, "metric");
-
-		for (j = 0; j < which; j++) {
-			if (find_metric(json_object_get(reply[j], "report"), name, metric)) {
-				break;
-			}
-		}
-		if (j < which) {
-			continue;
-		}
-		cwc_table_addf(table, "%s.%s", name, metric);
-		cwc_measure_add(table, json_object_get(one, "original"), CWC_PLAIN);
-		for (j = 0; j < count; j++) {
-			found = find_metric(json_object_get(reply[j], "report"), name, metric);
-			result = json_object_get(found, "protected");
-			cwc_measure_add(table,
-				json_is_object(result) ? result
-						       : json_object_get(found, "quantized"),
-				CWC_PLAIN);
-		}
-	}
-}
-
-int cwc_compare(struct cwc *cwc)
-{
-	json_t *reply[8] = {0}, *all;
-	size_t i, count = 0;
-	struct cwc_table table;
-	struct cwc_text text = {0};
-	int status = 0;
-
-	for (i = 0; i < (size_t)cwc->n_operands && status == 0; i++) {
-		status = fetch(cwc, cwc->operand[i], &reply[i]);
-		count += status == 0;
-		if (status == 0 && cwc_sweep_is_report(json_object_get(reply[i], "report"))) {
-			status = cwc_fail(cwc, CWC_BAD_INPUT, "IsSweep", NULL,
-				"%s is a sweep, whose report compares its jobs already: cwpctl report "
-				"%s",
-				cwc->operand[i], cwc->operand[i]);
-		}
-	}
-	if (status == 0 && cwc->json) {
-		all = json_array();
-		for (i = 0; i < count; i++) {
-			json_array_append_new(
-				all, json_pack("{s:s,s:O}", "id", cwc->operand[i], "report",
-					     json_object_get(reply[i], "report")));
-		}
-		status = cwc_print_json(cwc, json_pack("{s:o}", "reports", all));
-	} else if (status == 0) {
-		cwc_table_init(&table, count + 2);
-		table.elastic = 0;
-		cwc_table_column(&table, 0, "METRIC", CWC_LEFT);
-		cwc_table_column(&table, 1, "ORIGINAL", CWC_LEFT);
-		for (i = 0; i < count; i++) {
-			cwc_table_column(&table, i + 2, cwc->operand[i], CWC_LEFT);
-		}
-		for (i = 0; i < count; i++) {
-			compare_rows(&table, reply, count, i);
-		}
-		cwc_table_render(&table, &text, cwc->width, cwc->colour);
-		cwc_table_free(&table);
-		cwc_print(&text);
-	}
-	for (i = 0; i < count; i++) {
-		json_decref(reply[i]);
-	}
-	return status;
 }

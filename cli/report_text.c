@@ -257,7 +257,7 @@ static void add_condition(struct cwc_table *table, const json_t *row)
 	cwc_text_free(&text);
 }
 
-static void print_gate(const struct cwc *cwc, const json_t *rows, struct cwc_text *text)
+void cwc_gate_text(const struct cwc *cwc, const json_t *rows, struct cwc_text *text)
 {
 	static const char *const head[] = {"GATE", "CONDITION", "MEASURED", "BOUND", "P", "RESULT"};
 	struct cwc_table table;
@@ -347,7 +347,7 @@ void cwc_report_text(const struct cwc *cwc, const json_t *report, int all, struc
 {
 	print_verdict(cwc, report, text);
 	print_evaluation(cwc, json_object_get(report, "evaluation"), all, text);
-	print_gate(cwc, json_object_get(report, "gate"), text);
+	cwc_gate_text(cwc, json_object_get(report, "gate"), text);
 	print_protection(report, text);
 	print_stages(json_object_get(report, "stages"), text);
 }

@@ -16,8 +16,7 @@
 
 #define JOB_MAX ((size_t)1 << 20)
 
-/* Reads the job file ("-": standard input) into *ret, to be freed. */
-static int read_job(const struct cwc *cwc, const char *path, char **ret, size_t *ret_length)
+int cwc_job_text(const struct cwc *cwc, const char *path, char **ret, size_t *ret_length)
 {
 	int named = strcmp(path, "-") != 0;
 	FILE *file = named ? fopen(path, "re") : stdin;
@@ -119,7 +118,7 @@ static int make_parameters(const struct cwc *cwc, const char *path, json_t **ret
 	size_t length = 0;
 	int status;
 
-	status = read_job(cwc, path, &text, &length);
+	status = cwc_job_text(cwc, path, &text, &length);
 	if (status) {
 		return status;
 	}

@@ -44,6 +44,7 @@ int cwc_wait(struct cwc *cwc);
 int cwc_events(struct cwc *cwc);
 int cwc_log(struct cwc *cwc);
 int cwc_report(struct cwc *cwc);
+int cwc_gate(struct cwc *cwc);
 int cwc_compare(struct cwc *cwc);
 int cwc_cancel(struct cwc *cwc);
 int cwc_hold(struct cwc *cwc);

@@ -55,6 +55,16 @@ static const struct cwc_option report_options[] = {
 	{0},
 };
 
+static const struct cwc_option gate_options[] = {
+	{"with", "FILE", "a job file, or one that holds its gate alone; - for standard input", 0},
+	{0},
+};
+
+static const struct cwc_option compare_options[] = {
+	{"html", "FILE", "also write a page that needs nothing else", 0},
+	{0},
+};
+
 static const struct cwc_option events_options[] = {
 	{"from", "CURSOR", "from this cursor on; 0: the oldest kept", 0},
 	{0},
@@ -113,8 +123,12 @@ const struct cwc_verb cwc_verbs[] = {
 	{"log", "ID", "Print a job's log", NULL, CWC_IDS, 1, 1, log_options, cwc_log},
 	{"report", "ID", "Print a finished job's results: verdict, before, quantized, protected", NULL,
 		CWC_IDS, 1, 1, report_options, cwc_report},
-	{"compare", "ID...", "Print the results of several jobs side by side", NULL, CWC_IDS, 2, 8,
-		NULL, cwc_compare},
+	{"gate", "ID", "Judge a finished job's results anew; changes nothing",
+		"The exit status is 0 where all conditions hold, else 2.\n", CWC_IDS, 1, 1,
+		gate_options, cwc_gate},
+	{"compare", "ID...", "Print the results of several jobs side by side",
+		"Differences are to the first job, on the same items.\n", CWC_IDS, 2, 8,
+		compare_options, cwc_compare},
 	{"explain", "ID", "Say why a job waits", NULL, CWC_IDS, 1, 1, NULL, cwc_explain},
 	{"events", "", "Print what happens to all jobs, as it happens",
 		"With --json one object a line.\n", CWC_NO_OPERAND, 0, 0, events_options,

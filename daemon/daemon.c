@@ -289,6 +289,7 @@ void cwd_daemon_check_stopped(struct cwd_daemon *daemon)
 	}
 	daemon->stopping = 2;
 	cwd_submit_abandon(daemon);
+	cwd_judge_abandon(daemon);
 	cwd_plugins_abandon(daemon);
 	cwd_server_close(daemon);
 	/* Its last callbacks may answer calls; connections close on the loop's next turn. */

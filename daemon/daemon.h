@@ -36,6 +36,8 @@ struct cwd_daemon {
 	struct cwd_plugins *plugins;
 	struct cwd_submit *submits; /* on their way into the queue */
 	size_t n_submits, n_planning;
+	struct cwd_judge *judges; /* calls of Gate and Compare */
+	size_t n_judges;
 	struct cwd_supervision *supervisions; /* attempts that are being started, run or end */
 	struct cwd_watcher *watchers;         /* calls that wait for events */
 	char *drain_reason;                   /* NULL: jobs are accepted and started */

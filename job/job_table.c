@@ -271,7 +271,7 @@ static const struct cwj_key gate_keys[] = {
 		.names = thans},
 	{0},
 };
-static const struct cwj_table gate_table = {.keys = gate_keys,
+const struct cwj_table cwj_gate_table = {.keys = gate_keys,
 	.size = sizeof(struct cwj_gate),
 	.place = offsetof(struct cwj_gate, line) + 1,
 	.fill = cwj_gate_fill,
@@ -335,7 +335,7 @@ static const struct cwj_key job_keys[] = {
 		.offset = JOB(gates),
 		.count = JOB(n_gates),
 		.high = 64,
-		.table = &gate_table},
+		.table = &cwj_gate_table},
 	{.name = "matrix", .kind = CWJ_CUSTOM, .custom = &cwj_matrix_refused},
 	{0},
 };

@@ -15,6 +15,7 @@ struct cwj_draft {
 };
 
 extern const struct cwj_table cwj_job_table; /* of struct cwj_draft */
+extern const struct cwj_table cwj_gate_table; /* of struct cwj_gate */
 
 /* A checked job from a tree; errors in r->err. */
 int cwj_job_from_tree(struct cwj_reader *r, const struct cwj_yaml *tree, struct cwj_job **ret);

@@ -8,11 +8,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/quantity.h"
 #include "config.h"
 #include "job/config.h"
 #include "wire/status.h"
+#include "engine/pipeline/compare.h"
 #include "worker/attempt.h"
+#include "worker/judge.h"
 #include "worker/sweep.h"
 
 #define JOB_LIMIT (1u << 20)
@@ -26,22 +29,27 @@ static const char help[] =
 	"       cwp-worker attempt --job-fd 0 --status-fd 3 --scratch DIR --directory DIR [--plugin-dir DIR]...\n"
 	"                 [--cache DIR [--cache-size SIZE] [--cache-age TIME]]\n"
 	"       cwp-worker plan --job-fd 0 --directory DIR [--plugin-dir DIR]...\n"
+	"       cwp-worker gate OUTPUT --with FILE | --job-fd 0\n"
+	"       cwp-worker compare OUTPUT OUTPUT...\n"
 	"\n"
 	"Runs one job, or those of a matrix, in the foreground (run), says what it would need (plan), or runs one attempt\n"
-	"for a daemon (attempt). Exit: 0 done, 1 failed, 2 rejected by its gate, 64 usage, 65 bad input.\n";
+	"for a daemon (attempt). Judges a finished output anew by the gate in FILE (gate), or puts several side by side\n"
+	"(compare), from what they keep of every item. Exit: 0 done, 1 failed, 2 rejected by its gate, 64 usage, 65 bad input.\n";
 
-enum { OPT_SCRATCH = 256, OPT_CACHE, OPT_CACHE_SIZE, OPT_CACHE_AGE, OPT_PLUGIN_DIR, OPT_THREADS, OPT_JOB_FD, OPT_STATUS_FD, OPT_DIRECTORY, OPT_HELP, OPT_VERSION };
+enum { OPT_SCRATCH = 256, OPT_CACHE, OPT_CACHE_SIZE, OPT_CACHE_AGE, OPT_PLUGIN_DIR, OPT_THREADS, OPT_JOB_FD, OPT_STATUS_FD, OPT_DIRECTORY, OPT_WITH, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {{"scratch", required_argument, NULL, OPT_SCRATCH},
 	{"cache", required_argument, NULL, OPT_CACHE}, {"cache-size", required_argument, NULL, OPT_CACHE_SIZE},
 	{"cache-age", required_argument, NULL, OPT_CACHE_AGE},
 	{"plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR}, {"threads", required_argument, NULL, OPT_THREADS},
 	{"job-fd", required_argument, NULL, OPT_JOB_FD}, {"status-fd", required_argument, NULL, OPT_STATUS_FD},
-	{"directory", required_argument, NULL, OPT_DIRECTORY}, {"help", no_argument, NULL, OPT_HELP},
+	{"directory", required_argument, NULL, OPT_DIRECTORY}, {"with", required_argument, NULL, OPT_WITH}, {"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION}, {NULL, 0, NULL, 0}};
 
 struct arguments {
-	const char *verb, *file, *directory;
+	const char *verb, *file, *directory, *with;
+	const char *const *operand; /* [operands], the file first */
+	size_t operands;
 	int job_fd;
 	struct cwk_options options;
 	const char *plugin_dir[DIRECTORIES];
@@ -103,6 +111,9 @@ static int take_option(struct arguments *a, int option)
 	case OPT_DIRECTORY:
 		a->directory = optarg;
 		return 0;
+	case OPT_WITH:
+		a->with = optarg;
+		return 0;
 	default:
 		return -1;
 	}
@@ -128,11 +139,15 @@ static int parse(int argc, char **argv, struct arguments *a)
 	}
 	a->verb = optind < argc ? argv[optind] : "";
 	a->file = optind + 1 < argc ? argv[optind + 1] : NULL;
+	a->operand = optind + 1 < argc ? (const char *const *)&argv[optind + 1] : NULL;
+	a->operands = optind + 1 < argc ? (size_t)(argc - optind - 1) : 0;
 	int attempt = strcmp(a->verb, "attempt") == 0, plan = strcmp(a->verb, "plan") == 0, run = strcmp(a->verb, "run") == 0;
+	int compare = strcmp(a->verb, "compare") == 0 && a->operands >= 2 && a->operands <= CWE_OUTPUTS;
 	int by_file = a->file != NULL && a->job_fd < 0, by_fd = a->file == NULL && a->job_fd >= 0 && a->directory != NULL;
 	int ok = (run && by_file) || (plan && (by_file || by_fd)) ||
-		(attempt && by_fd && a->options.status_fd >= 0 && a->options.scratch != NULL);
-	if (!ok || optind + (a->file != NULL ? 2 : 1) < argc) {
+		(attempt && by_fd && a->options.status_fd >= 0 && a->options.scratch != NULL) ||
+		(strcmp(a->verb, "gate") == 0 && a->file != NULL && (a->with != NULL) != (a->job_fd >= 0)) || compare;
+	if (!ok || (!compare && a->operands > 1)) {
 		(void)fputs(help, stderr);
 		return USAGE + 1;
 	}
@@ -219,6 +234,24 @@ static int from_file(struct arguments *a)
 	return code;
 }
 
+/* The conditions come as a file, or where a daemon asks on a descriptor. */
+static int judge(struct arguments *a)
+{
+	struct cwb_err err = {0};
+	char *text = NULL;
+	size_t length = 0, got = 0;
+	int r = a->with != NULL ? cwb_file_read(a->with, JOB_LIMIT, &text, &length, &err) : read_job(a->job_fd, &text, &length, &got);
+	if (r != 0 && a->with == NULL) {
+		(void)cwb_err_set(&err, r, "the gate cannot be read: %s", strerror(-r));
+		cwk_error_json(&err);
+	} else if (r != 0) {
+		cwk_error_print(&err);
+	}
+	int code = r == 0 ? cwk_gate(a->file, text, length, a->with) : 65;
+	free(text);
+	return code;
+}
+
 int main(int argc, char **argv)
 {
 	struct arguments a = {.job_fd = -1, .options = {.status_fd = -1, .control_fd = -1,
@@ -227,6 +260,12 @@ int main(int argc, char **argv)
 	int r = parse(argc, argv, &a);
 	if (r != 0) {
 		return r - 1;
+	}
+	if (strcmp(a.verb, "gate") == 0) {
+		return judge(&a);
+	}
+	if (strcmp(a.verb, "compare") == 0) {
+		return cwk_compare(a.operand, a.operands, a.job_fd >= 0);
 	}
 	return a.file != NULL ? from_file(&a) : from_descriptor(&a);
 }

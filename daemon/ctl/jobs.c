@@ -277,6 +277,8 @@ const struct cwd_method cwd_jobs_methods[] = {
 	{"Log", cwd_jobs_log, 0},
 	{"Wait", cwd_jobs_wait, 1},
 	{"Report", cwd_jobs_report, 0},
+	{"Gate", cwd_jobs_gate, 0},
+	{"Compare", cwd_jobs_compare, 0},
 	{"Explain", explain, 0},
 	{NULL, NULL, 0},
 };

@@ -13,6 +13,7 @@
 #include "daemon/ctl/jobs.h"
 #include "daemon/supervise.h"
 #include "daemon/sweep.h"
+#include "job/output.h"
 
 #define LOG_PIECE ((size_t)65536)
 #define FOLLOW_MS 250
@@ -204,6 +205,7 @@ void cwd_jobs_log(struct cwd_call *call)
 struct report {
 	struct cwd_call *call;
 	char id[24];
+	char *output, *digest; /* of the job */
 	char *path, *html;
 	json_t *json;
 	int rc;
@@ -212,6 +214,8 @@ struct report {
 
 static void report_free(struct report *report)
 {
+	free(report->output);
+	free(report->digest);
 	free(report->path);
 	free(report->html);
 	json_decref(report->json);
@@ -221,7 +225,19 @@ static void report_free(struct report *report)
 static void read_report(void *arg)
 {
 	struct report *report = arg;
+	/* One that its gate rejected lies elsewhere; what is found otherwise is read as it is. */
+	char *folder = cwj_output_find(report->output, report->digest, NULL);
+	const char *where = folder != NULL ? folder : report->output;
 
+	char *path = NULL, *html = NULL;
+
+	report->path = asprintf(&path, "%s/report.json", where) < 0 ? NULL : path;
+	report->html = asprintf(&html, "%s/report.html", where) < 0 ? NULL : html;
+	free(folder);
+	if (report->path == NULL || report->html == NULL) {
+		report->rc = cwb_err_set(&report->err, -ENOMEM, "no memory for a path");
+		return;
+	}
 	report->rc = cwb_json_load_file(
 		report->path, REPORT_MAX, CWB_JSON_DEPTH - 4, &report->json, &report->err);
 }
@@ -270,9 +286,14 @@ void cwd_jobs_report(struct cwd_call *call)
 		return;
 	}
 	report = calloc(1, sizeof *report);
-	if (report == NULL || asprintf(&report->path, "%s/report.json", job->output) < 0 ||
-		asprintf(&report->html, "%s/report.html", job->output) < 0) {
-		free(report);
+	if (report != NULL) {
+		report->output = strdup(job->output);
+		report->digest = strdup(job->digest != NULL ? job->digest : "");
+	}
+	if (report == NULL || report->output == NULL || report->digest == NULL) {
+		if (report != NULL) {
+			report_free(report);
+		}
 		cwd_call_error(
 			call, "org.cwpd.Jobs.Internal", json_pack("{s:s}", "reason", "no memory"));
 		return;

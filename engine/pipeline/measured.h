@@ -14,6 +14,14 @@ struct cwe_measured {
 	struct cwe_outcomes outcomes;
 };
 
+/* What a file holds. */
+struct cwe_measured_file {
+	struct cwe_measured *measured; /* [n], freed with cwe_measured_free */
+	size_t n;
+	uint64_t seed;
+	int protecting;
+};
+
 struct cwe_run;
 struct cwe_benchmark;
 
@@ -27,3 +35,6 @@ void cwe_measured_free(struct cwe_measured *list, size_t n);
  * {n, value, low, high, standard_error} or null) and a line {id, group, original, quantized, protected} for each of its items
  * (each of the three [value, weight, choice] or null). doc/report.md */
 int cwe_measured_write(const struct cwe_run *run, int folder, struct cwb_err *err);
+/* Reads it from a finished output, checked against its manifest. CWP_EMISSING: the output has none; CWP_EDIGEST, CWP_EFORMAT naming
+ * the line. measured_read.c */
+int cwe_measured_read(const char *output, struct cwe_measured_file *ret, struct cwb_err *err);

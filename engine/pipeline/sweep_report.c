@@ -11,9 +11,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "engine/pipeline/sweep.h"
+#include "job/output.h"
 
 #define REPORT_LIMIT ((size_t)64 << 20)
-#define REJECTED_MAX 1000 /* as many names as a rejected output may get */
 
 static int load(const char *folder, const char *name, json_t **ret)
 {
@@ -26,46 +26,12 @@ static int load(const char *folder, const char *name, json_t **ret)
 	return r;
 }
 
-/* Whether the folder is a finished output of that job: an older one of another job does not count. */
-static int is_output_of(const char *folder, const char *digest)
-{
-	json_t *manifest = NULL;
-	int ours = 0;
-	if (load(folder, "manifest.json", &manifest) == 0) {
-		const char *found = json_string_value(json_object_get(manifest, "job_digest"));
-		ours = found != NULL && strcmp(found, digest) == 0;
-	}
-	json_decref(manifest);
-	return ours;
-}
-
 /* The point's folder: its output, or the newest that its gate rejected; NULL where there is none. */
 static char *find_folder(const struct cwj_job *job, int *ret_rejected)
 {
-	char digest[65], *found = NULL;
+	char digest[65];
 	*ret_rejected = 0;
-	if (cwj_job_digest(job, digest) != 0) {
-		return NULL;
-	}
-	if (is_output_of(job->output, digest)) {
-		return strdup(job->output);
-	}
-	for (int i = 0; i < REJECTED_MAX; i++) {
-		char *folder = NULL;
-		int n = i == 0 ? asprintf(&folder, "%s.rejected", job->output) : asprintf(&folder, "%s.rejected-%d", job->output, i);
-		if (n < 0 || access(folder, F_OK) != 0) {
-			free(n < 0 ? NULL : folder);
-			break;
-		}
-		if (is_output_of(folder, digest)) {
-			free(found);
-			found = folder;
-		} else {
-			free(folder);
-		}
-	}
-	*ret_rejected = found != NULL;
-	return found;
+	return cwj_job_digest(job, digest) == 0 ? cwj_output_find(job->output, digest, ret_rejected) : NULL;
 }
 
 static double seconds_of(const json_t *report)

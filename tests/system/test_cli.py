@@ -193,6 +193,7 @@ class Errors(Case):
         f"{JOBS}.PluginUnknown": (65, {"plugin": "fischer", "nearest": "fisher"}, "nearest: fisher"),
         f"{JOBS}.KeyReused": (65, {"key": "k", "id": "3"}, "job 3"),
         f"{JOBS}.PlanFailed": (75, {"reason": "killed"}, "killed"),
+        f"{JOBS}.NoOutcomes": (65, {"reason": "bias.ac is no metric", "nearest": "bias.acc"}, "bias.ac is no metric"),
         f"{JOBS}.NoReport": (65, {"id": "7", "reason": "it runs"}, "it runs"),
         f"{JOBS}.TooManyConnections": (75, {"limit": 64}, "limit 64"),
         f"{JOBS}.Internal": (75, {"reason": "disk full"}, "disk full"),
@@ -631,11 +632,53 @@ class Report(Case):
         self.check(cwpctl("report", "7", daemon=daemon), 65, "", str(path))
 
     def test_compare(self):
-        daemon = self.daemon(Jobs_Report=lambda p: {"path": "", "html": "", "report": REPORT if p["id"] == "7" else {}})
-        result = self.check(cwpctl("compare", "7", "8", daemon=daemon), 0)
+        value = {"n": 9, "value": 60.0, "low": 59.0, "high": 61.0}
+        flips = {"n": 9, "count": 4, "up": 3, "down": 1, "p": 0.625}
+        comparison = {"outputs": ["/a", "/b"], "metrics": [
+            {"name": "bias", "metric": "pct_stereotype", "original": dict(value, value=55.0, low=None), "values": [value, None],
+             "differences": [None, None]},
+            {"name": "bias", "metric": "flips", "original": value, "values": [value, dict(value, value=62.5)],
+             "differences": [None, dict(value, value=2.5, low=-1.0, high=6.0, flips=flips)]}]}
+        daemon = self.daemon(Jobs_Report=lambda p: {"path": "", "html": "", "report": REPORT if p["id"] == "7" else {}},
+                             Jobs_Compare=lambda p: {"comparison": comparison, "html": "<!DOCTYPE html>" + ",".join(p["ids"])})
+        result = self.check(cwpctl("compare", "7", "8", daemon=daemon), 0, "8 less 7, on the same items")
         self.assertRegex(result.stdout, r"METRIC +ORIGINAL +7 +8")
-        self.assertRegex(result.stdout, r"bias.pct_stereotype +55.0 \S+ \S+ +60.0 \[59.0, 61.0\] +-")
-        self.assertEqual(len(json.loads(cwpctl("compare", "7", "8", "--json", daemon=daemon).stdout)["reports"]), 2)
+        self.assertRegex(result.stdout, r"bias.pct_stereotype +55.0 +60.0 \[59.0, 61.0\] +-")
+        self.assertRegex(result.stdout, r"bias.flips +9 +2.5\d* \[-1.0\d*, 6.0\d*\] +4 \(3 up, 1 down\)")
+        answer = json.loads(cwpctl("compare", "7", "8", "--json", daemon=daemon).stdout)
+        self.assertEqual(len(answer["reports"]), 2)
+        self.assertEqual(answer["comparison"], comparison)
+        folder = os.path.dirname(str(self.job_file()))
+        page = os.path.join(folder, "page.html")
+        self.check(cwpctl("compare", "7", "8", "--html", page, daemon=daemon), 0)
+        with open(page, encoding="utf-8") as f:
+            self.assertEqual(f.read(), "<!DOCTYPE html>7,8")
+        result = cwpctl("compare", "7", "8", "--html", folder, daemon=daemon)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn(os.path.basename(folder), result.stderr)
+
+    def test_gate(self):
+        rows = [{"metric": "bias.flips", "condition": "at-most", "asked": 0.05, "than": None, "measured": 0.02, "bound": 0.05, "passed": True},
+                {"metric": "bias.acc", "condition": "not-worse-by", "asked": 0.01, "than": "original", "confidence": 0.95, "measured": 0.02,
+                 "bound": 0.01, "p": 0.6, "p_adjusted": 0.6, "passed": False, "flips": ["3"]}]
+        path = str(self.job_file("gate: []\n"))
+        asked = []
+
+        def judge(p):
+            asked.append(p)
+            return {"gate": rows[:1] if p["id"] == "7" else rows, "rejected": p["id"] == "8"}
+        daemon = self.daemon(Jobs_Gate=judge)
+        self.assertIn("accepted\n", self.check(cwpctl("gate", "7", "--with", path, daemon=daemon), 0, "bias.flips").stdout)
+        self.assertIn("rejected\n", self.check(cwpctl("gate", "8", "--with", path, daemon=daemon), 2, "bias.acc").stdout)
+        self.assertEqual(asked[0], {"id": "7", "gate": "gate: []\n"})
+        result = cwpctl("gate", "8", "--with", path, "--json", daemon=daemon)
+        self.assertEqual((result.returncode, json.loads(result.stdout)["rejected"]), (2, True))
+        self.check(cwpctl("gate", "7", daemon=daemon), 64, "", "--with")
+        self.check(cwpctl("gate", "7", "--with", path + ".none", daemon=daemon), 65, "", ".none")
+
+    def test_old_report(self):
+        daemon = self.daemon(Jobs_Report=lambda p: {"path": "", "html": "", "report": dict(REPORT, version=1)})
+        self.check(cwpctl("report", "7", daemon=daemon), 65, "", "version 1")
 
 
 class Admin(Case):

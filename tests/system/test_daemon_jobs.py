@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
 """Jobs through a whole daemon, with a fake worker: accepted, run, watched, stopped in each phase, ended in each way."""
+import json
 import os
 import sys
 import threading
@@ -48,6 +49,36 @@ class Ends(daemon_test.DaemonTest):
         job = self.end("reject")
         self.assertEqual(job["state"], "rejected")
         self.assertIn("worse by 3", job["error"]["message"])
+
+    def test_rejected_report(self):
+        """It is looked for where the worker put the output, under whatever name it got."""
+        job = self.end("reject")
+        for name, digest in ((".rejected", "0" * 64), (".rejected-1", job["digest"]), (".rejected-2", "1" * 64)):
+            os.makedirs(job["output"] + name)
+            with open(os.path.join(job["output"] + name, "manifest.json"), "w", encoding="utf-8") as f:
+                json.dump({"job_digest": digest}, f)
+            with open(os.path.join(job["output"] + name, "report.json"), "w", encoding="utf-8") as f:
+                json.dump({"version": 2, "rejected": True}, f)
+        report = self.daemon.jobs("Report", id=job["id"])
+        self.assertEqual(report["path"], job["output"] + ".rejected-1/report.json")
+        self.assertEqual(report["html"], job["output"] + ".rejected-1/report.html")
+        answer = self.daemon.jobs("Gate", id=job["id"], gate="gate: [anything]")
+        self.assertEqual(answer["gate"][0]["metric"], job["output"] + ".rejected-1")
+
+    def test_gate_and_compare(self):
+        job, other, failed = self.end("plain"), self.end("plain"), self.end("fail")
+        self.assertEqual(self.daemon.jobs("Gate", id=job["id"], gate="holds"),
+            {"gate": [{"metric": job["output"], "passed": True}], "rejected": False})
+        self.assertTrue(self.daemon.jobs("Gate", id=job["id"], gate="fails")["rejected"])
+        error = self.fails("org.cwpd.Jobs.NoOutcomes", "org.cwpd.Jobs.Gate", id=job["id"], gate="unknown")
+        self.assertEqual(error, {"reason": "gate: no such metric", "nearest": "bias.acc"})
+        self.assertIn("cwp-worker", self.fails("org.cwpd.Jobs.Internal", "org.cwpd.Jobs.Gate", id=job["id"], gate="crash")["reason"])
+        self.fails("org.cwpd.Jobs.BadState", "org.cwpd.Jobs.Gate", id=failed["id"], gate="holds")
+        self.fails("org.cwpd.Jobs.NoSuchJob", "org.cwpd.Jobs.Gate", id="99999", gate="holds")
+        answer = self.daemon.jobs("Compare", ids=[job["id"], other["id"]])
+        self.assertEqual(answer["comparison"]["outputs"], [job["output"], other["output"]])
+        self.fails("org.varlink.service.InvalidParameter", "org.cwpd.Jobs.Compare", ids=[job["id"]])
+        self.fails("org.cwpd.Jobs.BadState", "org.cwpd.Jobs.Compare", ids=[job["id"], failed["id"]])
 
     def test_exit_without_words(self):
         self.assertIn("without saying", self.end("exit=0")["error"]["message"])
