@@ -46,14 +46,14 @@ int cwe_pairs_match(const struct cwe_outcome *const item[CWE_COMPARED], const si
 	while (first < CWE_COMPARED - 1 && items[first] == 0) {
 		first++;
 	}
+	const struct cwe_outcome *base = item[first];
 	struct cwe_pair *pair = calloc(items[first] + 1, sizeof *pair);
 	failed = pair == NULL;
-	for (size_t i = 0; !failed && i < items[first]; i++) {
+	for (size_t i = 0; !failed && base != NULL && i < items[first]; i++) {
 		struct cwe_pair p = {.of = {NULL}};
 		int all = 1;
 		for (size_t k = first; !failed && k < CWE_COMPARED; k++) {
-			p.of[k] = k == first ? &item[first][i]
-				: items[k] > 0 ? find(item[k], items[k], i, item[first][i].id, &sorted[k], &failed) : NULL;
+			p.of[k] = k == first ? &base[i] : items[k] > 0 ? find(item[k], items[k], i, base[i].id, &sorted[k], &failed) : NULL;
 			all = all && (p.of[k] != NULL || items[k] == 0);
 		}
 		if (all) {

@@ -150,16 +150,21 @@ int cwe_pairs_compare(const struct cwe_pairs *p, struct cwe_pairs_result *ret)
 	}
 	int share = is_share(p, &r, &scale);
 	struct cwe_bootstrap b = bootstrap_of(p, &r);
-	code = r.n > 0 ? cwe_bootstrap_run(&b, r.resamples, r.draw) : 0;
+	int drawn = !share && r.n > 0;
+	code = drawn ? cwe_bootstrap_run(&b, r.resamples, r.draw) : 0;
 	for (size_t k = 0; code == 0 && r.n > 0 && k < CWE_COMPARED; k++) {
 		if (p->pair[0].of[k] != NULL) {
 			compare_model(p, &r, k, share, scale, &result);
 		}
 	}
-	if (code == 0 && r.n > 0 && p->pair[0].of[0] != NULL && p->pair[0].of[1] != NULL && p->pair[0].of[2] != NULL) {
+	const struct cwe_interval *gap = &result.change[CWE_COMPARED_QUANTIZED];
+	/* Shares have intervals of their own: they are drawn only where there is a gap to recover. */
+	if (code == 0 && (gap->low > 0 || gap->high < 0) && p->pair[0].of[CWE_COMPARED_PROTECTED] != NULL) {
 		const double value[] = {result.own[0].value, result.own[1].value, result.own[2].value};
-		result.verdict = cwe_recovery(value, &result.change[CWE_COMPARED_QUANTIZED], r.draw, r.resamples, CWE_CONFIDENCE, r.column,
-			&result.recovery);
+		code = drawn ? 0 : cwe_bootstrap_run(&b, r.resamples, r.draw);
+		if (code == 0) {
+			result.verdict = cwe_recovery(value, gap, r.draw, r.resamples, CWE_CONFIDENCE, r.column, &result.recovery);
+		}
 	}
 	free_room(&r);
 	if (code == 0) {
