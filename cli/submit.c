@@ -222,6 +222,24 @@ static void add_evaluations(struct cwc_text *text, const struct cwc *cwc, const 
 	cwc_table_free(&table);
 }
 
+/* What the job's gate compares. */
+static void add_gate(struct cwc_text *text, const json_t *plan)
+{
+	const json_t *list = json_object_get(json_object_get(plan, "plan"), "gate"), *row;
+	size_t i;
+
+	json_array_foreach(list, i, row)
+	{
+		const char *metric = cwc_string(row, "metric"), *needs = cwc_string(row, "needs");
+
+		cwc_text_printf(text, "  gate needs ");
+		cwc_text_clean(text, metric, strlen(metric), 0);
+		cwc_text_printf(text, " of ");
+		cwc_text_clean(text, needs, strlen(needs), 0);
+		cwc_text_printf(text, "\n");
+	}
+}
+
 static void print_plan(const struct cwc *cwc, const char *path, const json_t *plan)
 {
 	const json_t *resources = json_object_get(plan, "resources");
@@ -257,6 +275,7 @@ static void print_plan(const struct cwc *cwc, const char *path, const json_t *pl
 	cwc_table_free(&table);
 	cwc_text_free(&line);
 	add_evaluations(&text, cwc, plan);
+	add_gate(&text, plan);
 	add_warnings(&text, path, plan);
 	cwc_print(&text);
 }

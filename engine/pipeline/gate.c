@@ -201,6 +201,31 @@ int cwe_gate_judge(const struct cwj_gate *gate, size_t n, const struct cwe_gate_
 	return 0;
 }
 
+static const char *needs(const struct cwj_gate *g)
+{
+	static const char *const needs[][2] = {{"the output and the original, value by value", "the output and the original, item by item"},
+		{"the output and the plainly quantized model, value by value", "the output and the plainly quantized model, item by item"}};
+	int relative = g->kind != CWJ_GATE_AT_MOST && g->kind != CWJ_GATE_AT_LEAST;
+	return relative ? needs[g->than == CWJ_THAN_QUANTIZED][g->kind == CWJ_GATE_NOT_WORSE_BY] : "the output";
+}
+
+json_t *cwe_gate_plan(const struct cwj_gate *gate, size_t n)
+{
+	json_t *rows = json_array();
+	for (size_t i = 0; i < n; i++) {
+		const struct cwj_gate *g = &gate[i];
+		int relative = g->kind != CWJ_GATE_AT_MOST && g->kind != CWJ_GATE_AT_LEAST;
+		json_t *row = json_pack("{s:s,s:s,s:f,s:s?,s:o,s:s}", "metric", g->metric, "condition", kind_name[g->kind], "asked", g->value, "than",
+			!relative ? NULL : g->than == CWJ_THAN_QUANTIZED ? "quantized" : "original", "confidence",
+			g->kind == CWJ_GATE_NOT_WORSE_BY ? json_real(g->confidence) : json_null(), "needs", needs(g));
+		if (json_array_append_new(rows, row) != 0) {
+			json_decref(rows);
+			return NULL;
+		}
+	}
+	return rows;
+}
+
 int cwe_run_gate(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwe_gate_facts f = {.measured = run->measured, .n = run->measures, .seed = run->job->seed, .pool = run->p->host->pool};

@@ -40,3 +40,7 @@ int cwe_gate_check(const struct cwj_gate *gate, size_t number, const struct cwe_
  * measured. */
 int cwe_gate_judge(const struct cwj_gate *gate, size_t n, const struct cwe_gate_facts *f, json_t **ret_rows, int *ret_rejected,
 	struct cwb_err *err);
+
+/* What a plan says of the conditions: {metric, condition, asked, than, confidence, needs}; needs: the models that are measured for
+ * it, in words. A new reference, or NULL. */
+json_t *cwe_gate_plan(const struct cwj_gate *gate, size_t n);

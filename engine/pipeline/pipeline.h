@@ -48,7 +48,7 @@ struct cwe_bounds {
 };
 
 /* What the job will do and need, without doing it: opens the model's headers and the data sets, no weights. *ret is an
- * object {stages, sizes, bounds, chat, warnings}; a new reference. chat is the name of the chat format, or null;
+ * object {stages, sizes, bounds, chat, warnings, gate}; a new reference. chat is the name of the chat format, or null;
  * warnings are texts: what was assumed. Refuses what could not run: a limit that is below the bounds
  * (CWP_ELIMIT), an unknown plugin, option or architecture, an output that exists. */
 int cwe_pipeline_plan(const struct cwe_pipeline *p, json_t **ret, struct cwb_err *err);

@@ -16,6 +16,7 @@
 #include "engine/pipeline/budget.h"
 #include "engine/pipeline/carrier.h"
 #include "engine/pipeline/evaluate.h"
+#include "engine/pipeline/gate.h"
 #include "engine/pipeline/masks.h"
 #include "engine/pipeline/measured.h"
 #include "engine/pipeline/cache.h"
@@ -360,7 +361,7 @@ int cwe_pipeline_plan(const struct cwe_pipeline *p, json_t **ret, struct cwb_err
 		(r = check_evaluators(&run, err)) == 0 &&
 		(r = input_sizes(&run, err)) == 0 && (r = cwe_run_budget(&run, err)) == 0 && (r = cwe_run_bounds(&run, &run.bounds, err)) == 0) {
 		*ret = plan_json(&run);
-		r = *ret != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for the plan");
+		r = *ret != NULL && json_object_set_new(*ret, "gate", cwe_gate_plan(p->job->gates, p->job->n_gates)) == 0 ? 0 : cwb_err_set(err, -ENOMEM, "no memory for the plan");
 	}
 	cwe_run_close(&run);
 	return r;

@@ -260,13 +260,15 @@ class Submit(Case):
 
     def test_dry_run(self):
         plan = {"resources": {"threads": 2, "memory": 700 << 20, "gpu_memory": 0, "scratch": 3 << 29, "time": 90},
-                "plan": {"stages": [], "evaluations": [{"name": "bias", "tokens": 12345, "generated": 67, "seconds": 130.0}, 5]}}
+                "plan": {"stages": [], "evaluations": [{"name": "bias", "tokens": 12345, "generated": 67, "seconds": 130.0}, 5],
+                         "gate": [{"metric": "bias.flips", "condition": "at-most", "asked": 0.1, "needs": "the output"}]}}
         daemon = self.daemon(Jobs_Submit=lambda p: {"id": None, "plan": plan})
         path = str(self.job_file())
         result = self.check(cwpctl("submit", "--dry-run", path, daemon=daemon), 0, "valid")
         self.assertIn("700.0 MiB", result.stdout)
         self.assertIn("1.5 GiB", result.stdout)
         self.assertRegex(result.stdout, r"evaluate bias +12345 tokens +67 generated +about 2")
+        self.assertIn("gate needs bias.flips of the output\n", result.stdout)
         self.assertEqual(json.loads(cwpctl("submit", "--dry-run", path, "--json", daemon=daemon).stdout), {"plan": plan})
         self.assertTrue(daemon.calls[0][2]["dry_run"])
         self.assertNotIn("warning", result.stdout)

@@ -269,10 +269,27 @@ static void test_check(void **state)
 	cwe_measured_free(e, 1);
 }
 
+/* What a dry run says. */
+static void test_plan(void **state)
+{
+	const struct cwj_gate gates[] = {{.metric = (char *)(uintptr_t)"a.acc", .kind = CWJ_GATE_AT_MOST, .value = 1},
+		{.metric = (char *)(uintptr_t)"a.acc", .kind = CWJ_GATE_AT_MOST_TIMES, .than = CWJ_THAN_QUANTIZED, .value = 2}, NOT_WORSE("a.acc", 3)};
+	static const char *const needs[] = {"the output", "the output and the plainly quantized model, value by value",
+		"the output and the original, item by item"};
+	json_t *rows = cwe_gate_plan(gates, 3);
+	(void)state;
+	assert_int_equal(json_array_size(rows), 3);
+	for (size_t i = 0; i < 3; i++) {
+		assert_string_equal(json_string_value(json_object_get(json_array_get(rows, i), "needs")), needs[i]);
+	}
+	assert_true(at(rows, 2, "confidence") == 0.95);
+	json_decref(rows);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_absolute), cmocka_unit_test(test_times), cmocka_unit_test(test_worse),
 		cmocka_unit_test(test_no_number), cmocka_unit_test(test_not_worse), cmocka_unit_test(test_holm), cmocka_unit_test(test_groups),
-		cmocka_unit_test(test_unknown), cmocka_unit_test(test_check)};
+		cmocka_unit_test(test_unknown), cmocka_unit_test(test_check), cmocka_unit_test(test_plan)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
