@@ -31,14 +31,15 @@ static void write_cell(FILE *f, const json_t *v)
 	(void)fputs("</td>", f);
 }
 
-static void write_head(FILE *f, const json_t *comparison, int with_original)
+static void write_head(FILE *f, const json_t *comparison, const char *caption, int with_original)
 {
 	const json_t *outputs = json_object_get(comparison, "outputs"), *output;
 	size_t i;
-	(void)fprintf(f, "<table><thead><tr><th scope=col>Metric%s", with_original ? "<th scope=col>Original" : "");
+	(void)fprintf(f, "<table><caption>%s</caption><thead><tr><th scope=col>Metric</th>%s", caption,
+		with_original ? "<th scope=col>Original</th>" : "");
 	json_array_foreach (outputs, i, output) {
 		if (i > 0 || with_original) {
-			(void)fprintf(f, "<th scope=col>%zu", i + 1);
+			(void)fprintf(f, "<th scope=col>%zu</th>", i + 1);
 		}
 	}
 	(void)fputs("</tr></thead><tbody>\n", f);
@@ -48,7 +49,7 @@ static void write_table(FILE *f, const json_t *comparison, int values)
 {
 	const json_t *row, *cell;
 	size_t i, k;
-	write_head(f, comparison, values);
+	write_head(f, comparison, values ? "Results of all outputs, numbered as above" : "Differences to output 1 on the same items", values);
 	json_array_foreach (json_object_get(comparison, "metrics"), i, row) {
 		(void)fputs("<tr><th scope=row><code>", f);
 		cwe_report_escape(f, cwe_report_text_of(row, "name"));
@@ -89,7 +90,7 @@ int cwe_compare_html(const json_t *comparison, char **ret_html, size_t *ret_leng
 	json_array_foreach (json_object_get(comparison, "outputs"), i, output) {
 		(void)fputs("<li><code>", f);
 		cwe_report_escape(f, json_string_value(output));
-		(void)fputs("</code>", f);
+		(void)fputs("</code></li>", f);
 	}
 	(void)fputs("</ol></section>\n", f);
 	cwe_report_section(f, "results", "Results");
