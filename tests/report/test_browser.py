@@ -132,6 +132,9 @@ class Browser(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    if "san" in os.path.basename(os.environ.get("CWP_BUILDDIR", "")):
+        print("skipped: the pages are the same in every build: once is enough")
+        sys.exit(77)
     lacking = browser.missing()
     if lacking == "python3-selenium" and sys.executable != DEBIAN and os.path.exists(DEBIAN) and subprocess.run(
             [DEBIAN, "-c", "import selenium"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
