@@ -112,6 +112,8 @@ static void give(const struct drift *x, const struct cwp_metric_sink *sink, stru
 	statistic_mean(value, n, m);
 	if (agreement) {
 		statistic_wilson(k, (double)n, &m->low, &m->high);
+	} else {
+		m->low = m->high = NAN; /* a normal interval of what is skewed would go below 0: the host resamples */
 	}
 	sink->metric(sink->ctx, m);
 	for (size_t i = 0; i < x->set.count; i++) {
