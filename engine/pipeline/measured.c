@@ -21,10 +21,13 @@ static const char *const form_name[] = {"other", "mean", "exp-mean"};
 int cwe_run_keep_outcomes(struct cwe_run *run, struct cwe_benchmark *b)
 {
 	struct cwe_measured *more = realloc(run->measured, (run->measures + 1) * sizeof *more);
+	if (more == NULL) {
+		return -ENOMEM;
+	}
+	run->measured = more;
 	struct cwe_measured m = {.name = strdup(b->job->name), .benchmark = strdup(b->job->benchmark)};
 	const char *digest = json_string_value(json_object_get(json_object_get(run->inputs, b->job->path), "sha256"));
-	run->measured = more != NULL ? more : run->measured;
-	if (more == NULL || m.name == NULL || m.benchmark == NULL) {
+	if (m.name == NULL || m.benchmark == NULL) {
 		free(m.name);
 		free(m.benchmark);
 		return -ENOMEM;
@@ -32,7 +35,7 @@ int cwe_run_keep_outcomes(struct cwe_run *run, struct cwe_benchmark *b)
 	(void)snprintf(m.data, sizeof m.data, "%s", digest != NULL ? digest : "");
 	m.outcomes = b->outcomes;
 	memset(&b->outcomes, 0, sizeof b->outcomes);
-	more[run->measures++] = m;
+	run->measured[run->measures++] = m;
 	return 0;
 }
 

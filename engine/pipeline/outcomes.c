@@ -76,15 +76,17 @@ static struct cwe_metric_record *find_metric(struct cwe_outcomes *o, const struc
 	}
 	struct cwe_metric_record *more = realloc(o->metric, (o->metrics + 1) * sizeof *more);
 	char *name = strdup(metric->name), *group = NULL;
-	o->metric = more != NULL ? more : o->metric;
+	if (more != NULL) {
+		o->metric = more;
+	}
 	if (more == NULL || name == NULL || copy_text(metric->group, &group) != 0) {
 		free(name);
 		o->failed = -ENOMEM;
 		return NULL;
 	}
-	more[o->metrics] = (struct cwe_metric_record){.name = name, .group = group, .direction = metric->direction, .form = metric->form,
+	o->metric[o->metrics] = (struct cwe_metric_record){.name = name, .group = group, .direction = metric->direction, .form = metric->form,
 		.ideal = metric->ideal};
-	return &more[o->metrics++];
+	return &o->metric[o->metrics++];
 }
 
 static void take_metric(void *ctx, const struct cwp_metric *metric)

@@ -216,7 +216,8 @@ static void evaluation(FILE *f, const json_t *report)
 		number(f, e, "protected");
 		(void)fputc('\n', f);
 	}
-	(void)fputs("\nIn brackets: 95 % confidence intervals.\n", f);
+	(void)fputc('\n', f);
+	(void)fputs("In brackets: 95 % confidence intervals.\n", f);
 }
 
 int cwe_report_card(const json_t *report, char **ret, size_t *ret_length)

@@ -10,7 +10,7 @@
 #define CLOSE 1.25    /* a passing and a failing fraction that differ less are not divided */
 #define LEAST 1e-4    /* below it a fraction is as good as nothing */
 #define LEAP 16.0     /* downwards, while nothing above 0 is known to fail */
-#define DESCENT 64.0  /* how far below the largest fraction one that passes is looked for */
+#define DESCENT 6     /* halvings of the largest fraction at which one that passes is looked for */
 
 /* Three digits: what a person would write. */
 static double rounded(double x)
@@ -42,9 +42,10 @@ double cwe_search_next(const struct cwe_tried *tried, size_t count, double at_mo
 		passed = tried[i].passed && tried[i].fraction < passed ? tried[i].fraction : passed;
 	if (isinf(passed)) {
 		/* The largest fails: more protection may have made a metric worse that less would leave alone. */
-		for (double f = at_most / 2; f >= at_most / DESCENT; f /= 2) {
-			if (find(tried, count, rounded(f)) < 0)
-				return rounded(f);
+		for (int halvings = 1; halvings <= DESCENT; halvings++) {
+			low = rounded(ldexp(at_most, -halvings));
+			if (find(tried, count, low) < 0)
+				return low;
 		}
 		return -1;
 	}

@@ -122,7 +122,8 @@ static void give(struct all *a, int k, double low, double high)
 		.ideal = NAN, .form = CWP_FORM_EXP_MEAN, .value = exp(2.0 + 0.1 * k)};
 	sink.metric(sink.ctx, &m);
 	for (size_t i = 0; i < 50; i++) {
-		struct cwp_item item = {.size = sizeof item, .id = id, .value = 2 + 0.1 * k + (i % 2 ? 0.5 : -0.5), .weight = 10 * (double)(i / 2 + 1),
+		size_t pair = i / 2;
+		struct cwp_item item = {.size = sizeof item, .id = id, .value = 2 + 0.1 * k + (i % 2 ? 0.5 : -0.5), .weight = 10 * (double)(pair + 1),
 			.choice = -1};
 		(void)snprintf(id, sizeof id, "t%zu", i);
 		sink.item(sink.ctx, &item);
