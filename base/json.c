@@ -4,6 +4,7 @@
  * small stacks. */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,6 +168,11 @@ char *cwb_json_dump(const json_t *json, size_t *ret_length)
 {
 	return cwb_json_text(
 		json, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17), ret_length);
+}
+
+json_t *cwb_json_finite(double x)
+{
+	return isfinite(x) ? json_real(x) : json_null();
 }
 
 const char *cwb_json_type_name(const json_t *json)

@@ -56,5 +56,8 @@ int cwb_json_get_object(const json_t *object, const char *key, enum cwb_json_nee
 int cwb_json_get_array(const json_t *object, const char *key, enum cwb_json_need need, json_t **ret,
 	struct cwb_err *err);
 
+/* A real number, or null where x is none that JSON has. A new reference; NULL only when memory ran out. */
+json_t *cwb_json_finite(double x);
+
 /* "object", "array", "string", "integer", "number", "boolean" or "null". */
 const char *cwb_json_type_name(const json_t *json);

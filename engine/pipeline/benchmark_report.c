@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "engine/pipeline/benchmark.h"
 #include "engine/pipeline/measured.h"
 #include "engine/pipeline/pairs.h"
@@ -27,14 +28,9 @@ struct row {
 	size_t left_out; /* groups beyond the limit */
 };
 
-static json_t *number(double x)
-{
-	return isfinite(x) ? json_real(x) : json_null();
-}
-
 static json_t *interval(const struct cwe_interval *x)
 {
-	return json_pack("{s:o,s:o,s:o}", "value", number(x->value), "low", number(x->low), "high", number(x->high));
+	return json_pack("{s:o,s:o,s:o}", "value", cwb_json_finite(x->value), "low", cwb_json_finite(x->low), "high", cwb_json_finite(x->high));
 }
 
 /* What the evaluator says, and where it says nothing what follows from the items. A group's is all from items. */
@@ -51,15 +47,15 @@ static json_t *model_json(const struct row *row, size_t k)
 		x.high = told ? m->high[k] : x.high;
 		error = isfinite(m->error[k]) ? m->error[k] : error;
 	}
-	return json_pack("{s:o,s:o,s:o,s:o}", "value", number(x.value), "low", number(x.low), "high", number(x.high), "standard_error",
-		number(error));
+	return json_pack("{s:o,s:o,s:o,s:o}", "value", cwb_json_finite(x.value), "low", cwb_json_finite(x.low), "high", cwb_json_finite(x.high), "standard_error",
+		cwb_json_finite(error));
 }
 
 static json_t *flips_json(const struct row *row, enum cwe_compared which)
 {
 	struct cwe_flips f = cwe_pairs_flips(row->pairs.pair, row->pairs.n, CWE_COMPARED_ORIGINAL, which);
 	return f.n == 0 ? json_null() : json_pack("{s:I,s:I,s:I,s:I,s:o}", "n", (json_int_t)f.n, "count", (json_int_t)f.count, "up",
-		(json_int_t)f.up, "down", (json_int_t)f.down, "p", number(f.p));
+		(json_int_t)f.up, "down", (json_int_t)f.down, "p", cwb_json_finite(f.p));
 }
 
 static json_t *change_json(const struct row *row, size_t k)
@@ -95,7 +91,7 @@ static int append_row(const struct row *row, json_t *array)
 	uint64_t n = row->group == m->group ? m->n[0] : row->result.n[0];
 	json_t *json = json_pack("{s:s,s:s,s:s,s:s?,s:s?,s:s,s:I,s:i,s:o}", "name", b->job->name, "benchmark", b->job->benchmark,
 		"metric", m->name, "group", row->group, "language", language_of(b), "form", form_name[m->form], "n", (json_int_t)n,
-		"direction", (int)m->direction, "ideal", number(m->ideal));
+		"direction", (int)m->direction, "ideal", cwb_json_finite(m->ideal));
 	if (json == NULL) {
 		return -ENOMEM;
 	}

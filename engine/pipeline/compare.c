@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "engine/pipeline/compare.h"
 #include "engine/pipeline/gate.h"
 #include "engine/pipeline/pairs.h"
@@ -47,11 +48,6 @@ struct comparison {
 	struct cwe_pool *pool;
 };
 
-static json_t *number(double x)
-{
-	return isfinite(x) ? json_real(x) : json_null();
-}
-
 /* The metric of that evaluation in an output, or NULL. */
 static const struct cwe_metric_record *find(const struct cwe_measured_file *f, const char *name, const char *metric,
 	const struct cwe_measured **ret)
@@ -85,15 +81,15 @@ static int compare_items(const struct comparison *c, const struct cwe_measured *
 static json_t *flips_json(const struct cwe_flips *f)
 {
 	return f->n == 0 ? json_null() : json_pack("{s:I,s:I,s:I,s:I,s:o}", "n", (json_int_t)f->n, "count", (json_int_t)f->count, "up",
-		(json_int_t)f->up, "down", (json_int_t)f->down, "p", number(f->p));
+		(json_int_t)f->up, "down", (json_int_t)f->down, "p", cwb_json_finite(f->p));
 }
 
 /* An output's value: the evaluator's, with its interval or that of the items. */
 static json_t *value_json(const struct cwe_metric_record *m, enum cwe_compared k, const struct cwe_interval *items)
 {
 	int told = isfinite(m->low[k]) || isfinite(m->high[k]);
-	return !m->filled[k] ? json_null() : json_pack("{s:I,s:o,s:o,s:o}", "n", (json_int_t)m->n[k], "value", number(m->value[k]), "low",
-		number(told ? m->low[k] : items->low), "high", number(told ? m->high[k] : items->high));
+	return !m->filled[k] ? json_null() : json_pack("{s:I,s:o,s:o,s:o}", "n", (json_int_t)m->n[k], "value", cwb_json_finite(m->value[k]), "low",
+		cwb_json_finite(told ? m->low[k] : items->low), "high", cwb_json_finite(told ? m->high[k] : items->high));
 }
 
 /* One output's value and its difference to the first; the first one's original, too. */
@@ -121,15 +117,15 @@ static int add_output(const struct comparison *c, size_t i, const struct cwe_mea
 		return -ENOMEM;
 	}
 	return json_array_append_new(differences, !same || i == 0 ? json_null()
-		: json_pack("{s:I,s:o,s:o,s:o,s:o}", "n", (json_int_t)result.n[CWE_COMPARED_QUANTIZED], "value", number(change->value), "low",
-			number(change->low), "high", number(change->high), "flips", flips_json(&flips)));
+		: json_pack("{s:I,s:o,s:o,s:o,s:o}", "n", (json_int_t)result.n[CWE_COMPARED_QUANTIZED], "value", cwb_json_finite(change->value), "low",
+			cwb_json_finite(change->low), "high", cwb_json_finite(change->high), "flips", flips_json(&flips)));
 }
 
 static int add_metric(const struct comparison *c, const struct cwe_measured *e, const struct cwe_metric_record *m, json_t *metrics)
 {
 	const struct cwe_interval none = {NAN, NAN, NAN};
 	json_t *row = json_pack("{s:s,s:s,s:s,s:s,s:i,s:o,s:o,s:[],s:[]}", "name", e->name, "benchmark", e->benchmark, "metric", m->name,
-		"form", form_name[m->form], "direction", (int)m->direction, "ideal", number(m->ideal), "original",
+		"form", form_name[m->form], "direction", (int)m->direction, "ideal", cwb_json_finite(m->ideal), "original",
 		value_json(m, CWE_COMPARED_ORIGINAL, &none), "values", "differences");
 	int r = row != NULL ? 0 : -ENOMEM;
 	for (size_t i = 0; r == 0 && i < c->n; i++) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "engine/pipeline/benchmark.h"
 #include "engine/pipeline/pairs.h"
 #include "engine/text/utf8.h"
@@ -89,7 +90,7 @@ static json_t *model_json(const struct cwe_pair *pair, const struct cwe_item_tex
 		return json_null();
 	}
 	return json_pack("{s:o,s:o,s:o}", "choice", item->choice >= 0 ? json_integer((json_int_t)item->choice) : json_null(), "value",
-		isfinite(item->value) ? json_real(item->value) : json_null(), "answer", text_json(t != NULL ? t->answer[k] : NULL, most));
+		cwb_json_finite(item->value), "answer", text_json(t != NULL ? t->answer[k] : NULL, most));
 }
 
 static int append(const struct cwe_benchmark *b, const struct cwe_metric_record *m, const struct cwe_pair *pair, size_t most, json_t *array)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "engine/pipeline/gate.h"
 #include "engine/pipeline/run.h"
 
@@ -148,11 +149,6 @@ static json_t *flips_json(const struct condition *c)
 	return ids;
 }
 
-static json_t *number(double x)
-{
-	return isfinite(x) ? json_real(x) : json_null();
-}
-
 static json_t *row_json(const struct condition *c)
 {
 	const struct cwj_gate *g = c->gate;
@@ -160,8 +156,8 @@ static json_t *row_json(const struct condition *c)
 	const char *than = c->than == CWE_COMPARED_QUANTIZED ? "quantized" : "original";
 	return json_pack("{s:s,s:b,s:s,s:f,s:s?,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "metric", g->metric, "passed", c->passed, "condition",
 		kind_name[g->kind], "asked", g->value, "than", relative ? than : NULL, "confidence",
-		tests ? json_real(g->confidence) : json_null(), "measured", number(c->measured.value), "low", number(c->measured.low), "high",
-		number(c->measured.high), "bound", number(c->bound), "p", number(c->p), "p_adjusted", number(c->adjusted), "flips", flips_json(c));
+		tests ? json_real(g->confidence) : json_null(), "measured", cwb_json_finite(c->measured.value), "low", cwb_json_finite(c->measured.low), "high",
+		cwb_json_finite(c->measured.high), "bound", cwb_json_finite(c->bound), "p", cwb_json_finite(c->p), "p_adjusted", cwb_json_finite(c->adjusted), "flips", flips_json(c));
 }
 
 static int judge_all(struct condition *c, const struct cwj_gate *gate, size_t n, const struct cwe_gate_facts *f, struct cwb_err *err)

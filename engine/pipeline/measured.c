@@ -2,7 +2,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* The outcomes of items, kept until the end of a run and written beside its report. */
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,11 +48,6 @@ void cwe_measured_free(struct cwe_measured *list, size_t n)
 	free(list);
 }
 
-static json_t *number(double x)
-{
-	return isfinite(x) ? json_real(x) : json_null();
-}
-
 static int write_line(FILE *f, json_t *json)
 {
 	size_t length = 0;
@@ -66,8 +60,8 @@ static int write_line(FILE *f, json_t *json)
 
 static json_t *metric_model(const struct cwe_metric_record *m, size_t k)
 {
-	return !m->filled[k] ? json_null() : json_pack("{s:I,s:o,s:o,s:o,s:o}", "n", (json_int_t)m->n[k], "value", number(m->value[k]),
-		"low", number(m->low[k]), "high", number(m->high[k]), "standard_error", number(m->error[k]));
+	return !m->filled[k] ? json_null() : json_pack("{s:I,s:o,s:o,s:o,s:o}", "n", (json_int_t)m->n[k], "value", cwb_json_finite(m->value[k]),
+		"low", cwb_json_finite(m->low[k]), "high", cwb_json_finite(m->high[k]), "standard_error", cwb_json_finite(m->error[k]));
 }
 
 static int write_item(FILE *f, const struct cwe_pair *pair)
@@ -82,7 +76,7 @@ static int write_item(FILE *f, const struct cwe_pair *pair)
 	for (size_t k = 0; k < CWE_COMPARED; k++) {
 		const struct cwe_outcome *o = pair->of[k];
 		(void)json_object_set_new(line, model_name[k],
-			o == NULL ? json_null() : json_pack("[o,o,I]", number(o->value), number(o->weight), (json_int_t)o->choice));
+			o == NULL ? json_null() : json_pack("[o,o,I]", cwb_json_finite(o->value), cwb_json_finite(o->weight), (json_int_t)o->choice));
 	}
 	return write_line(f, line);
 }
@@ -97,7 +91,7 @@ static int write_metric(FILE *f, const struct cwe_measured *e, const struct cwe_
 	}
 	r = write_line(f, json_pack("{s:s,s:s,s:s,s:s,s:s?,s:s,s:i,s:o,s:o,s:o,s:o,s:I}", "name", e->name, "benchmark", e->benchmark, "data",
 		e->data, "metric", m->name, "group", m->group, "form", form_name[m->form], "direction", (int)m->direction, "ideal",
-		number(m->ideal), model_name[0], metric_model(m, 0), model_name[1], metric_model(m, 1), model_name[2], metric_model(m, 2),
+		cwb_json_finite(m->ideal), model_name[0], metric_model(m, 0), model_name[1], metric_model(m, 1), model_name[2], metric_model(m, 2),
 		"items", (json_int_t)n));
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		r = write_item(f, &pair[i]);

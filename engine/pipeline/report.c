@@ -47,7 +47,7 @@ static json_t *sets_json(const struct cwe_run *run)
 			run->set[i].role == CWJ_ROLE_CRITICAL ? "critical" : "utility", "samples", (json_int_t)run->set[i].count,
 			"tokens", (json_int_t)run->set[i].tokens, "truncated", (json_int_t)run->set[i].truncated, "passed_over",
 			(json_int_t)run->set[i].passed, "loss",
-			run->scorer != NULL && isfinite(run->set_loss[i]) ? json_real(run->set_loss[i]) : json_null(), "total", run->set_sum[i],
+			cwb_json_finite(run->scorer != NULL ? run->set_loss[i] : NAN), "total", run->set_sum[i],
 			"factor", run->set_factor[i], "share", share, "raw_share", raw > 0 ? run->set_sum[i] / raw : 0.0));
 	}
 	return a;
@@ -58,7 +58,7 @@ static json_t *threshold_json(const struct cwe_run *run)
 {
 	int one = run->protecting && run->threshold != NULL && run->job->scope == CWJ_SCOPE_GLOBAL;
 	/* Infinite where super weights alone are protected. */
-	return one && isfinite(run->threshold[0]) ? json_real((double)run->threshold[0]) : json_null();
+	return cwb_json_finite(one ? (double)run->threshold[0] : NAN);
 }
 
 static json_t *thresholds_json(const struct cwe_run *run)
@@ -66,7 +66,7 @@ static json_t *thresholds_json(const struct cwe_run *run)
 	json_t *a = json_array();
 	for (uint32_t l = 0; run->threshold != NULL && run->protecting && run->job->scope == CWJ_SCOPE_LAYER && l < run->model.arch.layers; l++) {
 		/* Infinite where the share of a layer is less than one weight. */
-		(void)json_array_append_new(a, isfinite(run->threshold[l]) ? json_real((double)run->threshold[l]) : json_null());
+		(void)json_array_append_new(a, cwb_json_finite((double)run->threshold[l]));
 	}
 	return a;
 }
