@@ -23,7 +23,8 @@
 struct search {
 	const struct cwe_pipeline *p;
 	const json_t *plan;
-	char *folder; /* "<scratch>/search" */
+	char *folder; /* "<scratch>/search", and in it */
+	char *scratch, *cache; /* folders of the tries */
 	int fd;
 	json_t *tries;
 };
@@ -33,17 +34,12 @@ static int no_memory(struct cwb_err *err)
 	return cwb_err_set(err, -ENOMEM, "no memory for a search");
 }
 
-/* Whether a gate asks about this evaluation. */
-static int is_asked(const struct cwj_job *job, const struct cwj_evaluation *e, int than_quantized)
+/* Whether a gate's metric is one of this evaluation. */
+static int is_of(const struct cwj_gate *gate, const struct cwj_evaluation *e)
 {
 	size_t n = strlen(e->name);
 
-	for (size_t i = 0; i < job->n_gates; i++) {
-		if (strncmp(job->gates[i].metric, e->name, n) == 0 && job->gates[i].metric[n] == '.' &&
-			(!than_quantized || job->gates[i].than == CWJ_THAN_QUANTIZED))
-			return 1;
-	}
-	return 0;
+	return strncmp(gate->metric, e->name, n) == 0 && gate->metric[n] == '.';
 }
 
 /* Whether a benchmark generates text, as the plan says. */
@@ -79,14 +75,13 @@ static int make_job(const struct search *s, double fraction, int costly, struct 
 	}
 	for (size_t i = 0; i < job->n_evaluations; i++) {
 		const struct cwj_evaluation *e = &job->evaluations[i];
-		if (!is_asked(job, e, 0) || is_costly(s, e) != costly)
-			continue;
-		ret->evaluations[ret->n_evaluations++] = *e;
-		for (size_t k = 0; k < job->n_gates; k++) {
-			size_t n = strlen(e->name);
-			if (strncmp(job->gates[k].metric, e->name, n) == 0 && job->gates[k].metric[n] == '.')
+		size_t gates = ret->n_gates;
+		for (size_t k = 0; k < job->n_gates && is_costly(s, e) == costly; k++) {
+			if (is_of(&job->gates[k], e))
 				ret->gates[ret->n_gates++] = job->gates[k];
 		}
+		if (ret->n_gates > gates)
+			ret->evaluations[ret->n_evaluations++] = *e;
 	}
 	return 0;
 }
@@ -96,6 +91,16 @@ static void free_job(struct cwj_job *job)
 	free(job->output);
 	free(job->evaluations);
 	free(job->gates);
+}
+
+/* Scores that all tries share lie in the cache of all jobs, or where there is none in one of their own. */
+static void share_scores(const struct search *s, struct cwe_pipeline *p)
+{
+	if (!p->cache || p->cache_size == 0) {
+		p->cache = s->cache;
+		p->cache_size = CACHE_SIZE;
+		p->cache_age = 0;
+	}
 }
 
 /* The report of a try, which lies in its output or, rejected, beside it. */
@@ -128,7 +133,6 @@ static int run_part(const struct search *s, double fraction, int costly, json_t 
 	struct cwe_pipeline part = *s->p;
 	struct cwj_job job;
 	struct cwb_err why = {0};
-	char *scratch = NULL, *cache = NULL;
 	json_t *report = NULL;
 	int rc = make_job(s, fraction, costly, &job, err);
 
@@ -138,36 +142,22 @@ static int run_part(const struct search *s, double fraction, int costly, json_t 
 		free_job(&job);
 		return 0;
 	}
-	if (asprintf(&scratch, "%s/scratch", s->folder) < 0 || asprintf(&cache, "%s/cache", s->folder) < 0) {
-		rc = no_memory(err);
-	} else {
-		part.job = &job;
-		part.scratch = scratch;
-		part.finished_is_done = 1;
-		if (!part.cache || part.cache_size == 0) {
-			part.cache = cache;
-			part.cache_size = CACHE_SIZE;
-			part.cache_age = 0;
-		}
-		rc = cwb_file_make_folders(scratch, 0700, err);
-		rc = rc == 0 ? cwb_file_make_folders(cache, 0700, err) : rc;
-	}
-	if (rc == 0) {
-		rc = cwe_pipeline_run(&part, &why);
-		*ret_passed = rc == 0;
-		if (rc != 0 && rc != CWP_EGATE)
-			rc = cwb_err_prefix(err ? (*err = why, err) : &why, "trying fraction %g", fraction);
-		else
-			rc = read_report(job.output, rc == CWP_EGATE, &report, err);
-	}
+	part.job = &job;
+	part.scratch = s->scratch;
+	part.finished_is_done = 1;
+	share_scores(s, &part);
+	rc = cwe_pipeline_run(&part, &why);
+	*ret_passed = rc == 0;
+	if (rc != 0 && rc != CWP_EGATE)
+		rc = cwb_err_prefix(err ? (*err = why, err) : &why, "trying fraction %g", fraction);
+	else
+		rc = read_report(job.output, rc == CWP_EGATE, &report, err);
 	if (rc == 0 && json_array_extend(rows, json_object_get(report, "gate")) != 0)
 		rc = no_memory(err);
 	if (rc == 0)
 		*ret_bits = json_number_value(json_object_get(json_object_get(report, "size"), "bits_per_weight"));
 	rc = rc == 0 ? remove_try(s, job.output, err) : rc;
 	json_decref(report);
-	free(scratch);
-	free(cache);
 	free_job(&job);
 	return rc;
 }
@@ -260,14 +250,25 @@ static int refuse(const struct search *s, struct cwb_err *err)
 		json_number_value(json_object_get(best, "fraction")), failed);
 }
 
+/* "<scratch>/search<name>", which exists then; freed with free(). */
+static int make_folder(const char *name, const char *scratch, char **ret, struct cwb_err *err)
+{
+	if (asprintf(ret, "%s/" FOLDER "%s", scratch, name) < 0) {
+		*ret = NULL;
+		return no_memory(err);
+	}
+	return cwb_file_make_folders(*ret, 0700, err);
+}
+
 /* Notes of an attempt before this one; what cannot be read is tried again. */
 static int open_search(struct search *s, struct cwb_err *err)
 {
 	char *text = NULL;
 	size_t length = 0;
-	int rc = asprintf(&s->folder, "%s/" FOLDER, s->p->scratch) < 0 ? no_memory(err) : 0;
+	int rc = make_folder("", s->p->scratch, &s->folder, err);
 
-	rc = rc == 0 ? cwb_file_make_folders(s->folder, 0700, err) : rc;
+	rc = rc == 0 ? make_folder("/scratch", s->p->scratch, &s->scratch, err) : rc;
+	rc = rc == 0 ? make_folder("/cache", s->p->scratch, &s->cache, err) : rc;
 	s->fd = rc == 0 ? open(s->folder, O_DIRECTORY | O_RDONLY | O_CLOEXEC) : -1;
 	if (rc == 0 && s->fd < 0)
 		rc = cwb_err_errno(err, "scratch folder %s", s->folder);
@@ -294,6 +295,8 @@ static void close_search(struct search *s, int keep)
 		(void)close(s->fd);
 	json_decref(s->tries);
 	free(s->folder);
+	free(s->scratch);
+	free(s->cache);
 }
 
 /* Tries until the answer is known. */
@@ -319,20 +322,12 @@ static int run_found(const struct search *s, double fraction, struct cwb_err *er
 {
 	struct cwe_pipeline last = *s->p;
 	struct cwj_job job = *s->p->job;
-	char *cache = NULL;
-	int rc = asprintf(&cache, "%s/cache", s->folder) < 0 ? no_memory(err) : 0;
 
 	job.fraction = fraction;
 	last.job = &job;
 	last.search = s->tries;
-	if (rc == 0 && (!last.cache || last.cache_size == 0)) {
-		last.cache = cache;
-		last.cache_size = CACHE_SIZE;
-		last.cache_age = 0;
-	}
-	rc = rc == 0 ? cwe_pipeline_run(&last, err) : rc;
-	free(cache);
-	return rc;
+	share_scores(s, &last);
+	return cwe_pipeline_run(&last, err);
 }
 
 /* A finished output needs no search, and is no place for another. */
