@@ -18,6 +18,7 @@
 #include <cwp/evaluator.h>
 
 #include "plugins/evaluators/bbh/shots.h"
+#include "plugins/evaluators/common/rows.h"
 #include "plugins/evaluators/common/safe_file.h"
 #include "plugins/evaluators/common/statistic.h"
 
@@ -48,8 +49,7 @@ struct question {
 };
 
 struct bbh {
-	const struct cwp_host *host;
-	struct cwp_records *records;
+	struct rows rows;
 	struct question *question;
 	size_t count;
 	enum variant variant;
@@ -67,50 +67,29 @@ static void close_bbh(void *state)
 		free(x->question[i].prompt);
 		free(x->question[i].text);
 	}
-	x->host->records_close(x->host->ctx, x->records);
+	rows_close(&x->rows);
 	free(x->question);
 	free(x);
 }
 
-static int name_task(struct bbh *x, const char *option, const char *path)
+static int name_task(const struct cwp_host *host, struct bbh *x, const char *option, const char *path)
 {
 	const char *slash = strrchr(path, '/'), *name = *option != '\0' ? option : slash != NULL ? slash + 1 : path;
 	const char *dot = *option != '\0' ? NULL : strrchr(name, '.');
 	size_t n = dot != NULL ? (size_t)(dot - name) : strlen(name);
 	if (n == 0 || n >= sizeof x->task || memchr(name, '/', n) != NULL) {
-		return safe_fail(x->host, CWP_EVALUE, "task: \"%.80s\" is no name of a task, such as boolean_expressions", name);
+		return safe_fail(host, CWP_EVALUE, "task: \"%.80s\" is no name of a task, such as boolean_expressions", name);
 	}
 	memcpy(x->task, name, n);
 	x->task[n] = '\0';
 	return 0;
 }
 
-static int choose(struct bbh *x, const char *path, uint64_t limit, size_t **ret_index)
-{
-	const struct cwp_host *host = x->host;
-	size_t n = host->records_count(host->ctx, x->records), count = SIZE_MAX;
-	unsigned char *skip = calloc(n + 1, 1);
-	for (size_t i = 0; skip != NULL && i < n; i++) {
-		skip[i] = host->records_calibrated(host->ctx, x->records, i) != 0;
-	}
-	if (skip != NULL) {
-		count = statistic_choose(host, n, skip, NULL, limit, ret_index);
-	}
-	free(skip);
-	if (count == 0) {
-		return safe_fail(host, CWP_EVALUE, n > 0 ? "%.200s: the job calibrates on every question of this file, so that none is left to "
-			"evaluate; give calibration fewer samples" : "%.200s: no question is in the file", path);
-	}
-	x->question = count < SIZE_MAX ? calloc(count, sizeof *x->question) : NULL;
-	x->count = x->question != NULL ? count : 0;
-	return x->question != NULL ? 0 : -ENOMEM;
-}
-
 static int read_question(const struct bbh *x, size_t record, const char *before, struct question *q)
 {
-	const struct cwp_host *host = x->host;
-	int r = host->records_need(host->ctx, x->records, record, "input", &q->input, &q->input_length);
-	r = r == 0 ? host->records_need(host->ctx, x->records, record, "target", &q->target, &q->target_length) : r;
+	const struct cwp_host *host = x->rows.host;
+	int r = host->records_need(host->ctx, x->rows.records, record, "input", &q->input, &q->input_length);
+	r = r == 0 ? host->records_need(host->ctx, x->rows.records, record, "target", &q->target, &q->target_length) : r;
 	if (r != 0) {
 		return r;
 	}
@@ -125,18 +104,21 @@ static int read_question(const struct bbh *x, size_t record, const char *before,
 	return 0;
 }
 
-static int set_up(struct bbh *x, const struct cwp_setting *s, const char *path, uint64_t limit)
+static int set_up(const struct cwp_host *host, struct bbh *x, const struct cwp_setting *s, const char *path, uint64_t limit)
 {
-	const struct cwp_record_source source = {.size = sizeof source, .data = "bbh"};
 	char *before = NULL;
-	size_t *index = NULL;
+	size_t *index = NULL, count = 0;
 	x->variant = (enum variant)s[OPTION_VARIANT].integer;
 	x->new_tokens = (uint32_t)s[OPTION_NEW].integer;
 	x->new_tokens = x->new_tokens > 0 ? x->new_tokens : x->variant == VARIANT_COT ? NEW_COT : NEW_OTHERS;
-	int r = name_task(x, s[OPTION_TASK].string, path);
-	r = r == 0 ? shots_read(x->host, path, s[OPTION_PROMPTS].string, x->task, x->variant, &before) : r;
-	r = r == 0 ? x->host->records_open(x->host->ctx, path, &source, &x->records) : r;
-	r = r == 0 ? choose(x, path, limit, &index) : r;
+	int r = name_task(host, x, s[OPTION_TASK].string, path);
+	r = r == 0 ? shots_read(host, path, s[OPTION_PROMPTS].string, x->task, x->variant, &before) : r;
+	r = r == 0 ? rows_open(host, path, "bbh", NULL, &x->rows) : r;
+	r = r == 0 ? rows_choose(&x->rows, 1, NULL, NULL, limit, "question", &index, &count) : r;
+	if (r == 0 && (x->question = calloc(count, sizeof *x->question)) == NULL) {
+		r = -ENOMEM;
+	}
+	x->count = r == 0 ? count : 0;
 	for (size_t i = 0; r == 0 && i < x->count; i++) {
 		r = read_question(x, index[i], before, &x->question[i]);
 	}
@@ -153,8 +135,7 @@ static int open_bbh(const struct cwp_host *host, const struct cwp_setting *setti
 	if (x == NULL) {
 		return -ENOMEM;
 	}
-	x->host = host;
-	int r = set_up(x, settings, path, limit);
+	int r = set_up(host, x, settings, path, limit);
 	if (r != 0) {
 		close_bbh(x);
 		return r;

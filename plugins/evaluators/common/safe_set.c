@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plugins/evaluators/common/rows.h"
 #include "plugins/evaluators/common/safe_file.h"
 #include "plugins/evaluators/common/safe_set.h"
-#include "plugins/evaluators/common/statistic.h"
 
 #define BETWEEN "\n\n---\n\n" /* what HarmBench's prompts have behind a context */
 
@@ -133,20 +133,11 @@ static int number_strata(const struct reader *r, size_t n, size_t *ret)
 static int choose(const struct reader *r, uint64_t limit, size_t **ret_index, size_t *ret_count)
 {
 	const struct cwp_host *host = r->s->host;
-	size_t records = host->records_count(host->ctx, r->s->records), n = records * r->languages;
-	unsigned char *skip = calloc(n + 1, 1);
-	size_t *stratum = calloc(n + 1, sizeof *stratum);
-	int rc = skip != NULL && stratum != NULL ? number_strata(r, n, stratum) : -ENOMEM;
-	for (size_t i = 0; rc == 0 && i < records; i++) {
-		memset(skip + i * r->languages, host->records_calibrated(host->ctx, r->s->records, i) != 0, r->languages);
-	}
-	if (rc == 0 && (*ret_count = statistic_choose(host, n, skip, stratum, limit, ret_index)) == SIZE_MAX) {
-		rc = -ENOMEM;
-	} else if (rc == 0 && *ret_count == 0) {
-		rc = safe_fail(host, CWP_EVALUE, n > 0 ? "%.200s: the job calibrates on every prompt of this file, so that none is left to "
-			"evaluate; give calibration fewer samples" : "%.200s: no prompt is in the file", r->path);
-	}
-	free(skip);
+	const struct rows rows = {.host = host, .records = r->s->records, .path = (char *)(uintptr_t)r->path,
+		.count = (size_t)host->records_count(host->ctx, r->s->records)};
+	size_t n = rows.count * r->languages, *stratum = calloc(n + 1, sizeof *stratum);
+	int rc = stratum != NULL ? number_strata(r, n, stratum) : -ENOMEM;
+	rc = rc == 0 ? rows_choose(&rows, r->languages, NULL, stratum, limit, "prompt", ret_index, ret_count) : rc;
 	free(stratum);
 	return rc;
 }

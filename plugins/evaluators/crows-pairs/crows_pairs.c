@@ -14,6 +14,7 @@
 
 #include <cwp/evaluator.h>
 
+#include "plugins/evaluators/common/rows.h"
 #include "plugins/evaluators/common/statistic.h"
 
 enum { OPTION_MORE, OPTION_LESS, OPTION_ID, OPTION_GROUP, OPTION_LANGUAGE, OPTIONS };
@@ -38,8 +39,7 @@ struct pair {
 };
 
 struct crows {
-	const struct cwp_host *host;
-	struct cwp_records *records;
+	struct rows rows;
 	struct pair *pair;
 	size_t pairs;
 };
@@ -48,51 +48,28 @@ static void close_crows(void *state)
 {
 	struct crows *c = state;
 	if (c != NULL) {
-		c->host->records_close(c->host->ctx, c->records);
+		rows_close(&c->rows);
 		free(c->pair);
 		free(c);
 	}
 }
 
-/* The records to ask for: never one that the job calibrates on. */
-static int choose(const struct crows *c, const char *path, uint64_t limit, size_t **ret_index, size_t *ret_count)
+static int read_pair(const struct crows *c, const struct cwp_setting *settings, uint64_t record, struct pair *ret)
 {
-	const struct cwp_host *host = c->host;
-	size_t n = host->records_count(host->ctx, c->records);
-	unsigned char *skip = calloc(n + 1, 1);
-	char text[400];
-	for (size_t i = 0; skip != NULL && i < n; i++) {
-		skip[i] = host->records_calibrated(host->ctx, c->records, i) != 0;
-	}
-	*ret_count = skip != NULL ? statistic_choose(host, n, skip, NULL, limit, ret_index) : SIZE_MAX;
-	free(skip);
-	if (*ret_count == 0) {
-		free(*ret_index);
-		*ret_index = NULL;
-		(void)snprintf(text, sizeof text, n > 0 ? "%.200s: the job calibrates on every pair of this file, so that none is left to "
-			"evaluate; give calibration fewer samples" : "%.200s: no pair is in the file", path);
-		host->fail(host->ctx, text);
-		return CWP_EVALUE;
-	}
-	return *ret_count == SIZE_MAX ? -ENOMEM : 0;
-}
-
-static int read_pair(struct crows *c, const struct cwp_setting *settings, uint64_t record, struct pair *ret)
-{
-	const struct cwp_host *host = c->host;
+	const struct cwp_host *host = c->rows.host;
 	const char *text;
 	size_t length;
 	for (int k = 0; k < 2; k++) {
-		int r = host->records_need(host->ctx, c->records, record, settings[k == 0 ? OPTION_MORE : OPTION_LESS].string, &ret->text[k],
+		int r = host->records_need(host->ctx, c->rows.records, record, settings[k == 0 ? OPTION_MORE : OPTION_LESS].string, &ret->text[k],
 			&ret->length[k]);
 		if (r != 0) {
 			return r;
 		}
 	}
-	if (host->records_text(host->ctx, c->records, record, settings[OPTION_GROUP].string, &text, &length) > 0 && length > 0) {
+	if (host->records_text(host->ctx, c->rows.records, record, settings[OPTION_GROUP].string, &text, &length) > 0 && length > 0) {
 		ret->group = text;
 	}
-	if (host->records_text(host->ctx, c->records, record, settings[OPTION_ID].string, &text, &length) > 0 && length > 0) {
+	if (host->records_text(host->ctx, c->rows.records, record, settings[OPTION_ID].string, &text, &length) > 0 && length > 0) {
 		(void)snprintf(ret->id, sizeof ret->id, "%s", text);
 	} else {
 		(void)snprintf(ret->id, sizeof ret->id, "%llu", (unsigned long long)record + 1);
@@ -103,16 +80,14 @@ static int read_pair(struct crows *c, const struct cwp_setting *settings, uint64
 static int open_crows(const struct cwp_host *host, const struct cwp_setting *settings, const char *path, const char *data,
 	size_t length, uint64_t limit, void **ret_state)
 {
-	const struct cwp_record_source source = {.size = sizeof source, .data = "crows-pairs"};
 	struct crows *c = calloc(1, sizeof *c);
 	size_t *index = NULL;
 	(void)data, (void)length;
 	if (c == NULL) {
 		return -ENOMEM;
 	}
-	c->host = host;
-	int r = host->records_open(host->ctx, path, &source, &c->records);
-	r = r == 0 ? choose(c, path, limit, &index, &c->pairs) : r;
+	int r = rows_open(host, path, "crows-pairs", NULL, &c->rows);
+	r = r == 0 ? rows_choose(&c->rows, 1, NULL, NULL, limit, "pair", &index, &c->pairs) : r;
 	if (r == 0 && (c->pair = calloc(c->pairs, sizeof *c->pair)) == NULL) {
 		r = -ENOMEM;
 	}
