@@ -79,6 +79,33 @@ static inline void assert_refused(struct under_test *u, int code, const char *wo
 	assert_null(u->state);
 }
 
+/* A file, and how it is refused. */
+struct refused_data {
+	const char *data;
+	int code;
+	const char *words;
+};
+
+static inline void assert_each_refused(struct under_test *u, const char *name, const struct refused_data *bad, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		write_data(name, bad[i].data);
+		assert_refused(u, bad[i].code, bad[i].words);
+	}
+}
+
+static inline int begins_with(void *prefix, const char *identity)
+{
+	return strncmp(identity, prefix, strlen(prefix)) == 0;
+}
+
+/* From now on the job calibrates on all items whose identities begin so. */
+static inline void calibrate_on(struct under_test *u, const char *prefix)
+{
+	u->host.calibrated = begins_with;
+	u->host.calibrated_arg = (void *)(uintptr_t)prefix;
+}
+
 struct taken_metric {
 	char name[64], group[64];
 	struct cwp_metric metric;

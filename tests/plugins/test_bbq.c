@@ -113,19 +113,9 @@ static void test_choice(void **state)
 	leave_plugin(&u);
 }
 
-static int calibrates_all(void *arg, const char *identity)
-{
-	(void)arg;
-	return strncmp(identity, "bbq/Age", 7) == 0;
-}
-
 static void test_refusals(void **state)
 {
-	static const struct {
-		const char *data;
-		int code;
-		const char *words;
-	} bad[] = {
+	static const struct refused_data bad[] = {
 		{"", CWP_EVALUE, "data.jsonl: no question is in the file"},
 		{"{}\n", CWP_EMISSING, "data.jsonl:1: category: is missing"},
 		{ROW("1", "ambig", "neg", "1") ROW("2", "ambig", "neg", "3"), CWP_EVALUE, "data.jsonl:2: label: \"3\" is none of 0, 1, 2"},
@@ -144,11 +134,8 @@ static void test_refusals(void **state)
 	struct under_test u;
 	(void)state;
 	use_plugin(&u, "bbq", NULL);
-	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		write_data("data.jsonl", bad[i].data);
-		assert_refused(&u, bad[i].code, bad[i].words);
-	}
-	u.host.calibrated = calibrates_all;
+	assert_each_refused(&u, "data.jsonl", bad, sizeof bad / sizeof *bad);
+	calibrate_on(&u, "bbq/Age");
 	write_data("data.jsonl", ROW("1", "ambig", "neg", "1"));
 	assert_refused(&u, CWP_EVALUE, "data.jsonl: the job calibrates on every question of this file");
 	leave_plugin(&u);

@@ -98,19 +98,9 @@ static void test_column(void **state)
 	leave_plugin(&u);
 }
 
-static int calibrates_all(void *arg, const char *identity)
-{
-	(void)arg;
-	return strncmp(identity, "mmlu/", 5) == 0;
-}
-
 static void test_refusals(void **state)
 {
-	static const struct {
-		const char *data;
-		int code;
-		const char *words;
-	} bad[] = {
+	static const struct refused_data bad[] = {
 		{"", CWP_EVALUE, "no question is in the file"},
 		{HEADER, CWP_EVALUE, "no question is in the file"},
 		{HEADER "Q?,a,b,c,d,4\n", CWP_EVALUE, "x_test.csv:2: answer: \"4\" is none of 0, 1, 2, 3, A, B, C, D"},
@@ -124,11 +114,8 @@ static void test_refusals(void **state)
 	struct under_test u;
 	(void)state;
 	use_plugin(&u, "mmlu", NULL);
-	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		write_data("x_test.csv", bad[i].data);
-		assert_refused(&u, bad[i].code, bad[i].words);
-	}
-	u.host.calibrated = calibrates_all;
+	assert_each_refused(&u, "x_test.csv", bad, sizeof bad / sizeof *bad);
+	calibrate_on(&u, "mmlu/");
 	write_data("x_test.csv", HEADER "Q?,a,b,c,d,1\n");
 	assert_refused(&u, CWP_EVALUE, "calibrates on every question");
 	leave_plugin(&u);

@@ -144,12 +144,6 @@ static void test_nested(void **state)
 	leave_plugin(&u);
 }
 
-static int calibrates_all(void *arg, const char *identity)
-{
-	(void)arg;
-	return strncmp(identity, "stereoset/", 10) == 0;
-}
-
 static void test_choice(void **state)
 {
 	static const char six[] = ROW("a", "t", "race", "BLANK", "p", "q", "r") ROW("b", "t", "race", "BLANK", "p", "q", "r")
@@ -170,7 +164,7 @@ static void test_choice(void **state)
 	write_data("data.jsonl", ROW("a", "t", "race", "BLANK", "p", "q", "q") ROW("b", "t", "race", "BLANK", "p", "q", "r"));
 	assert_int_equal(open_data(&u, 0), 0);
 	assert_int_equal(u.evaluator->count(u.state), 3);
-	u.host.calibrated = calibrates_all;
+	calibrate_on(&u, "stereoset/");
 	write_data("data.jsonl", six);
 	assert_refused(&u, CWP_EVALUE, "the job calibrates on every item of this file");
 	leave_plugin(&u);
@@ -178,11 +172,7 @@ static void test_choice(void **state)
 
 static void test_refusals(void **state)
 {
-	static const struct {
-		const char *data;
-		int code;
-		const char *words;
-	} bad[] = {
+	static const struct refused_data bad[] = {
 		{"", CWP_EVALUE, "data.jsonl: no item is in the file"},
 		{"{\"id\":\"a\"}\n", CWP_EMISSING, "data.jsonl:1: target: is missing"},
 		{"{\"id\":\"a\",\"target\":\"t\"}\n", CWP_EMISSING, "data.jsonl:1: bias_type: is missing"},
@@ -203,10 +193,7 @@ static void test_refusals(void **state)
 	struct under_test u;
 	(void)state;
 	use_plugin(&u, "stereoset", (const char *const[]){"variant=filler", NULL});
-	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		write_data("data.jsonl", bad[i].data);
-		assert_refused(&u, bad[i].code, bad[i].words);
-	}
+	assert_each_refused(&u, "data.jsonl", bad, sizeof bad / sizeof *bad);
 	write_data("data.csv", "a,b\n1,2\n");
 	assert_refused(&u, CWP_EVALUE, "stereoset");
 	write_data("data.json", "{\"data\":{\"intrasentence\":[]}}");
