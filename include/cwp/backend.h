@@ -31,6 +31,10 @@ enum cwp_dtype {
 	CWP_F16 = 3
 };
 
+/* A backend that can run products in BF16 declares an option "precision", an enumeration that holds "f32" and "bf16": what
+ * matmul() and grad_stats() round their operands to. Sums are f32 either way, activations stay f32 in memory. */
+#define CWP_BACKEND_PRECISION "precision"
+
 enum cwp_glu { CWP_GLU_SILU = 1, CWP_GLU_GELU_TANH = 2 };
 
 /* Several sequences packed one after another in a matrix of tokens: sequence s has the tokens
@@ -98,6 +102,16 @@ struct cwp_activation {
 	float scale;     /* of INT8_TENSOR and FP8_TENSOR, positive, else 0 */
 	float threshold; /* of INT8_OUTLIER, else 0 */
 	struct cwp_sequences sequences; /* of INT8_OUTLIER: those that the rows belong to; count 0: each row is one */
+};
+
+/* What a backend will be used for: the most of each. */
+struct cwp_backend_use {
+	uint32_t size;
+	uint32_t flags;   /* 0 */
+	uint64_t weights; /* numbers of the matrices of one layer */
+	uint64_t tokens;  /* rows of activations in one call */
+	uint64_t width;   /* columns of activations in one call */
+	uint64_t sum;     /* columns of all different inputs of a layer's matrices together */
 };
 
 struct cwp_backend {
@@ -206,6 +220,40 @@ struct cwp_backend {
 	int (*softcap_backward)(void *b, float *d_dx, const float *d_y, uint64_t n, float cap);
 	/* abs[c] += sum over rows of |X[r, c]|, X [rows, cols], in f64. */
 	int (*act_abs)(void *b, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld, double *d_abs);
+
+	/* d_dst = d_src, bytes, both on the device; they do not overlap. */
+	int (*copy)(void *b, void *d_dst, const void *d_src, size_t bytes);
+	/* d_dst[i] (enum cwp_dtype) = d_src[i] rounded to nearest even, i < n; beyond the largest F16: infinity. */
+	int (*narrow)(void *b, void *d_dst, uint32_t dtype, const float *d_src, uint64_t n);
+
+	/* Memory of the host that the device reaches fastest, 64-byte aligned, not cleared; NULL when there is none. */
+	void *(*host_alloc)(void *b, size_t bytes);
+	void (*host_free)(void *b, void *p); /* NULL is allowed */
+
+	/* Weights that are loaded beside the computation. load_begin [worker]: what operations called so far still read or write
+	 * is not touched by the loads that follow. load: d_dst[i] = f32 of src[i] (enum cwp_dtype of host memory), i < n;
+	 * src is free again when it returns. load may be called by one thread that is not the main one, while the main one
+	 * calls other operations on other memory; no fail() but a code is its only word then. load_wait [worker], after the last
+	 * load: operations called from here on see what was loaded. */
+	int (*load_begin)(void *b);
+	int (*load)(void *b, float *d_dst, const void *src, uint32_t dtype, uint64_t n);
+	int (*load_wait)(void *b);
+	/* Transfers beside the computation, host memory from host_alloc(). fetch: dst = d_src as operations called so far leave
+	 * it; dst is whole after fetch_wait(), and only then may an operation write d_src again. send: d_dst = src, begun after the
+	 * operations called so far; operations called after send_wait() see it; src may be changed after the next
+	 * sync() or fetch_wait(). */
+	int (*fetch)(void *b, void *dst, const void *d_src, size_t bytes);
+	int (*fetch_wait)(void *b);
+	int (*send)(void *b, void *d_dst, const void *src, size_t bytes);
+	int (*send_wait)(void *b);
+
+	/* Bytes of the device's memory: in all, and not taken by anybody now. On a host-memory backend both may be 0: not known. */
+	int (*memory)(void *b, uint64_t *ret_total, uint64_t *ret_free);
+	/* What the backend takes for itself, at most, beside what alloc() gives. May be called before reserve(). */
+	uint64_t (*overhead)(void *b, const struct cwp_backend_use *use);
+	/* Takes `bytes` for alloc() and for itself, at once: from here on no more is ever taken, and alloc() beyond it is NULL.
+	 * -ENOMEM when the device has less free. Without it memory is taken as it is asked for. */
+	int (*reserve)(void *b, uint64_t bytes, const struct cwp_backend_use *use);
 };
 
 #ifdef __cplusplus

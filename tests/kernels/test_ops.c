@@ -494,9 +494,53 @@ static void test_convert(void **state)
 	be->close(b);
 }
 
+/* Narrowing gives every value of 16 bits back, rounds what lies between two to the nearer, and a tie to the even one. */
+static void narrow_all(void *b, uint32_t dtype, uint32_t infinity)
+{
+	static uint16_t all[65536], back[4];
+	static float y[65536];
+	for (size_t i = 0; i < 65536; i++) {
+		all[i] = (uint16_t)i;
+	}
+	assert_int_equal(be->convert(b, y, all, dtype, 65536), 0);
+	for (uint32_t i = 0; i + 1 < infinity; i++) {
+		float middle = y[i] / 2 + y[i + 1] / 2;
+		const float x[] = {y[i], middle, nextafterf(middle, 0.0F), nextafterf(middle, INFINITY)};
+		assert_int_equal(be->narrow(b, back, dtype, x, 4), 0);
+		assert_int_equal(back[0], i);
+		if (middle > y[i] && middle < y[i + 1] && x[2] > y[i] && y[i] > 0x1p-120F) {
+			assert_int_equal(back[1], i + (i & 1));
+			assert_int_equal(back[2], i);
+			assert_int_equal(back[3], i + 1);
+		}
+	}
+	assert_int_equal(be->narrow(b, all, dtype, y, 65536), 0);
+	for (uint32_t i = 0; i < 65536; i++) {
+		uint32_t a = i & 0x7fff;
+		assert_true(a > infinity ? (all[i] & 0x7fffU) > infinity : all[i] == i);
+	}
+}
+
+static void test_narrow(void **state)
+{
+	(void)state;
+	struct test_host h;
+	void *b = test_open(&h, 2);
+	narrow_all(b, CWP_BF16, 0x7f80);
+	narrow_all(b, CWP_F16, 0x7c00);
+	const float x[] = {65519.0F, 65520.0F, -1e30F, 0x1p-25F, 0x1.000002p-25F, 3e38F};
+	uint16_t y[6];
+	assert_int_equal(be->narrow(b, y, CWP_F16, x, 6), 0);
+	const uint16_t want[] = {0x7bff, 0x7c00, 0xfc00, 0, 1, 0x7c00};
+	assert_memory_equal(y, want, sizeof(want));
+	assert_int_equal(be->narrow(b, y, 9, x, 1), CWP_EVALUE);
+	be->close(b);
+}
+
 static int group(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_narrow),
 		cmocka_unit_test(test_matmul),
 		cmocka_unit_test(test_few_rows),
 		cmocka_unit_test(test_grad_stats),

@@ -79,8 +79,14 @@ int cpu_upload(void *b, void *d_dst, const void *src, size_t bytes);
 int cpu_download(void *b, void *dst, const void *d_src, size_t bytes);
 int cpu_zero(void *b, void *d_dst, size_t bytes);
 int cpu_sync(void *b);
+int cpu_copy(void *b, void *d_dst, const void *d_src, size_t bytes);
+int cpu_memory(void *b, uint64_t *ret_total, uint64_t *ret_free);
+uint64_t cpu_overhead(void *b, const struct cwp_backend_use *use);
+int cpu_reserve(void *b, uint64_t bytes, const struct cwp_backend_use *use);
 
 int cpu_convert(void *b, float *d_dst, const void *d_src, uint32_t dtype, uint64_t n);
+int cpu_load(void *b, float *d_dst, const void *src, uint32_t dtype, uint64_t n);
+int cpu_narrow(void *b, void *d_dst, uint32_t dtype, const float *d_src, uint64_t n);
 int cpu_matmul(void *b, int trans_a, int trans_b, uint64_t m, uint64_t n, uint64_t k,
 	const float *d_a, uint64_t lda, const float *d_b, uint64_t ldb, int accumulate, float *d_c,
 	uint64_t ldc);

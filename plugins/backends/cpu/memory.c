@@ -72,6 +72,34 @@ int cpu_sync(void *vb)
 	return 0;
 }
 
+int cpu_copy(void *vb, void *d_dst, const void *d_src, size_t bytes)
+{
+	return cpu_upload(vb, d_dst, d_src, bytes);
+}
+
+/* How much the process may take is its caller's affair: 0 says so. */
+int cpu_memory(void *vb, uint64_t *ret_total, uint64_t *ret_free)
+{
+	(void)vb;
+	*ret_total = *ret_free = 0;
+	return 0;
+}
+
+uint64_t cpu_overhead(void *vb, const struct cwp_backend_use *use)
+{
+	(void)vb;
+	(void)use;
+	return 0;
+}
+
+int cpu_reserve(void *vb, uint64_t bytes, const struct cwp_backend_use *use)
+{
+	(void)vb;
+	(void)bytes;
+	(void)use;
+	return 0;
+}
+
 static int grow(struct cpu *b, struct scratch *s, size_t bytes)
 {
 	if (s->size >= bytes) {

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Operations on elements, rows and columns that need no product: conversion, sums, statistics. */
 #include <math.h>
+#include <string.h>
 
 #include "plugins/backends/cpu/cpu.h"
 
@@ -61,6 +62,94 @@ int cpu_convert(void *vb, float *d_dst, const void *d_src, uint32_t dtype, uint6
 	default:
 		return cpu_refuse(
 			b, CWP_EVALUE, "convert: type %u is none of F32, BF16, F16", dtype);
+	}
+}
+
+int cpu_load(void *vb, float *d_dst, const void *src, uint32_t dtype, uint64_t n)
+{
+	const struct cpu *b = vb;
+	switch (dtype) {
+	case CWP_F32:
+		memcpy(d_dst, src, (size_t)n * sizeof(float));
+		return 0;
+	case CWP_BF16:
+		b->k.bf16(d_dst, src, (size_t)n);
+		return 0;
+	case CWP_F16:
+		b->k.f16(d_dst, src, (size_t)n);
+		return 0;
+	default:
+		return CWP_EVALUE;
+	}
+}
+
+/* To nearest even; a NaN stays one, whatever of its payload is cut off. */
+static uint16_t to_bf16(float x)
+{
+	uint32_t u;
+	memcpy(&u, &x, sizeof(u));
+	if ((u & 0x7fffffffU) > 0x7f800000U) {
+		return (uint16_t)(u >> 16 | 0x40U);
+	}
+	return (uint16_t)((u + 0x7fffU + (u >> 16 & 1U)) >> 16);
+}
+
+/* Likewise, by hand for compilers without a half type: the last bit of what is kept decides ties. */
+static uint16_t to_f16(float x)
+{
+	uint32_t u;
+	memcpy(&u, &x, sizeof(u));
+	uint32_t sign = u >> 16 & 0x8000U, a = u & 0x7fffffffU;
+	if (a >= 0x7f800000U) {
+		return (uint16_t)(sign | 0x7c00U | (a > 0x7f800000U ? 0x200U : 0U));
+	}
+	if (a >= 0x477ff000U) { /* rounds to more than 65504 */
+		return (uint16_t)(sign | 0x7c00U);
+	}
+	if (a < 0x33000001U) { /* at most half of the least subnormal */
+		return (uint16_t)sign;
+	}
+	if (a < 0x38800000U) {
+		uint32_t shift = 126U - (a >> 23), m = (a & 0x7fffffU) | 0x800000U;
+		uint32_t kept = m >> shift, rest = m & ((1U << shift) - 1U), half = 1U << (shift - 1U);
+		return (uint16_t)(sign | (kept + (rest > half || (rest == half && (kept & 1U)))));
+	}
+	a += 0xfffU + (a >> 13 & 1U);
+	return (uint16_t)(sign | (a - 0x38000000U) >> 13);
+}
+
+static void narrow_chunk(void *arg, size_t i)
+{
+	const struct elements *e = arg;
+	uint64_t first = 0, n = chunk(e->n, i, &first);
+	const float *x = (const float *)e->x + first;
+	uint16_t *y = (uint16_t *)(void *)e->y + first;
+	for (uint64_t j = 0; j < n; j++) {
+		y[j] = e->dtype == CWP_BF16 ? to_bf16(x[j]) : to_f16(x[j]);
+	}
+}
+
+int cpu_narrow(void *vb, void *d_dst, uint32_t dtype, const float *d_src, uint64_t n)
+{
+	struct cpu *b = vb;
+	int rc = cpu_check_matrix(b, "narrow", "the target", d_dst, 1, n, n);
+	if (!rc) {
+		rc = cpu_check_matrix(b, "narrow", "the source", d_src, 1, n, n);
+	}
+	if (rc) {
+		return rc;
+	}
+	struct elements e = {b, d_dst, d_src, dtype, n};
+	switch (dtype) {
+	case CWP_F32:
+		return cpu_upload(b, d_dst, d_src, (size_t)n * sizeof(float));
+	case CWP_BF16:
+	case CWP_F16:
+		cpu_run(b, chunks(n), narrow_chunk, &e);
+		return 0;
+	default:
+		return cpu_refuse(
+			b, CWP_EVALUE, "narrow: type %u is none of F32, BF16, F16", dtype);
 	}
 }
 
