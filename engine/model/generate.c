@@ -15,6 +15,8 @@
 struct step {
 	struct cwe_slot *fill[CWE_GENERATOR_SLOTS], *add[CWE_GENERATOR_SLOTS];
 	uint64_t fills, adds;
+	struct cwe_pack pack[CWE_GENERATOR_SLOTS]; /* of those that fill, in their order */
+	uint64_t packs;
 };
 
 int cwe_generation_check(const struct cwe_model *m, const struct cwe_generation *w, struct cwb_err *err)
@@ -77,7 +79,7 @@ static int admit(struct cwe_generator *g, const struct cwe_generation *what, siz
  * cache is filled anew. */
 static void plan(struct cwe_generator *g, struct step *ret)
 {
-	ret->fills = ret->adds = 0;
+	ret->fills = ret->adds = ret->packs = 0;
 	for (uint64_t s = 0; s < g->size.slots; s++) {
 		struct cwe_slot *slot = &g->slot[s];
 		if (slot->what == NULL) {
@@ -92,6 +94,9 @@ static void plan(struct cwe_generator *g, struct step *ret)
 			ret->add[ret->adds++] = slot;
 		}
 	}
+	for (uint64_t i = 0; i < ret->fills; i += ret->pack[ret->packs++].count) {
+		ret->pack[ret->packs] = cwe_pack_take(g, ret->fill + i, ret->fills - i);
+	}
 }
 
 static int embed(struct cwe_generator *g, const struct step *p, struct cwb_err *err)
@@ -100,9 +105,9 @@ static int embed(struct cwe_generator *g, const struct step *p, struct cwb_err *
 	uint32_t id[CWE_GENERATOR_SLOTS], at[CWE_GENERATOR_SLOTS];
 	uint64_t first = 0;
 	int r = 0;
-	for (uint64_t i = 0; r == 0 && i < p->fills; i++) {
-		r = cwe_model_embed(m, p->fill[i]->id, p->fill[i]->count, g->d_x + first * m->arch.hidden, err);
-		first += p->fill[i]->count;
+	for (uint64_t i = 0; r == 0 && i < p->packs; i++) {
+		r = cwe_pack_embed(g, &p->pack[i], g->d_x + first * m->arch.hidden, g->d_row + first, err);
+		first += p->pack[i].rows;
 	}
 	for (uint64_t i = 0; i < p->adds; i++) {
 		const struct cwe_slot *s = p->add[i];
@@ -114,24 +119,6 @@ static int embed(struct cwe_generator *g, const struct step *p, struct cwb_err *
 		r = r == 0 ? CWE_OP(m->device, upload, g->d_at, at, p->adds * sizeof *at) : r;
 	}
 	return r;
-}
-
-/* All tokens of a sequence, d_x [count, hidden], through a layer. */
-static int fill(struct cwe_generator *g, const struct cwe_layer *layer, const struct cwe_slot *s, float *d_x,
-	struct cwb_err *err)
-{
-	struct cwe_model *m = g->model;
-	struct cwe_workspace *ws = &g->ws;
-	uint64_t start[2] = {0, s->count}, n = s->count * m->arch.kv_heads * m->arch.head_dim;
-	struct cwe_chunk chunk = {.tokens = s->count, .sequences = {1, start}, .samples = {1, start},
-		.d_position = g->d_position + (s->extended ? ws->positions : 0)};
-	float *d_k, *d_v;
-	cwe_slot_cache(g, s, layer->index, &d_k, &d_v);
-	/* The output may not be x; the normed input of attention is used up when it is written, as in cwe_layer_decode. */
-	int r = cwe_layer_forward(m, layer, &chunk, d_x, ws, ws->d_h1, NULL, err);
-	r = r == 0 ? cwe_device_copy(m->device, d_x, ws->d_h1, s->count * m->arch.hidden, err) : r;
-	r = r == 0 ? cwe_device_copy(m->device, d_k, ws->d_k, n, err) : r;
-	return r == 0 ? cwe_device_copy(m->device, d_v, ws->d_v, n, err) : r;
 }
 
 /* One token each of the other sequences through a layer. */
@@ -152,11 +139,11 @@ static int through_layers(struct cwe_generator *g, const struct step *p, struct 
 	const struct cwe_layer *layer;
 	int r = 0;
 	for (uint32_t l = 0; r == 0 && l < g->model->arch.layers; l++) {
-		float *d_x = g->d_x;
+		uint64_t first = 0;
 		r = cwe_generator_layer(g, l, &layer, err);
-		for (uint64_t i = 0; r == 0 && i < p->fills; i++) {
-			r = fill(g, layer, p->fill[i], d_x, err);
-			d_x += p->fill[i]->count * g->model->arch.hidden;
+		for (uint64_t i = 0; r == 0 && i < p->packs; i++) {
+			r = cwe_pack_forward(g, &p->pack[i], layer, g->d_x + first * g->model->arch.hidden, g->d_row + first, err);
+			first += p->pack[i].rows;
 		}
 		r = r == 0 ? add(g, layer, p, err) : r;
 	}
@@ -167,11 +154,14 @@ static int through_layers(struct cwe_generator *g, const struct step *p, struct 
 static int gather(struct cwe_generator *g, const struct step *p, struct cwb_err *err)
 {
 	uint64_t d = g->model->arch.hidden;
-	const float *d_end = g->d_x;
+	const float *d_x = g->d_x;
+	float *d_last = g->d_last;
 	int r = 0;
-	for (uint64_t i = 0; r == 0 && i < p->fills; i++) {
-		d_end += p->fill[i]->count * d;
-		r = cwe_device_copy(g->model->device, g->d_last + i * d, d_end - d, d, err);
+	for (uint64_t k = 0; k < p->packs; k++) {
+		for (uint64_t i = 0; r == 0 && i < p->pack[k].count; i++, d_last += d) {
+			r = cwe_device_copy(g->model->device, d_last, d_x + (cwe_pack_end(&p->pack[k], i) - 1) * d, d, err);
+		}
+		d_x += p->pack[k].rows * d;
 	}
 	return r == 0 ? cwe_device_copy(g->model->device, g->d_last + p->fills * d, g->d_t, p->adds * d, err) : r;
 }

@@ -2,9 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Greedy continuations, several sequences at a time, each with a cache of its keys and values.
  *
- * A sequence's tokens depend on its request alone: prompts go through the layers one by one, and the new tokens of all
- * sequences go through together as a product of a few rows, where a backend gives each row the sums that it has alone
- * (backend.h). So neither the other sequences nor the number of slots nor the memory of weights changes a token. */
+ * A sequence's tokens depend on its request alone. The new tokens of all sequences go through the layers together as a
+ * product of a few rows, where a backend gives each row the sums that it has alone (backend.h). Prompts go through together
+ * where it does so for many rows too (rows_alone), else one by one; what all of them begin with is then computed once. So
+ * neither the other sequences nor the number of slots nor the memory of weights changes a token. */
 #pragma once
 
 #include "engine/model/layer.h"

@@ -32,6 +32,19 @@ static uint64_t fill_rows(const struct cwe_arch *a, const struct cwe_generator_s
 	return max_u64(size->prompt, crossing);
 }
 
+/* Tokens that go through the layers at once, at most. */
+static uint64_t pack_rows(const struct cwe_arch *a, const struct cwe_generator_size *size)
+{
+	uint64_t rows = fill_rows(a, size), all = size->slots * rows;
+	return max_u64(max_u64(rows, CWE_PACK_LEAST), min_u64(all, CWE_GENERATOR_PACK));
+}
+
+/* Rows of all sequences that are filled in a step. */
+static uint64_t filled_rows(uint64_t slots, uint64_t rows)
+{
+	return slots * rows + CWE_PACK_LEAST;
+}
+
 static uint64_t position_count(const struct cwe_arch *a, const struct cwe_generator_size *size)
 {
 	return cwe_rope_extended(a, size->positions) ? 2 * size->positions : size->positions;
@@ -46,8 +59,8 @@ static uint64_t slice(const struct cwe_arch *a)
 /* The arrays of a generator but weights and workspace, in elements of 4 bytes. */
 static uint64_t step_floats(const struct cwe_arch *a, const struct cwe_generator_size *size)
 {
-	return size->slots * (fill_rows(a, size) + 2) * a->hidden + size->slots * (slice(a) + 9) +
-		position_count(a, size) + a->hidden;
+	return (filled_rows(size->slots, fill_rows(a, size)) + 2 * size->slots) * a->hidden + size->slots * (slice(a) + 9) +
+		filled_rows(size->slots, fill_rows(a, size)) + position_count(a, size) + a->hidden;
 }
 
 uint64_t cwe_generator_bytes(const struct cwe_model *m, const struct cwe_generator_size *size)
@@ -55,7 +68,7 @@ uint64_t cwe_generator_bytes(const struct cwe_model *m, const struct cwe_generat
 	const struct cwe_arch *a = &m->arch;
 	uint64_t cache = 2 * a->layers * size->slots * size->positions * row_floats(a);
 	uint64_t ids = size->slots * size->positions, head = slice(a) * a->hidden;
-	return cwe_layer_bytes(m) + cwe_workspace_bytes(m, max_u64(fill_rows(a, size), size->slots), size->positions, 0) +
+	return cwe_layer_bytes(m) + cwe_workspace_bytes(m, max_u64(pack_rows(a, size), size->slots), size->positions, 0) +
 		sizeof(float) * (cache + ids + head + step_floats(a, size));
 }
 
@@ -132,8 +145,9 @@ static int new_arrays(struct cwe_generator *g, struct cwb_err *err)
 	uint64_t slots = g->size.slots, d = g->model->arch.hidden;
 	uint64_t positions = position_count(&g->model->arch, &g->size) * sizeof *g->d_position;
 	int r;
-	if ((r = cwe_workspace_new(g->model, max_u64(g->rows, slots), g->size.positions, 0, &g->ws, err)) != 0 ||
-		(r = cwe_device_floats(dev, slots * g->rows * d, &g->d_x, err)) != 0 ||
+	if ((r = cwe_workspace_new(g->model, max_u64(g->pack, slots), g->size.positions, 0, &g->ws, err)) != 0 ||
+		(r = cwe_device_floats(dev, filled_rows(slots, g->rows) * d, &g->d_x, err)) != 0 ||
+		(r = cwe_device_bytes(dev, filled_rows(slots, g->rows) * sizeof *g->d_row, (void **)&g->d_row, err)) != 0 ||
 		(r = cwe_device_floats(dev, slots * d, &g->d_t, err)) != 0 ||
 		(r = cwe_device_floats(dev, slots * d, &g->d_last, err)) != 0 ||
 		(r = cwe_device_floats(dev, d, &g->d_norm, err)) != 0 ||
@@ -159,7 +173,8 @@ int cwe_generator_new(struct cwe_model *model, const struct cwe_generator_size *
 	g->model = model;
 	g->size = *size;
 	g->size.slots = min_u64(max_u64(size->slots, 1), CWE_GENERATOR_SLOTS);
-	g->rows = fill_rows(&model->arch, size);
+	g->rows = fill_rows(&model->arch, &g->size);
+	g->pack = pack_rows(&model->arch, &g->size);
 	int r = load_resident(g, memory, err);
 	r = r == 0 ? new_arrays(g, err) : r;
 	if (r != 0) {
@@ -184,7 +199,8 @@ void cwe_generator_free(struct cwe_generator *g)
 		cwe_layer_free(g->model, &g->layer[l]);
 	}
 	cwe_workspace_free(g->model, &g->ws);
-	cwe_device_free(dev, g->d_x, slots * g->rows * row);
+	cwe_device_free(dev, g->d_x, filled_rows(slots, g->rows) * row);
+	cwe_device_free(dev, g->d_row, filled_rows(slots, g->rows) * sizeof *g->d_row);
 	cwe_device_free(dev, g->d_t, slots * row);
 	cwe_device_free(dev, g->d_last, slots * row);
 	cwe_device_free(dev, g->d_norm, row);

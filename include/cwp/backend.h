@@ -254,6 +254,9 @@ struct cwp_backend {
 	/* Takes `bytes` for alloc() and for itself, at once: from here on no more is ever taken, and alloc() beyond it is NULL.
 	 * -ENOMEM when the device has less free. Without it memory is taken as it is asked for. */
 	int (*reserve)(void *b, uint64_t bytes, const struct cwp_backend_use *use);
+	/* 1 when with trans_b, without trans_a a row of C follows from its own row of A alone for every m above 16, whatever m
+	 * is; else 0. */
+	int (*rows_alone)(void *b);
 };
 
 #ifdef __cplusplus

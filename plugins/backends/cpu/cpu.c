@@ -228,4 +228,5 @@ const struct cwp_backend cpu_backend = {
 	.memory = cpu_memory,
 	.overhead = cpu_overhead,
 	.reserve = cpu_reserve,
+	.rows_alone = cpu_rows_alone,
 };

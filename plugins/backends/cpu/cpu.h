@@ -90,6 +90,7 @@ int cpu_narrow(void *b, void *d_dst, uint32_t dtype, const float *d_src, uint64_
 int cpu_matmul(void *b, int trans_a, int trans_b, uint64_t m, uint64_t n, uint64_t k,
 	const float *d_a, uint64_t lda, const float *d_b, uint64_t ldb, int accumulate, float *d_c,
 	uint64_t ldc);
+int cpu_rows_alone(void *b);
 int cpu_add(void *b, float *d_y, const float *d_x, uint64_t n);
 int cpu_add_bias(void *b, float *d_y, const float *d_bias, uint64_t rows, uint64_t cols);
 int cpu_rmsnorm(void *b, const float *d_x, const float *d_w, float offset, float eps, uint64_t rows,

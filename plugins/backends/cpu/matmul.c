@@ -3,6 +3,7 @@
 /* Matrix products: C is cut into tiles by its shape alone, and each tile is one product on one
  * thread. */
 #include <stdatomic.h>
+#include <string.h>
 
 #include "plugins/backends/cpu/cpu.h"
 
@@ -110,4 +111,12 @@ int cpu_matmul(void *vb, int trans_a, int trans_b, uint64_t m, uint64_t n, uint6
 	return rc ? cpu_refuse(vb, rc, "matmul: a product of %llu x %llu x %llu failed",
 			    (unsigned long long)m, (unsigned long long)n, (unsigned long long)k)
 		  : 0;
+}
+
+/* oneDNN's kernels for AVX-512 go through k alike for every row, and so does plain C; those for AVX2 sum the last rows of a
+ * tile otherwise. */
+int cpu_rows_alone(void *vb)
+{
+	const struct cpu *b = vb;
+	return b->k.gemm != onednn_gemm || strcmp(b->k.name, "avx512") == 0;
 }

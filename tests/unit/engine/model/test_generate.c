@@ -44,18 +44,23 @@ static int keep(void *arg, const uint32_t *id, uint64_t count, struct cwb_err *e
 	return 0;
 }
 
-/* Prompts of unequal lengths, and different numbers of new tokens. */
-static void ask(const struct synthetic *s, struct answer *a)
+/* Prompts of unequal lengths behind `same` tokens that all begin with, and different numbers of new tokens. */
+static void ask_behind(const struct synthetic *s, uint64_t same, struct answer *a)
 {
 	static const uint64_t length[REQUESTS] = {5, 1, 12, 3, 7, 1, 2, 9, 8}, fresh[REQUESTS] = {9, 12, 3, 0, 1, 7, 14, 5, 4};
 	memset(a, 0, REQUESTS * sizeof *a);
 	for (size_t i = 0; i < REQUESTS; i++) {
-		for (uint64_t t = 0; t < length[i]; t++) {
-			a[i].prompt[t] = (uint32_t)(cwe_random(3, i, t) % s->model.arch.vocabulary);
+		for (uint64_t t = 0; t < same + length[i]; t++) {
+			a[i].prompt[t] = (uint32_t)(cwe_random(3, t < same ? REQUESTS : i, t) % s->model.arch.vocabulary);
 		}
-		a[i].what = (struct cwe_generation){.prompt = a[i].prompt, .count = length[i], .max_new = fresh[i], .arg = &a[i],
+		a[i].what = (struct cwe_generation){.prompt = a[i].prompt, .count = same + length[i], .max_new = fresh[i], .arg = &a[i],
 			.done = keep};
 	}
+}
+
+static void ask(const struct synthetic *s, struct answer *a)
+{
+	ask_behind(s, 0, a);
 }
 
 static int try(struct synthetic *s, struct answer *a, size_t n, uint64_t slots, uint64_t memory, struct cwb_err *err)
@@ -122,7 +127,7 @@ static void check_recomputed(struct synthetic *s, const struct answer *a)
 	}
 }
 
-static void check_model(const char *config)
+static void check_model(const char *config, uint64_t same)
 {
 	struct answer alone[REQUESTS], together[REQUESTS];
 	struct synthetic s;
@@ -131,14 +136,14 @@ static void check_model(const char *config)
 	const struct {
 		uint64_t slots, memory;
 	} way[] = {{1, 0}, {3, layer}, {4, UINT64_MAX}, {CWE_GENERATOR_SLOTS, 0}};
-	ask(&s, alone);
+	ask_behind(&s, same, alone);
 	for (size_t i = 0; i < REQUESTS; i++) {
 		run(&s, &alone[i], 1, 1, UINT64_MAX);
 		assert_int_equal(alone[i].count, alone[i].what.max_new);
 		check_recomputed(&s, &alone[i]);
 	}
 	for (size_t w = 0; w < sizeof way / sizeof *way; w++) {
-		ask(&s, together);
+		ask_behind(&s, same, together);
 		run(&s, together, REQUESTS, way[w].slots, way[w].memory);
 		for (size_t i = 0; i < REQUESTS; i++) {
 			assert_int_equal(together[i].calls, 1);
@@ -153,9 +158,11 @@ static void check_model(const char *config)
 static void any_company(void **state)
 {
 	(void)state;
-	check_model(SYNTHETIC_CONFIG);
+	check_model(SYNTHETIC_CONFIG, 0);
+	check_model(SYNTHETIC_CONFIG, 11);
 	for (size_t i = 0; i < SYNTHETIC_FAMILIES; i++) {
-		check_model(synthetic_family[i]);
+		check_model(synthetic_family[i], 0);
+		check_model(synthetic_family[i], 8);
 	}
 }
 
@@ -168,7 +175,8 @@ static void beyond_the_original_context(void **state)
 	assert_int_equal(cwe_rope_extended(&s.model.arch, 8), 0);
 	assert_int_equal(cwe_rope_extended(&s.model.arch, 9), 1);
 	synthetic_close(&s);
-	check_model(longrope);
+	check_model(longrope, 0);
+	check_model(longrope, 8);
 }
 
 /* Sums of several vectors. */
