@@ -114,6 +114,15 @@ struct cwp_backend_use {
 	uint64_t sum;     /* columns of all different inputs of a layer's matrices together */
 };
 
+/* A device that open() can be asked for by its UUID. */
+struct cwp_backend_device {
+	uint32_t size;
+	uint32_t flags; /* 0 */
+	char uuid[64];  /* "GPU-6f5a..", as the vendor's tools print it */
+	char name[128];
+	uint64_t total; /* bytes of memory */
+};
+
 struct cwp_backend {
 	uint32_t size;  /* sizeof(struct cwp_backend) */
 	uint32_t flags; /* enum cwp_backend_flags */
@@ -257,6 +266,11 @@ struct cwp_backend {
 	/* 1 when with trans_b, without trans_a a row of C follows from its own row of A alone for every m above 16, whatever m
 	 * is; else 0. */
 	int (*rows_alone)(void *b);
+
+	/* The device of this number, from 0 on; before open(), and without taking memory of any device. CWP_EMISSING past the last
+	 * one, at once where there is nothing to choose from; another code where devices cannot be asked for (no driver, one that
+	 * is too old), with the reason through host->fail(). */
+	int (*devices)(const struct cwp_host *host, uint32_t index, struct cwp_backend_device *ret);
 };
 
 #ifdef __cplusplus

@@ -80,6 +80,8 @@ static void test_memory(void **state)
 	be->free(b, r);
 	be->free(b, NULL);
 	be->close(b);
+	struct cwp_backend_device device = {.size = sizeof(device)};
+	assert_int_equal(be->devices(&host.table, 0, &device), CWP_EMISSING);
 }
 
 static void refuse_activations(void *b, float *at)

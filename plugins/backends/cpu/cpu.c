@@ -229,4 +229,5 @@ const struct cwp_backend cpu_backend = {
 	.overhead = cpu_overhead,
 	.reserve = cpu_reserve,
 	.rows_alone = cpu_rows_alone,
+	.devices = cpu_devices,
 };

@@ -159,3 +159,11 @@ void cpu_scratch_free(struct cpu *b)
 	b->scratch = NULL;
 	b->slots = 0;
 }
+
+int cpu_devices(const struct cwp_host *host, uint32_t index, struct cwp_backend_device *ret)
+{
+	(void)host;
+	(void)index;
+	(void)ret;
+	return CWP_EMISSING; /* one machine, nothing to choose */
+}
