@@ -34,7 +34,7 @@ struct cwe_benchmark {
 	uint8_t *too_long;    /* [count] requests that do not fit the model's context */
 	json_t *long_items;   /* object: names of the items they belong to, in their order */
 	uint64_t first_drift; /* number of its first distribution among all benchmarks' */
-	int cached;           /* the original's answers are an earlier job's */
+	int cached[CWE_COMPARED]; /* a model's answers are an earlier job's */
 	struct cwp_answer *answer; /* [count] */
 	struct cwe_outcomes outcomes;
 };

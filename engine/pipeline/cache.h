@@ -13,6 +13,10 @@ int cwe_cache_key(const struct cwe_run *run, char ret[65], struct cwb_err *err);
 /* Digest of model, adapters, chat format, backend and program: what decides the original's answers to given requests. */
 int cwe_cache_model_key(const struct cwe_run *run, char ret[65], struct cwb_err *err);          /* cache_key.c */
 
+/* Digest of that, given as `model`, of the quantizer, its grids and, where it is calibrated, the samples: what decides the plainly
+ * quantized model's answers. "" where they also depend on what is protected: scales of inputs are the output's. cache_key.c */
+int cwe_cache_plain_key(const struct cwe_run *run, const char model[65], char ret[65], struct cwb_err *err);
+
 /* Opens the cache that the pipeline names, if it does, and holds the entry of this run's key, if there is one: it stays in
  * use until cwe_cache_close. Needs samples and the digests of the inputs. */
 int cwe_cache_open(struct cwe_run *run, struct cwb_err *err);

@@ -80,19 +80,23 @@ static int corpus_digest(const struct cwe_corpus *c, char ret[65])
 	return cwb_digest_end_hex(&d, ret);
 }
 
-static json_t *scorer_json(const struct cwe_run *run)
+static json_t *plugin_json(const struct cwe_plugin *plugin, const struct cwp_setting *settings, uint32_t needs)
 {
-	const struct cwp_plugin *p = run->scorer->descriptor;
+	const struct cwp_plugin *p = plugin->descriptor;
 	json_t *options = json_array();
 	for (uint32_t i = 0; i < p->n_options; i++) {
-		const struct cwp_setting *s = &run->scorer_settings[i];
+		const struct cwp_setting *s = &settings[i];
 		char number[64];
 		(void)snprintf(number, sizeof number, "%a", s->number);
 		(void)json_array_append_new(options, json_pack("[I,s,s?]", (json_int_t)s->integer, number, s->string));
 	}
+	return json_pack("{s:s,s:s,s:I,s:o}", "id", p->id, "build", plugin->build_id, "needs", (json_int_t)needs, "options", options);
+}
+
+static json_t *scorer_json(const struct cwe_run *run)
+{
 	/* The quantizer's error enters after the sets were combined. */
-	return json_pack("{s:s,s:s,s:I,s:o}", "id", p->id, "build", run->scorer->build_id, "needs",
-		(json_int_t)(run->needs & ~(uint32_t)CWP_STAT_QUANT_ERROR), "options", options);
+	return plugin_json(run->scorer, run->scorer_settings, run->needs & ~(uint32_t)CWP_STAT_QUANT_ERROR);
 }
 
 static json_t *modules_json(const struct cwe_run *run)
@@ -105,6 +109,31 @@ static json_t *modules_json(const struct cwe_run *run)
 		}
 	}
 	return a;
+}
+
+/* How each matrix is quantized. */
+static json_t *grids_json(const struct cwe_run *run)
+{
+	json_t *a = json_array();
+	for (size_t i = 0; i < run->modules; i++) {
+		const struct cwe_run_module *m = &run->module[i];
+		char digest[65];
+		if (m->quantized && cwb_digest_buffer(&m->grid, sizeof m->grid, digest) == 0) {
+			(void)json_array_append_new(a, json_pack("[s,s]", m->name, digest));
+		}
+	}
+	return a;
+}
+
+/* Of a key, which is taken over; what is it for is said in the error. */
+static int digest_key(json_t *key, const char *what, char ret[65], struct cwb_err *err)
+{
+	size_t length = 0;
+	char *text = key != NULL ? cwb_json_dump(key, &length) : NULL;
+	json_decref(key);
+	int r = text != NULL ? cwb_digest_buffer(text, length, ret) : -ENOMEM;
+	free(text);
+	return r == 0 ? 0 : cwb_err_set(err, r, "digest of what decides %s", what);
 }
 
 /* Of this very program: another build may compute in another order. */
@@ -135,12 +164,7 @@ int cwe_cache_key(const struct cwe_run *run, char ret[65], struct cwb_err *err)
 		"model", model_json(run), "adapters", adapters_json(run), "samples", corpus, "scorer", scorer_json(run), "backend",
 		run->device.ops->describe(run->device.b), "backend_build", run->device.plugin->build_id, "precision",
 		(int)run->job->precision, "bf16", run->job->store_bf16, "modules", modules_json(run));
-	size_t length = 0;
-	char *text = key != NULL ? cwb_json_dump(key, &length) : NULL;
-	json_decref(key);
-	r = text != NULL ? cwb_digest_buffer(text, length, ret) : -ENOMEM;
-	free(text);
-	return r == 0 ? 0 : cwb_err_set(err, r, "digest of what decides the scores");
+	return digest_key(key, "the scores", ret, err);
 }
 
 int cwe_cache_model_key(const struct cwe_run *run, char ret[65], struct cwb_err *err)
@@ -155,10 +179,24 @@ int cwe_cache_model_key(const struct cwe_run *run, char ret[65], struct cwb_err 
 		model_json(run), "adapters", adapters_json(run), "chat", chat, "chat_file", chat != NULL ? digest_of(run, chat) : NULL,
 		"backend", run->device.ops->describe(run->device.b), "backend_build", run->device.plugin->build_id, "precision",
 		(int)run->job->precision);
-	size_t length = 0;
-	char *text = key != NULL ? cwb_json_dump(key, &length) : NULL;
-	json_decref(key);
-	r = text != NULL ? cwb_digest_buffer(text, length, ret) : -ENOMEM;
-	free(text);
-	return r == 0 ? 0 : cwb_err_set(err, r, "digest of what decides the original's answers");
+	return digest_key(key, "the original's answers", ret, err);
+}
+
+int cwe_cache_plain_key(const struct cwe_run *run, const char model[65], char ret[65], struct cwb_err *err)
+{
+	char corpus[65] = "";
+	for (size_t i = 0; i < run->modules; i++) {
+		uint32_t how = run->module[i].grid.activation;
+		if (run->module[i].quantized && (how == CWP_ACT_INT8_TENSOR || how == CWP_ACT_FP8_TENSOR)) {
+			ret[0] = '\0';
+			return 0;
+		}
+	}
+	int r = run->quantizer_needs != 0 ? corpus_digest(&run->corpus, corpus) : 0;
+	if (r != 0) {
+		return cwb_err_set(err, r, "digest of the samples");
+	}
+	json_t *key = json_pack("{s:i,s:s,s:o,s:o,s:s}", "version", KEY_VERSION, "model", model, "quantizer",
+		plugin_json(run->quantizer, run->quantizer_settings, run->quantizer_needs), "modules", grids_json(run), "samples", corpus);
+	return digest_key(key, "the plainly quantized model's answers", ret, err);
 }

@@ -42,7 +42,7 @@ static int judge(struct cwe_evaluation *e, struct cwe_benchmark *b, struct cwb_e
 	return r == 0 && !e->found ? cwe_evaluation_store(e, b, err) : r;
 }
 
-/* One model through all benchmarks. */
+/* One model through all benchmarks; NULL where all are answered. */
 static int run_model(struct cwe_evaluation *e, enum cwe_compared which, struct cwe_model *model, struct cwb_err *err)
 {
 	int r = 0;
@@ -64,8 +64,12 @@ static int run_quantized(struct cwe_evaluation *e, const struct cwe_weights *out
 	struct cwe_weights *view = NULL;
 	struct cwe_model model;
 	struct cwe_plain plain = {.fd = -1};
-	int calibrated = e->run->quantizer_needs != 0;
-	int r = calibrated ? cwe_plain_new(e->run, &plain, err) : 0;
+	int calibrated = e->run->quantizer_needs != 0, answered = 0;
+	int r = cwe_evaluation_answered(e, CWE_COMPARED_QUANTIZED, &answered, err);
+	if (r != 0 || answered) {
+		return r == 0 ? run_model(e, CWE_COMPARED_QUANTIZED, NULL, err) : r;
+	}
+	r = calibrated ? cwe_plain_new(e->run, &plain, err) : 0;
 	r = r == 0 && calibrated ? cwe_run_sequential_plain(e->run, &plain, err) : r;
 	r = r == 0 ? cwe_quantized_view_open(e->run, output, calibrated ? &plain : NULL, &view, err) : r;
 	r = r == 0 ? cwe_model_open(e->run->source, view, &e->run->device, &model, err) : r;
@@ -135,7 +139,10 @@ int cwe_run_evaluate(struct cwe_run *run, struct cwb_err *err)
 		size_t first = json_array_size(run->evaluation);
 		r = cwe_benchmark_report(&e.benchmark[i], run, err);
 		for (size_t k = first; k < json_array_size(run->evaluation); k++) {
-			(void)json_object_set_new(json_array_get(run->evaluation, k), "original_cached", json_boolean(e.benchmark[i].cached));
+			(void)json_object_set_new(json_array_get(run->evaluation, k), "original_cached",
+				json_boolean(e.benchmark[i].cached[CWE_COMPARED_ORIGINAL]));
+			(void)json_object_set_new(json_array_get(run->evaluation, k), "quantized_cached",
+				json_boolean(e.benchmark[i].cached[CWE_COMPARED_QUANTIZED]));
 		}
 	}
 	run->record[run->records].tokens = e.scored;

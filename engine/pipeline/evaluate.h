@@ -13,8 +13,9 @@ struct cwe_evaluation {
 	struct cwe_benchmark *benchmark; /* [n] */
 	size_t n;
 	struct cwe_drift drift;          /* the original's distributions, those of all benchmarks one after another */
-	struct cwb_cache cache;          /* answers of the original that jobs share; its folder is -1 where there is none */
+	struct cwb_cache cache;          /* answers that jobs share; its folder is -1 where there is none */
 	char model[65];                  /* digest of what decides the original's answers but for the requests */
+	char plain[65];                  /* likewise for the plainly quantized model; "": this job's alone */
 	struct cwe_judge *judge;         /* open; NULL: none yet */
 	int found;                       /* the answers of the benchmark at work are of an earlier attempt or job */
 	enum cwe_compared which;         /* the model at work */
@@ -40,11 +41,14 @@ json_t *cwe_evaluation_warnings(const struct cwe_run *run);
  * its own requests alone. CWP_ENUMBER, with item and layer, where the model gives no numbers. evaluate_score.c. */
 int cwe_evaluation_score(struct cwe_evaluation *e, struct cwe_benchmark *b, struct cwe_model *model, struct cwb_err *err);
 
-/* Answers that an earlier attempt, or of the original an earlier job, got for the same requests; *ret_found 0 where there are
- * none, or damaged ones. evaluate_answers.c. */
+/* Answers that an earlier attempt, or but for the protected model an earlier job, got for the same requests; *ret_found 0 where
+ * there are none, or damaged ones. evaluate_answers.c. */
 int cwe_evaluation_load(struct cwe_evaluation *e, struct cwe_benchmark *b, int *ret_found, struct cwb_err *err);
-/* Keeps a benchmark's answers on scratch, and those of the original in the cache. evaluate_answers.c. */
+/* Keeps a benchmark's answers on scratch, and all but the protected model's in the cache. evaluate_answers.c. */
 int cwe_evaluation_store(struct cwe_evaluation *e, const struct cwe_benchmark *b, struct cwb_err *err);
+/* Whether a model's answers to all benchmarks are there, on scratch from now on, so that the model is not needed.
+ * evaluate_answers.c. */
+int cwe_evaluation_answered(struct cwe_evaluation *e, enum cwe_compared which, int *ret, struct cwb_err *err);
 /* Opens the cache, where the job has one. evaluate_answers.c. */
 int cwe_evaluation_cache(struct cwe_evaluation *e, struct cwb_err *err);
 

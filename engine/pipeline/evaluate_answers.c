@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Answers that are kept: all of a model and benchmark on scratch, so that a later attempt goes on behind them, and those of
- * the original in the cache (base/cache.h), so that jobs on one model ask it once. A file holds the key, a record for each
+ * the original and of the plainly quantized model in the cache (base/cache.h), so that jobs on one model, and the points of a
+ * sweep, ask them once. A file holds the key, a record for each
  * request with its text, and a digest of all before it. */
 #include <errno.h>
 #include <math.h>
@@ -33,15 +34,24 @@ static void say(const struct cwe_run *run, int level, const char *what, const ch
 	host->log(host->ctx, level, text);
 }
 
-/* Of what decides the answers: the requests, the model, and whom else they ask. */
+/* Whether other jobs may get the answers of the model at work. */
+static int shared(const struct cwe_evaluation *e)
+{
+	return e->cache.folder >= 0 &&
+		(e->which == CWE_COMPARED_ORIGINAL || (e->which == CWE_COMPARED_QUANTIZED && e->plain[0] != '\0'));
+}
+
+/* Of what decides the answers: the requests, the model, and whom else they ask. A judge's files are in the identity of this
+ * job alone. */
 static int make_key(const struct cwe_evaluation *e, const struct cwe_benchmark *b, char ret[65])
 {
 	const struct cwe_run *run = e->run;
 	char text[512];
 	int n;
 	if (e->which == CWE_COMPARED_ORIGINAL) {
-		/* A judge's files are in the identity of this job alone. */
 		n = snprintf(text, sizeof text, "%d original %s %s %s", VERSION, e->model, b->asked, b->judges > 0 ? run->identity : "");
+	} else if (e->which == CWE_COMPARED_QUANTIZED && e->plain[0] != '\0') {
+		n = snprintf(text, sizeof text, "%d quantized %s %s %s", VERSION, e->plain, b->asked, b->judges > 0 ? run->identity : "");
 	} else {
 		n = snprintf(text, sizeof text, "%d %d %s %a %s", VERSION, (int)e->which, run->identity, run->fraction, b->asked);
 	}
@@ -123,12 +133,13 @@ int cwe_evaluation_load(struct cwe_evaluation *e, struct cwe_benchmark *b, int *
 		*ret_found = 1;
 		return 0;
 	}
-	if (e->which != CWE_COMPARED_ORIGINAL || e->cache.folder < 0 || cwb_cache_take(&e->cache, key, &fd, NULL) != 0) {
+	if (!shared(e) || cwb_cache_take(&e->cache, key, &fd, NULL) != 0) {
 		return 0;
 	}
-	*ret_found = b->cached = load_from(b, fd, NAME, key) == 0;
-	if (!b->cached) {
-		say(e->run, CWP_LOG_WARNING, "cache: answers of the original are damaged, so they are removed and made again", key);
+	*ret_found = load_from(b, fd, NAME, key) == 0;
+	b->cached[e->which] = *ret_found;
+	if (!*ret_found) {
+		say(e->run, CWP_LOG_WARNING, "cache: answers are damaged, so they are removed and made again", key);
 		cwb_cache_drop(&e->cache, key, &fd);
 	}
 	if (fd >= 0) {
@@ -189,7 +200,8 @@ static void store_in_cache(struct cwe_evaluation *e, const char key[65], const c
 	}
 }
 
-int cwe_evaluation_store(struct cwe_evaluation *e, const struct cwe_benchmark *b, struct cwb_err *err)
+/* Keeps answers on scratch, and in the cache where others may have them. */
+static int store(struct cwe_evaluation *e, const struct cwe_benchmark *b, int others, struct cwb_err *err)
 {
 	char key[65], name[32];
 	size_t length = 0;
@@ -204,10 +216,30 @@ int cwe_evaluation_store(struct cwe_evaluation *e, const struct cwe_benchmark *b
 	if (r == 0 && e->run->scratch_fd >= 0 && e->run->p->checkpoint != NULL) {
 		e->run->p->checkpoint(e->run->p->arg);
 	}
-	if (r == 0 && e->which == CWE_COMPARED_ORIGINAL && e->cache.folder >= 0) {
+	if (r == 0 && others) {
 		store_in_cache(e, key, data, length);
 	}
 	free(data);
+	return r;
+}
+
+int cwe_evaluation_store(struct cwe_evaluation *e, const struct cwe_benchmark *b, struct cwb_err *err)
+{
+	return store(e, b, shared(e), err);
+}
+
+int cwe_evaluation_answered(struct cwe_evaluation *e, enum cwe_compared which, int *ret, struct cwb_err *err)
+{
+	int r = 0, found = e->run->scratch_fd >= 0;
+	e->which = which;
+	for (size_t i = 0; r == 0 && found && i < e->n; i++) {
+		cwe_benchmark_clear(&e->benchmark[i]);
+		r = cwe_evaluation_load(e, &e->benchmark[i], &found, err);
+		/* Another job may remove them from the cache before they are used. */
+		r = r == 0 && found ? store(e, &e->benchmark[i], 0, err) : r;
+		cwe_benchmark_clear(&e->benchmark[i]);
+	}
+	*ret = r == 0 && found;
 	return r;
 }
 
@@ -216,6 +248,7 @@ int cwe_evaluation_cache(struct cwe_evaluation *e, struct cwb_err *err)
 	const struct cwe_pipeline *p = e->run->p;
 	struct cwb_err problem = {0};
 	int r = cwe_cache_model_key(e->run, e->model, err);
+	r = r == 0 && e->run->protecting ? cwe_cache_plain_key(e->run, e->model, e->plain, err) : r;
 	if (r == 0 && p->cache != NULL && p->cache_size > 0 &&
 		cwb_cache_open(p->cache, p->cache_size, p->cache_age, &e->cache, &problem) != 0) {
 		say(e->run, CWP_LOG_WARNING, "answers are not kept", problem.message);

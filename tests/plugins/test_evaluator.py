@@ -248,8 +248,30 @@ def check_cached(folder, plugins):
     assert damaged == first, damaged
 
 
-def rows_after(folder, plugins, cache, bits):
-    status, said = run_job(folder, plugins, "none", cache=cache, bits=bits)
+def check_cached_plain(folder, plugins):
+    """Jobs that quantize a model alike and protect it otherwise ask the plainly quantized one once, a calibrated quantizer too."""
+    cache = os.path.join(folder, "cache-plain")
+    text = os.path.join(folder, "texts.jsonl")
+    with open(text, "w", encoding="utf-8") as f:
+        f.writelines(json.dumps({"text": "%d %s" % (i, TEXT)}) + "\n" for i in range(8))
+    kept = "score: {plugin: control}\nprotect: {fraction: %g}"
+    sets = "\ncalibrate: {utility: [{name: text, data: jsonl, columns: {text: text}, path: %s, length: 32}]}" % text
+    for algorithm in ("rtn", "gptq"):
+        plain = {}
+        for fraction, bits, cached in ((0.1, 4, False), (0.2, 4, True), (0.2, 8, False), (0.2, 4, True)):
+            rows = rows_after(folder, plugins, cache, "%d, algorithm: %s" % (bits, algorithm), kept % fraction + sets)
+            assert all(row["quantized_cached"] == cached for row in rows), (algorithm, fraction, bits, rows)
+            values = [row["quantized"] for row in rows]
+            assert plain.setdefault(bits, values) == values, (algorithm, fraction, bits, values)
+            if fraction == 0.1:
+                before = [row["protected"] for row in rows]
+            elif bits == 4:
+                assert [row["protected"] for row in rows] != before, (algorithm, rows)
+        assert plain[4] != plain[8], plain
+
+
+def rows_after(folder, plugins, cache, bits, more=""):
+    status, said = run_job(folder, plugins, "none", more, cache=cache, bits=bits)
     assert status == 0, said
     return rows_of(folder)
 
@@ -292,7 +314,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="cwp-evaluator-") as folder:
         plugins = os.path.join(folder, "plugins")
         os.mkdir(plugins)
-        for name in ("cpu", "static"):
+        for name in ("cpu", "static", "control"):
             shutil.copy(os.path.join(PLUGINS, name + ".so"), plugins)
         mock = os.path.join(BUILD, "tests", "plugins", "zoo", ".libs", "mock_evaluator.so")
         shutil.copy(mock, os.path.join(plugins, "mock-evaluator.so"))
@@ -324,6 +346,7 @@ def main():
         check_judge(folder, plugins)
         check_killed(folder, plugins)
         check_cached(folder, plugins)
+        check_cached_plain(folder, plugins)
         check_numbers(folder, plugins)
         for fault, text in FAULTS:
             status, said = run_job(folder, plugins, fault)
