@@ -78,10 +78,11 @@ static void put(const struct cwe_generator *g, const struct cwe_slot *s, uint64_
 
 int cwe_pack_embed(struct cwe_generator *g, const struct cwe_pack *p, float *d_x, uint32_t *d_row, struct cwb_err *err)
 {
-	uint32_t *id = calloc(2 * p->rows, sizeof *id), *row = id + p->rows;
+	uint32_t *id = calloc(2 * p->rows, sizeof *id);
 	if (id == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for %llu tokens", (unsigned long long)p->rows);
 	}
+	uint32_t *row = id + p->rows;
 	put(g, p->slot[0], 0, p->shared, 0, id, row);
 	for (uint64_t i = 0; i < p->count; i++) {
 		uint64_t own = p->slot[i]->count - p->shared;
