@@ -21,6 +21,15 @@ struct cuda_cache;
 /* All device memory. memory.c */
 struct cuda_memory;
 
+/* Pinned memory through which transfers go, and what the host took of it. transfer.c */
+struct cuda_transfer;
+
+/* Loads and transfers beside the computation. beside.c */
+struct cuda_beside;
+
+/* Products that were made ready. plans.c */
+struct cuda_plans;
+
 struct cuda {
 	const struct cwp_host *host;
 	enum cuda_precision precision;
@@ -32,6 +41,9 @@ struct cuda {
 	cublasLtHandle_t lt;
 	struct cuda_memory *memory;
 	struct cuda_cache *cache;
+	struct cuda_transfer *transfer;
+	struct cuda_beside *beside;
+	struct cuda_plans *plans;
 	char name[128];
 };
 
@@ -39,8 +51,10 @@ extern const struct cwp_backend cuda_backend;
 
 /* Explains a refusal through host->fail() and returns code. */
 int cuda_refuse(struct cuda *b, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* 0, or the code for what the runtime said of op, explained: -ENOMEM, CWP_ESTATE (the device is lost: the attempt may be
- * made again elsewhere), CWP_EPLUGIN. */
+/* 0, or the code for what the runtime said: -ENOMEM, -EBUSY, -EIO (the device is lost: the attempt may be made again, there or
+ * elsewhere), CWP_EMISSING (driver), CWP_EPLUGIN. [any-thread] */
+int cuda_code(cudaError_t e);
+/* The same of op, explained. */
 int cuda_check(struct cuda *b, const char *op, cudaError_t e);
 /* CWP_ESHAPE unless rows * ld elements of f32 are addressable and ld >= cols; name is for the message. */
 int cuda_check_matrix(struct cuda *b, const char *op, const char *name, const void *p, uint64_t rows, uint64_t cols, uint64_t ld);
@@ -59,5 +73,17 @@ void cuda_wrote(struct cuda *b, const void *d_p, size_t bytes);
 /* x [rows, cols] in BF16 with rows *ret_ld elements apart (a multiple of 8, rows 16-byte aligned), made now or still true from
  * an earlier call. Valid until the next call but one (two operands of one product can be held). NULL: explained. */
 const void *cuda_bf16(struct cuda *b, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld, uint64_t *ret_ld);
+
+/* Parts of open() and close(); a close takes what its open left, or nothing. */
+int cuda_memory_open(struct cuda *b);
+void cuda_memory_close(struct cuda *b);
+int cuda_transfer_open(struct cuda *b);
+void cuda_transfer_close(struct cuda *b);
+int cuda_beside_open(struct cuda *b);
+void cuda_beside_close(struct cuda *b);
+int cuda_cache_open(struct cuda *b);
+void cuda_cache_close(struct cuda *b);
+int cuda_plans_open(struct cuda *b);
+void cuda_plans_close(struct cuda *b);
 
 #endif
