@@ -23,14 +23,21 @@ struct cuda_copies *cuda_copies_new(void)
 	return calloc(1, sizeof(struct cuda_copies));
 }
 
+void cuda_copies_clear(struct cuda_copies *c)
+{
+	for (size_t i = 0; i < c->regions; i++) {
+		cuda_arena_destroy(c->region[i]);
+	}
+	c->regions = 0;
+	c->n = 0;
+}
+
 void cuda_copies_destroy(struct cuda_copies *c)
 {
 	if (!c) {
 		return;
 	}
-	for (size_t i = 0; i < c->regions; i++) {
-		cuda_arena_destroy(c->region[i]);
-	}
+	cuda_copies_clear(c);
 	cuda_ranges_free(&c->loaded);
 	free(c->copy);
 	free(c);

@@ -29,6 +29,8 @@ struct cuda_copies *cuda_copies_new(void); /* NULL: no memory */
 void cuda_copies_destroy(struct cuda_copies *c); /* NULL is allowed */
 /* Memory for copies; may be called several times. 0 or -ENOMEM. */
 int cuda_copies_region(struct cuda_copies *c, uint64_t base, uint64_t size);
+/* Neither copies nor regions. */
+void cuda_copies_clear(struct cuda_copies *c);
 /* Elements between rows of a copy, and its bytes (2 an element); UINT64_MAX: more than there can be. */
 uint64_t cuda_copies_ld(uint64_t cols);
 uint64_t cuda_copies_bytes(uint64_t rows, uint64_t cols);

@@ -15,6 +15,7 @@ extern "C" {
 #endif
 
 #include "plugins/backends/cuda/launch_attention.h"
+#include "plugins/backends/cuda/launch_base.h"
 #include "plugins/backends/cuda/launch_grad.h"
 #include "plugins/backends/cuda/launch_rows.h"
 

@@ -1,0 +1,214 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* A table of products made ready, by shape. cuBLASLt is column-major: a row-major matrix is its transpose there, so that
+ * C^T = op(B)^T op(A)^T is what is asked for, B being its first operand. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plugins/backends/cuda/memory.h"
+#include "plugins/backends/cuda/plans.h"
+
+enum { BUCKETS = 256, MOST_PLANS = 4096 };
+
+struct plan {
+	struct plan *next;
+	struct cuda_product key;
+	cublasLtMatmulDesc_t desc;
+	cublasLtMatrixLayout_t a, b, c; /* a: of cuBLASLt's first operand */
+	cublasLtMatmulAlgo_t algo;
+	size_t workspace;
+};
+
+struct cuda_plans {
+	struct plan *bucket[BUCKETS];
+	size_t n;
+};
+
+int cuda_plans_open(struct cuda *b)
+{
+	b->plans = calloc(1, sizeof(*b->plans));
+	return b->plans ? 0 : -ENOMEM;
+}
+
+static void destroy(struct plan *p)
+{
+	if (p->desc) {
+		(void)cublasLtMatmulDescDestroy(p->desc);
+	}
+	cublasLtMatrixLayout_t layout[] = {p->a, p->b, p->c};
+	for (size_t i = 0; i < 3; i++) {
+		if (layout[i]) {
+			(void)cublasLtMatrixLayoutDestroy(layout[i]);
+		}
+	}
+	free(p);
+}
+
+static void clear(struct cuda_plans *plans)
+{
+	for (size_t i = 0; i < BUCKETS; i++) {
+		while (plans->bucket[i]) {
+			struct plan *p = plans->bucket[i];
+			plans->bucket[i] = p->next;
+			destroy(p);
+		}
+	}
+	plans->n = 0;
+}
+
+void cuda_plans_close(struct cuda *b)
+{
+	if (b->plans) {
+		clear(b->plans);
+	}
+	free(b->plans);
+	b->plans = NULL;
+}
+
+uint32_t cuda_alignment(const void *p, uint64_t ld, uint32_t element)
+{
+	uint64_t bits = (uint64_t)(uintptr_t)p | ld * element | 16;
+	return (uint32_t)(bits & -bits);
+}
+
+static int same(const struct cuda_product *a, const struct cuda_product *b)
+{
+	return a->m == b->m && a->n == b->n && a->k == b->k && a->lda == b->lda && a->ldb == b->ldb && a->ldc == b->ldc &&
+		a->trans_a == b->trans_a && a->trans_b == b->trans_b && a->bf16 == b->bf16 && a->align_a == b->align_a &&
+		a->align_b == b->align_b && a->align_c == b->align_c;
+}
+
+static size_t bucket_of(const struct cuda_product *p)
+{
+	uint64_t h = p->m * 0x9E3779B97F4A7C15U;
+	h = (h ^ h >> 29 ^ p->n) * 0xBF58476D1CE4E5B9U;
+	h = (h ^ h >> 32 ^ p->k) * 0x94D049BB133111EBU;
+	h ^= h >> 31 ^ p->trans_a ^ (uint64_t)p->trans_b << 1;
+	return (size_t)(h % BUCKETS);
+}
+
+static cublasStatus_t describe(struct plan *p)
+{
+	const struct cuda_product *k = &p->key;
+	cudaDataType_t type = k->bf16 ? CUDA_R_16BF : CUDA_R_32F;
+	cublasOperation_t first = k->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, second = k->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+	cublasStatus_t s = cublasLtMatmulDescCreate(&p->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+	if (s == CUBLAS_STATUS_SUCCESS) {
+		s = cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof(first));
+	}
+	if (s == CUBLAS_STATUS_SUCCESS) {
+		s = cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof(second));
+	}
+	if (s == CUBLAS_STATUS_SUCCESS) {
+		s = cublasLtMatrixLayoutCreate(&p->a, type, k->trans_b ? k->k : k->n, k->trans_b ? k->n : k->k, (int64_t)k->ldb);
+	}
+	if (s == CUBLAS_STATUS_SUCCESS) {
+		s = cublasLtMatrixLayoutCreate(&p->b, type, k->trans_a ? k->m : k->k, k->trans_a ? k->k : k->m, (int64_t)k->lda);
+	}
+	if (s == CUBLAS_STATUS_SUCCESS) {
+		s = cublasLtMatrixLayoutCreate(&p->c, CUDA_R_32F, k->n, k->m, (int64_t)k->ldc);
+	}
+	return s;
+}
+
+static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const struct cuda_product *k)
+{
+	const size_t most = CUDA_WORKSPACE;
+	const struct {
+		cublasLtMatmulPreferenceAttributes_t attribute;
+		const void *value;
+		size_t size;
+	} set[] = {
+		{CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof(most)},
+		{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &k->align_b, sizeof(k->align_b)},
+		{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &k->align_a, sizeof(k->align_a)},
+		{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &k->align_c, sizeof(k->align_c)},
+		{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &k->align_c, sizeof(k->align_c)},
+	};
+	cublasStatus_t s = CUBLAS_STATUS_SUCCESS;
+	for (size_t i = 0; s == CUBLAS_STATUS_SUCCESS && i < sizeof(set) / sizeof(set[0]); i++) {
+		s = cublasLtMatmulPreferenceSetAttribute(preference, set[i].attribute, set[i].value, set[i].size);
+	}
+	return s;
+}
+
+static cublasStatus_t choose(struct cuda *b, struct plan *p)
+{
+	cublasLtMatmulPreference_t preference = NULL;
+	cublasLtMatmulHeuristicResult_t found;
+	int n = 0;
+	memset(&found, 0, sizeof(found));
+	cublasStatus_t s = cublasLtMatmulPreferenceCreate(&preference);
+	if (s != CUBLAS_STATUS_SUCCESS) {
+		return s;
+	}
+	s = prefer(preference, &p->key);
+	if (s == CUBLAS_STATUS_SUCCESS) {
+		s = cublasLtMatmulAlgoGetHeuristic(b->lt, p->desc, p->a, p->b, p->c, p->c, preference, 1, &found, &n);
+	}
+	(void)cublasLtMatmulPreferenceDestroy(preference);
+	if (s == CUBLAS_STATUS_SUCCESS && n < 1) {
+		s = CUBLAS_STATUS_NOT_SUPPORTED;
+	}
+	p->algo = found.algo;
+	p->workspace = found.workspaceSize;
+	return s != CUBLAS_STATUS_SUCCESS ? s : found.state;
+}
+
+static int refuse(struct cuda *b, const struct cuda_product *p, const char *what, cublasStatus_t s)
+{
+	/* A lost device is the runtime's to explain. */
+	int rc = cuda_check(b, "matmul", cudaGetLastError());
+	if (rc) {
+		return rc;
+	}
+	return cuda_refuse(b, s == CUBLAS_STATUS_ALLOC_FAILED ? -ENOMEM : CWP_EPLUGIN,
+		"matmul: cuBLASLt %s a product of %llu x %llu x %llu: %s: report this; the backend cpu can do the job", what,
+		(unsigned long long)p->m, (unsigned long long)p->n, (unsigned long long)p->k, cublasLtGetStatusString(s));
+}
+
+static int find(struct cuda *b, const struct cuda_product *key, struct plan **ret)
+{
+	struct cuda_plans *plans = b->plans;
+	struct plan **bucket = &plans->bucket[bucket_of(key)];
+	for (struct plan *p = *bucket; p; p = p->next) {
+		if (same(&p->key, key)) {
+			*ret = p;
+			return 0;
+		}
+	}
+	if (plans->n >= MOST_PLANS) {
+		clear(plans);
+	}
+	struct plan *p = calloc(1, sizeof(*p));
+	if (!p) {
+		return -ENOMEM;
+	}
+	p->key = *key;
+	cublasStatus_t s = describe(p);
+	s = s != CUBLAS_STATUS_SUCCESS ? s : choose(b, p);
+	if (s != CUBLAS_STATUS_SUCCESS) {
+		destroy(p);
+		return refuse(b, key, "has no way for", s);
+	}
+	p->next = *bucket;
+	*bucket = p;
+	plans->n++;
+	*ret = p;
+	return 0;
+}
+
+int cuda_plans_run(struct cuda *b, const struct cuda_product *key, const void *d_a, const void *d_b, int accumulate, float *d_c)
+{
+	const float one = 1.0F, beta = accumulate ? 1.0F : 0.0F;
+	struct plan *p = NULL;
+	void *workspace = cuda_memory_workspace(b, "matmul");
+	int rc = workspace ? find(b, key, &p) : -ENOMEM;
+	if (rc) {
+		return rc;
+	}
+	cublasStatus_t s = cublasLtMatmul(b->lt, p->desc, &one, d_b, p->a, d_a, p->b, &beta, d_c, p->c, d_c, p->c, &p->algo,
+		workspace, p->workspace, b->stream);
+	return s == CUBLAS_STATUS_SUCCESS ? 0 : refuse(b, key, "failed at", s);
+}
