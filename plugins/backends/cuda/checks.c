@@ -45,7 +45,7 @@ int cuda_code(cudaError_t e)
 	case cudaErrorInvalidDevice:
 	case cudaErrorOperatingSystem:
 	case cudaErrorUnknown:
-		return -EIO;
+		return CWP_ESTATE;
 	case cudaErrorInsufficientDriver:
 	case cudaErrorSystemDriverMismatch:
 	case cudaErrorCompatNotSupportedOnDevice:
@@ -82,7 +82,7 @@ int cuda_check(struct cuda *b, const char *op, cudaError_t e)
 	case -EBUSY:
 		return cuda_refuse(b, code, "%s: %s is busy or reserved for another process (%s): try again later or choose another "
 			"device", op, b->name, cudaGetErrorString(e));
-	case -EIO:
+	case CWP_ESTATE:
 		return cuda_refuse(b, code, "%s: %s is lost (%s, %s): look for Xid in the kernel's log; the attempt can be made again "
 			"there after a reset, or on another device", op, b->name, cudaGetErrorName(e), cudaGetErrorString(e));
 	case CWP_EMISSING:

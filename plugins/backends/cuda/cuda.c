@@ -46,6 +46,7 @@ static int describe_entry(struct cuda *b, int i, struct cuda_device_entry *ret)
 	cuda_uuid_text((const unsigned char *)p.uuid.bytes, ret->uuid);
 	snprintf(ret->name, sizeof(ret->name), "%.63s", p.name);
 	ret->capability = p.major * 10 + p.minor;
+	ret->total = p.totalGlobalMem;
 	ret->mode = mode == cudaComputeModeProhibited ? CUDA_PROHIBITED
 		: mode == cudaComputeModeDefault ? CUDA_SHARED : CUDA_EXCLUSIVE;
 	return 0;
@@ -177,6 +178,23 @@ static const char *cuda_describe(void *vb)
 	return ((struct cuda *)vb)->name;
 }
 
+/* Asks for properties alone: no context is made. */
+static int cuda_devices(const struct cwp_host *host, uint32_t index, struct cwp_backend_device *ret)
+{
+	struct cuda b = {.host = host, .name = "cuda"};
+	struct cuda_device_entry list[MOST_DEVICES];
+	size_t n = 0;
+	int rc = check_driver(&b);
+	rc = rc ? rc : list_devices(&b, list, &n);
+	if (rc || index >= n) {
+		return rc ? rc : CWP_EMISSING;
+	}
+	*ret = (struct cwp_backend_device){.size = sizeof(*ret), .total = list[index].total};
+	snprintf(ret->uuid, sizeof(ret->uuid), "%s", list[index].uuid);
+	snprintf(ret->name, sizeof(ret->name), "%s", list[index].name);
+	return 0;
+}
+
 const struct cwp_backend cuda_backend = {
 	.size = sizeof(struct cwp_backend),
 	.open = cuda_open,
@@ -227,4 +245,6 @@ const struct cwp_backend cuda_backend = {
 	.memory = cuda_memory,
 	.overhead = cuda_overhead,
 	.reserve = cuda_reserve,
+	.rows_alone = cuda_rows_alone,
+	.devices = cuda_devices,
 };

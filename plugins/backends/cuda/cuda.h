@@ -51,8 +51,8 @@ extern const struct cwp_backend cuda_backend;
 
 /* Explains a refusal through host->fail() and returns code. */
 int cuda_refuse(struct cuda *b, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* 0, or the code for what the runtime said: -ENOMEM, -EBUSY, -EIO (the device is lost: the attempt may be made again, there or
- * elsewhere), CWP_EMISSING (driver), CWP_EPLUGIN. [any-thread] */
+/* 0, or the code for what the runtime said: -ENOMEM, -EBUSY, CWP_ESTATE (the device is lost: the attempt may be made again,
+ * there or elsewhere), CWP_EMISSING (driver), CWP_EPLUGIN. [any-thread] */
 int cuda_code(cudaError_t e);
 /* The same of op, explained. */
 int cuda_check(struct cuda *b, const char *op, cudaError_t e);

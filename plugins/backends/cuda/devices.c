@@ -1,7 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Choice of a device by its UUID, by its number, or the first one that can be used. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -34,14 +33,14 @@ int cuda_device_usable(const struct cuda_device_entry *d, size_t index, char *te
 			"device %zu (%s, %s) has compute capability %d.%d, but at least 8.0 is needed (Ampere or newer): choose "
 			"another device or the backend cpu",
 			index, d->name, d->uuid, d->capability / 10, d->capability % 10);
-		return CWP_EVALUE;
+		return CWP_EMISSING;
 	}
 	if (d->mode == CUDA_PROHIBITED) {
 		snprintf(text, size,
 			"device %zu (%s, %s) is in the compute mode \"prohibited\": choose another device, or let the "
 			"administrator run nvidia-smi -c DEFAULT",
 			index, d->name, d->uuid);
-		return -EBUSY;
+		return CWP_EMISSING;
 	}
 	return 0;
 }
@@ -62,14 +61,16 @@ static void list(const struct cuda_device_entry *d, size_t n, char *text, size_t
 static int first_usable(const struct cuda_device_entry *d, size_t n, size_t *ret, char *text, size_t size)
 {
 	int rc = CWP_EMISSING;
-	snprintf(text, size, "this machine has no CUDA device: choose the backend cpu");
-	for (size_t i = n; i-- > 0;) {
-		int r = cuda_device_usable(&d[i], i, text, size);
-		if (r == 0) {
+	snprintf(text, size, "this machine has no CUDA device that this process may use (nvidia-smi -L lists those of the driver, "
+		"CUDA_VISIBLE_DEVICES those of a process, /dev/nvidia0 must be there): choose the backend cpu");
+	/* Where none can be used, the first one's reason stands. */
+	for (size_t i = n; rc && i-- > 0;) {
+		rc = cuda_device_usable(&d[i], i, text, size);
+	}
+	for (size_t i = 0; !rc && i < n; i++) {
+		if (cuda_device_usable(&d[i], i, text, size) == 0) {
 			*ret = i;
-			rc = 0;
-		} else if (rc != 0) {
-			rc = r;
+			break;
 		}
 	}
 	return rc;
@@ -93,7 +94,7 @@ static int by_number(const struct cuda_device_entry *d, size_t n, const char *wa
 	}
 	snprintf(text, size, "there is no device %zu: there %s", number, n == 1 ? "is" : "are");
 	list(d, n, text, size);
-	return CWP_EUNKNOWN;
+	return CWP_EMISSING;
 }
 
 static int by_uuid(const struct cuda_device_entry *d, size_t n, const char *want, size_t *ret, char *text, size_t size)
@@ -112,7 +113,7 @@ static int by_uuid(const struct cuda_device_entry *d, size_t n, const char *want
 	snprintf(text, size, "%s device \"%.64s\": there %s", found == 0 ? "there is no" : "more than one device begins with the UUID of",
 		want, n == 1 ? "is" : "are");
 	list(d, n, text, size);
-	return CWP_EUNKNOWN;
+	return CWP_EMISSING;
 }
 
 int cuda_device_choose(const struct cuda_device_entry *d, size_t n, const char *want, size_t *ret, char *text, size_t size)

@@ -79,7 +79,7 @@ template <> struct piece<f32, false> {
 template <typename T, bool WHOLE, int M, int COLS> __global__ void __launch_bounds__(WARPS *LANES) few(struct launch_few p)
 {
 	constexpr int PIECE = T::PIECE;
-	constexpr int UNROLL = M <= 2 ? 4 : M <= 4 ? 2 : 1;
+	constexpr int AHEAD = M <= 2 ? 4 : M <= 4 ? 2 : 1; // pieces of B in flight for each column
 	int lane = threadIdx.x % LANES;
 	uint64_t col = (static_cast<uint64_t>(blockIdx.x) * WARPS + threadIdx.x / LANES) * COLS;
 	if (col >= p.n) {
@@ -99,26 +99,38 @@ template <typename T, bool WHOLE, int M, int COLS> __global__ void __launch_boun
 			sum[i][j] = 0.0F;
 		}
 	}
-#pragma unroll UNROLL
-	for (uint64_t at = static_cast<uint64_t>(lane) * PIECE; at < p.k; at += LANES * PIECE) {
-		piece<T, WHOLE> of_b[COLS];
+	for (uint64_t first = static_cast<uint64_t>(lane) * PIECE; first < p.k; first += AHEAD * LANES * PIECE) {
+		piece<T, WHOLE> of_b[AHEAD][COLS];
 #pragma unroll
-		for (int j = 0; j < COLS; j++) {
-			of_b[j].load(b[j] + at, p.k - at);
-		}
-#pragma unroll
-		for (int i = 0; i < M; i++) {
-			piece<T, WHOLE> of_a;
-			float x[PIECE];
-			of_a.load(a[i] + at, p.k - at);
-			of_a.get(x);
+		for (int s = 0; s < AHEAD; s++) {
+			uint64_t at = first + s * LANES * PIECE;
 #pragma unroll
 			for (int j = 0; j < COLS; j++) {
-				float y[PIECE];
-				of_b[j].get(y);
+				if (at < p.k) {
+					of_b[s][j].load(b[j] + at, p.k - at);
+				}
+			}
+		}
 #pragma unroll
-				for (int l = 0; l < PIECE; l++) {
-					sum[i][j] = fmaf(x[l], y[l], sum[i][j]);
+		for (int s = 0; s < AHEAD; s++) {
+			uint64_t at = first + s * LANES * PIECE;
+			if (at >= p.k) {
+				break;
+			}
+#pragma unroll
+			for (int i = 0; i < M; i++) {
+				piece<T, WHOLE> of_a;
+				float x[PIECE];
+				of_a.load(a[i] + at, p.k - at);
+				of_a.get(x);
+#pragma unroll
+				for (int j = 0; j < COLS; j++) {
+					float y[PIECE];
+					of_b[s][j].get(y);
+#pragma unroll
+					for (int l = 0; l < PIECE; l++) {
+						sum[i][j] = fmaf(x[l], y[l], sum[i][j]);
+					}
 				}
 			}
 		}

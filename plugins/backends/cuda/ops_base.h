@@ -27,5 +27,6 @@ uint64_t cuda_overhead(void *b, const struct cwp_backend_use *use);
 int cuda_reserve(void *b, uint64_t bytes, const struct cwp_backend_use *use);
 int cuda_matmul(void *b, int trans_a, int trans_b, uint64_t m, uint64_t n, uint64_t k, const float *d_a,
 	uint64_t lda, const float *d_b, uint64_t ldb, int accumulate, float *d_c, uint64_t ldc);
+int cuda_rows_alone(void *b);
 
 #endif
