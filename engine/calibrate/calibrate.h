@@ -51,14 +51,15 @@ struct cwe_calibration {
 	uint32_t passes;         /* result: all samples through one layer, forward or backward, or the head, in this run so far */
 };
 
-/* Bounds from shapes alone, in bytes: device memory at most at one time (boundaries left out); boundaries, in memory or on
- * scratch; what is on scratch with checkpoints: the boundaries' files, which are the boundaries themselves where those are
- * on scratch, and gradients. */
+/* Bounds from shapes alone, in bytes. On a backend with memory of its own, `device` is what alloc() gives at most at one time;
+ * boundaries lie there too as far as cwe_device's boundary_room goes, then in host memory, then on scratch. Elsewhere `device`
+ * is memory like any other, and `host` is 0. */
 struct cwe_calibration_bounds {
-	uint64_t device;
-	uint64_t boundaries;
-	uint64_t checkpoint;
-	uint64_t kept; /* of boundaries, files of their own */
+	uint64_t device;     /* boundaries left out */
+	uint64_t host;       /* memory beside it, boundaries left out: what goes to and from the device */
+	uint64_t boundaries; /* all of them, wherever they are; in the dtype that they have on this backend */
+	uint64_t checkpoint; /* on scratch with checkpoints, beside the boundaries: gradients */
+	uint64_t kept;       /* of boundaries, files of their own; where boundaries are on scratch, they are those files */
 };
 void cwe_calibration_bounds(const struct cwe_model *model, uint64_t tokens, uint64_t widest, uint64_t longest,
 	uint32_t needs, struct cwe_calibration_bounds *ret);

@@ -19,6 +19,8 @@ struct cwe_forward_options {
 /* Bytes of device memory at most, and of boundaries. */
 uint64_t cwe_loglik_bytes(const struct cwe_model *model, uint64_t tokens, uint64_t widest, uint64_t longest,
 	uint64_t *ret_boundaries);
+/* Of cwe_loglik_bytes, what is memory of the host on a backend with memory of its own. */
+uint64_t cwe_loglik_host_bytes(const struct cwe_model *model, uint64_t tokens, uint64_t widest);
 
 /* Scores every token whose weight is not 0 (see struct cwe_token_score). */
 int cwe_loglik_run(struct cwe_model *model, const struct cwe_corpus *corpus, const struct cwe_forward_options *options,

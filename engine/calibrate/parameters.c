@@ -231,7 +231,7 @@ static int vocabulary(struct collector *c, const char *parameter, int head, int 
 	}
 	for (uint64_t first = 0; r == 0 && first < v; first += SLICE) {
 		uint64_t n = v - first < SLICE ? v - first : SLICE;
-		r = head ? cwe_model_head_rows(c->model, first, n, w, err) : 0;
+		r = head ? cwe_model_head_read(c->model, first, n, w, err) : 0;
 		r = r == 0 ? slice(c, head, embedding, first, n, w, err) : r;
 	}
 	for (int i = 0; i < 3; i++) {

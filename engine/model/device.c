@@ -87,10 +87,26 @@ int cwe_device_check(struct cwe_device *d, const char *operation, int code, stru
 
 int cwe_device_copy(struct cwe_device *d, float *d_dst, const float *d_src, uint64_t n, struct cwb_err *err)
 {
-	if (d->ops->flags & CWP_BACKEND_HOST_MEMORY) {
-		memcpy(d_dst, d_src, n * sizeof *d_dst);
-		return 0;
-	}
-	int r = cwe_device_check(d, "zero", d->ops->zero(d->b, d_dst, n * sizeof *d_dst), err);
-	return r == 0 ? cwe_device_check(d, "add", d->ops->add(d->b, d_dst, d_src, n), err) : r;
+	return cwe_device_check(d, "copy", d->ops->copy(d->b, d_dst, d_src, n * sizeof *d_dst), err);
+}
+
+int cwe_device_load_begin(struct cwe_device *d, struct cwb_err *err)
+{
+	return cwe_device_remote(d) ? cwe_device_check(d, "load_begin", d->ops->load_begin(d->b), err) : 0;
+}
+
+int cwe_device_load_wait(struct cwe_device *d, struct cwb_err *err)
+{
+	return cwe_device_remote(d) ? cwe_device_check(d, "load_wait", d->ops->load_wait(d->b), err) : 0;
+}
+
+int cwe_device_remote(const struct cwe_device *d)
+{
+	return d != NULL && d->ops != NULL && !(d->ops->flags & CWP_BACKEND_HOST_MEMORY);
+}
+
+uint32_t cwe_device_boundary_dtype(const struct cwe_device *d)
+{
+	int i = cwe_device_remote(d) ? cwe_settings_index(d->plugin->descriptor, CWP_BACKEND_PRECISION) : -1;
+	return i >= 0 && d->settings[i].string != NULL && strcmp(d->settings[i].string, "bf16") == 0 ? CWP_BF16 : CWP_F32;
 }

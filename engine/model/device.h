@@ -20,7 +20,14 @@ struct cwe_device {
 	struct cwp_setting *settings;
 	size_t allocated; /* bytes in use, for reports */
 	size_t peak;
+	uint64_t boundary_room; /* bytes of alloc() that boundaries may take, on a backend with memory of its own; who planned says it */
 };
+
+/* 1 on a backend with memory of its own; 0 also where none is opened yet. */
+int cwe_device_remote(const struct cwe_device *d);
+/* enum cwp_dtype in which activations are kept between layers: what the backend's products round to, where its memory is its
+ * own, else CWP_F32. */
+uint32_t cwe_device_boundary_dtype(const struct cwe_device *d);
 
 /* Opens backend `id` ("cpu"); option: none from a job yet. device: NULL or a UUID. */
 int cwe_device_open(struct cwe_registry *registry, struct cwe_host *host, const char *id, const char *device,
@@ -34,6 +41,10 @@ void cwe_device_free(struct cwe_device *d, void *p, uint64_t bytes);
 
 /* Turns the return of a backend operation into an error that names it. */
 int cwe_device_check(struct cwe_device *d, const char *operation, int code, struct cwb_err *err);
+
+/* Around loads (backend.h); nothing where memory is the host's. */
+int cwe_device_load_begin(struct cwe_device *d, struct cwb_err *err);
+int cwe_device_load_wait(struct cwe_device *d, struct cwb_err *err);
 
 /* d_dst = d_src, n f32, both on the device. */
 int cwe_device_copy(struct cwe_device *d, float *d_dst, const float *d_src, uint64_t n, struct cwb_err *err);

@@ -95,7 +95,7 @@ static int load_tensor(struct cwe_model *m, const struct cwe_tensor *t, struct c
 	struct cwb_err *err)
 {
 	if (linear < 0) {
-		return cwe_model_read_rows(m, t, 0, t->shape[0], d, err);
+		return cwe_model_load_rows(m, t, 0, t->shape[0], d, err);
 	}
 	struct cwe_linear_input *input = &layer->input[linear];
 	*input = (struct cwe_linear_input){0};
@@ -103,14 +103,25 @@ static int load_tensor(struct cwe_model *m, const struct cwe_tensor *t, struct c
 		cwe_weights_input(m->weights, t, input);
 	}
 	if (m->splits && input->how.kind != 0 && input->split) {
-		return cwe_model_read_split(m, t, d, layer->d_exact[linear], err);
+		return cwe_model_load_split(m, t, d, layer->d_exact[linear], err);
 	}
 	layer->d_exact[linear] = NULL;
-	return cwe_model_read_rows(m, t, 0, t->shape[0], d, err);
+	return cwe_model_load_rows(m, t, 0, t->shape[0], d, err);
+}
+
+int cwe_layer_fill(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, struct cwb_err *err)
+{
+	lay_out(m, index, layer);
+	return cwe_model_each_tensor(m, index, layer, load_tensor, err);
 }
 
 int cwe_layer_load(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, struct cwb_err *err)
 {
-	lay_out(m, index, layer);
-	return cwe_model_each_tensor(m, index, layer, load_tensor, err);
+	int r = cwe_device_load_begin(m->device, err);
+	if (r == 0) {
+		r = cwe_layer_fill(m, index, layer, err);
+		int waited = cwe_device_load_wait(m->device, r == 0 ? err : NULL);
+		r = r == 0 ? waited : r;
+	}
+	return r;
 }

@@ -1,9 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Finding and reading a model's weights by layer. */
+/* Finding a model's weights by layer. */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +10,6 @@
 #include <cwp/quantizer.h>
 
 #include "engine/model/model_p.h"
-#include "engine/model/ops.h"
 
 /* Where the text model's tensors may be: multimodal models have it below a part of theirs, by the old and the new
  * convention. */
@@ -188,160 +186,4 @@ int cwe_model_open(struct cwe_source *source, struct cwe_weights *weights, struc
 		*ret = m;
 	}
 	return r;
-}
-
-/* Whether no number is NaN or infinite: those have all bits of the exponent set. */
-static int all_finite(const float *x, uint64_t n)
-{
-	uint32_t bad = 0;
-	for (uint64_t i = 0; i < n; i++) {
-		uint32_t u;
-		memcpy(&u, &x[i], sizeof u);
-		bad |= (u & 0x7f800000u) == 0x7f800000u;
-	}
-	return !bad;
-}
-
-static int check_finite(const struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, const float *x, uint64_t n,
-	struct cwb_err *err)
-{
-	if (all_finite(x, n)) {
-		return 0;
-	}
-	for (uint64_t i = 0; i < n; i++) {
-		if (!isfinite(x[i])) {
-			uint64_t cols = t->rank > 1 ? t->shape[1] : 1;
-			return cwb_err_set(err, CWP_ENUMBER, "%s: tensor %s holds %f at element %" PRIu64
-				"; repair the checkpoint", m->source->path, t->name, (double)x[i], row * cols + i);
-		}
-	}
-	return 0;
-}
-
-int cwe_model_read_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *d,
-	struct cwb_err *err)
-{
-	uint64_t n = rows * (t->rank > 1 ? t->shape[1] : 1);
-	int host_memory = (m->device->ops->flags & CWP_BACKEND_HOST_MEMORY) != 0;
-	float *host = host_memory ? d : malloc(n * sizeof *host + 1);
-	if (host == NULL) {
-		return cwb_err_set(err, -ENOMEM, "no memory to read %s", t->name);
-	}
-	int r = cwe_weights_read_f32(m->weights, t, row, rows, host, err);
-	r = r == 0 ? check_finite(m, t, row, host, n, err) : r;
-	if (!host_memory) {
-		r = r == 0 ? CWE_OP(m->device, upload, d, host, n * sizeof *host) : r;
-		free(host);
-	}
-	return r;
-}
-
-int cwe_model_read_split(struct cwe_model *m, const struct cwe_tensor *t, float *d_quantized, float *d_exact,
-	struct cwb_err *err)
-{
-	uint64_t rows = t->shape[0], n = rows * t->shape[1];
-	int host_memory = (m->device->ops->flags & CWP_BACKEND_HOST_MEMORY) != 0;
-	float *host = host_memory ? NULL : malloc(2 * n * sizeof *host + 1);
-	float *quantized = host_memory ? d_quantized : host, *exact = d_exact;
-	if (!host_memory && host == NULL) {
-		return cwb_err_set(err, -ENOMEM, "no memory to read %s", t->name);
-	}
-	if (!host_memory) {
-		exact = host + n;
-	}
-	int r = cwe_weights_read_split(m->weights, t, 0, rows, quantized, exact, err);
-	r = r == 0 ? check_finite(m, t, 0, quantized, n, err) : r;
-	r = r == 0 ? check_finite(m, t, 0, exact, n, err) : r;
-	if (!host_memory) {
-		r = r == 0 ? CWE_OP(m->device, upload, d_quantized, quantized, n * sizeof *host) : r;
-		r = r == 0 ? CWE_OP(m->device, upload, d_exact, exact, n * sizeof *host) : r;
-		free(host);
-	}
-	return r;
-}
-
-static int by_id(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-	return x < y ? -1 : x > y;
-}
-
-/* Tokens in the order of their ids, so that each row is read once: (id << 32 | place). */
-static uint64_t *sort_tokens(const struct cwe_model *m, const uint32_t *id, uint64_t count, struct cwb_err *err)
-{
-	for (uint64_t i = 0; i < count; i++) {
-		if (id[i] >= m->arch.vocabulary) {
-			(void)cwb_err_set(err, CWP_EVALUE, "token id %" PRIu32 " is not in the model's vocabulary of %" PRIu32, id[i],
-				m->arch.vocabulary);
-			return NULL;
-		}
-	}
-	uint64_t *order = count <= UINT32_MAX ? malloc(count * sizeof *order + 1) : NULL;
-	if (order == NULL) {
-		(void)cwb_err_set(err, -ENOMEM, "no memory for %" PRIu64 " tokens", count);
-		return NULL;
-	}
-	for (uint64_t i = 0; i < count; i++) {
-		order[i] = (uint64_t)id[i] << 32 | i;
-	}
-	qsort(order, count, sizeof *order, by_id);
-	return order;
-}
-
-/* One row, times the family's factor. */
-static int embed_row(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, float *host, float *d, struct cwb_err *err)
-{
-	float scale = m->arch.embedding_scale;
-	if (scale == 1) {
-		return cwe_model_read_rows(m, t, row, 1, d, err);
-	}
-	uint64_t n = m->arch.hidden;
-	int r = cwe_weights_read_f32(m->weights, t, row, 1, host, err);
-	r = r == 0 ? check_finite(m, t, row, host, n, err) : r;
-	for (uint64_t i = 0; i < n; i++) {
-		host[i] *= scale;
-	}
-	return r == 0 ? CWE_OP(m->device, upload, d, host, n * sizeof *host) : r;
-}
-
-int cwe_model_embed(struct cwe_model *m, const uint32_t *id, uint64_t count, float *d_x, struct cwb_err *err)
-{
-	char name[64];
-	(void)snprintf(name, sizeof name, "%sembed_tokens.weight", m->body);
-	const struct cwe_tensor *t = cwe_weights_find(m->weights, name);
-	struct cwb_err local = {0};
-	uint64_t d = m->arch.hidden, *order = sort_tokens(m, id, count, &local);
-	float *host = calloc(d, sizeof *host);
-	if (order == NULL || host == NULL) {
-		free(order);
-		free(host);
-		return local.code != 0 ? cwb_err_set(err, local.code, "%s", local.message)
-				       : cwb_err_set(err, -ENOMEM, "no memory for an embedding");
-	}
-	int r = 0;
-	for (uint64_t i = 0; r == 0 && i < count; i++) {
-		float *to = d_x + (order[i] & UINT32_MAX) * d;
-		if (i > 0 && order[i] >> 32 == order[i - 1] >> 32) {
-			r = cwe_device_copy(m->device, to, d_x + (order[i - 1] & UINT32_MAX) * d, d, err);
-		} else {
-			r = embed_row(m, t, order[i] >> 32, host, to, err);
-		}
-	}
-	free(order);
-	free(host);
-	return r;
-}
-
-int cwe_model_head_rows(struct cwe_model *m, uint64_t first, uint64_t rows, float *d_w, struct cwb_err *err)
-{
-	char name[64];
-	(void)snprintf(name, sizeof name, "%sembed_tokens.weight", m->body);
-	return cwe_model_read_rows(m, cwe_weights_find(m->weights, m->arch.tied ? name : m->head), first, rows, d_w, err);
-}
-
-int cwe_model_final_norm(struct cwe_model *m, float *d_w, struct cwb_err *err)
-{
-	char name[64];
-	(void)snprintf(name, sizeof name, "%snorm.weight", m->body);
-	return cwe_model_read_rows(m, cwe_weights_find(m->weights, name), 0, m->arch.hidden, d_w, err);
 }

@@ -58,6 +58,8 @@ int cwe_layer_new(struct cwe_model *model, struct cwe_layer *ret, struct cwb_err
 void cwe_layer_free(struct cwe_model *model, struct cwe_layer *layer);
 /* Reads layer index. CWP_ENUMBER, naming the tensor, when a weight is NaN or infinite. */
 int cwe_layer_load(struct cwe_model *model, uint32_t index, struct cwe_layer *layer, struct cwb_err *err);
+/* The same between cwe_device_load_begin and cwe_device_load_wait; by one thread that may not be the main one. */
+int cwe_layer_fill(struct cwe_model *model, uint32_t index, struct cwe_layer *layer, struct cwb_err *err);
 /* A role's part of its matrix. */
 struct cwe_part {
 	const float *d_weight; /* [rows, cols] */
@@ -73,6 +75,8 @@ struct cwe_part cwe_layer_part(const struct cwe_model *model, const struct cwe_l
 int cwe_model_embed(struct cwe_model *model, const uint32_t *id, uint64_t count, float *d_x, struct cwb_err *err);
 /* Rows [first, first + rows) of the output projection (or of the embedding, when tied) -> d_w [rows, hidden]. */
 int cwe_model_head_rows(struct cwe_model *model, uint64_t first, uint64_t rows, float *d_w, struct cwb_err *err);
+/* The same into host memory. */
+int cwe_model_head_read(struct cwe_model *model, uint64_t first, uint64_t rows, float *w, struct cwb_err *err);
 /* The final norm's weight -> d_w [hidden]. */
 int cwe_model_final_norm(struct cwe_model *model, float *d_w, struct cwb_err *err);
 

@@ -14,9 +14,11 @@ typedef int (*cwe_visitor)(struct cwe_model *m, const struct cwe_tensor *t, stru
 int cwe_model_each_tensor(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, cwe_visitor visit,
 	struct cwb_err *err);
 
-/* Reads rows of a tensor to the device, f32; a weight that is NaN or infinite is refused. */
-int cwe_model_read_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *d,
-	struct cwb_err *err);
+/* Rows of a tensor to host memory, f32; a weight that is NaN or infinite is refused. [any-thread] */
+int cwe_model_read_host(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *x, struct cwb_err *err);
+/* The same to the device, between cwe_device_load_begin and cwe_device_load_wait. [one thread at a time] */
+int cwe_model_load_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *d, struct cwb_err *err);
 /* The same of a whole weight whose input is split (weights.h). */
-int cwe_model_read_split(struct cwe_model *m, const struct cwe_tensor *t, float *d_quantized, float *d_exact,
-	struct cwb_err *err);
+int cwe_model_load_split(struct cwe_model *m, const struct cwe_tensor *t, float *d_quantized, float *d_exact, struct cwb_err *err);
+/* Rows of a tensor to the device, at once. */
+int cwe_model_read_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *d, struct cwb_err *err);

@@ -106,6 +106,18 @@ uint64_t cwe_workspace_bytes(const struct cwe_model *m, uint64_t tokens, uint64_
 	return place(m, tokens, positions, backward, NULL, &ws) * sizeof(float) + host_bytes(&m->arch.moe, tokens);
 }
 
+void cwe_workspace_use(const struct cwe_model *m, uint64_t tokens, struct cwp_backend_use *ret)
+{
+	const struct cwe_arch *a = &m->arch;
+	uint64_t q = (uint64_t)a->heads * a->head_dim, inner = max_u64(inner_of(a), a->moe.intermediate);
+	struct cwp_backend_use use = {.size = sizeof use};
+	cwe_linears_sum_most(a, &use.weights, &use.sum);
+	use.weights *= m->splits ? 2 : 1;
+	use.tokens = tokens * max_u64(a->moe.top_k, 1);
+	use.width = max_u64(max_u64(a->hidden, q), max_u64(inner, a->moe.experts));
+	*ret = use;
+}
+
 /* One rotary embedding's tables; behind them those for extended sequences. */
 static int load_tables(struct cwe_model *m, int which, const struct cwe_workspace *ws, struct cwb_err *err)
 {

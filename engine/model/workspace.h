@@ -53,6 +53,9 @@ struct cwe_workspace {
 
 /* Bytes that a workspace takes: device memory, and host memory for routing. */
 uint64_t cwe_workspace_bytes(const struct cwe_model *model, uint64_t tokens, uint64_t positions, int backward);
+/* What a backend is used for by passes over pieces of at most this many tokens, and by the head behind them: for its overhead()
+ * and reserve(). */
+void cwe_workspace_use(const struct cwe_model *model, uint64_t tokens, struct cwp_backend_use *ret);
 /* positions: of the longest sequence. *ret needs no free when it fails. */
 int cwe_workspace_new(struct cwe_model *model, uint64_t tokens, uint64_t positions, int backward,
 	struct cwe_workspace *ret, struct cwb_err *err);

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "tests/golden/engine.h"
+#include "tests/unit/engine/model/remote.h"
 
 void test_engine_open(struct test_engine *e, const char *model, uint32_t threads, void (*change)(json_t *config))
 {
@@ -26,6 +27,9 @@ void test_engine_open(struct test_engine *e, const char *model, uint32_t threads
 		r = cwe_registry_new(&plugins, 1, CWE_REGISTRY_ANY_OWNER, &e->registry, &err);
 	}
 	r = r == 0 ? cwe_device_open(e->registry, &e->host, "cpu", NULL, &e->device, &err) : r;
+	if (r == 0) {
+		remote_replace(&e->host, &e->device);
+	}
 	r = r == 0 ? cwe_source_open(model, 0, &e->source, &err) : r;
 	if (r == 0 && change != NULL) {
 		change(e->source->config);

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "engine/calibrate/loglik.h"
+#include "tests/unit/engine/model/remote.h"
 #include "tests/unit/engine/model/synthetic.h"
 
 #define TENSORS 128
@@ -153,6 +154,9 @@ void synthetic_open(struct synthetic *s, const char *config)
 		r = cwe_registry_new(&plugins, 1, CWE_REGISTRY_ANY_OWNER, &s->registry, &err);
 	}
 	r = r == 0 ? cwe_device_open(s->registry, &s->host, "cpu", NULL, &s->device, &err) : r;
+	if (r == 0) {
+		remote_replace(&s->host, &s->device);
+	}
 	r = r == 0 ? cwe_model_open(&s->source, NULL, &s->device, &s->model, &err) : r;
 	if (r != 0) {
 		fail_msg("%s", err.message);

@@ -1,0 +1,135 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The checking backend as a plugin "cuda", so that jobs for that backend run where there is no device. CWP_FAKE_MEMORY:
+ * its memory in bytes, and after a colon how much of it is free; CWP_FAKE_DEVICE: its UUID. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "tests/plugins/fake/fake.h"
+
+static struct cwp_backend table;
+
+static const struct cwp_option options[] = {
+	{sizeof(struct cwp_option), CWP_OPTION_ENUM, CWP_BACKEND_PRECISION, "bf16", "bf16|f32", NULL,
+		"What products round their operands to; this backend computes in f32 in either case"},
+};
+
+static void release(struct fake *b)
+{
+	if (b->cpu != NULL) {
+		cpu_backend.close(b->cpu);
+	}
+	if (b->memory != NULL) {
+		(void)munmap(b->memory, b->mapped);
+	}
+	if (b->address != NULL) {
+		(void)munmap(b->address, b->mapped);
+	}
+	(void)pthread_mutex_destroy(&b->lock);
+	free(b->block);
+	free(b->pinned);
+	free(b);
+}
+
+static void fake_close(void *vb)
+{
+	struct fake *b = vb;
+	if (b == NULL) {
+		return;
+	}
+	if (b->blocks > 0 || b->pins > 0) {
+		(void)fprintf(stderr, "checking backend: close: %zu allocations and %zu of host memory were not freed\n", b->blocks, b->pins);
+		abort();
+	}
+	for (size_t i = 0; i < b->sends; i++) {
+		free(b->send[i].copy);
+	}
+	release(b);
+}
+
+static void *reserve_addresses(size_t bytes, int protection)
+{
+	void *p = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return p != MAP_FAILED ? p : NULL;
+}
+
+static void read_memory(struct fake *b)
+{
+	const char *text = getenv("CWP_FAKE_MEMORY");
+	char *end = NULL;
+	b->total = (size_t)1 << 30;
+	if (text != NULL && text[0] != '\0') {
+		b->total = strtoull(text, &end, 10);
+		uint64_t idle = *end == ':' ? strtoull(end + 1, NULL, 10) : b->total;
+		b->taken_by_others = idle < b->total ? b->total - idle : 0;
+	}
+}
+
+static int fake_open(const struct cwp_host *host, const struct cwp_setting *settings, const char *device, void **ret_b)
+{
+	const char *uuid = getenv("CWP_FAKE_DEVICE");
+	if (device != NULL && (uuid == NULL || strcmp(device, uuid) != 0)) {
+		host->fail(host->ctx, "there is no such device");
+		return CWP_EMISSING;
+	}
+	struct fake *b = calloc(1, sizeof *b);
+	if (b == NULL) {
+		return -ENOMEM;
+	}
+	b->host = host;
+	b->owner = pthread_self();
+	b->bf16 = settings == NULL || strcmp(settings[0].string, "bf16") == 0;
+	(void)pthread_mutex_init(&b->lock, NULL);
+	read_memory(b);
+	b->mapped = 2 * b->total + (1u << 20); /* gaps count for nothing */
+	b->memory = reserve_addresses(b->mapped, PROT_READ | PROT_WRITE);
+	b->address = reserve_addresses(b->mapped, PROT_NONE);
+	int r = b->memory != NULL && b->address != NULL ? cpu_backend.open(host, NULL, NULL, &b->cpu) : -ENOMEM;
+	if (r != 0) {
+		b->cpu = NULL;
+		release(b);
+		return r;
+	}
+	*ret_b = b;
+	return 0;
+}
+
+static const char *fake_describe(void *vb)
+{
+	return ((struct fake *)vb)->bf16 ? "checking backend bf16" : "checking backend f32";
+}
+
+static const void *get_interface(const char *id)
+{
+	if (table.size == 0) {
+		table = (struct cwp_backend){.size = sizeof table, .open = fake_open, .close = fake_close, .describe = fake_describe,
+			.alloc = fake_alloc, .free = fake_free, .upload = fake_upload, .download = fake_download, .zero = fake_zero,
+			.sync = fake_sync, .copy = fake_copy, .host_alloc = fake_host_alloc, .host_free = fake_host_free,
+			.load_begin = fake_load_begin, .load = fake_load, .load_wait = fake_load_wait, .fetch = fake_fetch,
+			.fetch_wait = fake_fetch_wait, .send = fake_send, .send_wait = fake_send_wait, .memory = fake_memory,
+			.overhead = fake_overhead, .reserve = fake_reserve};
+		fake_fill_ops(&table);
+	}
+	return strcmp(id, CWP_BACKEND_INTERFACE) == 0 ? &table : NULL;
+}
+
+CWP_PLUGIN_NOTE(CWP_KIND_BACKEND)
+
+CWP_PLUGIN_EXPORT const struct cwp_plugin cwp_plugin = {
+	.size = sizeof(struct cwp_plugin),
+	.abi_major = CWP_ABI_MAJOR,
+	.abi_minor = CWP_ABI_MINOR,
+	.kind = CWP_KIND_BACKEND,
+	.n_options = sizeof(options) / sizeof(options[0]),
+	.id = "cuda",
+	.version = "0.1.0",
+	.vendor = "cwpd developers",
+	.licence = "Apache-2.0",
+	.summary = "A backend for tests, with memory of its own, that checks its caller",
+	.options = options,
+	.get_interface = get_interface,
+};
