@@ -279,6 +279,7 @@ void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t
 	uint64_t ws = cwe_workspace_bytes(m, widest, longest, gradients);
 	uint64_t head = gradients ? cwe_head_bytes(m, widest) + widest * row + tokens * sizeof(float) : 0;
 	ret->device = base + (ws > head ? ws : head);
+	ret->host = 0;
 	ret->boundaries = tokens * row * (gradients ? (uint64_t)m->arch.layers + 2 : 2);
 	ret->kept = tokens * row * (gradients ? (uint64_t)m->arch.layers + 1 : 2);
 	ret->checkpoint = gradients ? 2 * tokens * row : 0;

@@ -20,6 +20,11 @@ uint64_t cwe_loglik_bytes(const struct cwe_model *m, uint64_t tokens, uint64_t w
 	return pass + head + 2 * tokens * sizeof(float);
 }
 
+uint64_t cwe_loglik_host_bytes(const struct cwe_model *m, uint64_t tokens, uint64_t widest)
+{
+	return cwe_device_remote(m->device) ? widest * m->arch.hidden * sizeof(float) + 2 * tokens * sizeof(float) : 0;
+}
+
 /* All layers; the last output is in slot layers & 1. */
 static int run_layers(struct cwe_pass *pass, const struct cwe_forward_options *o, struct cwb_err *err)
 {

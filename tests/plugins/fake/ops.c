@@ -286,11 +286,17 @@ static int fake_softcap_backward(void *vb, float *d_dx, const float *d_y, uint64
 	RETURN(softcap_backward, dx, y, n, cap);
 }
 
+static int fake_rows_alone(void *vb)
+{
+	return cpu_backend.rows_alone(((struct fake *)vb)->cpu);
+}
+
 void fake_fill_ops(struct cwp_backend *t)
 {
 	t->convert = fake_convert;
 	t->narrow = fake_narrow;
 	t->matmul = fake_matmul;
+	t->rows_alone = fake_rows_alone;
 	t->add = fake_add;
 	t->add_bias = fake_add_bias;
 	t->rmsnorm = fake_rmsnorm;

@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* The checking backend as a plugin "cuda", so that jobs for that backend run where there is no device. CWP_FAKE_MEMORY:
- * its memory in bytes, and after a colon how much of it is free; CWP_FAKE_DEVICE: its UUID. */
+ * the memory of a device in bytes, and after a colon how much of it is free; CWP_FAKE_DEVICES: their UUIDs with commas
+ * between them, GPU-fake-0 by default, none where it is empty, and "no driver". */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -62,6 +63,7 @@ static void read_memory(struct fake *b)
 	const char *text = getenv("CWP_FAKE_MEMORY");
 	char *end = NULL;
 	b->total = (size_t)1 << 30;
+	b->taken_by_others = 0;
 	if (text != NULL && text[0] != '\0') {
 		b->total = strtoull(text, &end, 10);
 		uint64_t idle = *end == ':' ? strtoull(end + 1, NULL, 10) : b->total;
@@ -69,16 +71,56 @@ static void read_memory(struct fake *b)
 	}
 }
 
-static int fake_open(const struct cwp_host *host, const struct cwp_setting *settings, const char *device, void **ret_b)
+static const char *devices(void)
 {
-	const char *uuid = getenv("CWP_FAKE_DEVICE");
-	if (device != NULL && (uuid == NULL || strcmp(device, uuid) != 0)) {
-		host->fail(host->ctx, "there is no such device");
+	const char *list = getenv("CWP_FAKE_DEVICES");
+	return list != NULL ? list : "GPU-fake-0";
+}
+
+static int refuse_open(const struct cwp_host *host, int code, const char *why)
+{
+	host->fail(host->ctx, why);
+	return code;
+}
+
+static int fake_devices(const struct cwp_host *host, uint32_t index, struct cwp_backend_device *ret)
+{
+	const char *at = devices();
+	if (strcmp(at, "no driver") == 0) {
+		return refuse_open(host, CWP_ESTATE, "no driver is loaded");
+	}
+	for (; index > 0 && at != NULL; index--) {
+		at = strchr(at, ',');
+		at = at != NULL ? at + 1 : NULL;
+	}
+	if (at == NULL || *at == '\0') {
 		return CWP_EMISSING;
 	}
-	struct fake *b = calloc(1, sizeof *b);
+	struct fake memory;
+	read_memory(&memory);
+	(void)snprintf(ret->uuid, sizeof ret->uuid, "%.*s", (int)strcspn(at, ","), at);
+	(void)snprintf(ret->name, sizeof ret->name, "checking backend");
+	ret->total = memory.total;
+	return 0;
+}
+
+/* The device that is asked for, NULL: the first one. */
+static int choose_device(const struct cwp_host *host, const char *device)
+{
+	struct cwp_backend_device d = {.size = sizeof d};
+	int r = fake_devices(host, 0, &d);
+	for (uint32_t i = 1; r == 0 && device != NULL && strcmp(device, d.uuid) != 0; i++) {
+		r = fake_devices(host, i, &d);
+	}
+	return r == CWP_EMISSING ? refuse_open(host, r, device != NULL ? "there is no such device" : "there is no device") : r;
+}
+
+static int fake_open(const struct cwp_host *host, const struct cwp_setting *settings, const char *device, void **ret_b)
+{
+	int r = choose_device(host, device);
+	struct fake *b = r == 0 ? calloc(1, sizeof *b) : NULL;
 	if (b == NULL) {
-		return -ENOMEM;
+		return r != 0 ? r : -ENOMEM;
 	}
 	b->host = host;
 	b->owner = pthread_self();
@@ -88,7 +130,7 @@ static int fake_open(const struct cwp_host *host, const struct cwp_setting *sett
 	b->mapped = 2 * b->total + (1u << 20); /* gaps count for nothing */
 	b->memory = reserve_addresses(b->mapped, PROT_READ | PROT_WRITE);
 	b->address = reserve_addresses(b->mapped, PROT_NONE);
-	int r = b->memory != NULL && b->address != NULL ? cpu_backend.open(host, NULL, NULL, &b->cpu) : -ENOMEM;
+	r = b->memory != NULL && b->address != NULL ? cpu_backend.open(host, NULL, NULL, &b->cpu) : -ENOMEM;
 	if (r != 0) {
 		b->cpu = NULL;
 		release(b);
@@ -111,7 +153,7 @@ static const void *get_interface(const char *id)
 			.sync = fake_sync, .copy = fake_copy, .host_alloc = fake_host_alloc, .host_free = fake_host_free,
 			.load_begin = fake_load_begin, .load = fake_load, .load_wait = fake_load_wait, .fetch = fake_fetch,
 			.fetch_wait = fake_fetch_wait, .send = fake_send, .send_wait = fake_send_wait, .memory = fake_memory,
-			.overhead = fake_overhead, .reserve = fake_reserve};
+			.overhead = fake_overhead, .reserve = fake_reserve, .devices = fake_devices};
 		fake_fill_ops(&table);
 	}
 	return strcmp(id, CWP_BACKEND_INTERFACE) == 0 ? &table : NULL;
