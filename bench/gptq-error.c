@@ -282,7 +282,7 @@ static int run(struct bench *b, const struct cwj_job *job, int argc, char **argv
 		r = add_way(b, argv[i], err);
 	}
 	r = r == 0 ? cwe_source_open(job->model, 0, &source, err) : r;
-	r = r == 0 ? cwe_device_open(b->registry, &b->host, "cpu", NULL, &b->device, err) : r;
+	r = r == 0 ? cwe_device_open(b->registry, &b->host, &(struct cwe_device_choice){0}, &b->device, err) : r;
 	r = r == 0 ? cwe_model_open(source, NULL, &b->device, &b->model, err) : r;
 	r = r == 0 ? read_sets(job, source, &b->model.arch, &corpus, err) : r;
 	if (r == 0) {

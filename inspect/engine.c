@@ -31,7 +31,7 @@ int cwi_engine_open(const struct cwi_options *o, const char *model, struct cwi_e
 		r = open_registry(o, e, err);
 	}
 	if (r == 0 && model != NULL) {
-		r = cwe_device_open(e->registry, &e->host, "cpu", NULL, &e->device, err);
+		r = cwe_device_open(e->registry, &e->host, &o->device, &e->device, err);
 		r = r == 0 ? cwe_source_open(model, 0, &e->source, err) : r;
 		r = r == 0 ? cwe_source_adapt(e->source, o->adapters, o->n_adapters, err) : r;
 		r = r == 0 ? cwe_model_open(e->source, NULL, &e->device, &e->model, err) : r;

@@ -23,6 +23,7 @@ struct cwi_options {
 	const char *carrier;
 	const char *scratch;
 	const char *plugin_dir;
+	struct cwe_device_choice device;
 	const char *chat;     /* a chat format's name, or the path of its file; NULL: what the model shows */
 	size_t n_adapters;
 	char *adapters[CWI_ADAPTERS_MAX]; /* folders, merged in this order */
@@ -57,7 +58,7 @@ struct cwi_engine {
 	struct cwe_model model;
 };
 
-/* Pool, plugins, and with `model` not NULL the model on the CPU; outputs of ours run quantized and protected. */
+/* Pool, plugins, and with `model` not NULL the model on the backend of the options; outputs of ours run quantized and protected. */
 int cwi_engine_open(const struct cwi_options *o, const char *model, struct cwi_engine *ret, struct cwb_err *err);
 void cwi_engine_close(struct cwi_engine *e);
 

@@ -65,8 +65,8 @@ static void usage(FILE *f)
 		    "  --memory SIZE     weights that generate keeps in memory (default 4GiB)\n"
 		    "  --chat FORMAT     chat format of \"messages\": a name, or the path of a format file (default: the model's)\n"
 		    "  --batch N         sequences that generate continues at once, 1 to 16 (default: by the memory of their caches)\n"
-		    "  --backend B       auto or cpu\n"
-		    "  --precision P     auto or f32\n"
+		    "  --backend B       auto (default: a GPU where there is one), cpu, cuda or cuda:UUID\n"
+		    "  --precision P     what products round to: f32 (default), bf16, or auto (bf16 on a GPU)\n"
 		    "  --activations A   on: inputs are quantized as the output says (default); off: its weights alone are\n"
 		    "  --plugin-dir DIR  another folder of plugins\n"
 		    "  --help, --version\n"
@@ -77,6 +77,18 @@ static int refuse(const char *what, const char *value)
 {
 	(void)fprintf(stderr, "cwp-inspect: %s %s; try cwp-inspect --help\n", what, value);
 	return -1;
+}
+
+static int take_precision(struct cwi_options *o, const char *text)
+{
+	static const char *const name[] = {[CWJ_PRECISION_AUTO] = "auto", [CWJ_PRECISION_F32] = "f32", [CWJ_PRECISION_BF16] = "bf16"};
+	for (int i = 0; i < 3; i++) {
+		if (strcmp(text, name[i]) == 0) {
+			o->device.precision = (enum cwj_precision)i;
+			return 0;
+		}
+	}
+	return refuse("no precision (f32, bf16 or auto):", text);
 }
 
 static int take_option(struct cwi_options *o, int option)
@@ -125,9 +137,10 @@ static int take_option(struct cwi_options *o, int option)
 	case OPT_MEMORY:
 		return cwb_size_parse(optarg, &o->memory) != 0 ? refuse("no size:", optarg) : 0;
 	case OPT_BACKEND:
-		return strcmp(optarg, "auto") != 0 && strcmp(optarg, "cpu") != 0 ? refuse("backend not available:", optarg) : 0;
+		o->device.backend = optarg;
+		return cwj_backend_is_known(optarg) ? 0 : refuse("no backend (auto, cpu, cuda or cuda:UUID):", optarg);
 	case OPT_PRECISION:
-		return strcmp(optarg, "auto") != 0 && strcmp(optarg, "f32") != 0 ? refuse("precision not available:", optarg) : 0;
+		return take_precision(o, optarg);
 	case OPT_ACTIVATIONS:
 		o->exact_inputs = strcmp(optarg, "off") == 0;
 		return !o->exact_inputs && strcmp(optarg, "on") != 0 ? refuse("activations are on or off, not", optarg) : 0;
@@ -151,7 +164,7 @@ static int finish(int code)
 
 int main(int argc, char **argv)
 {
-	struct cwi_options o = {.memory = 4ull << 30};
+	struct cwi_options o = {.memory = 4ull << 30, .device = {.backend = "auto", .precision = CWJ_PRECISION_F32}};
 	int option;
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		if (option == OPT_HELP) {

@@ -150,6 +150,9 @@ void cwj_job_free(struct cwj_job *job);
  * NULL only when memory ran out. */
 json_t *cwj_job_json(const struct cwj_job *job);
 
+/* Whether this is a backend as a job names it: auto, cpu, cuda, cuda:UUID. */
+int cwj_backend_is_known(const char *text);
+
 /* Whether some weights are to be protected, and whether a score chooses which. */
 int cwj_job_protects(const struct cwj_job *job);
 int cwj_job_selects(const struct cwj_job *job);

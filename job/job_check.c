@@ -155,18 +155,24 @@ int cwj_gate_check(struct cwj_reader *r, const struct cwj_yaml *node, void *targ
 	return 0;
 }
 
+int cwj_backend_is_known(const char *text)
+{
+	static const char uuid[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
+
+	if (strcmp(text, "auto") == 0 || strcmp(text, "cpu") == 0 || strcmp(text, "cuda") == 0) {
+		return 1;
+	}
+	return strncmp(text, "cuda:", 5) == 0 && text[5] != '\0' &&
+	       strspn(text + 5, uuid) == strlen(text + 5) && strlen(text + 5) < 64;
+}
+
 int cwj_backend_check(struct cwj_reader *r, const struct cwj_yaml *node, const void *target)
 {
 	static const char *const backends[] = {"auto", "cpu", "cuda", "cuda:GPU-UUID"};
-	static const char uuid[] =
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
 	const char *text = ((const struct cwj_draft *)target)->job.backend;
 
-	if (strcmp(text, "auto") == 0 || strcmp(text, "cpu") == 0 || strcmp(text, "cuda") == 0) {
-		return 0;
-	}
-	if (strncmp(text, "cuda:", 5) == 0 && text[5] != '\0' &&
-		strspn(text + 5, uuid) == strlen(text + 5)) {
+	if (cwj_backend_is_known(text)) {
 		return 0;
 	}
 	return cwj_fail_name(r, node, "a backend", backends, 4, sizeof(backends[0]));

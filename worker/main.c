@@ -23,12 +23,12 @@
 #define USAGE 64
 
 static const char help[] =
-	"usage: cwp-worker run JOB.yaml [--scratch DIR] [--plugin-dir DIR]... [--threads N]\n"
+	"usage: cwp-worker run JOB.yaml [--scratch DIR] [--plugin-dir DIR]... [--threads N] [--gpu UUID|none]\n"
 	"                 [--cache DIR [--cache-size SIZE] [--cache-age TIME]]\n"
-	"       cwp-worker plan JOB.yaml [--plugin-dir DIR]...\n"
+	"       cwp-worker plan JOB.yaml [--plugin-dir DIR]... [--gpu UUID|none]\n"
 	"       cwp-worker attempt --job-fd 0 --status-fd 3 --scratch DIR --directory DIR [--plugin-dir DIR]...\n"
-	"                 [--cache DIR [--cache-size SIZE] [--cache-age TIME]]\n"
-	"       cwp-worker plan --job-fd 0 --directory DIR [--plugin-dir DIR]...\n"
+	"                 [--cache DIR [--cache-size SIZE] [--cache-age TIME]] [--gpu UUID|none]\n"
+	"       cwp-worker plan --job-fd 0 --directory DIR [--plugin-dir DIR]... [--gpu UUID|none]\n"
 	"       cwp-worker gate OUTPUT --with FILE | --job-fd 0\n"
 	"       cwp-worker compare OUTPUT OUTPUT...\n"
 	"\n"
@@ -36,12 +36,13 @@ static const char help[] =
 	"for a daemon (attempt). Judges a finished output anew by the gate in FILE (gate), or puts several side by side\n"
 	"(compare), from what they keep of every item. Exit: 0 done, 1 failed, 2 rejected by its gate, 64 usage, 65 bad input.\n";
 
-enum { OPT_SCRATCH = 256, OPT_CACHE, OPT_CACHE_SIZE, OPT_CACHE_AGE, OPT_PLUGIN_DIR, OPT_THREADS, OPT_JOB_FD, OPT_STATUS_FD, OPT_DIRECTORY, OPT_WITH, OPT_HELP, OPT_VERSION };
+enum { OPT_SCRATCH = 256, OPT_CACHE, OPT_CACHE_SIZE, OPT_CACHE_AGE, OPT_PLUGIN_DIR, OPT_THREADS, OPT_GPU, OPT_JOB_FD, OPT_STATUS_FD, OPT_DIRECTORY, OPT_WITH, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {{"scratch", required_argument, NULL, OPT_SCRATCH},
 	{"cache", required_argument, NULL, OPT_CACHE}, {"cache-size", required_argument, NULL, OPT_CACHE_SIZE},
 	{"cache-age", required_argument, NULL, OPT_CACHE_AGE},
 	{"plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR}, {"threads", required_argument, NULL, OPT_THREADS},
+	{"gpu", required_argument, NULL, OPT_GPU},
 	{"job-fd", required_argument, NULL, OPT_JOB_FD}, {"status-fd", required_argument, NULL, OPT_STATUS_FD},
 	{"directory", required_argument, NULL, OPT_DIRECTORY}, {"with", required_argument, NULL, OPT_WITH}, {"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION}, {NULL, 0, NULL, 0}};
@@ -103,6 +104,9 @@ static int take_option(struct arguments *a, int option)
 			return -1;
 		}
 		a->options.threads = (uint32_t)n;
+		return 0;
+	case OPT_GPU:
+		a->options.gpu = optarg;
 		return 0;
 	case OPT_JOB_FD:
 		return number(optarg, 0, 1 << 20, &a->job_fd);

@@ -1,47 +1,12 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Opening and using a backend plugin. */
+/* Using a backend. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "engine/model/device.h"
 #include "engine/plugin/settings.h"
-
-int cwe_device_open(struct cwe_registry *registry, struct cwe_host *host, const char *id, const char *device,
-	struct cwe_device *ret, struct cwb_err *err)
-{
-	struct cwe_device d = {.host = host};
-	int r = cwe_registry_find(registry, CWP_KIND_BACKEND, id, &d.plugin, err);
-	if (r != 0) {
-		return r;
-	}
-	d.ops = d.plugin->interface;
-	if (d.ops->size < sizeof *d.ops) {
-		return cwb_err_set(err, CWP_EABI, "backend %s: its interface has %u bytes, this host needs %zu: rebuild the plugin",
-			id, d.ops->size, sizeof *d.ops);
-	}
-	r = cwe_settings_make(d.plugin->descriptor, "backend", NULL, 0, &d.settings, err);
-	if (r != 0) {
-		return r;
-	}
-	r = d.ops->open(&host->table, d.settings, device, &d.b);
-	if (r != 0) {
-		cwe_settings_free(d.plugin->descriptor, d.settings);
-		return cwe_host_error(host, id, "open", r, err);
-	}
-	*ret = d;
-	return 0;
-}
-
-void cwe_device_close(struct cwe_device *d)
-{
-	if (d->ops != NULL) {
-		d->ops->close(d->b);
-		cwe_settings_free(d->plugin->descriptor, d->settings);
-	}
-	memset(d, 0, sizeof *d);
-}
 
 int cwe_device_bytes(struct cwe_device *d, uint64_t n, void **ret, struct cwb_err *err)
 {

@@ -163,7 +163,7 @@ int cwe_cache_key(const struct cwe_run *run, char ret[65], struct cwb_err *err)
 	json_t *key = json_pack("{s:i,s:s,s:o,s:o,s:s,s:o,s:s,s:s,s:i,s:b,s:o}", "version", KEY_VERSION, "program", program,
 		"model", model_json(run), "adapters", adapters_json(run), "samples", corpus, "scorer", scorer_json(run), "backend",
 		run->device.ops->describe(run->device.b), "backend_build", run->device.plugin->build_id, "precision",
-		(int)run->job->precision, "bf16", run->job->store_bf16, "modules", modules_json(run));
+		(int)run->device.precision, "bf16", run->job->store_bf16, "modules", modules_json(run));
 	return digest_key(key, "the scores", ret, err);
 }
 
@@ -178,7 +178,7 @@ int cwe_cache_model_key(const struct cwe_run *run, char ret[65], struct cwb_err 
 	json_t *key = json_pack("{s:i,s:s,s:o,s:o,s:s?,s:s?,s:s,s:s,s:i}", "version", KEY_VERSION, "program", program, "model",
 		model_json(run), "adapters", adapters_json(run), "chat", chat, "chat_file", chat != NULL ? digest_of(run, chat) : NULL,
 		"backend", run->device.ops->describe(run->device.b), "backend_build", run->device.plugin->build_id, "precision",
-		(int)run->job->precision);
+		(int)run->device.precision);
 	return digest_key(key, "the original's answers", ret, err);
 }
 

@@ -7,6 +7,7 @@
 
 #include "engine/format/format.h"
 #include "engine/pipeline/carrier.h"
+#include "engine/pipeline/device.h"
 #include "engine/pipeline/masks.h"
 #include "engine/pipeline/run.h"
 #include "engine/plugin/settings.h"
@@ -17,24 +18,9 @@ static const char *combine_name(enum cwj_combine c)
 	return c == CWJ_COMBINE_MEAN ? "mean" : c == CWJ_COMBINE_REFERENCE ? "reference" : "rank";
 }
 
-/* What the job format can say and this version cannot do. */
-static int check_available(const struct cwj_job *job, struct cwb_err *err)
+/* What the job's sections need of each other. */
+static int check_sections(const struct cwj_job *job, struct cwb_err *err)
 {
-	static const struct {
-		const char *field, *value, *instead;
-	} text[] = {{"backend", "another backend than cpu", "use auto or cpu"},
-		{"precision", "bf16", "use auto or f32"}};
-	const int asked[] = {strcmp(job->backend, "auto") != 0 && strcmp(job->backend, "cpu") != 0,
-		job->precision == CWJ_PRECISION_BF16};
-	for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
-		if (asked[i]) {
-			if (err != NULL) {
-				strncpy(err->field, text[i].field, sizeof err->field - 1);
-			}
-			return cwb_err_set(err, CWP_EVALUE, "%s: %s is not available in this version; %s", text[i].field,
-				text[i].value, text[i].instead);
-		}
-	}
 	if (cwj_job_selects(job) && !job->has_score) {
 		return cwb_err_set(err, CWP_EMISSING, "protect asks for protected weights, but there is no score: say which weights "
 			"matter with score and calibrate, or set the fraction to 0");
@@ -312,10 +298,10 @@ int cwe_run_open(struct cwe_run *run, struct cwb_err *err)
 	if (run->warnings == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for warnings");
 	}
-	if ((r = check_available(job, err)) != 0 || (r = open_plugins(run, err)) != 0 ||
+	if ((r = check_sections(job, err)) != 0 || (r = open_plugins(run, err)) != 0 ||
 		(r = cwe_run_place(err, cwe_source_open(job->model, 0, &run->source, err), 0, 0, "model", "")) != 0 ||
 		(r = cwe_run_place(err, cwe_source_adapt(run->source, job->adapters, job->n_adapters, err), 0, 0, "adapter", "")) != 0 ||
-		(r = cwe_device_open(run->p->registry, run->p->host, "cpu", NULL, &run->device, err)) != 0 ||
+		(r = cwe_run_device_open(run, err)) != 0 ||
 		(r = cwe_model_open(run->source, NULL, &run->device, &run->model, err)) != 0 ||
 		(r = warn_extra(run, err)) != 0 ||
 		(r = list_modules(run, err)) != 0) {

@@ -16,6 +16,7 @@
 #include "engine/format/format.h"
 #include "engine/pipeline/budget.h"
 #include "engine/pipeline/carrier.h"
+#include "engine/pipeline/device.h"
 #include "engine/pipeline/measured.h"
 #include "engine/pipeline/report.h"
 #include "engine/pipeline/run.h"
@@ -161,10 +162,11 @@ static json_t *build(const struct cwe_run *run, json_t *size)
 	const struct cwe_bounds *b = &run->bounds;
 	char digest[65] = "";
 	(void)cwj_job_digest(run->job, digest);
-	return json_pack("{s:i,s:o,s:o,s:I,s:{s:I,s:I,s:I},s:b,s:s,s:o,s:O,s:O,s:O,s:O,s:b,s:s?,s:O,s:o,s:s,s:O*,s:o}", "version", CWE_REPORT_VERSION, "job",
+	return json_pack("{s:i,s:o,s:o,s:I,s:{s:I,s:I,s:I},s:b,s:s,s:o,s:o,s:O,s:O,s:O,s:O,s:b,s:s?,s:O,s:o,s:s,s:O*,s:o}", "version", CWE_REPORT_VERSION, "job",
 		cwj_job_json(run->job), "stages", stages_json(run), "layer_passes", (json_int_t)run->passes, "bounds",
 		"memory", (json_int_t)b->memory, "gpu_memory", (json_int_t)b->gpu_memory,
-		"scratch", (json_int_t)b->scratch, "scores_cached", run->cached, "backend", run->device.ops->describe(run->device.b), "protection",
+		"scratch", (json_int_t)b->scratch, "scores_cached", run->cached, "backend", run->device.ops->describe(run->device.b), "device",
+		cwe_run_device_json(run), "protection",
 		protection_json(run), "size", size, "evaluation", run->evaluation, "flipped", run->flipped, "gate", run->gate, "rejected", run->rejected,
 		"chat", run->chat != NULL ? cwe_chat_name(run->chat) : NULL, "warnings", run->warnings, "schemes", schemes_json(run),
 		"job_digest", digest, "inputs", run->inputs, "plugins", plugins_json(run));
@@ -192,8 +194,8 @@ static int manifest_facts(const struct cwe_run *run, json_t *size, json_t **ret,
 		kept += run->module[i].protected_weights;
 		added += run->module[i].super_added;
 	}
-	*ret = json_pack("{s:i,s:s,s:O,s:o,s:s,s:I,s:{s:I,s:I,s:I,s:O},s:o,s:b,s:o,s:o*}", "version", 1, "job_digest", job, "inputs",
-		run->inputs, "plugins", plugins_json(run), "backend", run->device.ops->describe(run->device.b), "seed",
+	*ret = json_pack("{s:i,s:s,s:O,s:o,s:s,s:o,s:I,s:{s:I,s:I,s:I,s:O},s:o,s:b,s:o,s:o*}", "version", 1, "job_digest", job, "inputs",
+		run->inputs, "plugins", plugins_json(run), "backend", run->device.ops->describe(run->device.b), "device", cwe_run_device_json(run), "seed",
 		(json_int_t)run->job->seed, "counts", "weights", (json_int_t)run->weights, "protected", (json_int_t)kept,
 		"super_added", (json_int_t)added, "bits_per_weight", json_object_get(size, "bits_per_weight"), "super_weights",
 		cwe_run_super_json(run), "rejected", run->rejected, "factors", factors_json(run), "kept_modules", cwe_run_kept_json(run));

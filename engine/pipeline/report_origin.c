@@ -37,7 +37,8 @@ static void bytes_fact(FILE *f, const char *what, double x)
 
 static void facts(FILE *f, const json_t *report)
 {
-	const json_t *job = json_object_get(report, "job"), *bounds = json_object_get(report, "bounds"), *count;
+	const json_t *job = json_object_get(report, "job"), *bounds = json_object_get(report, "bounds"), *count,
+		*device = json_object_get(report, "device");
 	const char *scheme;
 	(void)fputs("<dl class=facts>\n", f);
 	fact(f, "Model", cwe_report_text_of(job, "model"));
@@ -52,6 +53,9 @@ static void facts(FILE *f, const json_t *report)
 	fact(f, "Chat format", cwe_report_text_of(report, "chat"));
 	number_fact(f, "Seed", cwe_report_number_of(job, "seed"));
 	fact(f, "Backend", cwe_report_text_of(report, "backend"));
+	fact(f, "Precision of products", cwe_report_text_of(device, "precision"));
+	fact(f, "GPU", cwe_report_text_of(device, "uuid"));
+	fact(f, "No GPU", cwe_report_text_of(device, "why"));
 	fact(f, "cwpd", cwe_report_text_of(report, "cwpd"));
 	fact(f, "Job digest", cwe_report_text_of(report, "job_digest"));
 	bytes_fact(f, "Memory", cwe_report_number_of(bounds, "memory"));

@@ -15,6 +15,7 @@
 #include "engine/pipeline/benchmark.h"
 #include "engine/pipeline/budget.h"
 #include "engine/pipeline/carrier.h"
+#include "engine/pipeline/device.h"
 #include "engine/pipeline/evaluate.h"
 #include "engine/pipeline/gate.h"
 #include "engine/pipeline/masks.h"
@@ -267,6 +268,7 @@ static int run_stages(struct cwe_run *run, struct cwb_err *err)
 	if (run->ended) {
 		return 0;
 	}
+	cwe_run_device_log(run);
 	log_warnings(run);
 	if ((r = score_and_select(run, err)) != 0 || (r = cwe_run_carrier(run, err)) != 0 ||
 		(r = cwe_run_quantize(run, err)) != 0 ||
@@ -322,7 +324,8 @@ static json_t *plan_json(const struct cwe_run *run)
 			(json_int_t)run->set[i].count, "tokens", (json_int_t)run->set[i].tokens, "truncated",
 			(json_int_t)run->set[i].truncated, "passed_over", (json_int_t)run->set[i].passed));
 	}
-	return json_pack("{s:o,s:{s:s,s:i,s:I,s:o,s:o,s:I},s:{s:I,s:I,s:I},s:s?,s:O?,s:o}", "stages", stages, "sizes", "family",
+	return json_pack("{s:o,s:o,s:{s:s,s:i,s:I,s:o,s:o,s:I},s:{s:I,s:I,s:I},s:s?,s:O?,s:o}", "stages", stages, "device",
+		cwe_run_device_json(run), "sizes", "family",
 		run->model.arch.family, "layers", (int)run->model.arch.layers, "weights", (json_int_t)run->weights, "protected",
 		planned_json(run), "sets", sets,
 		"tokens", (json_int_t)run->corpus.tokens, "bounds", "memory", (json_int_t)run->bounds.memory, "gpu_memory",

@@ -267,9 +267,9 @@ struct cwp_backend {
 	 * is; else 0. */
 	int (*rows_alone)(void *b);
 
-	/* The device of this number, from 0 on; before open(), and without taking memory of any device. CWP_EMISSING past the last
-	 * one, at once where there is nothing to choose from; another code where devices cannot be asked for (no driver, one that
-	 * is too old), with the reason through host->fail(). */
+	/* The device of this number among those that open() takes, from 0 on; before open(), and without taking memory of any
+	 * device. CWP_EMISSING past the last one, at once where there is nothing to choose from; another code where devices cannot
+	 * be asked for (no driver, one that is too old), with the reason through host->fail(). */
 	int (*devices)(const struct cwp_host *host, uint32_t index, struct cwp_backend_device *ret);
 };
 

@@ -26,7 +26,7 @@ void test_engine_open(struct test_engine *e, const char *model, uint32_t threads
 		cwe_host_init(&e->host, e->pool, 0);
 		r = cwe_registry_new(&plugins, 1, CWE_REGISTRY_ANY_OWNER, &e->registry, &err);
 	}
-	r = r == 0 ? cwe_device_open(e->registry, &e->host, "cpu", NULL, &e->device, &err) : r;
+	r = r == 0 ? cwe_device_open(e->registry, &e->host, &(struct cwe_device_choice){0}, &e->device, &err) : r;
 	if (r == 0) {
 		remote_replace(&e->host, &e->device);
 	}

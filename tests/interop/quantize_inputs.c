@@ -44,7 +44,7 @@ int main(void)
 		cwe_host_init(&host, pool, 0);
 		r = cwe_registry_new(&plugins, 1, CWE_REGISTRY_ANY_OWNER, &registry, &err);
 	}
-	r = r == 0 ? cwe_device_open(registry, &host, "cpu", NULL, &device, &err) : r;
+	r = r == 0 ? cwe_device_open(registry, &host, &(struct cwe_device_choice){0}, &device, &err) : r;
 	while (r == 0 && fgets(line, sizeof line, stdin) != NULL) {
 		struct cwp_activation a = {.size = sizeof a};
 		uint64_t rows, cols;

@@ -153,7 +153,7 @@ void synthetic_open(struct synthetic *s, const char *config)
 		cwe_host_init(&s->host, s->pool, 0);
 		r = cwe_registry_new(&plugins, 1, CWE_REGISTRY_ANY_OWNER, &s->registry, &err);
 	}
-	r = r == 0 ? cwe_device_open(s->registry, &s->host, "cpu", NULL, &s->device, &err) : r;
+	r = r == 0 ? cwe_device_open(s->registry, &s->host, &(struct cwe_device_choice){0}, &s->device, &err) : r;
 	if (r == 0) {
 		remote_replace(&s->host, &s->device);
 	}

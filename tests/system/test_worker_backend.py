@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: cwpd developers
+# SPDX-License-Identifier: Apache-2.0
+"""Which backend and which precision a job gets, and what it says where there is none. GPUs are plugins of the tests."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import worker_test
+from worker_test import BUILD, INSPECT, PLUGINS, WORKER, ZOO, golden
+
+DEAF = os.path.join(BUILD, "tests", "plugins", "deaf", ".libs", "cuda.so")
+MISSING, NO_MEMORY = "-1009", "-12"
+
+
+class Backends(worker_test.WorkerTest):
+    def setUp(self):
+        super().setUp()
+        self.plugins = self.path("plugins")
+        os.mkdir(self.plugins)
+        for name in ("cpu", "fisher", "static"):
+            shutil.copy(os.path.join(PLUGINS, name + ".so"), self.plugins)
+
+    def have(self, file):
+        shutil.copy(file, os.path.join(self.plugins, "cuda.so"))
+
+    def plan(self, *arguments, code=None, text=None, status=0, **keys):
+        """Plans a job; returns the plan, or what was said."""
+        job, out = self.job(**dict(self.protecting(), **keys))
+        env = dict(os.environ)
+        env.update({} if code is None else {"CWP_DEAF_CODE": code, "CWP_DEAF_TEXT": text})
+        done = self.worker("plan", job, "--plugin-dir", self.plugins, *arguments, env=env)
+        self.assertEqual(done.returncode, status, done.stderr)
+        self.assert_nothing(out)
+        return json.loads(done.stdout) if status == 0 else done.stderr
+
+    def refused(self, *words, **more):
+        said = self.plan(status=65, **more)
+        self.assertEqual(len(said.splitlines()), 1, said)
+        for word in words:
+            self.assertIn(word, said)
+
+    def test_auto(self):
+        """auto is a GPU where there is one; without, the plan says why not."""
+        device = self.plan()["device"]
+        self.assertTrue(device["backend"].startswith("cpu"), device)
+        self.assertEqual([device["precision"], device["uuid"], device["why"]], ["f32", None, "plugin cuda is not installed"])
+        self.have(DEAF)
+        device = self.plan(code=MISSING, text="no NVIDIA driver")["device"]
+        self.assertTrue(device["backend"].startswith("cpu"), device)
+        self.assertIn("no NVIDIA driver", device["why"])
+        device = self.plan("--gpu", "none", code="-5", text="asked in spite of none")["device"]
+        self.assertEqual(device["why"], "no GPU was given to this job")
+        # What is there and fails is no reason to compute for days on the CPU.
+        self.refused("held by another program", code=NO_MEMORY, text="its memory is held by another program")
+        self.have(os.path.join(ZOO, "unresolved_backend.so"))
+        device = self.plan()["device"]
+        self.assertIn("missing_function", device["why"])
+        self.assertIsNone(self.plan(backend="cpu")["device"]["why"])
+
+    def test_by_name(self):
+        self.refused("backend:", "cuda", "no backend plugin 'cuda'", "--with-cuda", "use backend: cpu", backend="cuda")
+        self.have(DEAF)
+        for backend in ("cuda", "cuda:GPU-1234"):
+            self.refused("backend:", "driver 470 is too old", "use backend: cpu", backend=backend, code=MISSING,
+                text="driver 470 is too old")
+        self.have(os.path.join(ZOO, "unresolved_backend.so"))
+        self.refused("backend:", "cannot be loaded", "missing_function", "use backend: cpu", backend="cuda")
+        job, _ = self.job(backend="cuda:GPU-1")
+        done = self.worker("plan", job, "--plugin-dir", self.plugins, "--gpu", "GPU-2")
+        self.assertEqual(done.returncode, 65)
+        self.assertIn("GPU-2", done.stderr)
+        done = self.worker("plan", job, "--plugin-dir", self.plugins, "--gpu", "none")
+        self.assertIn("no GPU was given", done.stderr)
+
+    def test_precision(self):
+        done = subprocess.run([os.path.join(BUILD, "cwp-probe"), os.path.join(PLUGINS, "cpu.so")], stdout=subprocess.PIPE,
+            check=True)
+        names = [option["name"] for option in json.loads(done.stdout)["options"]]
+        self.assertEqual(self.plan(precision="f32")["device"]["precision"], "f32")
+        if "precision" in names:
+            self.assertEqual(self.plan(precision="bf16")["device"]["precision"], "bf16")
+        else:
+            self.refused("precision:", "backend cpu", "only f32", "use auto or f32", precision="bf16")
+
+    def test_inspect(self):
+        lines = json.dumps({"ids": [1, 2, 3]}) + "\n"
+
+        def logits(*arguments):
+            return subprocess.run([INSPECT, "logits", golden("smollm2"), "--out", self.path("l.safetensors"), "--plugin-dir",
+                self.plugins] + list(arguments), input=lines, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+        self.assertEqual(logits().returncode, 0)
+        self.assertEqual(logits("--backend", "cpu", "--precision", "auto").returncode, 0)
+        for arguments, status, word in ((("--backend", "gpu"), 64, "cuda:UUID"), (("--precision", "f16"), 64, "bf16"),
+                (("--backend", "cuda"), 65, "no backend plugin 'cuda'")):
+            done = logits(*arguments)
+            self.assertEqual(done.returncode, status, done.stderr)
+            self.assertIn(word, done.stderr)
+
+    def test_record(self):
+        """Report and manifest say what ran."""
+        job, out = self.job(**self.protecting())
+        self.run_job(job, "--plugin-dir", self.plugins)
+        for name in ("report.json", "manifest.json"):
+            device = self.load(out, name)["device"]
+            self.assertEqual([device["precision"], device["uuid"]], ["f32", None])
+            self.assertEqual(device["backend"], self.load(out, name)["backend"])
+        with open(os.path.join(out, "report.html"), encoding="utf-8") as f:
+            self.assertIn("plugin cuda is not installed", f.read())
+
+
+if __name__ == "__main__":
+    if not os.path.exists(WORKER):
+        worker_test.skip("cwp-worker is not built")
+    worker_test.main()
