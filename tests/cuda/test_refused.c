@@ -216,6 +216,16 @@ static void test_table(void **state)
 	refused(pair.ops->open(&pair.host.table, &first, "GPU-00000000-0000-0000-0000-000000000000", &b), CWP_EVALUE, "GPU-0000");
 	assert_null(b);
 	pair.ops->close(NULL);
+	/* Those that there are come by number, each once; the list ends. */
+	struct cwp_backend_device device = {.size = sizeof(device)};
+	uint32_t count = 0;
+	int rc = 0;
+	while (count < 64 && (rc = pair.ops->devices(&pair.host.table, count, &device)) == 0) {
+		assert_true(device.uuid[0] && device.name[0] && device.total > 0);
+		count++;
+	}
+	assert_int_equal(rc, CWP_EMISSING);
+	assert_true(count > 0 || pair.ops->flags & CWP_BACKEND_HOST_MEMORY);
 }
 
 static int group(void)
