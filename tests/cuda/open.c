@@ -146,7 +146,11 @@ int pair_main(int (*group)(void), int all_precisions)
 {
 	static const char *const precisions[] = {"f32", "bf16"};
 	int rc = open_plugin(), failed = 0;
+	const char *asked = getenv("CWP_TEST_PRECISION");
 	for (int i = 0; rc == 0 && i < (all_precisions ? 2 : 1); i++) {
+		if (asked && strcmp(asked, precisions[i]) != 0) {
+			continue;
+		}
 		int e = open_pair(precisions[i]);
 		if (e > 0) {
 			return e;

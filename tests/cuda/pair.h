@@ -4,7 +4,7 @@
  *
  * CWP_TEST_BACKEND: what is tested, an id in $CWP_PLUGIN_DIR ("cuda", "cpu") or the path of a plugin; without it "cpu", whose
  * reference is then the same operations in plain C. CWP_TEST_SIZES: tiny, small or large shapes; by default small for a
- * backend in host memory, large for a device. */
+ * backend in host memory, large for a device. CWP_TEST_PRECISION: f32 or bf16 alone. */
 #ifndef TESTS_CUDA_PAIR_H
 #define TESTS_CUDA_PAIR_H
 

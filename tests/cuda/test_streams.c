@@ -28,7 +28,7 @@ static void test_memory(void **state)
 	uint64_t total = 0, left = 0;
 	assert_null(be->alloc(b, SIZE_MAX));
 	assert_null(be->alloc(b, SIZE_MAX / 2));
-	void *p = be->alloc(b, 1), *q = be->alloc(b, 0), *r = be->alloc(b, (size_t)5 << 20);
+	void *p = be->alloc(b, 1), *q = be->alloc(b, 65), *r = be->alloc(b, (size_t)5 << 20);
 	assert_true(p && q && r && p != q);
 	assert_int_equal((uintptr_t)p % 64 + (uintptr_t)q % 64 + (uintptr_t)r % 64, 0);
 	for (int i = 0; i < N; i++) {
@@ -229,7 +229,9 @@ static void test_beside(void **state)
 			memset(c.fetched[l], 0, TOKENS * WIDTH * sizeof(float));
 		}
 	}
+	assert_int_equal(pair.ops->load_begin(pair.b), 0);
 	assert_int_not_equal(pair.ops->load(pair.b, c.d_w[0], x, 77, 4), 0);
+	assert_int_equal(pair.ops->load_wait(pair.b), 0);
 	chain_free(&c);
 	for (int l = 0; l < LAYERS; l++) {
 		free(want[l]);
@@ -337,6 +339,7 @@ static void test_no_stale_copies(void **state)
 			fail_msg("way %d to write: the product after it is of what was there before", how);
 		}
 	}
+	assert_int_equal(pair.ops->sync(pair.b), 0);
 	void *device[] = {w.d_x, w.d_other, w.d_small, w.d_index, d_c, d_fresh};
 	for (size_t i = 0; i < sizeof(device) / sizeof(*device); i++) {
 		pair.ops->free(pair.b, device[i]);
@@ -393,6 +396,9 @@ static void test_reserve(void **state)
 		(int64_t)(before - reserved) >> 20, (mine + overhead) >> 20, (int64_t)(reserved - after) >> 10);
 	/* Code of kernels is loaded on first use, outside of what the backend can count. */
 	assert_true((int64_t)(reserved - after) < (int64_t)64 << 20);
+	be->free(b, d_x);
+	be->free(b, d_y);
+	be->free(b, d_z);
 	be->close(b);
 }
 
