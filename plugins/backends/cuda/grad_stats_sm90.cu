@@ -25,6 +25,7 @@ constexpr int ROW_BYTES = PANEL * 2; // of a panel
 constexpr int PANEL_BYTES = DEPTH * ROW_BYTES;
 constexpr int GROUP = 128; // threads of a warpgroup
 constexpr int THREADS = 3 * GROUP;
+constexpr uint32_t LAST = 1u << 31;
 constexpr int PROCESSORS = 132; // that work is cut for, however many there are
 constexpr size_t SHARED = 227 * 1024;
 
@@ -67,6 +68,7 @@ struct work {
 struct item {
 	uint32_t row, col;
 	uint32_t first, end;
+	uint32_t token, end_token;
 	float *out;
 };
 
@@ -85,6 +87,8 @@ template <int WIDTH, int CLUSTER> __device__ __forceinline__ item item_at(const 
 	it.col = (first + index % broad) * WIDTH;
 	it.first = (uint32_t)((uint64_t)w.samples * split / w.splits);
 	it.end = (uint32_t)((uint64_t)w.samples * (split + 1) / w.splits);
+	it.token = (uint32_t)w.start[it.first];
+	it.end_token = (uint32_t)w.start[it.end];
 	it.out = w.out + split * w.rows * w.cols;
 	return it;
 }
@@ -121,6 +125,13 @@ template <int WIDTH> struct shared {
 	__device__ __forceinline__ uint32_t empty(uint32_t stage) const
 	{
 		return full(stage) + 8;
+	}
+	// A word with the stage: how many tokens its sample has from there on, and LAST in the last sample of a tile. So those who
+	// multiply read no sample's end from device memory, for which the compiler would make them wait together with the reads of
+	// the tile's statistic.
+	__device__ __forceinline__ uint32_t left(uint32_t stage) const
+	{
+		return base + stages(WIDTH) * (stage_bytes(WIDTH) + 16) + stage * 4;
 	}
 };
 
@@ -168,12 +179,14 @@ __device__ __forceinline__ void produce(const maps &m, const work &w, shared<WID
 	ring<stages(WIDTH)> r = {0, 0};
 	for (uint32_t index = blockIdx.x / CLUSTER; index < w.down * w.across * w.splits; index += gridDim.x / CLUSTER) {
 		item it = item_at<WIDTH, CLUSTER>(w, index, rank);
-		uint32_t end = (uint32_t)w.start[it.first];
+		uint32_t end = it.token, next = it.first != it.end ? (uint32_t)w.start[it.first + 1] : end;
 		for (uint32_t i = it.first; i < it.end; i++) {
 			uint32_t t = end;
-			end = (uint32_t)w.start[i + 1];
+			end = next;
+			next = i + 2 <= it.end ? (uint32_t)w.start[i + 2] : end;
 			for (; t < end; t += DEPTH) {
 				sm90::barrier_wait(s.empty(r.stage), r.phase ^ 1);
+				sm90::store_shared(s.left(r.stage), end - t | (end == it.end_token ? LAST : 0));
 				if (end - t > DEPTH - STEP) {
 					copy_stage<WIDTH, CLUSTER>(m, s, r.stage, it, t, rank);
 				} else {
@@ -185,9 +198,18 @@ __device__ __forceinline__ void produce(const maps &m, const work &w, shared<WID
 	}
 }
 
-// The statistic of this thread's part of a tile: d as the product's.
-template <int N, bool READ>
-__device__ __forceinline__ void exchange(const work &w, const item &it, uint32_t group, float (&d)[N])
+// Waits for eight times two numbers that are being read.
+__device__ __forceinline__ void hold_read(float *d)
+{
+#pragma unroll
+	for (int j = 0; j < 8; j++) {
+		asm volatile("add.f32 %0, %0, 0f00000000;" : "+f"(d[4 * j])::"memory");
+		asm volatile("add.f32 %0, %0, 0f00000000;" : "+f"(d[4 * j + 1])::"memory");
+	}
+}
+
+// The statistic of this thread's part of a tile: d as the product's. Columns two at a time, or one at a time.
+template <int N, bool READ, bool PAIRS> __device__ __forceinline__ void exchange(const work &w, const item &it, uint32_t group, float (&d)[N])
 {
 	uint32_t lane = threadIdx.x % 32, warp = threadIdx.x % GROUP / 32;
 	uint64_t row = it.row + group * PANEL + warp * 16 + lane / 4, col = it.col + lane % 4 * 2;
@@ -197,31 +219,40 @@ __device__ __forceinline__ void exchange(const work &w, const item &it, uint32_t
 #pragma unroll
 		for (int j = 0; j < N / 4; j++) {
 			float *at = p + 8 * h * w.cols + 8 * j, &a = d[4 * j + 2 * h], &b = d[4 * j + 2 * h + 1];
+			bool one = row + 8 * h < w.rows && col + 8 * j < w.cols, two = one && (PAIRS || col + 8 * j + 1 < w.cols);
 			if (READ) {
 				a = b = 0;
 			}
-			if (row + 8 * h >= w.rows || col + 8 * j >= w.cols) {
-				continue;
+			if (PAIRS && READ && one) {
+				asm volatile("ld.global.v2.f32 {%0, %1}, [%2];" : "=f"(a), "=f"(b) : "l"(at) : "memory");
+			} else if (PAIRS && one) {
+				*(float2 *)at = make_float2(a, b);
 			}
-			if (w.pairs) {
-				if (READ) {
-					asm volatile("ld.global.v2.f32 {%0, %1}, [%2];" : "=f"(a), "=f"(b) : "l"(at) : "memory");
-				} else {
-					*(float2 *)at = make_float2(a, b);
+			if (!PAIRS && READ) {
+				a = one ? at[0] : 0;
+				b = two ? at[1] : 0;
+				if (j % 8 == 7) {
+					// More than 63 reads under way are waited for wherever the compiler counts them.
+					hold_read(d + 4 * (j - 7) + 2 * h);
 				}
-				continue;
-			}
-			bool both = col + 8 * j + 1 < w.cols;
-			if (READ) {
-				a = at[0];
-				b = both ? at[1] : 0;
-			} else {
-				at[0] = a;
-				if (both) {
+			} else if (!PAIRS) {
+				if (one) {
+					at[0] = a;
+				}
+				if (two) {
 					at[1] = b;
 				}
 			}
 		}
+	}
+}
+
+template <int N, bool READ> __device__ __forceinline__ void exchange(const work &w, const item &it, uint32_t group, float (&d)[N])
+{
+	if (w.pairs) {
+		exchange<N, READ, true>(w, it, group, d);
+	} else {
+		exchange<N, READ, false>(w, it, group, d);
 	}
 }
 
@@ -266,16 +297,16 @@ template <int WIDTH> struct operands {
 	}
 };
 
-// g = the gradient of the tokens [t, end), which are at least one. While the products of one stage run, those of the next are
-// already begun; there is no branch between a stage's products, which would make the compiler wait for them.
+// g = the next sample's gradient; returns whether the tile has another one. While the products of one stage run, those of the
+// next are already begun; there is no branch between a stage's products, which would make the compiler wait for them.
 template <int WIDTH, int CLUSTER>
-__device__ __forceinline__ void gradient(
-	float (&g)[WIDTH / 2], shared<WIDTH> s, ring<stages(WIDTH)> &r, uint32_t group, uint32_t t, uint32_t end)
+__device__ __forceinline__ bool gradient(float (&g)[WIDTH / 2], shared<WIDTH> s, ring<stages(WIDTH)> &r, uint32_t group)
 {
-	uint32_t before = 0;
+	sm90::barrier_wait(s.full(r.stage), r.phase);
+	uint32_t said = sm90::load_shared(s.left(r.stage)), left = said & ~LAST, before = 0;
 	int keep = 0;
-	for (; t < end && end - t > DEPTH - STEP; t += DEPTH) {
-		operands<WIDTH> o(s, r, group, end - t);
+	while (left > DEPTH - STEP) {
+		operands<WIDTH> o(s, r, group, left);
 		sm90::hold(g);
 		sm90::wgmma_fence();
 #pragma unroll
@@ -291,18 +322,19 @@ __device__ __forceinline__ void gradient(
 		keep = 1;
 		before = r.stage;
 		r.advance();
+		left -= left < DEPTH ? left : DEPTH;
 	}
 	sm90::wgmma_wait<0>();
 	sm90::hold(g);
 	if (keep) {
 		release<WIDTH, CLUSTER>(s, before);
 	}
-	if (t >= end) {
-		return;
+	if (left == 0) {
+		return !(said & LAST);
 	}
-	operands<WIDTH> o(s, r, group, end - t);
+	operands<WIDTH> o(s, r, group, left);
 #pragma unroll 1
-	for (uint32_t left = end - t; left != 0; left -= left < STEP ? left : STEP) {
+	for (; left != 0; left -= left < STEP ? left : STEP) {
 		sm90::hold(g);
 		sm90::wgmma_fence();
 		sm90::wgmma<WIDTH>::multiply(g, o.dy, o.x, keep);
@@ -315,6 +347,7 @@ __device__ __forceinline__ void gradient(
 	}
 	release<WIDTH, CLUSTER>(s, r.stage);
 	r.advance();
+	return !(said & LAST);
 }
 
 template <int WIDTH, int CLUSTER, bool SQUARE>
@@ -329,6 +362,9 @@ __device__ __forceinline__ void consume(const work &w, shared<WIDTH> s, uint32_t
 	}
 	for (uint32_t index = blockIdx.x / CLUSTER; index < w.down * w.across * w.splits; index += gridDim.x / CLUSTER) {
 		item it = item_at<WIDTH, CLUSTER>(w, index, rank);
+		uint32_t tokens;
+		// Waits for the two, before other reads begin that must not be waited for.
+		asm volatile("sub.u32 %0, %1, %2;" : "=r"(tokens) : "r"(it.end_token), "r"(it.token) : "memory");
 		if (w.add) {
 			exchange<N, true>(w, it, group, stat);
 		} else {
@@ -337,14 +373,8 @@ __device__ __forceinline__ void consume(const work &w, shared<WIDTH> s, uint32_t
 				stat[i] = 0;
 			}
 		}
-		uint32_t end = (uint32_t)w.start[it.first];
-		for (uint32_t i = it.first; i < it.end; i++) {
-			uint32_t begin = end;
-			end = (uint32_t)w.start[i + 1];
-			if (begin == end) {
-				continue;
-			}
-			gradient<WIDTH, CLUSTER>(g, s, r, group, begin, end);
+		for (bool more = tokens != 0; more;) {
+			more = gradient<WIDTH, CLUSTER>(g, s, r, group);
 #pragma unroll
 			for (int k = 0; k < N; k++) {
 				stat[k] = SQUARE ? fmaf(g[k], g[k], stat[k]) : stat[k] + fabsf(g[k]);

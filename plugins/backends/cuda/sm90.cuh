@@ -18,6 +18,18 @@ __device__ __forceinline__ uint32_t shared_address(const void *p)
 	return (uint32_t)__cvta_generic_to_shared(p);
 }
 
+__device__ __forceinline__ void store_shared(uint32_t at, uint32_t v)
+{
+	asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(v) : "memory");
+}
+
+__device__ __forceinline__ uint32_t load_shared(uint32_t at)
+{
+	uint32_t v;
+	asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(at) : "memory");
+	return v;
+}
+
 __device__ __forceinline__ void barrier_init(uint32_t barrier, uint32_t arrivals)
 {
 	asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
@@ -35,12 +47,13 @@ __device__ __forceinline__ void barrier_expect(uint32_t barrier, uint32_t bytes)
 	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
 
-// Arrives at the barrier of the same address in block `rank` of the cluster.
+// Arrives at the barrier of the same address in block `rank` of the cluster. Without the scope of a cluster, which would order
+// ordinary memory too and costs hundreds of cycles: what this tells is that tensor cores have read.
 __device__ __forceinline__ void barrier_arrive(uint32_t barrier, uint32_t rank)
 {
 	asm volatile("{ .reg .b32 there;\n"
 		     "mapa.shared::cluster.u32 there, %0, %1;\n"
-		     "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there]; }" ::"r"(barrier),
+		     "mbarrier.arrive.shared::cluster.b64 _, [there]; }" ::"r"(barrier),
 		"r"(rank)
 		: "memory");
 }
@@ -54,7 +67,7 @@ __device__ __forceinline__ void barrier_arrive(uint32_t barrier)
 __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity)
 {
 	asm volatile("{ .reg .pred done;\n"
-		     "again: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+		     "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
 		     "@!done bra again; }" ::"r"(barrier),
 		"r"(parity)
 		: "memory");
