@@ -25,7 +25,6 @@ constexpr int ROW_BYTES = PANEL * 2; // of a panel
 constexpr int PANEL_BYTES = DEPTH * ROW_BYTES;
 constexpr int GROUP = 128; // threads of a warpgroup
 constexpr int THREADS = 3 * GROUP;
-constexpr uint32_t LAST = 1u << 31;
 constexpr int PROCESSORS = 132; // that work is cut for, however many there are
 constexpr size_t SHARED = 227 * 1024;
 
@@ -64,7 +63,9 @@ struct work {
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-// A tile and the samples [first, end).
+constexpr uint32_t LAST = 1u << 31; // of shared::left
+
+// A tile and the samples [first, end), which are the tokens [token, end_token).
 struct item {
 	uint32_t row, col;
 	uint32_t first, end;
