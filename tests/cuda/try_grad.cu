@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernels of statistics of gradients against plain sums in double precision, then their speed beside cuBLASLt's product of
 // the same size. Stands alone: nvcc with the kernels' files. Prints "ok" last and returns 0 where all is right.
+//     nvcc -std=c++17 -O3 -I. -Iinclude -gencode=arch=compute_90a,code=sm_90a -o try_grad tests/cuda/try_grad.cu
+//         plugins/backends/cuda/grad_*.cu plugins/backends/cuda/tensor_map.c -lcublasLt
 //     try_grad [check] [time] [TOKENS]
 #include <cmath>
 #include <cstdio>
