@@ -86,12 +86,6 @@ int cuda_load_begin(void *vb)
 {
 	struct cuda *b = vb;
 	struct cuda_beside *s = b->beside;
-	if (!s->ring.p) {
-		int rc = cuda_check(b, "load_begin: pinned memory", cuda_ring_open(&s->ring));
-		if (rc) {
-			return rc;
-		}
-	}
 	s->chunk = s->chunk ? s->chunk : cuda_memory_chunk(b, "load_begin");
 	return s->chunk ? cuda_check(b, "load_begin", order(s->before, b->stream, s->load)) : -ENOMEM;
 }

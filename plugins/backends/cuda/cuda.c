@@ -186,8 +186,11 @@ static int cuda_devices(const struct cwp_host *host, uint32_t index, struct cwp_
 	size_t n = 0;
 	int rc = check_driver(&b);
 	rc = rc ? rc : list_devices(&b, list, &n);
-	if (rc || index >= n) {
-		return rc ? rc : CWP_EMISSING;
+	if (rc) {
+		return rc == CWP_EMISSING ? CWP_ESTATE : rc; /* explained, and not the end of the list */
+	}
+	if (index >= n) {
+		return CWP_EMISSING;
 	}
 	*ret = (struct cwp_backend_device){.size = sizeof(*ret), .total = list[index].total};
 	snprintf(ret->uuid, sizeof(ret->uuid), "%s", list[index].uuid);

@@ -3,7 +3,7 @@
 /* Pieces of pinned memory one behind the other, given again in the order in which they were taken. */
 #include "plugins/backends/cuda/ring.h"
 
-cudaError_t cuda_ring_open(struct cuda_ring *r)
+static cudaError_t make(struct cuda_ring *r)
 {
 	void *p = NULL;
 	cudaError_t e = cudaHostAlloc(&p, CUDA_RING_SIZE, cudaHostAllocPortable);
@@ -52,6 +52,12 @@ static int overlaps(const struct cuda_ring *r, size_t begin, size_t end)
 cudaError_t cuda_ring_take(struct cuda_ring *r, size_t bytes, void **ret)
 {
 	size_t rounded = (bytes + 63) & ~(size_t)63;
+	if (!r->p) {
+		cudaError_t e = make(r);
+		if (e != cudaSuccess) {
+			return e;
+		}
+	}
 	size_t begin = r->head + rounded <= CUDA_RING_SIZE ? r->head : 0;
 	/* The record of the piece that is taken must be free too. */
 	while (r->count == CUDA_RING_PIECES || overlaps(r, begin, begin + rounded)) {

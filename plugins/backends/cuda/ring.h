@@ -20,13 +20,13 @@ struct cuda_ring_piece {
 };
 
 struct cuda_ring {
-	char *p; /* [CUDA_RING_SIZE]; NULL: not open */
+	char *p; /* [CUDA_RING_SIZE] */
 	size_t head;
 	struct cuda_ring_piece piece[CUDA_RING_PIECES]; /* `count` of them from `oldest` */
 	size_t oldest, count;
 };
 
-cudaError_t cuda_ring_open(struct cuda_ring *r);
+/* All zero: its memory is taken with the first piece. */
 void cuda_ring_close(struct cuda_ring *r);
 /* bytes, at most CUDA_RING_PIECE, of memory that nobody uses; waits for it. */
 cudaError_t cuda_ring_take(struct cuda_ring *r, size_t bytes, void **ret);
