@@ -28,8 +28,10 @@ __global__ void __launch_bounds__(THREADS) histogram(const float *x, uint64_t ro
 	unsigned long long *total)
 {
 	__shared__ uint32_t bins[COUNTERS][CWP_HISTOGRAM_BINS];
-	for (unsigned i = threadIdx.x; i < COUNTERS * CWP_HISTOGRAM_BINS; i += THREADS) {
-		bins[0][i] = 0;
+	for (unsigned i = threadIdx.x; i < CWP_HISTOGRAM_BINS; i += THREADS) {
+		for (int k = 0; k < COUNTERS; k++) {
+			bins[k][i] = 0;
+		}
 	}
 	__syncthreads();
 	uint32_t *own = bins[threadIdx.x / 32 % COUNTERS];
