@@ -22,8 +22,8 @@ static int check_attention(struct cuda *b, const char *op, const struct cwp_atte
 			a->kv_heads);
 	}
 	if (a->head_dim > ATTENTION_HEAD_DIM) {
-		return cuda_refuse(b, CWP_ESHAPE, "%s: heads of %u dimensions, but this backend has kernels for at most %d: use the backend cpu",
-			op, a->head_dim, ATTENTION_HEAD_DIM);
+		return cuda_refuse(b, CWP_ESHAPE, "%s: heads of %u dimensions, but this backend has kernels for at most %d: use the "
+			"backend cpu", op, a->head_dim, ATTENTION_HEAD_DIM);
 	}
 	if (!(a->softcap >= 0.0F) || !isfinite(a->softcap) || !isfinite(a->scale)) {
 		return cuda_refuse(b, CWP_EVALUE, "%s: scale %g and softcap %g must be finite, softcap not negative", op,
@@ -46,7 +46,8 @@ static int check_prefixes(struct cuda *b, const struct cwp_attention *a)
 			}
 			keys += p->count[r];
 			if (keys > INT32_MAX) {
-				return cuda_refuse(b, CWP_ELIMIT, "attention: sequence %llu has more than %d keys", (unsigned long long)i, INT32_MAX);
+				return cuda_refuse(b, CWP_ELIMIT, "attention: sequence %llu has more than %d keys",
+					(unsigned long long)i, INT32_MAX);
 			}
 		}
 	}
@@ -123,7 +124,7 @@ static int take_scratch(struct cuda *b, struct attention_args *k, int bf16, int 
 		k->d_packed_q = p + 2 * of_keys;
 		k->d_packed_dout = p + 2 * of_keys + of_queries;
 	}
-	k->d_delta = backward ? (float *)(p + 2 * (of_keys + of_queries)) : NULL;
+	k->d_delta = backward ? (void *)(p + 2 * (of_keys + of_queries)) : NULL;
 	return 0;
 }
 

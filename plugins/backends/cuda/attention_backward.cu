@@ -63,13 +63,43 @@ __device__ __forceinline__ void add_product(float (&sum)[OUT / 8][4], const floa
 	}
 }
 
-// Product and dp -> probability and ds / scale. lse is in units of log 2.
-__device__ __forceinline__ void gradient(float &product, float &dp, const scoring &scoring, float lse, float delta, bool seen)
+// Products -> probabilities, and dp -> ds / scale. lse (in units of log 2), delta and seen: functions of n and i, the numbers of
+// an element in this lane's share.
+template <int N, typename L, typename E, typename F> __device__ __forceinline__ void gradients(
+	float (&s)[N][4], float (&d)[N][4], const scoring &scoring, L lse, E delta, bool partly, F seen)
 {
-	float slope;
-	float p = seen ? power2(scoring(product, &slope) - lse) : 0.0F;
-	dp = seen ? p * (dp - delta) * slope : 0.0F;
-	product = p;
+	if (scoring.cap > 0.0F) {
+#pragma unroll
+		for (int n = 0; n < N; n++) {
+#pragma unroll
+			for (int i = 0; i < 4; i++) {
+				float t = hyperbolic(s[n][i] * scoring.inner);
+				s[n][i] = power2(scoring.cap * t - lse(n, i));
+				d[n][i] = s[n][i] * (d[n][i] - delta(n, i)) * (1.0F - t * t);
+			}
+		}
+	} else {
+#pragma unroll
+		for (int n = 0; n < N; n++) {
+#pragma unroll
+			for (int i = 0; i < 4; i++) {
+				s[n][i] = power2(s[n][i] * scoring.factor - lse(n, i));
+				d[n][i] = s[n][i] * (d[n][i] - delta(n, i));
+			}
+		}
+	}
+	if (!partly) {
+		return;
+	}
+#pragma unroll
+	for (int n = 0; n < N; n++) {
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			bool keep = seen(n, i);
+			s[n][i] = keep ? s[n][i] : 0.0F;
+			d[n][i] = keep ? d[n][i] : 0.0F;
+		}
+	}
 }
 
 // This lane's share of rows [first, first + 16) of a head, times factor, to memory at matrix (its row 0 of the sequence).
@@ -82,11 +112,7 @@ template <int OUT> __device__ __forceinline__ void store_rows(const float (&sum)
 		if (row >= length) {
 			continue;
 		}
-#pragma unroll
-		for (int n = 0; n < OUT / 8; n++) {
-			store_pair(matrix + row * ld, col0 + n * 8 + layout_sum_col(lane, 0), a, sum[n][half * 2] * factor,
-				sum[n][half * 2 + 1] * factor);
-		}
+		store_row(matrix + row * ld, sum, half, col0, lane, a, factor);
 	}
 }
 
@@ -135,8 +161,8 @@ __global__ void __launch_bounds__(THREADS) keys_kernel(const attention_args a)
 	float dk[OUT / 8][4], dv[OUT / 8][4];
 	clear(dk);
 	clear(dv);
-	copy_keys<D, ROWS>(base, a.d_packed_k, a, block, first, length, kv);
-	copy_keys<D, ROWS>(base + memory::keys, a.d_packed_v, a, block, first, length, kv);
+	copy_keys<D, ROWS, false>(base, a.d_packed_k, a, block, first, length, kv);
+	copy_keys<D, ROWS, false>(base + memory::keys, a.d_packed_v, a, block, first, length, kv);
 	copy_stage<D, BQ>(stages, a, block, tile0 * BQ, kv * a.group);
 	const part<D> k = rows_first<D>(base + warp * 16 * D * 2, lane), v = rows_first<D>(base + memory::keys + warp * 16 * D * 2, lane);
 	uint32_t head = 0, tile = 0; // of the stage that is computed
@@ -151,7 +177,6 @@ __global__ void __launch_bounds__(THREADS) keys_kernel(const attention_args a)
 		}
 		const uint32_t q_tile = stages + stage * memory::stage, dout_tile = q_tile + memory::queries;
 		const float *lse = reinterpret_cast<const float *>(shared + 2 * memory::keys + stage * memory::stage + 2 * memory::queries);
-		const float *delta = lse + BQ;
 #pragma unroll 1
 		for (int sub = 0; sub < BQ; sub += QS) {
 			const uint32_t query = (tile0 + tile) * BQ + sub;
@@ -162,17 +187,13 @@ __global__ void __launch_bounds__(THREADS) keys_kernel(const attention_args a)
 			const bool partly = query < own + 15 || query + QS > length || (a.window != 0 && query + QS - 1 - own >= a.window);
 			float s[QS / 8][4], d[QS / 8][4];
 			two_products<D, QS>(s, d, k, columns_first<D>(q_tile, lane), v, columns_first<D>(dout_tile, lane), sub);
-#pragma unroll
-			for (int n = 0; n < QS / 8; n++) {
-				const int col = sub + n * 8 + layout_sum_col(lane, 0);
-				const float2 l = *reinterpret_cast<const float2 *>(lse + col), e = *reinterpret_cast<const float2 *>(delta + col);
-#pragma unroll
-				for (int i = 0; i < 4; i++) {
+			const float *row_lse = lse + sub + layout_sum_col(lane, 0), *row_delta = row_lse + BQ;
+			gradients(
+				s, d, scoring, [&](int n, int i) { return row_lse[n * 8 + (i & 1)] * LOG2E; },
+				[&](int n, int i) { return row_delta[n * 8 + (i & 1)]; }, partly, [&](int n, int i) {
 					const uint32_t q = query + n * 8 + layout_sum_col(lane, i);
-					const bool seen = !partly || (q < length && sees(q, own + layout_sum_row(lane, i), a.window));
-					gradient(s[n][i], d[n][i], scoring, (i & 1 ? l.y : l.x) * LOG2E, i & 1 ? e.y : e.x, seen);
-				}
-			}
+					return q < length && sees(q, own + layout_sum_row(lane, i), a.window);
+				});
 			add_product<D, OUT, QS>(dv, s, rows_first<D>(dout_tile, lane), sub, col0);
 			add_product<D, OUT, QS>(dk, d, rows_first<D>(q_tile, lane), sub, col0);
 		}
@@ -220,8 +241,8 @@ template <int D, int BN, int STAGES> __global__ void __launch_bounds__(THREADS) 
 	uint32_t tile = first_tile(block.first, a.window, BN);
 	copy_queries<D, ROWS>(base, a.d_packed_q, a, block, block.first, local);
 	copy_queries<D, ROWS>(base + memory::queries, a.d_packed_dout, a, block, block.first, local);
-	copy_keys<D, BN>(k_tiles, a.d_packed_k, a, block, tile * BN, last, kv);
-	copy_keys<D, BN>(v_tiles, a.d_packed_v, a, block, tile * BN, last, kv);
+	copy_keys<D, BN, false>(k_tiles, a.d_packed_k, a, block, tile * BN, last, kv);
+	copy_keys<D, BN, false>(v_tiles, a.d_packed_v, a, block, tile * BN, last, kv);
 	copies_commit();
 	const part<D> q = rows_first<D>(base + warp * 16 * D * 2, lane);
 	const part<D> dout = rows_first<D>(base + memory::queries + warp * 16 * D * 2, lane);
@@ -231,8 +252,8 @@ template <int D, int BN, int STAGES> __global__ void __launch_bounds__(THREADS) 
 		copies_wait<0>();
 		__syncthreads();
 		if (STAGES == 2 && tile + 1 < tiles) {
-			copy_keys<D, BN>(k_tiles + next * memory::keys, a.d_packed_k, a, block, key + BN, last, kv);
-			copy_keys<D, BN>(v_tiles + next * memory::keys, a.d_packed_v, a, block, key + BN, last, kv);
+			copy_keys<D, BN, false>(k_tiles + next * memory::keys, a.d_packed_k, a, block, key + BN, last, kv);
+			copy_keys<D, BN, false>(v_tiles + next * memory::keys, a.d_packed_v, a, block, key + BN, last, kv);
 			copies_commit();
 		}
 		if (own < length && key < own_last && (a.window == 0 || key + BN + a.window > own + 1)) {
@@ -240,21 +261,17 @@ template <int D, int BN, int STAGES> __global__ void __launch_bounds__(THREADS) 
 			const uint32_t k_tile = k_tiles + stage * memory::keys, v_tile = v_tiles + stage * memory::keys;
 			float s[BN / 8][4], d[BN / 8][4];
 			two_products<D, BN>(s, d, q, columns_first<D>(k_tile, lane), dout, columns_first<D>(v_tile, lane), 0);
-#pragma unroll
-			for (int n = 0; n < BN / 8; n++) {
-#pragma unroll
-				for (int i = 0; i < 4; i++) {
-					const bool seen = !partly ||
-						sees(own + layout_sum_row(lane, i), key + n * 8 + layout_sum_col(lane, i), a.window);
-					gradient(s[n][i], d[n][i], scoring, lse[i >> 1], delta[i >> 1], seen);
-				}
-			}
+			gradients(
+				s, d, scoring, [&](int, int i) { return lse[i >> 1]; }, [&](int, int i) { return delta[i >> 1]; }, partly,
+				[&](int n, int i) {
+					return sees(own + layout_sum_row(lane, i), key + n * 8 + layout_sum_col(lane, i), a.window);
+				});
 			add_product<D, D, BN>(dq, d, rows_first<D>(k_tile, lane), 0, 0);
 		}
 		if (STAGES == 1 && tile + 1 < tiles) {
 			__syncthreads();
-			copy_keys<D, BN>(k_tiles, a.d_packed_k, a, block, key + BN, last, kv);
-			copy_keys<D, BN>(v_tiles, a.d_packed_v, a, block, key + BN, last, kv);
+			copy_keys<D, BN, false>(k_tiles, a.d_packed_k, a, block, key + BN, last, kv);
+			copy_keys<D, BN, false>(v_tiles, a.d_packed_v, a, block, key + BN, last, kv);
 			copies_commit();
 		}
 		stage = next;

@@ -85,7 +85,8 @@ __device__ __forceinline__ void add_rows(float4 (&sum)[plain<D, B>::groups], con
 }
 
 template <int D, int B>
-__device__ __forceinline__ void store_sums(float *row, const float4 (&sum)[plain<D, B>::groups], int column, float factor, uint32_t head_dim)
+__device__ __forceinline__ void store_sums(
+	float *row, const float4 (&sum)[plain<D, B>::groups], int column, float factor, uint32_t head_dim)
 {
 	using shape = plain<D, B>;
 #pragma unroll
@@ -300,11 +301,13 @@ template <int D, int B> __global__ void __launch_bounds__(plain<D, B>::threads) 
 				const uint32_t t = query + x + j * (B / 2);
 				const bool valid = t < length;
 				const float lse = valid ? a.d_read_lse[head * a.tokens + block.start + t] : 0.0F;
-				const float delta = valid ? a.d_delta[static_cast<uint64_t>(local) * a.rows + (block.start - a.row0) + t] : 0.0F;
+				const uint64_t at_delta = static_cast<uint64_t>(local) * a.rows + (block.start - a.row0) + t;
+				const float delta = valid ? a.d_delta[at_delta] : 0.0F;
 #pragma unroll
 				for (int i = 0; i < 2; i++) {
 					const int r = y + i * (B / 2), at = r * shape::ld_scores + x + j * (B / 2);
-					plain_gradient(s[i][j], dp[i][j], a, lse, delta, valid && sees(t, first + r, a.window), ps + at, ds + at);
+					const bool seen = valid && sees(t, first + r, a.window);
+					plain_gradient(s[i][j], dp[i][j], a, lse, delta, seen, ps + at, ds + at);
 				}
 			}
 			__syncthreads();

@@ -75,22 +75,32 @@ __device__ __forceinline__ void products(float (&s)[MT][BN / 8][4], const part<D
 	}
 }
 
-// Products -> scores; what is not seen becomes -inf. query, key: of element (0, 0) of this lane's first fragment.
-template <int MT, int BN> __device__ __forceinline__ void to_scores(
-	float (&s)[MT][BN / 8][4], const scoring &scoring, uint32_t query, uint32_t key, uint32_t window, bool partly)
+// f of every number of a warp's scores, with its row and column in them.
+template <int MT, int N, typename F> __device__ __forceinline__ void each(float (&s)[MT][N][4], F f)
 {
 #pragma unroll
 	for (int m = 0; m < MT; m++) {
 #pragma unroll
-		for (int n = 0; n < BN / 8; n++) {
+		for (int n = 0; n < N; n++) {
 #pragma unroll
 			for (int i = 0; i < 4; i++) {
-				float slope;
-				float v = scoring(s[m][n][i], &slope);
-				bool seen = !partly || sees(query + m * 16 + (i >> 1) * 8, key + n * 8 + (i & 1), window);
-				s[m][n][i] = seen ? v : -INFINITY;
+				s[m][n][i] = f(s[m][n][i], m * 16 + (i >> 1) * 8, n * 8 + (i & 1));
 			}
 		}
+	}
+}
+
+// Products -> scores; what is not seen becomes -inf. query, key: of element (0, 0) of this lane's first fragment.
+template <int MT, int N> __device__ __forceinline__ void to_scores(
+	float (&s)[MT][N][4], const scoring &scoring, uint32_t query, uint32_t key, uint32_t window, bool partly)
+{
+	if (scoring.cap > 0.0F) {
+		each(s, [&](float v, int, int) { return scoring.cap * hyperbolic(v * scoring.inner); });
+	} else {
+		each(s, [&](float v, int, int) { return v * scoring.factor; });
+	}
+	if (partly) {
+		each(s, [&](float v, int row, int col) { return sees(query + row, key + col, window) ? v : -INFINITY; });
 	}
 }
 
@@ -176,11 +186,7 @@ template <int D, int MT> __device__ __forceinline__ void finish(
 			if ((lane & 3) == 0) {
 				a.d_lse[head * a.tokens + block.start + query] = r.max[m][half] * LN2 + logf(sum);
 			}
-#pragma unroll
-			for (int d = 0; d < D / 8; d++) {
-				store_pair(row, d * 8 + layout_sum_col(lane, 0), a, r.out[m][d][half * 2] * factor,
-					r.out[m][d][half * 2 + 1] * factor);
-			}
+			store_row(row, r.out[m], half, 0, lane, a, factor);
 		}
 	}
 }
@@ -216,8 +222,8 @@ template <int D, int MT, int BN, int STAGES> __global__ void __launch_bounds__(T
 		}
 	}
 	uint32_t tile = first_tile(first, a.window, BN);
-	copy_keys<D, BN>(k_tiles, a.d_packed_k, a, block, tile * BN, last, kv);
-	copy_keys<D, BN>(v_tiles, a.d_packed_v, a, block, tile * BN, last, kv);
+	copy_keys<D, BN, true>(k_tiles, a.d_packed_k, a, block, tile * BN, last, kv);
+	copy_keys<D, BN, true>(v_tiles, a.d_packed_v, a, block, tile * BN, last, kv);
 	copies_commit();
 	load_queries<D, WARPS * 16 * MT>(shared, a, block, head);
 	const part<D> queries = rows_first<D>(shared_address(shared) + warp * 16 * MT * D * 2, lane);
@@ -227,22 +233,22 @@ template <int D, int MT, int BN, int STAGES> __global__ void __launch_bounds__(T
 		__syncthreads();
 		const int next = STAGES == 2 ? stage ^ 1 : 0;
 		if (STAGES == 2 && tile + 1 < tiles) {
-			copy_keys<D, BN>(k_tiles + next * memory::keys, a.d_packed_k, a, block, key + BN, last, kv);
-			copy_keys<D, BN>(v_tiles + next * memory::keys, a.d_packed_v, a, block, key + BN, last, kv);
+			copy_keys<D, BN, true>(k_tiles + next * memory::keys, a.d_packed_k, a, block, key + BN, last, kv);
+			copy_keys<D, BN, true>(v_tiles + next * memory::keys, a.d_packed_v, a, block, key + BN, last, kv);
 			copies_commit();
 		}
 		if (warp_first < keys && key < warp_last && (a.window == 0 || key + BN + a.window > warp_first + 1)) {
 			const bool partly = key + BN > warp_first + 1 || (a.window != 0 && key + a.window < warp_last);
 			float s[MT][BN / 8][4];
 			products<D, MT, BN>(s, queries, columns_first<D>(k_tiles + stage * memory::keys, lane));
-			to_scores<MT, BN>(s, scoring, warp_first + layout_sum_row(lane, 0), key + layout_sum_col(lane, 0), a.window, partly);
+			to_scores(s, scoring, warp_first + layout_sum_row(lane, 0), key + layout_sum_col(lane, 0), a.window, partly);
 			soften<D, MT, BN>(s, r);
 			add_values<D, MT, BN>(s, r, rows_first<D>(v_tiles + stage * memory::keys, lane));
 		}
 		if (STAGES == 1 && tile + 1 < tiles) {
 			__syncthreads();
-			copy_keys<D, BN>(k_tiles, a.d_packed_k, a, block, key + BN, last, kv);
-			copy_keys<D, BN>(v_tiles, a.d_packed_v, a, block, key + BN, last, kv);
+			copy_keys<D, BN, true>(k_tiles, a.d_packed_k, a, block, key + BN, last, kv);
+			copy_keys<D, BN, true>(v_tiles, a.d_packed_v, a, block, key + BN, last, kv);
 			copies_commit();
 		}
 		stage = next;

@@ -124,7 +124,7 @@ template <int D> __device__ __forceinline__ part<D> columns_first(uint32_t tile,
 	return part<D>(tile, layout_cols_row(lane), layout_cols_col(lane));
 }
 
-// How a product becomes a score in units of log 2.
+// How a product becomes a score in units of log 2: factor * product, or with a cap cap * tanh(inner * product).
 struct scoring {
 	float factor;
 	float cap; // 0: none
@@ -132,17 +132,6 @@ struct scoring {
 	__device__ __forceinline__ explicit scoring(const attention_args &a)
 		: factor(a.scale * LOG2E), cap(a.softcap * LOG2E), inner(a.softcap > 0.0F ? a.scale / a.softcap : 0.0F)
 	{
-	}
-	// *ret_slope: the derivative of the cap.
-	__device__ __forceinline__ float operator()(float product, float *ret_slope) const
-	{
-		if (cap > 0.0F) {
-			float t = hyperbolic(product * inner);
-			*ret_slope = 1.0F - t * t;
-			return cap * t;
-		}
-		*ret_slope = 1.0F;
-		return product * factor;
 	}
 };
 
@@ -171,8 +160,8 @@ __device__ __forceinline__ uint32_t first_tile(uint32_t first, uint32_t window, 
 	return window != 0 && first + 1 > window ? (first + 1 - window) / n : 0;
 }
 
-// Keys [key, key + N) of one head from packed rows to a tile; zeros beyond `keys`.
-template <int D, int N>
+// Keys [key, key + N) of one head from packed rows to a tile; zeros beyond `keys`. PREFIX: the sequence may have one.
+template <int D, int N, bool PREFIX>
 __device__ __forceinline__ void copy_keys(uint32_t tile, const void *packed, const attention_args &a, const attention_block &block,
 	uint32_t key, uint32_t keys, uint32_t kv)
 {
@@ -184,7 +173,8 @@ __device__ __forceinline__ void copy_keys(uint32_t tile, const void *packed, con
 	for (int i = 0; i < N * CHUNKS / THREADS; i++) {
 		int at = i * THREADS + static_cast<int>(threadIdx.x), row = at / CHUNKS, col = at % CHUNKS * 8;
 		bool valid = key + row < keys && col < a.packed_dim;
-		uint64_t place = valid ? row_of_key(a, block, key + row) - a.row0 : 0;
+		uint32_t own = block.start + key + row;
+		uint64_t place = valid ? (PREFIX ? row_of_key(a, block, key + row) : own) - a.row0 : 0;
 		copy16(tile + layout_at(D, row, col), from + place * ld + (valid ? kv * a.packed_dim + col : 0), valid);
 	}
 }
@@ -207,20 +197,30 @@ __device__ __forceinline__ void copy_queries(uint32_t tile, const void *packed, 
 	}
 }
 
-// Two neighbouring numbers of a head's row to memory; col is even.
-__device__ __forceinline__ void store_pair(float *row, int col, const attention_args &a, float x, float y)
+// A lane's numbers of one row of accumulators, times factor, to a head's row from col0 on; half: the upper or the lower eight
+// rows of the accumulators.
+template <int N> __device__ __forceinline__ void store_row(
+	float *row, const float (&sum)[N][4], int half, int col0, int lane, const attention_args &a, float factor)
 {
+	col0 += layout_sum_col(lane, 0);
 	if (a.vector) {
-		if (col < a.head_dim) {
-			*reinterpret_cast<float2 *>(row + col) = make_float2(x, y);
+#pragma unroll
+		for (int n = 0; n < N; n++) {
+			if (col0 + n * 8 < a.head_dim) {
+				*reinterpret_cast<float2 *>(row + col0 + n * 8) =
+					make_float2(sum[n][half * 2] * factor, sum[n][half * 2 + 1] * factor);
+			}
 		}
 		return;
 	}
-	if (col < a.head_dim) {
-		row[col] = x;
-	}
-	if (col + 1 < a.head_dim) {
-		row[col + 1] = y;
+#pragma unroll
+	for (int n = 0; n < N; n++) {
+#pragma unroll
+		for (int i = 0; i < 2; i++) {
+			if (col0 + n * 8 + i < a.head_dim) {
+				row[col0 + n * 8 + i] = sum[n][half * 2 + i] * factor;
+			}
+		}
 	}
 }
 
