@@ -55,7 +55,7 @@ __device__ __forceinline__ void products(float (&s)[MT][BN / 8][4], const part<D
 			s[m][n][0] = s[m][n][1] = s[m][n][2] = s[m][n][3] = 0.0F;
 		}
 	}
-#pragma unroll (D > 128 ? 4 : D / 16)
+#pragma unroll (D > 96 ? 4 : D / 16)
 	for (int d = 0; d < D; d += 16) {
 		uint32_t q[MT][4];
 #pragma unroll
