@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a Llama model of a given shape: config.json and one model.safetensors in bf16.
+"""Writes a Llama or Qwen2 model of a given shape: config.json and one model.safetensors in bf16.
 
-    bench/make_model.py DIR [--shape llama-70b|smollm2|llama-1.6gb] [--layers N] [--weights sparse|random] [--seed N]
+    bench/make_model.py DIR [--shape llama-70b|smollm2|llama-1.6gb|qwen2-7b] [--layers N] [--weights sparse|random] [--seed N]
         [--samples NAME=COUNTxLENGTH,..]
 
 sparse: norms are ones and all else is a hole of the file, which takes no room on disk: enough for plans. random: normal
@@ -32,6 +32,9 @@ SHAPES = {
 SHAPES["llama-1.6gb"] = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 11, "num_attention_heads": 16,
     "num_key_value_heads": 16, "vocab_size": 32000, "max_position_embeddings": 4096, "rope_theta": 10000.0,
     "tie_word_embeddings": True}
+SHAPES["qwen2-7b"] = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944,
+    "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064, "max_position_embeddings": 32768,
+    "rope_theta": 1000000.0, "rms_norm_eps": 1e-06, "tie_word_embeddings": False, "use_sliding_window": False}
 POOL = 1048583  # a prime, so that no two rows are alike
 
 
@@ -39,6 +42,8 @@ def configuration(shape, layers):
     config = dict({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
         "attention_bias": False, "mlp_bias": False, "rms_norm_eps": 1e-05, "torch_dtype": "bfloat16", "bos_token_id": 1,
         "eos_token_id": 2}, **SHAPES[shape])
+    if config["model_type"] == "qwen2":
+        del config["attention_bias"], config["mlp_bias"]
     if layers:
         config["num_hidden_layers"] = layers
     return config
@@ -56,6 +61,8 @@ def tensors(config):
             (p + "self_attn.o_proj.weight", [d, d]), (p + "post_attention_layernorm.weight", [d]),
             (p + "mlp.gate_proj.weight", [wide, d]), (p + "mlp.up_proj.weight", [wide, d]),
             (p + "mlp.down_proj.weight", [d, wide])]
+        if config["model_type"] == "qwen2":
+            found += [(p + "self_attn.%s_proj.bias" % name, [rows]) for name, rows in (("q", d), ("k", kv), ("v", kv))]
     found.append(("model.norm.weight", [d]))
     if not config["tie_word_embeddings"]:
         found.append(("lm_head.weight", [config["vocab_size"], d]))
@@ -100,7 +107,7 @@ def write_weights(path, config, weights, seed):
         for name, shape in tensors(config):
             f.seek(8 + len(text) + header[name]["data_offsets"][0])
             if len(shape) == 1:
-                f.write(bf16([1.0] * shape[0]))
+                f.write(bf16([0.0 if name.endswith(".bias") else 1.0] * shape[0]))
             elif pool is not None:
                 write_matrix(f, pool, rng, elements(shape))
         f.truncate(8 + len(text) + at)

@@ -1,0 +1,340 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The engine's calibration alone, without a scorer: statistics of random tokens, timed.
+ *
+ *     calibrate-run MODEL [--backend cpu|cuda] [--precision f32|bf16] [--needs grad_sq,grad_sum,grad_abs,act_sq]
+ *         [--samples 128] [--length 512] [--threads N] [--gpu-memory BYTES] [--rounds 1] [--seed N] [--sums]
+ *
+ * MODEL: a folder as bench/make_model.py writes it. Each round prints one line of JSON: seconds of the whole run and of its
+ * parts, tokens a second, FLOP a token (products alone, as they are needed: forward, gradients at inputs and of weights, and
+ * what has to be computed again for the backward pass, all layers and the head) and FLOP a second, memory of the device.
+ * --sums adds the sum of each statistic by matrix, for comparing runs. bench/fisher-gpu drives it. */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "engine/calibrate/calibrate.h"
+#include "engine/calibrate/corpus.h"
+#include "engine/plugin/places.h"
+#include "engine/plugin/settings.h"
+
+struct options {
+	const char *model, *backend, *precision;
+	uint32_t needs, threads, rounds;
+	uint64_t samples, length, seed, memory;
+	int sums;
+};
+
+struct bench {
+	struct options o;
+	struct cwe_pool *pool;
+	struct cwe_host host;
+	struct cwe_registry *registry;
+	struct cwe_device device;
+	struct cwe_source *source;
+	struct cwe_model model;
+	struct cwe_sample_set set;
+	struct cwe_corpus corpus;
+	uint64_t total, before, least; /* of the device's memory: all, free before anything was taken, least free since */
+	double begin, forward_end;
+	double layer_end[CWE_LAYERS_MAX];
+	uint64_t forward_work;         /* of the progress that is the forward pass */
+	int printed;                   /* sums */
+};
+
+static const struct {
+	const char *name;
+	uint32_t bit;
+} statistics[] = {{"grad_sum", CWP_STAT_GRAD_SUM}, {"grad_abs", CWP_STAT_GRAD_ABS}, {"grad_sq", CWP_STAT_GRAD_SQ}, {"act_sq", CWP_STAT_ACT_SQ}};
+
+static const uint32_t GRADIENTS = CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ;
+
+static double now(void)
+{
+	struct timespec t;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int parse_needs(char *text, uint32_t *ret)
+{
+	char *save = NULL;
+	*ret = 0;
+	for (char *word = strtok_r(text, ",", &save); word != NULL; word = strtok_r(NULL, ",", &save)) {
+		uint32_t bit = 0;
+		for (size_t i = 0; i < sizeof statistics / sizeof *statistics; i++) {
+			bit = strcmp(word, statistics[i].name) == 0 ? statistics[i].bit : bit;
+		}
+		if (bit == 0) {
+			return -1;
+		}
+		*ret |= bit;
+	}
+	return *ret != 0 ? 0 : -1;
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+	static const struct option names[] = {{"backend", 1, NULL, 'b'}, {"precision", 1, NULL, 'p'}, {"needs", 1, NULL, 'n'},
+		{"samples", 1, NULL, 's'}, {"length", 1, NULL, 'l'}, {"threads", 1, NULL, 't'}, {"gpu-memory", 1, NULL, 'm'},
+		{"rounds", 1, NULL, 'r'}, {"seed", 1, NULL, 'S'}, {"sums", 0, NULL, 'u'}, {NULL, 0, NULL, 0}};
+	*o = (struct options){.backend = "cpu", .precision = "f32", .needs = CWP_STAT_GRAD_SQ, .rounds = 1, .samples = 128, .length = 512};
+	for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
+		uint64_t n = optarg != NULL ? strtoull(optarg, NULL, 10) : 0;
+		switch (c) {
+		case 'b': o->backend = optarg; break;
+		case 'p': o->precision = optarg; break;
+		case 's': o->samples = n; break;
+		case 'l': o->length = n; break;
+		case 't': o->threads = (uint32_t)n; break;
+		case 'm': o->memory = n; break;
+		case 'r': o->rounds = (uint32_t)n; break;
+		case 'S': o->seed = n; break;
+		case 'u': o->sums = 1; break;
+		case 'n':
+			if (parse_needs(optarg, &o->needs) == 0) {
+				break;
+			}
+			return -1;
+		default: return -1;
+		}
+	}
+	o->model = argv[optind];
+	return optind + 1 == argc && o->samples > 0 && o->length > 1 && o->rounds > 0 ? 0 : -1;
+}
+
+/* Samples of one sequence each, every prediction of it with the same weight. */
+static int make_samples(struct bench *b, struct cwb_err *err)
+{
+	const struct options *o = &b->o;
+	b->set = (struct cwe_sample_set){.sample = calloc(o->samples, sizeof *b->set.sample), .count = o->samples, .tokens = o->samples * o->length};
+	if (b->set.sample == NULL) {
+		return cwb_err_set(err, -1, "no memory for samples");
+	}
+	for (uint64_t i = 0; i < o->samples; i++) {
+		struct cwe_sequence *s = calloc(1, sizeof *s);
+		b->set.sample[i] = (struct cwe_sample){.sequence = s, .count = 1};
+		if (s == NULL || (s->id = calloc(o->length, sizeof *s->id)) == NULL || (s->weight = calloc(o->length, sizeof *s->weight)) == NULL) {
+			return cwb_err_set(err, -1, "no memory for samples");
+		}
+		s->count = o->length;
+		for (uint64_t t = 0; t < o->length; t++) {
+			s->id[t] = (uint32_t)(cwe_random(o->seed, i, t) % b->model.arch.vocabulary);
+			s->weight[t] = t > 0 ? 1.0F / (float)(o->length - 1) : 0;
+		}
+	}
+	return cwe_corpus_new(&b->set, 1, &b->corpus, err);
+}
+
+static int open_device(struct bench *b, struct cwb_err *err)
+{
+	struct cwe_device *d = &b->device;
+	char name[] = CWP_BACKEND_PRECISION, value[16];
+	struct cwj_option option = {.name = name, .value = value};
+	(void)snprintf(value, sizeof value, "%s", b->o.precision);
+	int r = cwe_registry_find(b->registry, CWP_KIND_BACKEND, b->o.backend, &d->plugin, err);
+	if (r != 0) {
+		return r;
+	}
+	int has = cwe_settings_index(d->plugin->descriptor, name) >= 0;
+	if (!has && strcmp(value, "f32") != 0) {
+		return cwb_err_set(err, CWP_EVALUE, "backend %s computes in f32 alone", b->o.backend);
+	}
+	d->host = &b->host;
+	d->ops = d->plugin->interface;
+	r = cwe_settings_make(d->plugin->descriptor, "backend", &option, has ? 1 : 0, &d->settings, err);
+	r = r == 0 ? cwe_device_check(d, "open", d->ops->open(&b->host.table, d->settings, NULL, &d->b), err) : r;
+	r = r == 0 ? cwe_device_check(d, "memory", d->ops->memory(d->b, &b->total, &b->before), err) : r;
+	b->least = b->before;
+	return r;
+}
+
+static int open_all(struct bench *b, struct cwb_err *err)
+{
+	char *folder = NULL;
+	const char *plugins = getenv("CWP_PLUGIN_DIR");
+	int r = cwe_pool_new(b->o.threads, &b->pool, err);
+	r = r == 0 && plugins == NULL ? cwe_plugin_folder(&folder, err) : r;
+	if (r == 0) {
+		plugins = plugins != NULL ? plugins : folder;
+		cwe_host_init(&b->host, b->pool, 0);
+		r = cwe_registry_new(&plugins, 1, CWE_REGISTRY_ANY_OWNER, &b->registry, err);
+	}
+	free(folder);
+	r = r == 0 ? open_device(b, err) : r;
+	r = r == 0 ? cwe_source_open(b->o.model, 0, &b->source, err) : r;
+	r = r == 0 ? cwe_model_open(b->source, NULL, &b->device, &b->model, err) : r;
+	return r == 0 ? make_samples(b, err) : r;
+}
+
+static void close_all(struct bench *b)
+{
+	for (size_t i = 0; b->set.sample != NULL && i < b->set.count; i++) {
+		struct cwe_sequence *s = b->set.sample[i].sequence;
+		if (s != NULL) {
+			free(s->id);
+			free(s->weight);
+		}
+		free(s);
+	}
+	free(b->set.sample);
+	cwe_corpus_free(&b->corpus);
+	cwe_source_close(b->source);
+	cwe_device_close(&b->device);
+	cwe_registry_free(b->registry);
+	cwe_pool_free(b->pool);
+}
+
+static double sum(const float *x, uint64_t n)
+{
+	double s = 0;
+	for (uint64_t i = 0; x != NULL && i < n; i++) {
+		s += (double)x[i];
+	}
+	return s;
+}
+
+static int take_module(void *arg, uint32_t layer, uint32_t set, uint32_t linear, const struct cwe_module_statistics *s,
+	struct cwb_err *err)
+{
+	struct bench *b = arg;
+	(void)set;
+	(void)err;
+	if (b->o.sums) {
+		char name[CWE_MODULE_NAME_MAX];
+		double squares = 0;
+		for (uint64_t c = 0; s->act_sq != NULL && c < s->cols; c++) {
+			squares += s->act_sq[c];
+		}
+		(void)printf("%s\"%s\": {\"grad_sum\": %.9g, \"grad_abs\": %.9g, \"grad_sq\": %.9g, \"act_sq\": %.9g}", b->printed++ ? ", " : "{\"sums\": {",
+			cwe_module_name(&b->model, layer, linear, name, sizeof name), sum(s->grad_sum, s->rows * s->cols), sum(s->grad_abs, s->rows * s->cols),
+			sum(s->grad_sq, s->rows * s->cols), squares);
+	}
+	return 0;
+}
+
+static void look_at_memory(struct bench *b)
+{
+	uint64_t total, left;
+	if (b->device.ops->memory(b->device.b, &total, &left) == 0 && left < b->least) {
+		b->least = left;
+	}
+}
+
+static int take_layer(void *arg, uint32_t layer, const char *digest, struct cwb_err *err)
+{
+	struct bench *b = arg;
+	(void)digest;
+	(void)err;
+	b->layer_end[layer] = now();
+	look_at_memory(b);
+	return 0;
+}
+
+static void take_progress(void *arg, uint64_t done, uint64_t total)
+{
+	struct bench *b = arg;
+	(void)total;
+	if (done == b->forward_work && b->forward_end == 0) {
+		(void)b->device.ops->sync(b->device.b);
+		b->forward_end = now();
+		look_at_memory(b);
+	}
+}
+
+/* FLOP of products for one token: of all layers, and of the head. */
+static void count_flop(const struct bench *b, double *ret_layers, double *ret_head)
+{
+	const struct cwe_arch *a = &b->model.arch;
+	uint64_t all = 0, down = 0;
+	int gradients = (b->o.needs & GRADIENTS) != 0;
+	for (uint32_t l = 0; l < a->layers; l++) {
+		for (uint32_t i = 0, n = cwe_linears(a, l); i < n; i++) {
+			struct cwe_linear w;
+			cwe_linear_at(a, l, i, &w);
+			all += w.rows * w.cols;
+			down += strstr(w.name, "down_proj") != NULL ? w.rows * w.cols : 0; /* not computed again */
+		}
+	}
+	*ret_layers = gradients ? 6.0 * (double)all + 2.0 * (double)(all - down) : 2.0 * (double)all;
+	*ret_head = gradients ? 4.0 * (double)a->vocabulary * (double)a->hidden : 0;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+/* The median time between the ends of layers that follow one another. */
+static double layer_seconds(const struct bench *b)
+{
+	double step[CWE_LAYERS_MAX];
+	uint32_t n = b->model.arch.layers, steps = 0;
+	for (uint32_t l = 0; l + 1 < n; l++) {
+		double d = b->layer_end[l] - b->layer_end[l + 1];
+		step[steps++] = d < 0 ? -d : d;
+	}
+	qsort(step, steps, sizeof *step, by_size);
+	return steps > 0 ? step[steps / 2] : 0;
+}
+
+static void print_round(const struct bench *b, double seconds)
+{
+	const struct cwe_arch *a = &b->model.arch;
+	double layers, head, tokens = (double)b->corpus.tokens, layer = layer_seconds(b);
+	int gradients = (b->o.needs & GRADIENTS) != 0;
+	struct rusage use;
+	(void)getrusage(RUSAGE_SELF, &use);
+	count_flop(b, &layers, &head);
+	double forward = gradients ? b->forward_end - b->begin : seconds;
+	/* From the end of the forward pass to that of the last layer's backward pass is the head and one layer. */
+	double last = gradients ? b->layer_end[a->layers - 1] - b->forward_end - layer : 0;
+	(void)printf("%s\"backend\": \"%s\", \"precision\": \"%s\", \"layers\": %u, \"tokens\": %.0f, \"seconds\": %.4f, \"forward\": %.4f, "
+		"\"head\": %.4f, \"backward_layer\": %.5f, \"tokens_per_second\": %.1f, \"flop_per_token\": %.6g, \"head_flop_per_token\": %.6g, "
+		"\"tflops\": %.3f, \"device_total\": %" PRIu64 ", \"device_taken\": %" PRIu64 ", \"allocated\": %zu, \"resident\": %" PRIu64 "}\n",
+		b->printed ? "}, " : "{", b->device.ops->describe(b->device.b), b->o.precision, a->layers, tokens, seconds, forward, last > 0 ? last : 0,
+		gradients ? layer : 0, tokens / seconds, layers + head, head, tokens * (layers + head) / seconds * 1e-12, b->total,
+		b->total - b->least, b->device.peak, (uint64_t)use.ru_maxrss * 1024);
+	(void)fflush(stdout);
+}
+
+static int run(struct bench *b, struct cwb_err *err)
+{
+	struct cwe_calibration c = {.model = &b->model, .corpus = &b->corpus, .needs = b->o.needs, .boundary_memory = UINT64_MAX,
+		.resume = b->model.arch.layers, .arg = b, .module = take_module, .layer_done = take_layer, .progress = take_progress};
+	b->forward_work = (uint64_t)b->model.arch.layers * b->corpus.tokens;
+	b->forward_end = 0;
+	b->printed = 0;
+	b->begin = now();
+	int r = cwe_calibrate_run(&c, err);
+	r = r == 0 ? cwe_device_check(&b->device, "sync", b->device.ops->sync(b->device.b), err) : r;
+	if (r == 0) {
+		print_round(b, now() - b->begin);
+	}
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	static struct bench b;
+	struct cwb_err err = {0};
+	if (parse(argc, argv, &b.o) != 0) {
+		(void)fprintf(stderr, "usage: calibrate-run MODEL [--backend B] [--precision P] [--needs LIST] [--samples N] [--length N]\n"
+			"    [--threads N] [--gpu-memory BYTES] [--rounds N] [--seed N] [--sums]\n");
+		return 64;
+	}
+	int r = open_all(&b, &err);
+	for (uint32_t i = 0; r == 0 && i < b.o.rounds; i++) {
+		r = run(&b, &err);
+	}
+	if (r != 0) {
+		(void)fprintf(stderr, "calibrate-run: %s\n", err.message);
+	}
+	close_all(&b);
+	return r == 0 ? 0 : 1;
+}
