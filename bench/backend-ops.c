@@ -390,7 +390,7 @@ int main(int argc, char **argv)
 		case 'r': b.rounds = (unsigned)n; break;
 		case 's':
 			for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-				b.s = strcmp(shapes[i].name, optarg) == 0 ? &shapes[i] : b.s;
+				b.s = optarg != NULL && strcmp(shapes[i].name, optarg) == 0 ? &shapes[i] : b.s;
 			}
 			break;
 		default: bad = 1;
@@ -401,7 +401,7 @@ int main(int argc, char **argv)
 			"    [--only WORD] [--rounds N]\n");
 		return 64;
 	}
-	if (open_all(&b, backend, precision, &err) != 0 || make_arrays(&b, length, &err) != 0) {
+	if (open_all(&b, backend, precision, &err) != 0 || b.ops == NULL || make_arrays(&b, length, &err) != 0) {
 		(void)fprintf(stderr, "backend-ops-run: %s\n", err.message);
 		return 1;
 	}

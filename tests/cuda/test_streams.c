@@ -18,6 +18,11 @@
 
 #include "tests/cuda/pair.h"
 
+static int same_bytes(const void *a, const void *b, size_t bytes)
+{
+	return memcmp(a, b, bytes) == 0;
+}
+
 static void test_memory(void **state)
 {
 	(void)state;
@@ -223,7 +228,7 @@ static void test_beside(void **state)
 	for (int round = 0; round < 5; round++) {
 		run_beside(&c, pinned);
 		for (int l = 0; l < LAYERS; l++) {
-			if (memcmp(c.fetched[l], want[l], TOKENS * WIDTH * sizeof(float)) != 0) {
+			if (!same_bytes(c.fetched[l], want[l], TOKENS * WIDTH * sizeof(float))) {
 				fail_msg("round %d: layer %d differs from the same without anything beside it", round, l);
 			}
 			memset(c.fetched[l], 0, TOKENS * WIDTH * sizeof(float));
@@ -335,7 +340,7 @@ static void test_no_stale_copies(void **state)
 		assert_int_equal(pair.ops->download(pair.b, got, d_c, bytes), 0);
 		assert_int_equal(pair.ops->matmul(pair.b, 0, 1, N, N, N, d_fresh, N, d_fresh, N, 0, d_c, N), 0);
 		assert_int_equal(pair.ops->download(pair.b, want, d_c, bytes), 0);
-		if (memcmp(got, want, bytes) != 0) {
+		if (!same_bytes(got, want, bytes)) {
 			fail_msg("way %d to write: the product after it is of what was there before", how);
 		}
 	}
