@@ -401,7 +401,7 @@ int main(int argc, char **argv)
 			"    [--only WORD] [--rounds N]\n");
 		return 64;
 	}
-	if (open_all(&b, backend, precision, &err) != 0 || b.ops == NULL || make_arrays(&b, length, &err) != 0) {
+	if (open_all(&b, backend, precision, &err) != 0 || make_arrays(&b, length, &err) != 0 || b.ops == NULL) {
 		(void)fprintf(stderr, "backend-ops-run: %s\n", err.message);
 		return 1;
 	}

@@ -17,7 +17,7 @@
 #include "tests/kernels/support.h"
 
 enum pair_kind { PAIR_F32, PAIR_F64, PAIR_BF16, PAIR_F16, PAIR_U32, PAIR_U64 };
-enum pair_role { PAIR_IN, PAIR_OUT, PAIR_INOUT };
+enum pair_role { PAIR_IN, PAIR_OUT, PAIR_BOTH };
 enum pair_sizes { PAIR_TINY, PAIR_SMALL, PAIR_LARGE };
 
 /* An argument of a call. In device memory it stands between guards, `shift` elements after a 64-byte boundary; OUT begins as
@@ -26,9 +26,9 @@ struct pair_array {
 	enum pair_kind kind;
 	enum pair_role role;
 	size_t n;
-	const void *data;      /* IN and INOUT: before the call */
+	const void *data;      /* IN and BOTH: before the call */
 	const void *reference; /* the same for the reference, where it differs (rounded operands); NULL: data */
-	double bound;          /* OUT and INOUT: difference allowed relative to the largest; 0: equal */
+	double bound;          /* OUT and BOTH: difference allowed relative to the largest; 0: equal */
 	size_t shift;
 	double unit;           /* what counts as the largest when it is more than that; 0: the largest */
 };

@@ -143,7 +143,7 @@ static void glu_of(struct work *w, float *const *x, size_t shift)
 		pair_check("glu_backward", in, 5, call_glu_backward, w);
 		w->in_place = 1;
 		struct pair_array over[] = {in[0], in[1], in[2]};
-		over[1].role = over[2].role = PAIR_INOUT;
+		over[1].role = over[2].role = PAIR_BOTH;
 		over[1].bound = over[2].bound = 2e-6;
 		pair_check("glu_backward in place", over, 3, call_glu_backward, w);
 	}
@@ -167,13 +167,13 @@ static void test_elements(void **state)
 			x[0][10] = -INFINITY;
 			x[1][11] = INFINITY;
 		}
-		const struct pair_array add[] = {{.n = w.n, .data = x[0], .shift = shift}, {.role = PAIR_INOUT, .n = w.n, .data = x[1], .shift = i % 3}};
+		const struct pair_array add[] = {{.n = w.n, .data = x[0], .shift = shift}, {.role = PAIR_BOTH, .n = w.n, .data = x[1], .shift = i % 3}};
 		pair_check("add", add, 2, call_add, &w);
 		pair_check("copy", add, 2, call_copy, &w);
 		pair_check("zero", add, 2, call_zero, &w);
 		glu_of(&w, x, shift);
 		const struct pair_array cap[] = {{.n = w.n, .data = limited, .shift = shift},
-			{.role = PAIR_INOUT, .n = w.n, .data = x[1], .bound = 2e-6, .shift = shift}};
+			{.role = PAIR_BOTH, .n = w.n, .data = x[1], .bound = 2e-6, .shift = shift}};
 		pair_check("softcap", cap, 2, call_softcap, &w);
 		pair_check("softcap_backward", cap, 2, call_softcap_backward, &w);
 		free(limited);
@@ -231,14 +231,14 @@ static void numbered(struct work *w, uint64_t *seed, size_t shift)
 		const struct pair_array g[] = {{.n = room * w->cols, .data = x, .shift = shift}, {.kind = PAIR_U32, .n = w->rows, .data = index, .shift = 1},
 			{.n = w->rows, .data = factor, .shift = 1}, {.role = PAIR_OUT, .n = n, .shift = shift}};
 		pair_check("gather_rows", g, 4, call_gather, w);
-		const struct pair_array s[] = {g[0], g[1], g[2], {.role = PAIR_INOUT, .n = room * w->cols, .data = y, .bound = 1e-6, .shift = shift}};
+		const struct pair_array s[] = {g[0], g[1], g[2], {.role = PAIR_BOTH, .n = room * w->cols, .data = y, .bound = 1e-6, .shift = shift}};
 		pair_check("scatter_rows", s, 4, call_scatter, w);
 		w->in_place = !w->index;
 		if (w->in_place) {
 			pair_check("gather_rows in place", s, 4, call_gather, w);
 		}
 	}
-	const struct pair_array bias[] = {{.n = w->cols, .data = x, .shift = shift}, {.role = PAIR_INOUT, .n = n, .data = y, .shift = shift}};
+	const struct pair_array bias[] = {{.n = w->cols, .data = x, .shift = shift}, {.role = PAIR_BOTH, .n = n, .data = y, .shift = shift}};
 	pair_check("add_bias", bias, 2, call_bias, w);
 	const struct pair_array dot[] = {{.n = n, .data = x, .shift = shift}, {.n = n, .data = y, .shift = shift},
 		{.role = PAIR_OUT, .n = w->rows, .bound = 1e-5, .shift = shift, .unit = sqrt((double)w->cols)}};
@@ -288,7 +288,7 @@ static void fake(struct work *w, const float *x, size_t shift)
 		pair_check(what, a, 2, call_fake, w);
 		if (list[i].kind != CWP_ACT_INT8_OUTLIER) {
 			struct pair_array over[] = {a[0], a[1]};
-			over[1].role = PAIR_INOUT;
+			over[1].role = PAIR_BOTH;
 			over[1].data = x;
 			w->in_place = 1;
 			pair_check(what, over, 2, call_fake, w);

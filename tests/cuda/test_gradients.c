@@ -64,9 +64,9 @@ static void one(struct gradients g, const unsigned *extra, size_t shift, int one
 	double bound = ones && pair.bf16 ? 1e-2 : 2.0 * pair_product_bound((size_t)deep);
 	const struct pair_array arrays[] = {{.role = PAIR_IN, .n = nx, .data = x, .reference = rx, .shift = shift},
 		{.role = PAIR_IN, .n = ny, .data = dy, .reference = ones ? NULL : rdy, .shift = shift},
-		{.role = PAIR_INOUT, .n = n, .data = before[0], .bound = bound, .unit = unit * sqrt(many)},
-		{.role = PAIR_INOUT, .n = n, .data = before[1], .bound = bound, .unit = unit},
-		{.role = PAIR_INOUT, .n = n, .data = before[2], .bound = bound, .unit = unit * unit}};
+		{.role = PAIR_BOTH, .n = n, .data = before[0], .bound = bound, .unit = unit * sqrt(many)},
+		{.role = PAIR_BOTH, .n = n, .data = before[1], .bound = bound, .unit = unit},
+		{.role = PAIR_BOTH, .n = n, .data = before[2], .bound = bound, .unit = unit * unit}};
 	char what[160];
 	snprintf(what, sizeof(what), "grad_stats [%llu, %llu] %llu samples, %llu tokens, ld +%u +%u, shift %zu, wanted %d%s",
 		(unsigned long long)g.rows, (unsigned long long)g.cols, (unsigned long long)g.samples.count, (unsigned long long)tokens,

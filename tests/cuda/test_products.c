@@ -39,7 +39,7 @@ static void one_product(int flags, uint64_t m, uint64_t n, uint64_t k, const uns
 	double unit = sqrt((double)k) + 1.0;
 	const struct pair_array arrays[] = {{.role = PAIR_IN, .n = na, .data = a, .reference = ra, .shift = shift},
 		{.role = PAIR_IN, .n = nb, .data = x, .reference = rx, .shift = shift},
-		{.role = g.accumulate ? PAIR_INOUT : PAIR_OUT, .n = nc, .data = c, .bound = pair_product_bound(k), .shift = shift, .unit = unit}};
+		{.role = g.accumulate ? PAIR_BOTH : PAIR_OUT, .n = nc, .data = c, .bound = pair_product_bound(k), .shift = shift, .unit = unit}};
 	char what[160];
 	snprintf(what, sizeof(what), "matmul %s%s%s %llu x %llu x %llu, ld +%u +%u +%u, shift %zu", g.trans_a ? "A^T" : "A",
 		g.trans_b ? "B^T" : "B", g.accumulate ? " accumulated" : "", (unsigned long long)m, (unsigned long long)n,

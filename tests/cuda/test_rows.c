@@ -62,7 +62,7 @@ static void norms_of(struct norm *n, size_t shift)
 		n->accumulate = v < 4 && v & 1;
 		n->dw = v < 4 ? v >> 1 : v & 1;
 		const struct pair_array g[] = {f[0], f[1], {.n = n->rows, .data = rstd, .shift = shift}, {.n = all, .data = dy, .shift = shift},
-			{.role = n->accumulate || n->in_place ? PAIR_INOUT : PAIR_OUT, .n = all, .data = dx, .bound = 5e-6, .shift = shift, .unit = 1.0},
+			{.role = n->accumulate || n->in_place ? PAIR_BOTH : PAIR_OUT, .n = all, .data = dx, .bound = 5e-6, .shift = shift, .unit = 1.0},
 			{.role = PAIR_OUT, .n = n->dw ? 4 * n->cols : 0, .bound = 1e-5, .shift = shift, .unit = 1.0}};
 		pair_check(n->in_place ? "rmsnorm_backward in place" : "rmsnorm_backward", g, 6, call_norm_backward, n);
 	}
@@ -114,7 +114,7 @@ static void test_rope(void **state)
 		for (uint64_t t = 0; t < r->rows; t++) {
 			position[t] = (uint32_t)(test_random(&seed) % POSITIONS);
 		}
-		const struct pair_array a[] = {{.role = PAIR_INOUT, .n = n, .data = x, .bound = 1e-6, .shift = i % 4},
+		const struct pair_array a[] = {{.role = PAIR_BOTH, .n = n, .data = x, .bound = 1e-6, .shift = i % 4},
 			{.n = table, .data = cosine, .shift = i % 3}, {.n = table, .data = sine, .shift = i % 3},
 			{.kind = PAIR_U32, .n = r->rows, .data = position, .shift = 1}};
 		char what[64];
@@ -168,9 +168,9 @@ static void inputs_of(struct inputs *s, size_t shift)
 	}
 	double unit = 1e3 * (double)(s->rows + 1);
 	const struct pair_array a[] = {{.n = n, .data = x, .shift = shift},
-		{.kind = PAIR_F64, .role = PAIR_INOUT, .n = s->cols, .data = sums, .bound = 1e-10, .shift = shift, .unit = unit},
-		{.kind = PAIR_F64, .role = PAIR_INOUT, .n = s->cols, .data = sums, .bound = 1e-10, .shift = shift, .unit = unit},
-		{.role = PAIR_INOUT, .n = s->cols, .data = absmax, .shift = shift}};
+		{.kind = PAIR_F64, .role = PAIR_BOTH, .n = s->cols, .data = sums, .bound = 1e-10, .shift = shift, .unit = unit},
+		{.kind = PAIR_F64, .role = PAIR_BOTH, .n = s->cols, .data = sums, .bound = 1e-10, .shift = shift, .unit = unit},
+		{.role = PAIR_BOTH, .n = s->cols, .data = absmax, .shift = shift}};
 	for (s->wanted = 0; s->wanted < 8; s->wanted++) {
 		pair_check("act_stats", a, 4, call_stats, s);
 	}
@@ -180,7 +180,7 @@ static void inputs_of(struct inputs *s, size_t shift)
 		x[5] = -INFINITY;
 		x[7] = -0.0F;
 	}
-	const struct pair_array h[] = {a[0], {.kind = PAIR_U64, .role = PAIR_INOUT, .n = CWP_HISTOGRAM_BINS, .data = count}};
+	const struct pair_array h[] = {a[0], {.kind = PAIR_U64, .role = PAIR_BOTH, .n = CWP_HISTOGRAM_BINS, .data = count}};
 	pair_check("act_histogram", h, 2, call_histogram, s);
 	free(x);
 	free(absmax);
@@ -280,7 +280,7 @@ static void xent_of(const struct xent *x, size_t shift)
 	for (uint64_t t = 0; t < rows; t++) {
 		lse[t] = (double)f32[0][t] + log(sum[t]);
 	}
-	const struct pair_array g[] = {{.role = PAIR_INOUT, .n = n, .data = logits, .bound = 1e-6, .shift = shift}, a[1],
+	const struct pair_array g[] = {{.role = PAIR_BOTH, .n = n, .data = logits, .bound = 1e-6, .shift = shift}, a[1],
 		{.n = rows, .data = weight, .shift = shift}, {.kind = PAIR_F64, .n = rows, .data = lse}};
 	pair_check("xent_backward", g, 4, call_xent_backward, x);
 	void *memory[] = {logits, weight, target, token, sum, lse, f32[0], f32[1], f32[2]};
