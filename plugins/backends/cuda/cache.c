@@ -76,13 +76,13 @@ void cuda_wrote(struct cuda *b, const void *d_p, size_t bytes)
 	}
 }
 
-/* More memory for copies, while it may be taken. */
-static int grow(struct cuda *b, uint64_t bytes)
+/* More memory for copies, twice as much each time: at least `bytes` in one piece. */
+static int grow(struct cuda *b, uint64_t bytes, uint64_t limit)
 {
 	struct cuda_cache *c = b->cache;
-	uint64_t size = bytes > LEAST_PIECE ? bytes : LEAST_PIECE;
-	if (cuda_memory_reserved(b) || c->n == MOST_PIECES ||
-		(c->n > 0 && cuda_copies_size(c->copies) + size > c->limit)) {
+	uint64_t now = cuda_copies_size(c->copies), size = now > LEAST_PIECE ? now : LEAST_PIECE;
+	size = bytes > size || now + size > limit ? bytes : size;
+	if (cuda_memory_reserved(b) || c->n == MOST_PIECES || size > limit || now > limit - size) {
 		return -ENOMEM;
 	}
 	void *d_p = cuda_memory_take(b, size);
@@ -107,8 +107,12 @@ static const struct cuda_copy *make(struct cuda *b, const struct cuda_source *s)
 	}
 	/* What is being loaded over has no true copies any more. */
 	cuda_beside_drain(b);
-	p = cuda_copies_make(c, s, grow(b, cuda_arena_round(bytes)) != 0);
-	return p ? p : cuda_copies_make(c, s, 1);
+	p = cuda_copies_make(c, s, grow(b, cuda_arena_round(bytes), b->cache->limit) != 0);
+	/* A copy that is longer than any piece of it comes before the limit. */
+	if (!p && grow(b, cuda_arena_round(bytes), UINT64_MAX) == 0) {
+		p = cuda_copies_make(c, s, 0);
+	}
+	return p;
 }
 
 static const struct cuda_copy *fill(struct cuda *b, const float *d_x, const struct cuda_source *s)

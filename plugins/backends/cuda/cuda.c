@@ -118,10 +118,6 @@ static int choose_device(struct cuda *b, const char *device)
 static int set_up(struct cuda *b)
 {
 	int rc = cuda_check(b, "open", cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking));
-	if (!rc && cublasLtCreate(&b->lt) != CUBLAS_STATUS_SUCCESS) {
-		b->lt = NULL;
-		rc = cuda_refuse(b, CWP_EPLUGIN, "cuBLASLt does not start on %s: does its version suit the driver?", b->name);
-	}
 	rc = rc ? rc : cuda_memory_open(b);
 	rc = rc ? rc : cuda_transfer_open(b);
 	rc = rc ? rc : cuda_beside_open(b);
@@ -144,9 +140,6 @@ static void cuda_close(void *vb)
 		cuda_plans_close(b);
 		cuda_cache_close(b);
 		cuda_memory_close(b);
-		if (b->lt) {
-			(void)cublasLtDestroy(b->lt);
-		}
 		(void)cudaStreamDestroy(b->stream);
 		(void)cudaGetLastError();
 	}

@@ -6,7 +6,6 @@
 #ifndef CUDA_CUDA_H
 #define CUDA_CUDA_H
 
-#include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
 #include <cwp/backend.h>
@@ -38,7 +37,6 @@ struct cuda {
 	int capability;          /* 90: 9.0 */
 	size_t shared_memory;    /* bytes that a block can have */
 	cudaStream_t stream;     /* of all operations */
-	cublasLtHandle_t lt;
 	struct cuda_memory *memory;
 	struct cuda_cache *cache;
 	struct cuda_transfer *transfer;

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <cublasLt.h>
+
 #include "plugins/backends/cuda/memory.h"
 #include "plugins/backends/cuda/plans.h"
 
@@ -21,6 +23,7 @@ struct plan {
 };
 
 struct cuda_plans {
+	cublasLtHandle_t lt; /* made for the first product */
 	struct plan *bucket[BUCKETS];
 	size_t n;
 };
@@ -61,6 +64,9 @@ void cuda_plans_close(struct cuda *b)
 {
 	if (b->plans) {
 		clear(b->plans);
+		if (b->plans->lt) {
+			(void)cublasLtDestroy(b->plans->lt);
+		}
 	}
 	free(b->plans);
 	b->plans = NULL;
@@ -145,7 +151,7 @@ static cublasStatus_t choose(struct cuda *b, struct plan *p)
 	}
 	s = prefer(preference, &p->key);
 	if (s == CUBLAS_STATUS_SUCCESS) {
-		s = cublasLtMatmulAlgoGetHeuristic(b->lt, p->desc, p->a, p->b, p->c, p->c, preference, 1, &found, &n);
+		s = cublasLtMatmulAlgoGetHeuristic(b->plans->lt, p->desc, p->a, p->b, p->c, p->c, preference, 1, &found, &n);
 	}
 	(void)cublasLtMatmulPreferenceDestroy(preference);
 	if (s == CUBLAS_STATUS_SUCCESS && n < 1) {
@@ -168,15 +174,13 @@ static int refuse(struct cuda *b, const struct cuda_product *p, const char *what
 		(unsigned long long)p->m, (unsigned long long)p->n, (unsigned long long)p->k, cublasLtGetStatusString(s));
 }
 
-static int find(struct cuda *b, const struct cuda_product *key, struct plan **ret)
+static int make(struct cuda *b, const struct cuda_product *key, struct plan **ret)
 {
 	struct cuda_plans *plans = b->plans;
-	struct plan **bucket = &plans->bucket[bucket_of(key)];
-	for (struct plan *p = *bucket; p; p = p->next) {
-		if (same(&p->key, key)) {
-			*ret = p;
-			return 0;
-		}
+	cublasStatus_t s = plans->lt ? CUBLAS_STATUS_SUCCESS : cublasLtCreate(&plans->lt);
+	if (s != CUBLAS_STATUS_SUCCESS) {
+		plans->lt = NULL;
+		return refuse(b, key, "does not start for", s);
 	}
 	if (plans->n >= MOST_PLANS) {
 		clear(plans);
@@ -186,12 +190,13 @@ static int find(struct cuda *b, const struct cuda_product *key, struct plan **re
 		return -ENOMEM;
 	}
 	p->key = *key;
-	cublasStatus_t s = describe(p);
+	s = describe(p);
 	s = s != CUBLAS_STATUS_SUCCESS ? s : choose(b, p);
 	if (s != CUBLAS_STATUS_SUCCESS) {
 		destroy(p);
 		return refuse(b, key, "has no way for", s);
 	}
+	struct plan **bucket = &plans->bucket[bucket_of(key)];
 	p->next = *bucket;
 	*bucket = p;
 	plans->n++;
@@ -199,16 +204,25 @@ static int find(struct cuda *b, const struct cuda_product *key, struct plan **re
 	return 0;
 }
 
+static struct plan *find(const struct cuda_plans *plans, const struct cuda_product *key)
+{
+	struct plan *p = plans->bucket[bucket_of(key)];
+	while (p && !same(&p->key, key)) {
+		p = p->next;
+	}
+	return p;
+}
+
 int cuda_plans_run(struct cuda *b, const struct cuda_product *key, const void *d_a, const void *d_b, int accumulate, float *d_c)
 {
 	const float one = 1.0F, beta = accumulate ? 1.0F : 0.0F;
-	struct plan *p = NULL;
+	struct plan *p = find(b->plans, key);
 	void *workspace = cuda_memory_workspace(b, "matmul");
-	int rc = workspace ? find(b, key, &p) : -ENOMEM;
-	if (rc) {
+	int rc = !workspace ? -ENOMEM : p ? 0 : make(b, key, &p);
+	if (rc || !p) {
 		return rc;
 	}
-	cublasStatus_t s = cublasLtMatmul(b->lt, p->desc, &one, d_b, p->a, d_a, p->b, &beta, d_c, p->c, d_c, p->c, &p->algo,
+	cublasStatus_t s = cublasLtMatmul(b->plans->lt, p->desc, &one, d_b, p->a, d_a, p->b, &beta, d_c, p->c, d_c, p->c, &p->algo,
 		workspace, p->workspace, b->stream);
 	return s == CUBLAS_STATUS_SUCCESS ? 0 : refuse(b, key, "failed at", s);
 }
