@@ -87,7 +87,7 @@ int cuda_load_begin(void *vb)
 	struct cuda *b = vb;
 	struct cuda_beside *s = b->beside;
 	s->chunk = s->chunk ? s->chunk : cuda_memory_chunk(b, "load_begin");
-	return s->chunk ? cuda_check(b, "load_begin", order(s->before, b->stream, s->load)) : -ENOMEM;
+	return s->chunk ? cuda_check(b, "load_begin", order(s->before, b->stream, s->load)) : b->refused;
 }
 
 /* One more range of what was loaded. Ranges one behind the other are one. */

@@ -58,6 +58,11 @@ void cuda_cache_shed(struct cuda *b)
 	}
 }
 
+uint64_t cuda_cache_size(const struct cuda *b)
+{
+	return cuda_copies_size(b->cache->copies);
+}
+
 void cuda_cache_gone(struct cuda *b, const void *d_p, uint64_t bytes)
 {
 	cuda_copies_gone(b->cache->copies, (uint64_t)(uintptr_t)d_p, (uint64_t)(uintptr_t)d_p + bytes);
@@ -118,6 +123,9 @@ static const struct cuda_copy *make(struct cuda *b, const struct cuda_source *s)
 static const struct cuda_copy *fill(struct cuda *b, const float *d_x, const struct cuda_source *s)
 {
 	const struct cuda_copy *p = make(b, s);
+	if (!p && cuda_memory_lost(b, "rounding to BF16")) {
+		return NULL;
+	}
 	if (!p) {
 		(void)cuda_refuse(b, cuda_memory_reserved(b) ? CWP_ELIMIT : -ENOMEM,
 			"no room for a BF16 copy of a matrix [%" PRIu64 ", %" PRIu64 "]: of %" PRIu64 " bytes for copies %" PRIu64

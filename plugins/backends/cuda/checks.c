@@ -15,6 +15,7 @@ int cuda_refuse(struct cuda *b, int code, const char *format, ...)
 	vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
 	b->host->fail(b->host->ctx, text);
+	b->refused = code;
 	return code;
 }
 

@@ -42,6 +42,7 @@ struct cuda {
 	struct cuda_transfer *transfer;
 	struct cuda_beside *beside;
 	struct cuda_plans *plans;
+	int refused; /* the code of the last refusal: what to return when a function gave NULL and explained it */
 	char name[128];
 };
 

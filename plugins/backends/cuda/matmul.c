@@ -1,8 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Matrix products: by cuBLASLt, but for those of few rows, where a row must not depend on how many there are. */
-#include <errno.h>
-
 #include "plugins/backends/cuda/memory.h"
 #include "plugins/backends/cuda/ops_base.h"
 #include "plugins/backends/cuda/plans.h"
@@ -45,7 +43,7 @@ static int few(struct cuda *b, const struct matmul *g)
 		f.d_b = cuda_bf16(b, g->d_b, p->n, p->k, p->ldb, &f.ldb);
 		f.d_a = f.d_b ? cuda_bf16(b, g->d_a, p->m, p->k, p->lda, &f.lda) : NULL;
 		if (!f.d_a) {
-			return cuda_memory_reserved(b) ? CWP_ELIMIT : -ENOMEM;
+			return b->refused;
 		}
 	}
 	return cuda_check(b, "matmul", launch_few(b->stream, &f));
@@ -64,7 +62,7 @@ static int many(struct cuda *b, const struct matmul *g)
 					: cuda_bf16_part(b, g->d_a, p.m, p.k, p.lda, &p.lda);
 		}
 		if (!d_b || !d_a) {
-			return cuda_memory_reserved(b) ? CWP_ELIMIT : -ENOMEM;
+			return b->refused;
 		}
 	}
 	uint32_t element = p.bf16 ? 2 : sizeof(float);

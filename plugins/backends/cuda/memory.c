@@ -21,6 +21,7 @@ struct cuda_memory {
 	struct piece *piece;
 	size_t n, room;
 	uint64_t taken;            /* bytes of all pieces */
+	cudaError_t error;         /* the driver's last word where it gave nothing */
 	struct cuda_arena *arena;  /* NULL before reserve() */
 	void *workspace, *chunk;
 	struct piece scratch, table[CUDA_TABLES];
@@ -66,7 +67,8 @@ static void *ask_driver(struct cuda *b, uint64_t bytes)
 		m->room = room;
 	}
 	void *d_p = NULL;
-	if (cudaMalloc(&d_p, bytes) != cudaSuccess) {
+	m->error = cudaMalloc(&d_p, bytes);
+	if (m->error != cudaSuccess) {
 		(void)cudaGetLastError();
 		return NULL;
 	}
@@ -90,6 +92,11 @@ static uint64_t give_to_driver(struct cuda *b, void *d_p)
 		}
 	}
 	return 0;
+}
+
+int cuda_memory_lost(struct cuda *b, const char *op)
+{
+	return b->memory->error == cudaErrorMemoryAllocation ? 0 : cuda_check(b, op, b->memory->error);
 }
 
 void *cuda_memory_take(struct cuda *b, uint64_t bytes)
@@ -146,7 +153,7 @@ static void *part(struct cuda *b, const char *op, const char *what, void **p, ui
 	if (!*p && !cuda_memory_reserved(b)) {
 		*p = ask_driver(b, bytes);
 	}
-	if (!*p) {
+	if (!*p && !cuda_memory_lost(b, op)) {
 		(void)cuda_refuse(b, -ENOMEM, "%s: %s has no %" PRIu64 " bytes for %s: wait for what else runs there", op, b->name, bytes,
 			what);
 	}
@@ -180,7 +187,7 @@ static void *grow(struct cuda *b, const char *op, const char *what, struct piece
 	uint64_t rounded = bytes > UINT64_MAX - CUDA_PAGE ? UINT64_MAX : (bytes + CUDA_PAGE - 1) / CUDA_PAGE * CUDA_PAGE;
 	p->d_p = ask_driver(b, rounded);
 	p->bytes = p->d_p ? rounded : 0;
-	if (!p->d_p) {
+	if (!p->d_p && !cuda_memory_lost(b, op)) {
 		(void)cuda_refuse(b, -ENOMEM, "%s: %s has no %" PRIu64 " bytes for %s: wait for what else runs there, or give the job "
 			"less gpu_memory", op, b->name, bytes, what);
 	}
@@ -274,6 +281,7 @@ int cuda_reserve(void *vb, uint64_t bytes, const struct cwp_backend_use *use)
 	}
 	int rc = cuda_memory(b, &total, &free);
 	void *d_p = rc || rest > free ? NULL : ask_driver(b, rest);
+	rc = rc || d_p || rest > free ? rc : cuda_memory_lost(b, "reserve");
 	if (!d_p) {
 		return rc ? rc : cuda_refuse(b, -ENOMEM, "reserve: %" PRIu64 " bytes of %s were asked for, %" PRIu64 " of its %" PRIu64
 			" are free: wait for what else runs there, or give the job less gpu_memory", rest, b->name, free, total);

@@ -12,6 +12,8 @@ void *cuda_memory_workspace(struct cuda *b, const char *op);
 void *cuda_memory_chunk(struct cuda *b, const char *op);
 /* Whether all that there will ever be was taken. */
 int cuda_memory_reserved(const struct cuda *b);
+/* Where the driver gave no memory: 0 when there was none, else the code of another error, explained. */
+int cuda_memory_lost(struct cuda *b, const char *op);
 /* Memory of its own that stays until it is given back; NULL when there is none, with nothing explained. For the time before
  * reserve() alone. */
 void *cuda_memory_take(struct cuda *b, uint64_t bytes);
@@ -20,6 +22,7 @@ void cuda_memory_give(struct cuda *b, void *d_p);
 /* Copies in BF16, cache.c: their memory for good; and all that they hold given back. */
 int cuda_cache_region(struct cuda *b, void *d_p, uint64_t bytes);
 void cuda_cache_shed(struct cuda *b);
+uint64_t cuda_cache_size(const struct cuda *b); /* bytes of that memory */
 /* Memory that is no longer anybody's. */
 void cuda_cache_gone(struct cuda *b, const void *d_p, uint64_t bytes);
 /* Memory that loads write. */

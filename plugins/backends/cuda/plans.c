@@ -218,7 +218,7 @@ int cuda_plans_run(struct cuda *b, const struct cuda_product *key, const void *d
 	const float one = 1.0F, beta = accumulate ? 1.0F : 0.0F;
 	struct plan *p = find(b->plans, key);
 	void *workspace = cuda_memory_workspace(b, "matmul");
-	int rc = !workspace ? -ENOMEM : p ? 0 : make(b, key, &p);
+	int rc = !workspace ? b->refused : p ? 0 : make(b, key, &p);
 	if (rc || !p) {
 		return rc;
 	}
