@@ -245,7 +245,7 @@ static void special(float *logits, const struct xent *x)
 		return;
 	}
 	float *slice = logits + (x->slices - 1) * x->rows * x->ld;
-	logits[2] = logits[4] = slice[1] = 9.0F;               /* row 0: equal bests, in other slices too: the first counts */
+	logits[2] = logits[4] = slice[1] = 20.0F;              /* row 0: equal bests, in other slices too: the first counts */
 	logits[x->ld + 1] = NAN;                               /* row 1 */
 	for (uint64_t c = 0; c < x->n[0]; c++) {
 		logits[2 * x->ld + c] = -INFINITY;                 /* row 2: a slice without any */
