@@ -16,7 +16,6 @@
 #include <time.h>
 
 #include "engine/plugin/places.h"
-#include "engine/plugin/settings.h"
 #include "engine/model/device.h"
 
 struct shape {
@@ -345,28 +344,19 @@ static int make_arrays(struct bench *b, uint64_t length, struct cwb_err *err)
 
 static int open_all(struct bench *b, const char *backend, const char *precision, struct cwb_err *err)
 {
-	char *folder = NULL, name[] = CWP_BACKEND_PRECISION, value[16];
+	char *folder = NULL;
 	const char *plugins = getenv("CWP_PLUGIN_DIR");
-	struct cwe_device *d = &b->device;
-	struct cwj_option option = {.name = name, .value = value};
-	(void)snprintf(value, sizeof value, "%s", precision);
+	const struct cwe_device_choice choice = {.backend = backend,
+		.precision = strcmp(precision, "bf16") == 0 ? CWJ_PRECISION_BF16 : CWJ_PRECISION_F32};
 	int r = cwe_pool_new(0, &b->pool, err);
 	r = r == 0 && plugins == NULL ? cwe_plugin_folder(&folder, err) : r;
 	plugins = plugins != NULL ? plugins : folder;
 	cwe_host_init(&b->host, b->pool, 0);
 	r = r == 0 ? cwe_registry_new(&plugins, 1, CWE_REGISTRY_ANY_OWNER, &b->registry, err) : r;
-	r = r == 0 ? cwe_registry_find(b->registry, CWP_KIND_BACKEND, backend, &d->plugin, err) : r;
 	free(folder);
-	if (r != 0) {
-		return r;
-	}
-	int has = cwe_settings_index(d->plugin->descriptor, name) >= 0;
-	d->host = &b->host;
-	d->ops = d->plugin->interface;
-	r = cwe_settings_make(d->plugin->descriptor, "backend", &option, has ? 1 : 0, &d->settings, err);
-	r = r == 0 ? cwe_device_check(d, "open", d->ops->open(&b->host.table, d->settings, NULL, &d->b), err) : r;
-	b->ops = d->ops;
-	b->b = d->b;
+	r = r == 0 ? cwe_device_open(b->registry, &b->host, &choice, &b->device, err) : r;
+	b->ops = b->device.ops;
+	b->b = b->device.b;
 	return r;
 }
 

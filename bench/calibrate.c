@@ -8,7 +8,7 @@
  * MODEL: a folder as bench/make_model.py writes it. Each round prints one line of JSON: seconds of the whole run and of its
  * parts, tokens a second, FLOP a token (products alone, as they are needed: forward, gradients at inputs and of weights, and
  * what has to be computed again for the backward pass, all layers and the head) and FLOP a second, memory of the device.
- * --sums adds the sum of each statistic by matrix, for comparing runs. bench/fisher-gpu drives it. */
+ * --gpu-memory is a limit: what does not fit is refused, boundaries that do not fit lie in the host's memory. --sums adds the sum of each statistic by matrix, for comparing runs. bench/fisher-gpu drives it. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,7 +20,6 @@
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/corpus.h"
 #include "engine/plugin/places.h"
-#include "engine/plugin/settings.h"
 
 struct options {
 	const char *model, *backend, *precision;
@@ -133,24 +132,34 @@ static int make_samples(struct bench *b, struct cwb_err *err)
 static int open_device(struct bench *b, struct cwb_err *err)
 {
 	struct cwe_device *d = &b->device;
-	char name[] = CWP_BACKEND_PRECISION, value[16];
-	struct cwj_option option = {.name = name, .value = value};
-	(void)snprintf(value, sizeof value, "%s", b->o.precision);
-	int r = cwe_registry_find(b->registry, CWP_KIND_BACKEND, b->o.backend, &d->plugin, err);
-	if (r != 0) {
-		return r;
-	}
-	int has = cwe_settings_index(d->plugin->descriptor, name) >= 0;
-	if (!has && strcmp(value, "f32") != 0) {
-		return cwb_err_set(err, CWP_EVALUE, "backend %s computes in f32 alone", b->o.backend);
-	}
-	d->host = &b->host;
-	d->ops = d->plugin->interface;
-	r = cwe_settings_make(d->plugin->descriptor, "backend", &option, has ? 1 : 0, &d->settings, err);
-	r = r == 0 ? cwe_device_check(d, "open", d->ops->open(&b->host.table, d->settings, NULL, &d->b), err) : r;
+	const struct cwe_device_choice choice = {.backend = b->o.backend,
+		.precision = strcmp(b->o.precision, "bf16") == 0 ? CWJ_PRECISION_BF16 : CWJ_PRECISION_F32};
+	int r = cwe_device_open(b->registry, &b->host, &choice, d, err);
 	r = r == 0 ? cwe_device_check(d, "memory", d->ops->memory(d->b, &b->total, &b->before), err) : r;
 	b->least = b->before;
 	return r;
+}
+
+/* Memory as a job's plan has it: what the calibration needs at most and what the backend takes for itself, and boundaries in
+ * what is left of the limit. Taken at once, so that more is never taken. */
+static int reserve(struct bench *b, struct cwb_err *err)
+{
+	struct cwe_device *d = &b->device;
+	struct cwp_backend_use use;
+	struct cwe_calibration_bounds bounds;
+	if (!cwe_device_remote(d)) {
+		return 0;
+	}
+	cwe_workspace_use(&b->model, b->corpus.widest, &use);
+	cwe_calibration_bounds(&b->model, b->corpus.tokens, b->corpus.widest, b->corpus.longest, b->o.needs, &bounds);
+	uint64_t least = bounds.device + d->ops->overhead(d->b, &use), limit = b->o.memory > 0 ? b->o.memory : b->before / 10 * 9;
+	if (least > limit) {
+		return cwb_err_set(err, CWP_ELIMIT, "the plan is %" PRIu64 " MB, more than the limit of %" PRIu64 " MB", least / 1000000, limit / 1000000);
+	}
+	d->boundary_room = bounds.boundaries < limit - least ? bounds.boundaries : limit - least;
+	(void)fprintf(stderr, "plan: %" PRIu64 " MB, of which %" PRIu64 " MB are the backend's own; boundaries %" PRIu64 " of %" PRIu64 " MB\n", least / 1000000,
+		(least - bounds.device) / 1000000, d->boundary_room / 1000000, bounds.boundaries / 1000000);
+	return cwe_device_check(d, "reserve", d->ops->reserve(d->b, least + d->boundary_room, &use), err);
 }
 
 static int open_all(struct bench *b, struct cwb_err *err)
@@ -168,7 +177,8 @@ static int open_all(struct bench *b, struct cwb_err *err)
 	r = r == 0 ? open_device(b, err) : r;
 	r = r == 0 ? cwe_source_open(b->o.model, 0, &b->source, err) : r;
 	r = r == 0 ? cwe_model_open(b->source, NULL, &b->device, &b->model, err) : r;
-	return r == 0 ? make_samples(b, err) : r;
+	r = r == 0 ? make_samples(b, err) : r;
+	return r == 0 ? reserve(b, err) : r;
 }
 
 static void close_all(struct bench *b)
