@@ -370,17 +370,18 @@ int main(int argc, char **argv)
 	uint64_t length = 512;
 	int bad = 0;
 	for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
-		uint64_t n = optarg != NULL ? strtoull(optarg, NULL, 10) : 0;
+		const char *text = optarg != NULL ? optarg : "";
+		uint64_t n = strtoull(text, NULL, 10);
 		switch (c) {
-		case 'b': backend = optarg; break;
-		case 'p': precision = optarg; break;
+		case 'b': backend = text; break;
+		case 'p': precision = text; break;
 		case 't': b.tokens = n; break;
 		case 'l': length = n; break;
-		case 'o': b.only = optarg; break;
+		case 'o': b.only = text; break;
 		case 'r': b.rounds = (unsigned)n; break;
 		case 's':
 			for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-				b.s = optarg != NULL && strcmp(shapes[i].name, optarg) == 0 ? &shapes[i] : b.s;
+				b.s = strcmp(shapes[i].name, text) == 0 ? &shapes[i] : b.s;
 			}
 			break;
 		default: bad = 1;

@@ -83,10 +83,11 @@ static int parse(int argc, char **argv, struct options *o)
 		{"rounds", 1, NULL, 'r'}, {"seed", 1, NULL, 'S'}, {"sums", 0, NULL, 'u'}, {NULL, 0, NULL, 0}};
 	*o = (struct options){.backend = "cpu", .precision = "f32", .needs = CWP_STAT_GRAD_SQ, .rounds = 1, .samples = 128, .length = 512};
 	for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
-		uint64_t n = optarg != NULL ? strtoull(optarg, NULL, 10) : 0;
+		const char *text = optarg != NULL ? optarg : "";
+		uint64_t n = strtoull(text, NULL, 10);
 		switch (c) {
-		case 'b': o->backend = optarg; break;
-		case 'p': o->precision = optarg; break;
+		case 'b': o->backend = text; break;
+		case 'p': o->precision = text; break;
 		case 's': o->samples = n; break;
 		case 'l': o->length = n; break;
 		case 't': o->threads = (uint32_t)n; break;
