@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tiny models of all families through cwp-inspect on a backend: logits, losses and statistics against the references.
 
-    tests/cuda/goldens.py [--backend cuda|cpu] [--precision f32,bf16] [--families qwen2,..] [--under COMMAND]
+    tests/cuda/goldens.py [--backend cuda|cpu] [--precision f32,bf16] [--families qwen2,..]
 
 Each tensor's largest difference counts relative to its own largest value (or to 1e-4 of the largest of its kind in that
 model, where that is more): at most 1e-4 in f32, 1e-2 in bf16. The table has, for each family and kind, the worst tensor's
@@ -13,7 +13,6 @@ Exit: 0, 1, or 77 when there is no device, no backend or no reference data. Stan
 import argparse
 import json
 import os
-import shlex
 import struct
 import subprocess
 import sys
@@ -43,7 +42,7 @@ def read(path):
 class Inspect:
     def __init__(self, options, precision):
         program = os.path.join(os.environ.get("CWP_BUILDDIR", "."), "cwp-inspect")
-        self.command = shlex.split(options.under) + [program]
+        self.command = [program]
         self.options = ["--backend", options.backend, "--precision", precision]
         if os.environ.get("CWP_PLUGIN_DIR"):
             self.options += ["--plugin-dir", os.environ["CWP_PLUGIN_DIR"]]
@@ -52,8 +51,10 @@ class Inspect:
         done = subprocess.run(self.command + arguments + self.options, input="".join(json.dumps(line) + "\n" for line in lines),
             capture_output=True, text=True, timeout=500)
         if done.returncode:
-            raise RuntimeError("cwp-inspect %s: exit %d: %s" % (" ".join(arguments[:2]), done.returncode, done.stderr.strip()[-600:]))
-        return [json.loads(line) for line in done.stdout.splitlines()]
+            said = "\n".join(line for line in done.stdout.splitlines() if line.startswith("="))  # of compute-sanitizer
+            raise RuntimeError("cwp-inspect %s: exit %d: %s" % (" ".join(arguments[:2]), done.returncode,
+                (done.stderr.strip() + said)[-1500:]))
+        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
 def measure(inspect, folder, work):
@@ -145,7 +146,6 @@ def main():
     parser.add_argument("--backend", default=os.environ.get("CWP_TEST_BACKEND") or "cpu")
     parser.add_argument("--precision", default="")
     parser.add_argument("--families", default="")
-    parser.add_argument("--under", default="", help="a command in front of cwp-inspect, as compute-sanitizer")
     options = parser.parse_args()
     shared = os.environ.get("CWP_SHARED", "../shared")
     folders = families(options, shared)
