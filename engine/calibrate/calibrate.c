@@ -66,7 +66,7 @@ static int run_forward_only(struct run *r, struct cwb_err *err)
 	struct cwe_tap tap = cwe_statistics_tap(&r->statistics, 0);
 	r->done = c->first * c->corpus->tokens;
 	for (uint32_t l = c->first; e == 0 && l < c->model->arch.layers; l++) {
-		e = cwe_layer_load(c->model, l, &r->pass.layer, err);
+		e = cwe_pass_layer(&r->pass, l, l + 1 < c->model->arch.layers ? l + 1 : CWE_NO_LAYER, err);
 		e = e == 0 ? cwe_forward_begin(&r->forward, l, err) : e;
 		size_t i = 0;
 		for (uint32_t set = 0; e == 0 && set < c->corpus->sets; set++) {
@@ -91,7 +91,7 @@ static int run_forward_only(struct run *r, struct cwb_err *err)
 static int run_weights(struct cwe_calibration *c, struct cwb_err *err)
 {
 	struct run r = {.c = c, .total = c->corpus->tokens * c->model->arch.layers};
-	int e = cwe_layer_new(c->model, &r.pass.layer, err);
+	int e = cwe_ahead_new(c->model, &r.pass.layer, &r.pass.ahead, err);
 	if (e != 0) {
 		return e;
 	}
@@ -100,7 +100,7 @@ static int run_weights(struct cwe_calibration *c, struct cwb_err *err)
 	for (uint32_t l = c->first; e == 0 && l < c->model->arch.layers; l++) {
 		const struct cwp_host *host = &c->model->device->host->table;
 		e = host->cancelled(host->ctx) ? cwb_err_set(err, CWP_ECANCELLED, "cancelled") : 0;
-		e = e == 0 ? cwe_layer_load(c->model, l, &r.pass.layer, err) : e;
+		e = e == 0 ? cwe_pass_layer(&r.pass, l, l + 1 < c->model->arch.layers ? l + 1 : CWE_NO_LAYER, err) : e;
 		e = e == 0 ? cwe_statistics_begin(&r.statistics, l, err) : e;
 		for (uint32_t set = 0; e == 0 && set < c->corpus->sets; set++) {
 			e = emit(&r, l, set, err);
@@ -109,7 +109,7 @@ static int run_weights(struct cwe_calibration *c, struct cwb_err *err)
 		e = e == 0 && c->layer_done != NULL ? c->layer_done(c->arg, l, "", err) : e;
 	}
 	cwe_statistics_free(&r.statistics);
-	cwe_layer_free(c->model, &r.pass.layer);
+	cwe_ahead_free(&r.pass.ahead, &r.pass.layer);
 	return e;
 }
 
@@ -206,10 +206,10 @@ static int backward_piece(struct run *r, uint32_t layer, const struct cwe_piece 
 	struct cwe_chunk chunk;
 	int e;
 	if ((e = cwe_pass_cancelled(&r->pass, err)) != 0 ||
-		(e = cwe_chunk_load(m, r->c->corpus, p, r->pass.d_position, &chunk, err)) != 0 ||
-		(e = cwe_boundary_get(&r->pass.boundary, layer, p->at * d, r->pass.d_x, n, err)) != 0 ||
+		(e = cwe_pass_chunk(&r->pass, p, &chunk, err)) != 0 ||
+		(e = cwe_pass_get(&r->pass, &r->pass.boundary, layer, p, r->pass.d_x, err)) != 0 ||
 		(e = cwe_layer_forward(m, &r->pass.layer, &chunk, r->pass.d_x, &r->pass.ws, NULL, tap, err)) != 0 ||
-		(e = cwe_boundary_get(&r->gradient, 0, p->at * d, r->pass.d_y, n, err)) != 0 ||
+		(e = cwe_pass_get(&r->pass, &r->gradient, 0, p, r->pass.d_y, err)) != 0 ||
 		(e = cwe_layer_backward(m, &r->pass.layer, &chunk, r->pass.d_x, &r->pass.ws, r->pass.d_y, tap, err)) != 0 ||
 		(e = cwe_boundary_put(&r->gradient, 0, p->at * d, r->pass.d_y, n, err)) != 0) {
 		return e;
@@ -225,7 +225,7 @@ static int backward_layer(struct run *r, uint32_t l, struct cwb_err *err)
 		tap.d_dnorm[i] = dnorm_of(r, i);
 	}
 	int e = cwe_forward_to(&r->forward, l, err);
-	e = e == 0 ? cwe_layer_load(c->model, l, &r->pass.layer, err) : e;
+	e = e == 0 ? cwe_pass_layer(&r->pass, l, l > 0 ? l - 1 : CWE_NO_LAYER, err) : e;
 	size_t i = 0;
 	for (uint32_t set = 0; e == 0 && set < c->corpus->sets; set++) {
 		e = cwe_statistics_begin(&r->statistics, l, err);
@@ -271,17 +271,21 @@ void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t
 	int gradients = (needs & GRADIENTS) != 0;
 	uint64_t row = (uint64_t)m->arch.hidden * sizeof(float);
 	if ((needs & MEASURED) == 0) {
-		*ret = (struct cwe_calibration_bounds){.device = cwe_layer_bytes(m) + cwe_statistics_bytes(&m->arch, needs)};
+		*ret = (struct cwe_calibration_bounds){.device = cwe_ahead_bytes(m) + cwe_statistics_bytes(&m->arch, needs)};
 		return;
 	}
-	uint64_t base = cwe_layer_bytes(m) + cwe_statistics_bytes(&m->arch, needs) + 2 * widest * row +
-		widest * sizeof(uint32_t);
+	uint64_t staging = 0, host = 0, base = cwe_pass_bytes(m, tokens, widest, &ret->host) + cwe_statistics_bytes(&m->arch, needs);
+	if (gradients) {
+		cwe_boundary_staging(m->device, widest * m->arch.hidden, CWP_F32, &staging, &host);
+	}
+	base += staging;
 	uint64_t ws = cwe_workspace_bytes(m, widest, longest, gradients);
 	uint64_t head = gradients ? cwe_head_bytes(m, widest) + widest * row + tokens * sizeof(float) : 0;
 	ret->device = base + (ws > head ? ws : head);
-	ret->host = 0;
-	ret->boundaries = tokens * row * (gradients ? (uint64_t)m->arch.layers + 2 : 2);
-	ret->kept = tokens * row * (gradients ? (uint64_t)m->arch.layers + 1 : 2);
+	ret->host += host;
+	uint64_t slot = cwe_device_boundary_dtype(m->device) == CWP_F32 ? tokens * row : tokens * row / 2;
+	ret->kept = slot * (gradients ? (uint64_t)m->arch.layers + 1 : 2);
+	ret->boundaries = ret->kept + (gradients ? tokens * row : 0);
 	ret->checkpoint = gradients ? 2 * tokens * row : 0;
 }
 
@@ -294,12 +298,15 @@ static int prepare(struct run *r, struct cwb_err *err)
 	uint64_t floats = corpus->tokens * m->arch.hidden, one = floats * sizeof(float);
 	uint64_t rest = c->boundary_memory > one ? c->boundary_memory - one : 0;
 	int e;
-	if ((e = cwe_pass_new(m, corpus, gradients ? m->arch.layers + 1 : 2, rest, c->scratch, &r->pass, err)) != 0 ||
+	const struct cwe_boundary_size gradient = {.slots = 1, .floats = floats, .piece = corpus->widest * m->arch.hidden,
+		.dtype = CWP_F32};
+	/* The gradient is read and written for each layer: it comes first where there is little room. */
+	if ((gradients && (e = cwe_boundary_new(m->device, &gradient, c->boundary_memory, c->scratch, &r->gradient, err)) != 0) ||
+		(e = cwe_pass_new(m, corpus, gradients ? m->arch.layers + 1 : 2, rest, c->scratch, &r->pass, err)) != 0 ||
 		(e = cwe_statistics_new(m, c->needs, c->norm != NULL ? corpus->widest : 0, &r->statistics, err)) != 0) {
 		return e;
 	}
-	if ((e = cwe_forward_new(c, &r->pass, !gradients, &r->forward, err)) != 0 ||
-		(gradients && (e = cwe_boundary_new(m->device, 1, floats, c->boundary_memory, c->scratch, &r->gradient, err)) != 0)) {
+	if ((e = cwe_forward_new(c, &r->pass, !gradients, &r->forward, err)) != 0) {
 		return e;
 	}
 	for (size_t i = 0; c->norm != NULL && i < corpus->pieces; i++) {

@@ -146,6 +146,13 @@ static int load_extended(struct cwe_model *model, const struct cwe_corpus *c, ui
 	return r;
 }
 
+struct cwe_chunk cwe_piece_chunk(const struct cwe_piece *p, const uint32_t *d_position)
+{
+	return (struct cwe_chunk){.tokens = p->tokens, .sequences = {p->sequences, p->sequence_start},
+		.samples = {p->samples, p->sample_start}, .prefixes = {p->range, p->range_first, p->range_count},
+		.d_position = d_position};
+}
+
 int cwe_chunk_load(struct cwe_model *model, const struct cwe_corpus *c, const struct cwe_piece *p, uint32_t *d_position,
 	struct cwe_chunk *ret, struct cwb_err *err)
 {
@@ -157,9 +164,7 @@ int cwe_chunk_load(struct cwe_model *model, const struct cwe_corpus *c, const st
 		}
 	}
 	if (r == 0) {
-		*ret = (struct cwe_chunk){.tokens = p->tokens, .sequences = {p->sequences, p->sequence_start},
-			.samples = {p->samples, p->sample_start}, .prefixes = {p->range, p->range_first, p->range_count},
-			.d_position = d_position};
+		*ret = cwe_piece_chunk(p, d_position);
 	}
 	return r;
 }

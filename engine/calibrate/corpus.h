@@ -40,6 +40,8 @@ int cwe_corpus_new(const struct cwe_sample_set *set, size_t sets, struct cwe_cor
 void cwe_corpus_free(struct cwe_corpus *c);
 void cwe_piece_free(struct cwe_piece *p);
 
+/* The piece as a chunk whose positions are on the device already. */
+struct cwe_chunk cwe_piece_chunk(const struct cwe_piece *p, const uint32_t *d_position);
 /* The piece as a chunk for the layers; d_position is the caller's device array, filled by cwe_chunk_load. */
 int cwe_chunk_load(struct cwe_model *model, const struct cwe_corpus *c, const struct cwe_piece *p, uint32_t *d_position,
 	struct cwe_chunk *ret, struct cwb_err *err);

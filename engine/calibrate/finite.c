@@ -40,7 +40,7 @@ static int find(struct cwe_pass *pass, int64_t *ret_layer, struct cwb_err *err)
 	r = r == 0 ? cwe_finite_check(&pass->boundary, 0, c, hidden, &bad, err) : r;
 	for (uint32_t l = 0; r == 0 && bad == c->tokens && l < pass->model->arch.layers; l++) {
 		layer = l;
-		r = cwe_layer_load(pass->model, l, &pass->layer, err);
+		r = cwe_pass_layer(pass, l, l + 1 < pass->model->arch.layers ? l + 1 : CWE_NO_LAYER, err);
 		for (size_t i = 0; r == 0 && i < c->pieces; i++) {
 			r = cwe_pass_piece(pass, &c->piece[i], l & 1, (l + 1) & 1, NULL, err);
 		}

@@ -91,12 +91,13 @@ static int take(struct cwe_forward *f, uint32_t layer, struct cwb_err *err)
 	return r;
 }
 
-static int through_layer(struct cwe_forward *f, uint32_t l, struct cwb_err *err)
+/* next: the layer after it that will be wanted, or CWE_NO_LAYER. */
+static int through_layer(struct cwe_forward *f, uint32_t l, uint32_t next, struct cwb_err *err)
 {
 	struct cwe_calibration *c = f->c;
 	const struct cwe_corpus *corpus = c->corpus;
 	char digest[CWB_DIGEST_HEX];
-	int r = cwe_layer_load(c->model, l, &f->pass->layer, err);
+	int r = cwe_pass_layer(f->pass, l, next, err);
 	r = r == 0 ? cwe_forward_begin(f, l, err) : r;
 	for (size_t i = 0; r == 0 && i < corpus->pieces; i++) {
 		r = cwe_pass_piece(f->pass, &corpus->piece[i], cwe_forward_slot(f, l), cwe_forward_slot(f, l + 1), NULL, err);
@@ -125,7 +126,7 @@ int cwe_forward_to(struct cwe_forward *f, uint32_t layer, struct cwb_err *err)
 	}
 	r = r > 0 ? 0 : r;
 	for (uint32_t l = at; r == 0 && l < layer; l++) {
-		r = through_layer(f, l, err);
+		r = through_layer(f, l, l + 1 < layer ? l + 1 : CWE_NO_LAYER, err);
 	}
 	return r;
 }

@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "engine/calibrate/kept.h"
 
-#define CHUNK (1u << 18) /* floats */
+#define CHUNK (1u << 18) /* elements */
 #define LABEL "scratch (boundary activations)"
 
 static void name_of(uint32_t layer, char name[32])
@@ -40,7 +40,7 @@ int cwe_kept_new(struct cwe_boundary *b, const char *scratch, struct cwb_err *er
 		b->fd = -1;
 	}
 	b->kept = k;
-	return 0;
+	return cwe_boundary_kept(b, err);
 }
 
 static void close_file(struct cwe_kept_file *f)
@@ -69,8 +69,9 @@ void cwe_kept_close(struct cwe_boundary *b)
 
 int cwe_kept_begin(struct cwe_boundary *b, uint32_t slot, uint32_t layer, int durable, struct cwb_err *err)
 {
-	if (b->kept == NULL || (b->memory != NULL && !durable)) {
-		return 0;
+	int r = cwe_boundary_settle(b, err);
+	if (r != 0 || b->kept == NULL || (cwe_boundary_in_memory(b, slot) && !durable)) {
+		return r;
 	}
 	struct cwe_kept_file *f = &b->kept->file[slot];
 	char name[32];
@@ -88,16 +89,16 @@ int cwe_kept_begin(struct cwe_boundary *b, uint32_t slot, uint32_t layer, int du
 	return 0;
 }
 
-int cwe_kept_write(struct cwe_boundary *b, uint32_t slot, uint64_t at, const float *x, uint64_t n, struct cwb_err *err)
+int cwe_kept_write(struct cwe_boundary *b, uint32_t slot, uint64_t at, const void *x, uint64_t n, struct cwb_err *err)
 {
 	struct cwe_kept_file *f = &b->kept->file[slot];
-	if (f->fd < 0 && b->memory != NULL) {
+	if (f->fd < 0 && cwe_boundary_in_memory(b, slot)) {
 		return 0; /* there alone */
 	}
-	int r = cwb_file_pwrite(f->fd, x, n * sizeof *x, at * sizeof *x, LABEL, err);
-	cwb_file_write_behind(f->fd, at * sizeof *x, n * sizeof *x);
+	int r = cwb_file_pwrite(f->fd, x, n * b->width, at * b->width, LABEL, err);
+	cwb_file_write_behind(f->fd, at * b->width, n * b->width);
 	if (r == 0 && f->digesting) {
-		cwb_digest_update(&f->digest, x, n * sizeof *x);
+		cwb_digest_update(&f->digest, x, n * b->width);
 		/* A digest is of bytes in order. */
 		r = at == f->at ? 0 : cwb_err_set(err, -EINVAL, LABEL ": piece %" PRIu64 " comes where %" PRIu64 " is due", at, f->at);
 		f->at = at + n;
@@ -108,12 +109,16 @@ int cwe_kept_write(struct cwe_boundary *b, uint32_t slot, uint64_t at, const flo
 int cwe_kept_end(struct cwe_boundary *b, uint32_t slot, char ret_digest[CWB_DIGEST_HEX], struct cwb_err *err)
 {
 	struct cwe_kept_file *f = &b->kept->file[slot];
+	int r = cwe_boundary_settle(b, err);
+	if (r != 0) {
+		return r;
+	}
 	f->digesting = 0;
 	if (cwb_digest_end_hex(&f->digest, ret_digest) != 0) {
 		return cwb_err_set(err, -ENOMEM, "no memory for a digest");
 	}
-	int r = fdatasync(f->fd) == 0 ? 0 : cwb_err_errno(err, LABEL ": cannot be written");
-	if (b->memory != NULL) {
+	r = fdatasync(f->fd) == 0 ? 0 : cwb_err_errno(err, LABEL ": cannot be written");
+	if (cwe_boundary_in_memory(b, slot)) {
 		close_file(f);
 	}
 	return r;
@@ -123,19 +128,19 @@ int cwe_kept_end(struct cwe_boundary *b, uint32_t slot, char ret_digest[CWB_DIGE
 static int read_all(struct cwe_boundary *b, uint32_t slot, int fd, char ret_digest[CWB_DIGEST_HEX], struct cwb_err *err)
 {
 	struct cwb_digest digest;
-	float *buffer = b->memory == NULL ? malloc(CHUNK * sizeof *buffer) : NULL;
-	if ((b->memory == NULL && buffer == NULL) || cwb_digest_begin(&digest) != 0) {
+	char *buffer = malloc(CHUNK * b->width);
+	if (buffer == NULL || cwb_digest_begin(&digest) != 0) {
 		free(buffer);
 		return cwb_err_set(err, -ENOMEM, "no memory for checking boundaries");
 	}
 	int r = 0;
 	for (uint64_t at = 0, n; r == 0 && at < b->floats; at += n) {
-		float *x = b->memory != NULL ? b->memory + slot * b->floats + at : buffer;
 		n = b->floats - at < CHUNK ? b->floats - at : CHUNK;
-		r = cwb_file_pread(fd, x, n * sizeof *x, at * sizeof *x, LABEL, err);
-		cwb_file_read_ahead(fd, (at + n) * sizeof *x, n * sizeof *x);
+		r = cwb_file_pread(fd, buffer, n * b->width, at * b->width, LABEL, err);
+		cwb_file_read_ahead(fd, (at + n) * b->width, n * b->width);
+		r = r == 0 ? cwe_boundary_place(b, slot, at, buffer, n, err) : r;
 		if (r == 0) {
-			cwb_digest_update(&digest, x, n * sizeof *x);
+			cwb_digest_update(&digest, buffer, n * b->width);
 		}
 	}
 	free(buffer);
@@ -159,9 +164,9 @@ int cwe_kept_take(struct cwe_boundary *b, uint32_t slot, uint32_t layer, const c
 		return errno == ENOENT ? 0 : cwb_err_errno(err, "scratch: %s", name);
 	}
 	int r = fstat(fd, &st) != 0 ? cwb_err_errno(&reading, "scratch: %s", name)
-		: (uint64_t)st.st_size != b->floats * sizeof(float) ? CWP_EFORMAT : read_all(b, slot, fd, found, &reading);
+		: (uint64_t)st.st_size != b->floats * b->width ? CWP_EFORMAT : read_all(b, slot, fd, found, &reading);
 	int same = r == 0 && strcmp(found, digest) == 0;
-	if (same && b->memory == NULL) {
+	if (same && !cwe_boundary_in_memory(b, slot)) {
 		f->fd = fd;
 		return 1;
 	}

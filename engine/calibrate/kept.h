@@ -10,7 +10,7 @@
 /* The file of a slot. */
 struct cwe_kept_file {
 	int fd;      /* -1: none */
-	uint64_t at; /* floats written, in order */
+	uint64_t at; /* elements written, in order */
 	int digesting;
 	struct cwb_digest digest;
 };
@@ -32,5 +32,5 @@ int cwe_kept_take(struct cwe_boundary *b, uint32_t slot, uint32_t layer, const c
 /* Nobody needs the slot or, whatever slot it may have been in, the layer's file any more. */
 void cwe_kept_drop(struct cwe_boundary *b, uint32_t slot, uint32_t layer);
 
-/* For boundary.c: n floats at an offset of a slot. */
-int cwe_kept_write(struct cwe_boundary *b, uint32_t slot, uint64_t at, const float *x, uint64_t n, struct cwb_err *err);
+/* For boundary.c: n elements, as the boundary keeps them, at an offset of a slot. */
+int cwe_kept_write(struct cwe_boundary *b, uint32_t slot, uint64_t at, const void *x, uint64_t n, struct cwb_err *err);

@@ -13,16 +13,17 @@ uint64_t cwe_loglik_bytes(const struct cwe_model *m, uint64_t tokens, uint64_t w
 	uint64_t *ret_boundaries)
 {
 	uint64_t row = (uint64_t)m->arch.hidden * sizeof(float);
-	uint64_t pass = cwe_layer_bytes(m) + cwe_workspace_bytes(m, widest, longest, 0) +
-		widest * (2 * row + sizeof(uint32_t));
+	uint64_t host, pass = cwe_pass_bytes(m, tokens, widest, &host) + cwe_workspace_bytes(m, widest, longest, 0);
 	uint64_t head = cwe_head_bytes(m, widest) + widest * row;
-	*ret_boundaries = 2 * tokens * row;
-	return pass + head + 2 * tokens * sizeof(float);
+	*ret_boundaries = 2 * tokens * (cwe_device_boundary_dtype(m->device) == CWP_F32 ? row : row / 2);
+	return pass + host + head + 2 * tokens * sizeof(float);
 }
 
 uint64_t cwe_loglik_host_bytes(const struct cwe_model *m, uint64_t tokens, uint64_t widest)
 {
-	return cwe_device_remote(m->device) ? widest * m->arch.hidden * sizeof(float) + 2 * tokens * sizeof(float) : 0;
+	uint64_t host;
+	(void)cwe_pass_bytes(m, tokens, widest, &host);
+	return cwe_device_remote(m->device) ? host + widest * m->arch.hidden * sizeof(float) + 2 * tokens * sizeof(float) : 0;
 }
 
 /* All layers; the last output is in slot layers & 1. */
@@ -32,7 +33,7 @@ static int run_layers(struct cwe_pass *pass, const struct cwe_forward_options *o
 	uint64_t done = 0, total = corpus->tokens * pass->model->arch.layers;
 	int e = cwe_pass_embed(pass, err);
 	for (uint32_t l = 0; e == 0 && l < pass->model->arch.layers; l++) {
-		e = cwe_layer_load(pass->model, l, &pass->layer, err);
+		e = cwe_pass_layer(pass, l, l + 1 < pass->model->arch.layers ? l + 1 : CWE_NO_LAYER, err);
 		for (size_t i = 0; e == 0 && i < corpus->pieces; i++) {
 			e = cwe_pass_piece(pass, &corpus->piece[i], l & 1, (l + 1) & 1, NULL, err);
 			done += corpus->piece[i].tokens;

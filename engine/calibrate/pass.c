@@ -5,19 +5,44 @@
 
 #include "engine/calibrate/pass.h"
 
+/* Those of all tokens, where each upload would be a transfer of its own. */
+static uint64_t position_bytes(const struct cwe_model *m, uint64_t tokens, uint64_t widest)
+{
+	return (cwe_device_remote(m->device) ? tokens : widest) * sizeof(uint32_t);
+}
+
+static int load_positions(struct cwe_pass *p, struct cwb_err *err)
+{
+	struct cwe_chunk chunk;
+	int e = 0;
+	for (size_t i = 0; e == 0 && cwe_device_remote(p->model->device) && i < p->corpus->pieces; i++) {
+		const struct cwe_piece *piece = &p->corpus->piece[i];
+		e = cwe_chunk_load(p->model, p->corpus, piece, p->d_position + piece->at, &chunk, err);
+	}
+	return e;
+}
+
+uint64_t cwe_pass_bytes(const struct cwe_model *m, uint64_t tokens, uint64_t widest, uint64_t *ret_host)
+{
+	uint64_t staging, row = (uint64_t)m->arch.hidden * sizeof(float);
+	cwe_boundary_staging(m->device, widest * m->arch.hidden, cwe_device_boundary_dtype(m->device), &staging, ret_host);
+	return cwe_ahead_bytes(m) + 2 * widest * row + position_bytes(m, tokens, widest) + staging;
+}
+
 int cwe_pass_new(struct cwe_model *m, const struct cwe_corpus *corpus, uint32_t slots, uint64_t memory,
 	const char *scratch, struct cwe_pass *ret, struct cwb_err *err)
 {
 	struct cwe_pass p = {.model = m, .corpus = corpus, .boundary.fd = -1};
 	uint64_t wide = corpus->widest * m->arch.hidden;
+	const struct cwe_boundary_size size = {.slots = slots, .floats = corpus->tokens * m->arch.hidden, .piece = wide,
+		.dtype = cwe_device_boundary_dtype(m->device)};
 	int e;
-	if ((e = cwe_layer_new(m, &p.layer, err)) != 0 ||
+	if ((e = cwe_ahead_new(m, &p.layer, &p.ahead, err)) != 0 ||
 		(e = cwe_workspace_new(m, corpus->widest, corpus->longest, 0, &p.ws, err)) != 0 ||
 		(e = cwe_device_floats(m->device, wide, &p.d_x, err)) != 0 ||
 		(e = cwe_device_floats(m->device, wide, &p.d_y, err)) != 0 ||
-		(e = cwe_device_bytes(m->device, corpus->widest * sizeof *p.d_position, (void **)&p.d_position, err)) != 0 ||
-		(e = cwe_boundary_new(m->device, slots, corpus->tokens * m->arch.hidden, memory, scratch, &p.boundary,
-			err)) != 0) {
+		(e = cwe_device_bytes(m->device, position_bytes(m, corpus->tokens, corpus->widest), (void **)&p.d_position, err)) != 0 ||
+		(e = load_positions(&p, err)) != 0 || (e = cwe_boundary_new(m->device, &size, memory, scratch, &p.boundary, err)) != 0) {
 		cwe_pass_free(&p);
 		return e;
 	}
@@ -33,12 +58,17 @@ void cwe_pass_free(struct cwe_pass *p)
 	struct cwe_device *device = p->model->device;
 	uint64_t wide = p->corpus->widest * p->model->arch.hidden * sizeof(float);
 	cwe_boundary_free(&p->boundary);
-	cwe_device_free(device, p->d_position, p->corpus->widest * sizeof *p->d_position);
+	cwe_device_free(device, p->d_position, position_bytes(p->model, p->corpus->tokens, p->corpus->widest));
 	cwe_device_free(device, p->d_y, wide);
 	cwe_device_free(device, p->d_x, wide);
 	cwe_workspace_free(p->model, &p->ws);
-	cwe_layer_free(p->model, &p->layer);
+	cwe_ahead_free(&p->ahead, &p->layer);
 	memset(p, 0, sizeof *p);
+}
+
+int cwe_pass_layer(struct cwe_pass *p, uint32_t index, uint32_t next, struct cwb_err *err)
+{
+	return cwe_ahead_take(&p->ahead, &p->layer, index, next, err);
 }
 
 int cwe_pass_cancelled(const struct cwe_pass *p, struct cwb_err *err)
@@ -61,16 +91,32 @@ int cwe_pass_embed(struct cwe_pass *pass, struct cwb_err *err)
 	return 0;
 }
 
+int cwe_pass_chunk(struct cwe_pass *pass, const struct cwe_piece *p, struct cwe_chunk *ret, struct cwb_err *err)
+{
+	if (!cwe_device_remote(pass->model->device)) {
+		return cwe_chunk_load(pass->model, pass->corpus, p, pass->d_position, ret, err);
+	}
+	*ret = cwe_piece_chunk(p, pass->d_position + p->at);
+	return 0;
+}
+
+int cwe_pass_get(struct cwe_pass *pass, struct cwe_boundary *b, uint32_t slot, const struct cwe_piece *p, float *d_x,
+	struct cwb_err *err)
+{
+	const struct cwe_piece *next = p + 1, *end = pass->corpus->piece + pass->corpus->pieces;
+	uint64_t d = pass->model->arch.hidden;
+	int e = cwe_boundary_get(b, slot, p->at * d, d_x, p->tokens * d, err);
+	return e == 0 && next < end ? cwe_boundary_expect(b, slot, next->at * d, next->tokens * d, err) : e;
+}
+
 /* out NULL: only what a tap sees. */
 static int forward(struct cwe_pass *pass, const struct cwe_piece *p, uint32_t from, const struct cwe_tap *tap, float *d_out,
 	struct cwb_err *err)
 {
-	uint64_t n = p->tokens * pass->model->arch.hidden, at = p->at * pass->model->arch.hidden;
 	struct cwe_chunk chunk;
 	int e;
-	if ((e = cwe_pass_cancelled(pass, err)) != 0 ||
-		(e = cwe_chunk_load(pass->model, pass->corpus, p, pass->d_position, &chunk, err)) != 0 ||
-		(e = cwe_boundary_get(&pass->boundary, from, at, pass->d_x, n, err)) != 0) {
+	if ((e = cwe_pass_cancelled(pass, err)) != 0 || (e = cwe_pass_chunk(pass, p, &chunk, err)) != 0 ||
+		(e = cwe_pass_get(pass, &pass->boundary, from, p, pass->d_x, err)) != 0) {
 		return e;
 	}
 	return cwe_layer_forward(pass->model, &pass->layer, &chunk, pass->d_x, &pass->ws, d_out, tap, err);

@@ -57,11 +57,20 @@ int cwe_device_copy(struct cwe_device *d, float *d_dst, const float *d_src, uint
 
 int cwe_device_load_begin(struct cwe_device *d, struct cwb_err *err)
 {
-	return cwe_device_remote(d) ? cwe_device_check(d, "load_begin", d->ops->load_begin(d->b), err) : 0;
+	if (!cwe_device_remote(d)) {
+		return 0;
+	}
+	if (d->loading) {
+		return cwb_err_set(err, -EBUSY, "%s: weights are being loaded already", d->plugin->descriptor->id);
+	}
+	int r = cwe_device_check(d, "load_begin", d->ops->load_begin(d->b), err);
+	d->loading = r == 0;
+	return r;
 }
 
 int cwe_device_load_wait(struct cwe_device *d, struct cwb_err *err)
 {
+	d->loading = 0;
 	return cwe_device_remote(d) ? cwe_device_check(d, "load_wait", d->ops->load_wait(d->b), err) : 0;
 }
 

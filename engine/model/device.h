@@ -21,6 +21,7 @@ struct cwe_device {
 	struct cwp_setting *settings;
 	size_t allocated; /* bytes in use, for reports */
 	size_t peak;
+	int loading;  /* between load_begin and load_wait */
 	uint64_t boundary_room; /* bytes of alloc() that boundaries may take, on a backend with memory of its own; who planned says it */
 	enum cwj_precision precision; /* of products: F32 or BF16 */
 	char uuid[64];    /* "" where there is nothing to choose from */
@@ -56,7 +57,7 @@ void cwe_device_free(struct cwe_device *d, void *p, uint64_t bytes);
 /* Turns the return of a backend operation into an error that names it. */
 int cwe_device_check(struct cwe_device *d, const char *operation, int code, struct cwb_err *err);
 
-/* Around loads (backend.h); nothing where memory is the host's. */
+/* Around loads (backend.h), one time of loading at a time (-EBUSY); nothing where memory is the host's. */
 int cwe_device_load_begin(struct cwe_device *d, struct cwb_err *err);
 int cwe_device_load_wait(struct cwe_device *d, struct cwb_err *err);
 

@@ -183,7 +183,8 @@ static int take_layer(struct sequential *s, uint32_t layer, struct cwb_err *err)
 	struct cwe_run *run = s->run;
 	struct cwe_tap tap = cwe_statistics_tap(&s->statistics, 0);
 	int last = layer + 1 == run->model.arch.layers;
-	int r = cwe_layer_load(&run->model, layer, &s->pass.layer, err);
+	/* Scales change the layer's weights: then it is loaded a second time, and none ahead. */
+	int r = cwe_pass_layer(&s->pass, layer, last || s->q->smoothing != NULL ? CWE_NO_LAYER : layer + 1, err);
 	if (cwe_run_layer_weights(run, layer) > 0) {
 		r = r == 0 ? cwe_statistics_begin(&s->statistics, layer, err) : r;
 		r = r == 0 ? run_pieces(s, layer, &tap, err) : r;

@@ -54,6 +54,7 @@ void remote_replace(struct cwe_host *host, struct cwe_device *device)
 		registry = registry != NULL ? registry : remote_registry();
 		cwe_device_close(device);
 		remote_open(registry, host, precision, device);
-		device->boundary_room = UINT64_MAX;
+		const char *room = getenv("CWP_TEST_ROOM");
+		device->boundary_room = room != NULL ? strtoull(room, NULL, 10) : UINT64_MAX;
 	}
 }

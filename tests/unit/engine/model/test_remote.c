@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* On a backend with memory of its own the engine gives the bytes that it gives on the CPU, wherever boundaries lie. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,8 +13,11 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
+#include "engine/calibrate/kept.h"
 #include "engine/calibrate/loglik.h"
 #include "engine/calibrate/parameters.h"
+#include "engine/format/dtype.h"
 #include "tests/unit/engine/model/synthetic.h"
 
 /* What a run gave, one after another. */
@@ -97,6 +101,100 @@ static void same_as_the_cpu(void **state)
 	}
 }
 
+#define SLOTS 3
+#define PIECE 100
+#define FLOATS 431
+
+static float value(uint32_t slot, uint64_t i, uint32_t round)
+{
+	return ((float)(cwe_random(slot + 1, round, i) % 200001) - 100000) / 300;
+}
+
+/* Two rounds of pieces through a boundary: what comes back is what was put, as the boundary keeps it. */
+static void check_boundary(struct synthetic *s, uint32_t dtype, uint64_t room, uint64_t budget, int kept)
+{
+	struct cwe_boundary_size size = {.slots = SLOTS, .floats = FLOATS, .piece = PIECE, .dtype = dtype};
+	struct cwe_boundary b;
+	struct cwb_err err = {0};
+	float *d_x = NULL, x[FLOATS], want[FLOATS];
+	char digest[CWB_DIGEST_HEX], folder[] = "/tmp/cwe-boundary-XXXXXX";
+	assert_non_null(mkdtemp(folder));
+	s->device.boundary_room = room;
+	assert_int_equal(cwe_device_floats(&s->device, PIECE, &d_x, &err), 0);
+	assert_int_equal(cwe_boundary_new(&s->device, &size, budget, folder, &b, &err), 0);
+	assert_int_equal(kept ? cwe_kept_new(&b, folder, &err) : 0, 0);
+	for (uint32_t round = 0; round < 2; round++) {
+		for (uint32_t slot = 0; slot < SLOTS; slot++) {
+			assert_int_equal(cwe_kept_begin(&b, slot, slot, 1, &err), 0);
+			for (uint64_t at = 0, n; at < FLOATS; at += n) {
+				n = FLOATS - at < PIECE ? FLOATS - at : PIECE;
+				for (uint64_t i = 0; i < n; i++) {
+					x[i] = value(slot, at + i, round);
+				}
+				assert_int_equal(s->device.ops->upload(s->device.b, d_x, x, n * sizeof *x), 0);
+				assert_int_equal(cwe_boundary_put(&b, slot, at, d_x, n, &err), 0);
+			}
+			assert_int_equal(kept ? cwe_kept_end(&b, slot, digest, &err) : 0, 0);
+		}
+		for (uint32_t slot = 0; slot < SLOTS; slot++) {
+			for (uint64_t i = 0; i < FLOATS; i++) {
+				want[i] = value(slot, i, round);
+			}
+			if (dtype == CWP_BF16) {
+				cwe_bf16_round(want, FLOATS);
+			}
+			assert_int_equal(cwe_boundary_read(&b, slot, 0, x, FLOATS, &err), 0);
+			assert_memory_equal(x, want, sizeof x);
+			for (uint64_t at = 0, n; at < FLOATS; at += n) {
+				n = FLOATS - at < PIECE ? FLOATS - at : PIECE;
+				uint64_t next = FLOATS - at - n < PIECE ? FLOATS - at - n : PIECE;
+				memset(x, 0, sizeof x);
+				assert_int_equal(cwe_boundary_get(&b, slot, at, d_x, n, &err), 0);
+				/* Sometimes what is expected is not what is wanted. */
+				assert_int_equal(cwe_boundary_expect(&b, slot, slot == 1 ? 0 : at + n, next, &err), 0);
+				assert_int_equal(s->device.ops->download(s->device.b, x, d_x, n * sizeof *x), 0);
+				assert_memory_equal(x, want + at, n * sizeof *x);
+			}
+		}
+	}
+	cwe_boundary_free(&b);
+	cwe_device_free(&s->device, d_x, PIECE * sizeof *d_x);
+	assert_int_equal(s->device.boundary_room, room);
+	assert_int_equal(s->device.allocated, 0);
+	assert_int_equal(cwb_file_remove_tree(AT_FDCWD, folder, NULL), 0);
+}
+
+static void boundaries(void **state)
+{
+	const uint64_t room[] = {UINT64_MAX, FLOATS * sizeof(float) + 10, 0};
+	(void)state;
+	for (int bf16 = 0; bf16 < 2; bf16++) {
+		struct synthetic s;
+		open_on(&s, SYNTHETIC_CONFIG, bf16 ? "bf16" : "f32");
+		assert_int_equal(cwe_device_boundary_dtype(&s.device), bf16 ? CWP_BF16 : CWP_F32);
+		for (int i = 0; i < 12; i++) {
+			check_boundary(&s, bf16 ? CWP_BF16 : CWP_F32, room[i % 3], i / 3 % 2 == 0 ? UINT64_MAX : 0, i >= 6);
+		}
+		synthetic_close(&s);
+	}
+}
+
+/* In bf16 every result is the same wherever boundaries lie, and another than in f32. */
+static void same_wherever_boundaries_lie(void **state)
+{
+	(void)state;
+	struct numbers device = measure(SYNTHETIC_CONFIG, "bf16", UINT64_MAX, NULL), exact = measure(SYNTHETIC_CONFIG, NULL, 0, NULL);
+	struct numbers host = measure(SYNTHETIC_CONFIG, "bf16", 0, NULL), some = measure(SYNTHETIC_CONFIG, "bf16", 100000, "/tmp");
+	assert_same(&device, &host);
+	assert_same(&device, &some);
+	assert_int_equal(device.count, exact.count);
+	assert_memory_not_equal(device.data, exact.data, exact.count);
+	free(device.data);
+	free(exact.data);
+	free(host.data);
+	free(some.data);
+}
+
 /* What comes to pass with a model that was changed: the error, the same on both. */
 static void fails(const char *tensor, const char *memory, int code, const char *text)
 {
@@ -143,6 +241,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(same_as_the_cpu),
+		cmocka_unit_test(boundaries),
+		cmocka_unit_test(same_wherever_boundaries_lie),
 		cmocka_unit_test(bad_weights),
 		cmocka_unit_test(small_device),
 	};
