@@ -257,7 +257,7 @@ static int read_sets(const struct cwj_job *job, struct cwe_source *source, const
 		memcpy(all.sample + all.count, set[i].sample, set[i].count * sizeof *all.sample);
 		all.count += set[i].count;
 	}
-	r = r == 0 ? cwe_corpus_new(&all, 1, ret, err) : r;
+	r = r == 0 ? cwe_corpus_new(&all, 1, 0, ret, err) : r;
 	for (size_t i = 0; i < job->n_sets; i++) {
 		cwe_samples_free(&set[i]);
 	}

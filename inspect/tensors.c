@@ -157,7 +157,7 @@ int cwi_logits(const struct cwi_options *o)
 		(void)snprintf(name, sizeof name, "logits.%zu", i);
 		r = add_tensor(&t, name, set.sample[i].sequence->count, e.model.arch.vocabulary, &err);
 	}
-	if (r == 0 && (r = open_tensors(&t, o->out, &err)) == 0 && (r = cwe_corpus_new(&set, 1, &corpus, &err)) == 0) {
+	if (r == 0 && (r = open_tensors(&t, o->out, &err)) == 0 && (r = cwe_corpus_new(&set, 1, 0, &corpus, &err)) == 0) {
 		struct cwe_forward_options f = {.scratch = o->scratch, .memory = o->scratch != NULL ? 256u << 20 : UINT64_MAX};
 		r = cwe_logits_run(&e.model, &corpus, &f, take_logits, &t, &err);
 		r = r == 0 ? publish(&t, &err) : r;
@@ -198,7 +198,7 @@ int cwi_statistics(const struct cwi_options *o)
 		return cwi_fail(&err);
 	}
 	if ((r = cwe_samples_read_file(o->samples, e.model.arch.context, e.model.arch.vocabulary, &set, &err)) == 0 &&
-		(r = cwe_corpus_new(&set, 1, &corpus, &err)) == 0 &&
+		(r = cwe_corpus_new(&set, 1, 0, &corpus, &err)) == 0 &&
 		(r = cwe_parameters_list(&e.model, plan_statistic, &t, &err)) == 0 &&
 		(r = open_tensors(&t, o->out, &err)) == 0 &&
 		(r = cwe_parameters_run(&e.model, &corpus, o->scratch, take_statistic, &t, &err)) == 0) {

@@ -254,9 +254,8 @@ static int run_backward(struct run *r, struct cwb_err *err)
 	int e = c->resume_digest != NULL ? cwe_gradient_load(c->scratch, c->resume, c->resume_digest, &r->gradient, err)
 					 : run_to_head(r, err);
 	if (e == 0) {
-		cwe_workspace_free(c->model, &r->pass.ws);
 		cwe_forward_drop(&r->forward, layers);
-		e = cwe_workspace_new(c->model, c->corpus->widest, c->corpus->longest, 1, &r->pass.ws, err);
+		e = cwe_pass_workspace(&r->pass, 1, err);
 	}
 	r->done = r->total - (uint64_t)c->resume * c->corpus->tokens * 4;
 	for (uint32_t l = c->resume; e == 0 && l > 0; l--) {
@@ -280,7 +279,7 @@ void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t
 	}
 	base += staging;
 	uint64_t ws = cwe_workspace_bytes(m, widest, longest, gradients);
-	uint64_t head = gradients ? cwe_head_bytes(m, widest) + widest * row + tokens * sizeof(float) : 0;
+	uint64_t head = gradients ? cwe_head_bytes(m, widest) + tokens * sizeof(float) : 0;
 	ret->device = base + (ws > head ? ws : head);
 	ret->host += host;
 	uint64_t slot = cwe_device_boundary_dtype(m->device) == CWP_F32 ? tokens * row : tokens * row / 2;

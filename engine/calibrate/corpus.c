@@ -57,13 +57,13 @@ static int add_piece(struct cwe_corpus *c, const struct cwe_sample_set *set, uin
 	return 0;
 }
 
-static int add_set(struct cwe_corpus *c, const struct cwe_sample_set *set, uint32_t index)
+static int add_set(struct cwe_corpus *c, const struct cwe_sample_set *set, uint32_t index, uint64_t piece)
 {
 	size_t first = 0;
 	uint64_t tokens = 0;
 	for (size_t s = 0; s < set->count; s++) {
 		uint64_t n = sample_tokens(&set->sample[s]);
-		if (s > first && tokens + n > CWE_PIECE_TOKENS) {
+		if (s > first && tokens + n > piece) {
 			int r = add_piece(c, set, index, first, s);
 			if (r != 0) {
 				return r;
@@ -77,7 +77,7 @@ static int add_set(struct cwe_corpus *c, const struct cwe_sample_set *set, uint3
 	return set->count > first ? add_piece(c, set, index, first, set->count) : 0;
 }
 
-int cwe_corpus_new(const struct cwe_sample_set *set, size_t sets, struct cwe_corpus *ret, struct cwb_err *err)
+int cwe_corpus_new(const struct cwe_sample_set *set, size_t sets, uint64_t piece, struct cwe_corpus *ret, struct cwb_err *err)
 {
 	struct cwe_corpus c = {.sets = (uint32_t)sets};
 	uint64_t n = 0;
@@ -95,7 +95,7 @@ int cwe_corpus_new(const struct cwe_sample_set *set, size_t sets, struct cwe_cor
 		? 0 : -ENOMEM;
 	for (size_t s = 0; r == 0 && s < sets; s++) {
 		uint64_t before = c.tokens;
-		r = add_set(&c, &set[s], (uint32_t)s);
+		r = add_set(&c, &set[s], (uint32_t)s, piece > 0 ? piece : CWE_PIECE_TOKENS);
 		c.set_tokens[s] = c.tokens - before;
 	}
 	if (r != 0) {

@@ -7,7 +7,8 @@
 #include "engine/model/layer.h"
 #include "engine/text/samples.h"
 
-/* A piece holds whole samples of one set, at most this many tokens unless one sample alone is longer. */
+/* A piece holds whole samples of one set, at most so many tokens unless one sample alone is longer: this many where the
+ * caller has no other number. */
 #define CWE_PIECE_TOKENS 2048
 
 struct cwe_piece {
@@ -35,8 +36,8 @@ struct cwe_corpus {
 	uint64_t *set_tokens;  /* [sets] */
 };
 
-/* Copies what it needs of the sets. */
-int cwe_corpus_new(const struct cwe_sample_set *set, size_t sets, struct cwe_corpus *ret, struct cwb_err *err);
+/* Copies what it needs of the sets. piece: tokens of a piece, 0: CWE_PIECE_TOKENS. */
+int cwe_corpus_new(const struct cwe_sample_set *set, size_t sets, uint64_t piece, struct cwe_corpus *ret, struct cwb_err *err);
 void cwe_corpus_free(struct cwe_corpus *c);
 void cwe_piece_free(struct cwe_piece *p);
 

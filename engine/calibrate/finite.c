@@ -61,7 +61,7 @@ int cwe_finite_find(struct cwe_model *model, const uint32_t *id, size_t count, i
 	struct cwe_corpus corpus = {0};
 	struct cwe_pass pass = {0};
 	int r = weight != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for %zu tokens", count);
-	r = r == 0 ? cwe_corpus_new(&set, 1, &corpus, err) : r;
+	r = r == 0 ? cwe_corpus_new(&set, 1, 0, &corpus, err) : r;
 	if (r == 0 && (r = cwe_pass_new(model, &corpus, 2, UINT64_MAX, NULL, &pass, err)) == 0) {
 		r = find(&pass, ret_layer, err);
 		cwe_pass_free(&pass);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/calibrate/head.h"
+#include "engine/model/resident_head.h"
 #include "engine/model/ops.h"
 
 /* One batch on the device, and the same rows' bookkeeping on the host. */
@@ -21,7 +22,7 @@ struct batch {
 	uint32_t *d_target, *d_best_token;
 	float *d_block;
 	uint64_t capacity, bytes;
-	float *host; /* [widest piece, hidden] */
+	struct cwe_resident_head resident;
 };
 
 static uint64_t lay_out(const struct cwe_arch *a, uint64_t rows, float *base, struct batch *b)
@@ -48,13 +49,21 @@ static uint64_t capacity_for(uint64_t widest)
 	return CWE_HEAD_BATCH + (widest > CWE_PIECE_TOKENS ? widest : CWE_PIECE_TOKENS);
 }
 
+/* What is left of a workspace's room, which is not there at the same time: the whole projection may take it. */
+static uint64_t free_room(const struct cwe_model *m, uint64_t widest)
+{
+	struct batch local;
+	uint64_t room = cwe_workspace_bytes(m, widest, widest, 0), block = lay_out(&m->arch, capacity_for(widest), NULL, &local) * sizeof(float);
+	return room > block ? room - block : 0;
+}
+
 uint64_t cwe_head_bytes(const struct cwe_model *m, uint64_t widest)
 {
 	struct batch local;
-	return lay_out(&m->arch, capacity_for(widest), NULL, &local) * sizeof(float);
+	return lay_out(&m->arch, capacity_for(widest), NULL, &local) * sizeof(float) + cwe_resident_head_bytes(m, free_room(m, widest));
 }
 
-/* Statistics of the output projection's input over every token of a piece, whose last boundary is in `host`. */
+/* Statistics of the output projection's input over every token of a piece, whose last boundary is in d_dh. */
 static int measure(struct batch *b, const struct cwe_piece *p, struct cwe_head_trace *trace, struct cwb_err *err)
 {
 	struct cwe_model *m = b->model;
@@ -66,7 +75,6 @@ static int measure(struct batch *b, const struct cwe_piece *p, struct cwe_head_t
 		(r = cwe_device_floats(m->device, d, &d_absmax, err)) == 0 &&
 		(r = CWE_OP(m->device, upload, d_sq, trace->act_sq, d * sizeof *d_sq)) == 0 &&
 		(r = CWE_OP(m->device, upload, d_absmax, trace->act_absmax, d * sizeof *d_absmax)) == 0 &&
-		(r = CWE_OP(m->device, upload, b->d_dh, b->host, p->tokens * d * sizeof *b->host)) == 0 &&
 		(r = cwe_model_norm(m, b->d_dh, b->d_norm, p->tokens, b->d_h, b->d_rstd, err)) == 0 &&
 		(r = CWE_OP(m->device, act_stats, b->d_h, p->tokens, d, d, NULL, d_sq, d_absmax)) == 0 &&
 		(r = CWE_OP(m->device, download, trace->act_sq, d_sq, d * sizeof *d_sq)) == 0) {
@@ -77,24 +85,27 @@ static int measure(struct batch *b, const struct cwe_piece *p, struct cwe_head_t
 	return r;
 }
 
-/* Hidden rows before each predicted token of a piece -> d_x, after the rows that are there. */
+/* Hidden rows before each predicted token of a piece -> d_x, after the rows that are there. d_dh is free until the backward
+ * pass. */
 static int gather(struct batch *b, const struct cwe_corpus *c, const struct cwe_piece *p, struct cwe_boundary *boundary,
 	uint32_t slot, struct cwe_head_trace *trace, struct cwb_err *err)
 {
+	const struct cwe_piece *next = p + 1;
 	uint64_t d = b->model->arch.hidden;
-	uint64_t first = b->rows;
-	int r = cwe_boundary_read(boundary, slot, p->at * d, b->host, p->tokens * d, err);
+	int r = cwe_boundary_get(boundary, slot, p->at * d, b->d_dh, p->tokens * d, err);
+	if (r == 0 && next < c->piece + c->pieces) {
+		r = cwe_boundary_expect(boundary, slot, next->at * d, next->tokens * d, err);
+	}
 	r = r == 0 && trace != NULL && trace->act_sq != NULL ? measure(b, p, trace, err) : r;
-	if (r != 0) {
-		return r;
-	}
-	for (uint64_t t = 1; t < p->tokens; t++) {
-		if (c->weight[p->at + t] != 0 && c->position[p->at + t] > 0) {
-			memmove(b->host + (b->rows - first) * d, b->host + (t - 1) * d, d * sizeof *b->host);
-			b->token[b->rows++] = p->at + t;
+	for (uint64_t t = 1, n; r == 0 && t < p->tokens; t += n + 1) {
+		/* Predictions that follow one another go together: most of them do. */
+		uint64_t first = b->rows;
+		for (n = 0; t + n < p->tokens && c->weight[p->at + t + n] != 0 && c->position[p->at + t + n] > 0; n++) {
+			b->token[b->rows++] = p->at + t + n;
 		}
+		r = n > 0 ? cwe_device_copy(b->model->device, b->d_x + first * d, b->d_dh + (t - 1) * d, n * d, err) : 0;
 	}
-	return CWE_OP(b->model->device, upload, b->d_x + first * d, b->host, (b->rows - first) * d * sizeof *b->host);
+	return r;
 }
 
 static int load_targets(struct batch *b, const struct cwe_corpus *c, struct cwb_err *err)
@@ -121,10 +132,11 @@ static int walk(struct batch *b, int backward, struct cwb_err *err)
 	uint64_t d = m->arch.hidden, v = m->arch.vocabulary;
 	for (uint64_t first = 0; first < v; first += CWE_HEAD_SLICE) {
 		uint64_t n = v - first < CWE_HEAD_SLICE ? v - first : CWE_HEAD_SLICE;
-		int r = cwe_model_head_rows(m, first, n, b->d_w, err);
+		const float *d_w;
+		int r = cwe_resident_head_rows(m, &b->resident, first, n, b->d_w, &d_w, err);
 		for (uint64_t row = 0; r == 0 && row < b->rows; row += CWE_HEAD_ROWS) {
 			uint64_t rows = b->rows - row < CWE_HEAD_ROWS ? b->rows - row : CWE_HEAD_ROWS;
-			r = cwe_model_logits(m, b->d_h + row * d, rows, b->d_w, n, b->d_logits, err);
+			r = cwe_model_logits(m, b->d_h + row * d, rows, d_w, n, b->d_logits, err);
 			if (r == 0 && !backward) {
 				r = CWE_OP(m->device, xent_slice, b->d_logits, rows, n, n, (uint32_t)first, b->d_target + row,
 					b->d_max + row, b->d_sum + row, b->d_target_logit + row, b->d_best + row,
@@ -132,7 +144,7 @@ static int walk(struct batch *b, int backward, struct cwb_err *err)
 			} else if (r == 0) {
 				const struct cwe_slice s = {rows, n, (uint32_t)first, b->d_target + row, b->d_weight + row, b->d_sum + row};
 				r = cwe_model_logits_backward(m, &s, b->d_logits, b->d_spare, err);
-				r = r != 0 ? r : CWE_OP(m->device, matmul, 0, 0, rows, d, n, b->d_logits, n, b->d_w, d, first > 0,
+				r = r != 0 ? r : CWE_OP(m->device, matmul, 0, 0, rows, d, n, b->d_logits, n, d_w, d, first > 0,
 					b->d_dh + row * d, d);
 			}
 		}
@@ -171,26 +183,21 @@ static int collect(struct batch *b, const struct cwe_corpus *c, const struct cwe
 	return r;
 }
 
-/* Gradient rows (in d_h) of one piece -> its slot, zeros where nothing was predicted. */
+/* Gradient rows (in d_h) of one piece -> its slot, zeros where nothing was predicted. d_dh is used up. */
 static int scatter(struct batch *b, const struct cwe_piece *p, uint64_t *at, struct cwe_boundary *gradient,
 	struct cwb_err *err)
 {
 	uint64_t d = b->model->arch.hidden, end = p->at + p->tokens;
-	memset(b->host, 0, p->tokens * d * sizeof *b->host);
-	while (*at < b->rows && b->token[*at] < end) {
-		/* Predictions that follow one another go together: most of them do. */
+	int r = CWE_OP(b->model->device, zero, b->d_dh, p->tokens * d * sizeof *b->d_dh);
+	while (r == 0 && *at < b->rows && b->token[*at] < end) {
 		uint64_t first = *at, n = 1;
 		while (first + n < b->rows && b->token[first + n] == b->token[first] + n && b->token[first + n] < end) {
 			n++;
 		}
-		int r = CWE_OP(b->model->device, download, b->host + (b->token[first] - 1 - p->at) * d, b->d_h + first * d,
-			n * d * sizeof *b->host);
-		if (r != 0) {
-			return r;
-		}
+		r = cwe_device_copy(b->model->device, b->d_dh + (b->token[first] - 1 - p->at) * d, b->d_h + first * d, n * d, err);
 		*at += n;
 	}
-	return cwe_boundary_write(gradient, 0, p->at * d, b->host, p->tokens * d, err);
+	return r == 0 ? cwe_boundary_put(gradient, 0, p->at * d, b->d_dh, p->tokens * d, err) : r;
 }
 
 /* Rows of each sample of the batch's pieces: [samples + 1] starts, for the final norm's gradient by sample. */
@@ -289,15 +296,15 @@ static int prepare(struct batch *b, const struct cwe_corpus *c, struct cwb_err *
 	struct cwe_model *m = b->model;
 	b->capacity = capacity_for(c->widest);
 	b->bytes = lay_out(&m->arch, b->capacity, NULL, b) * sizeof(float);
-	b->host = malloc(c->widest * m->arch.hidden * sizeof *b->host + 1);
 	b->token = malloc(b->capacity * sizeof *b->token);
-	if (b->host == NULL || b->token == NULL) {
+	if (b->token == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for a piece of %llu tokens", (unsigned long long)c->widest);
 	}
 	int r = cwe_device_bytes(m->device, b->bytes, (void **)&b->d_block, err);
 	if (r == 0) {
 		(void)lay_out(&m->arch, b->capacity, b->d_block, b);
 		r = cwe_model_final_norm(m, b->d_norm, err);
+		r = r == 0 ? cwe_resident_head_new(m, free_room(m, c->widest), &b->resident, err) : r;
 	}
 	return r;
 }
@@ -331,7 +338,7 @@ int cwe_head_run(struct cwe_model *model, const struct cwe_corpus *corpus, struc
 		}
 	}
 	cwe_device_free(model->device, b->d_block, b->bytes);
-	free(b->host);
+	cwe_resident_head_free(model, &b->resident);
 	free(b->token);
 	free(b);
 	return r;

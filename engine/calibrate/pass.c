@@ -38,7 +38,6 @@ int cwe_pass_new(struct cwe_model *m, const struct cwe_corpus *corpus, uint32_t 
 		.dtype = cwe_device_boundary_dtype(m->device)};
 	int e;
 	if ((e = cwe_ahead_new(m, &p.layer, &p.ahead, err)) != 0 ||
-		(e = cwe_workspace_new(m, corpus->widest, corpus->longest, 0, &p.ws, err)) != 0 ||
 		(e = cwe_device_floats(m->device, wide, &p.d_x, err)) != 0 ||
 		(e = cwe_device_floats(m->device, wide, &p.d_y, err)) != 0 ||
 		(e = cwe_device_bytes(m->device, position_bytes(m, corpus->tokens, corpus->widest), (void **)&p.d_position, err)) != 0 ||
@@ -64,6 +63,12 @@ void cwe_pass_free(struct cwe_pass *p)
 	cwe_workspace_free(p->model, &p->ws);
 	cwe_ahead_free(&p->ahead, &p->layer);
 	memset(p, 0, sizeof *p);
+}
+
+int cwe_pass_workspace(struct cwe_pass *p, int backward, struct cwb_err *err)
+{
+	cwe_workspace_free(p->model, &p->ws);
+	return cwe_workspace_new(p->model, p->corpus->widest, p->corpus->longest, backward, &p->ws, err);
 }
 
 int cwe_pass_layer(struct cwe_pass *p, uint32_t index, uint32_t next, struct cwb_err *err)
@@ -116,6 +121,7 @@ static int forward(struct cwe_pass *pass, const struct cwe_piece *p, uint32_t fr
 	struct cwe_chunk chunk;
 	int e;
 	if ((e = cwe_pass_cancelled(pass, err)) != 0 || (e = cwe_pass_chunk(pass, p, &chunk, err)) != 0 ||
+		(pass->ws.d_block == NULL && (e = cwe_pass_workspace(pass, 0, err)) != 0) ||
 		(e = cwe_pass_get(pass, &pass->boundary, from, p, pass->d_x, err)) != 0) {
 		return e;
 	}

@@ -12,7 +12,7 @@ struct cwe_pass {
 	const struct cwe_corpus *corpus;
 	struct cwe_layer layer;
 	struct cwe_ahead ahead;
-	struct cwe_workspace ws;
+	struct cwe_workspace ws;      /* there from the first piece on, behind all else: what is freed comes together */
 	struct cwe_boundary boundary; /* outputs of layers, in slots */
 	float *d_x, *d_y;             /* [widest piece, hidden] */
 	uint32_t *d_position;         /* of a piece, or, where memory is the backend's own, of all tokens */
@@ -23,6 +23,8 @@ int cwe_pass_new(struct cwe_model *model, const struct cwe_corpus *corpus, uint3
 	const char *scratch, struct cwe_pass *ret, struct cwb_err *err);
 void cwe_pass_free(struct cwe_pass *pass); /* also fine on a zeroed one */
 
+/* The workspace anew, for both directions or for forward passes. */
+int cwe_pass_workspace(struct cwe_pass *pass, int backward, struct cwb_err *err);
 /* pass->layer becomes layer `index`, and the loading of `next` begins, as cwe_ahead_take. */
 int cwe_pass_layer(struct cwe_pass *pass, uint32_t index, uint32_t next, struct cwb_err *err);
 /* Bytes of the device's memory, boundaries and workspace left out; of host memory beside it. */

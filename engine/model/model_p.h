@@ -20,5 +20,9 @@ int cwe_model_read_host(struct cwe_model *m, const struct cwe_tensor *t, uint64_
 int cwe_model_load_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *d, struct cwb_err *err);
 /* The same of a whole weight whose input is split (weights.h). */
 int cwe_model_load_split(struct cwe_model *m, const struct cwe_tensor *t, float *d_quantized, float *d_exact, struct cwb_err *err);
+/* The first rows of a tensor to the device, as they are stored. */
+int cwe_model_upload_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t rows, void *d, struct cwb_err *err);
+/* The output projection, or the embedding when tied. */
+const struct cwe_tensor *cwe_model_head_tensor(const struct cwe_model *m);
 /* Rows of a tensor to the device, at once. */
 int cwe_model_read_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *d, struct cwb_err *err);

@@ -91,9 +91,20 @@ int cwe_model_read_host(struct cwe_model *m, const struct cwe_tensor *t, uint64_
 	return r == 0 ? check_finite(m, t, row, x, rows * row_numbers(t), err) : r;
 }
 
-/* Rows as they are stored, some at a time, through load(). */
-static int load_raw(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *d, struct cwb_err *err)
+/* Where rows go to: f32, through load(), or as they are stored, through upload(). */
+static int bring(struct cwe_model *m, const struct cwe_tensor *t, void *d, int stored, uint64_t at, const void *raw, uint64_t n,
+	struct cwb_err *err)
 {
+	uint64_t width = t->dtype == CWP_F32 ? sizeof(float) : sizeof(uint16_t);
+	return stored ? CWE_OP(m->device, upload, (char *)d + at * width, raw, n * width)
+		      : load(m, (float *)d + at, raw, t->dtype, n, err);
+}
+
+/* Rows as they are stored, some at a time. */
+static int read_raw(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, void *d, int stored,
+	struct cwb_err *err)
+{
+	uint64_t at = 0;
 	uint64_t cols = row_numbers(t), bytes = cols * (t->dtype == CWP_F32 ? sizeof(float) : sizeof(uint16_t));
 	uint64_t step = bytes < STEP ? STEP / bytes : 1;
 	step = step < rows ? step : rows;
@@ -103,8 +114,8 @@ static int load_raw(struct cwe_model *m, const struct cwe_tensor *t, uint64_t ro
 		uint64_t n = end - row < step ? end - row : step;
 		r = cwe_weights_read_raw(m->weights, t, row, n, raw, err);
 		r = r == 0 ? check_finite_raw(m, t, row, raw, n * cols, err) : r;
-		r = r == 0 ? load(m, d, raw, t->dtype, n * cols, err) : r;
-		d += n * cols;
+		r = r == 0 ? bring(m, t, d, stored, at, raw, n * cols, err) : r;
+		at += n * cols;
 	}
 	free(raw);
 	return r;
@@ -131,7 +142,12 @@ static int load_split(struct cwe_model *m, const struct cwe_tensor *t, float *d_
 
 int cwe_model_load_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *d, struct cwb_err *err)
 {
-	return cwe_device_remote(m->device) ? load_raw(m, t, row, rows, d, err) : cwe_model_read_host(m, t, row, rows, d, err);
+	return cwe_device_remote(m->device) ? read_raw(m, t, row, rows, d, 0, err) : cwe_model_read_host(m, t, row, rows, d, err);
+}
+
+int cwe_model_upload_rows(struct cwe_model *m, const struct cwe_tensor *t, uint64_t rows, void *d, struct cwb_err *err)
+{
+	return read_raw(m, t, 0, rows, d, 1, err);
 }
 
 int cwe_model_load_split(struct cwe_model *m, const struct cwe_tensor *t, float *d_quantized, float *d_exact, struct cwb_err *err)
@@ -225,7 +241,7 @@ int cwe_model_embed(struct cwe_model *m, const uint32_t *id, uint64_t count, flo
 	return r;
 }
 
-static const struct cwe_tensor *head_of(const struct cwe_model *m)
+const struct cwe_tensor *cwe_model_head_tensor(const struct cwe_model *m)
 {
 	char name[64];
 	(void)snprintf(name, sizeof name, "%sembed_tokens.weight", m->body);
@@ -234,12 +250,12 @@ static const struct cwe_tensor *head_of(const struct cwe_model *m)
 
 int cwe_model_head_rows(struct cwe_model *m, uint64_t first, uint64_t rows, float *d_w, struct cwb_err *err)
 {
-	return cwe_model_read_rows(m, head_of(m), first, rows, d_w, err);
+	return cwe_model_read_rows(m, cwe_model_head_tensor(m), first, rows, d_w, err);
 }
 
 int cwe_model_head_read(struct cwe_model *m, uint64_t first, uint64_t rows, float *w, struct cwb_err *err)
 {
-	return cwe_model_read_host(m, head_of(m), first, rows, w, err);
+	return cwe_model_read_host(m, cwe_model_head_tensor(m), first, rows, w, err);
 }
 
 int cwe_model_final_norm(struct cwe_model *m, float *d_w, struct cwb_err *err)

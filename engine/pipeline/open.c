@@ -374,5 +374,5 @@ int cwe_run_samples(struct cwe_run *run, struct cwb_err *err)
 			return cwe_run_place(err, r, job->sets[i].line, job->sets[i].column, "calibrate", job->sets[i].name);
 		}
 	}
-	return cwe_corpus_new(run->set, run->sets, &run->corpus, err);
+	return cwe_corpus_new(run->set, run->sets, 0, &run->corpus, err);
 }

@@ -75,7 +75,7 @@ static int make_corpus(const struct cwe_run *run, struct cwe_corpus *ret, struct
 		all.count += n;
 		all.tokens += tokens;
 	}
-	int r = cwe_corpus_new(&all, 1, ret, err);
+	int r = cwe_corpus_new(&all, 1, 0, ret, err);
 	free(all.sample);
 	return r;
 }

@@ -302,7 +302,7 @@ static size_t compare_set(const struct set *set, struct test_engine *engine, con
 	open_set(set, &o);
 	append_requests(&o, engine, t, &list);
 	assert_true(list.set.count > 0);
-	assert_int_equal(cwe_corpus_new(&list.set, 1, &corpus, &err), 0);
+	assert_int_equal(cwe_corpus_new(&list.set, 1, 0, &corpus, &err), 0);
 	struct cwe_token_score score = {.nll = calloc(corpus.tokens + 1, sizeof(float))};
 	assert_non_null(score.nll);
 	if (cwe_loglik_run(&engine->model, &corpus, &options, &score, &err) != 0) {

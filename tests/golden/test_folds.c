@@ -68,7 +68,7 @@ static float *logits_of(struct cwe_model *model)
 	}
 	l.value = calloc((size_t)SEQUENCES * TOKENS * l.vocabulary, sizeof *l.value);
 	assert_non_null(l.value);
-	assert_int_equal(cwe_corpus_new(&set, 1, &corpus, &err), 0);
+	assert_int_equal(cwe_corpus_new(&set, 1, 0, &corpus, &err), 0);
 	if (cwe_logits_run(model, &corpus, &o, keep_logits, &l, &err) != 0) {
 		fail_msg("%s", err.message);
 	}

@@ -64,7 +64,7 @@ static void make_samples(struct golden *g)
 	}
 	free(id);
 	struct cwb_err err = {0};
-	assert_int_equal(cwe_corpus_new(&g->set, 1, &g->corpus, &err), 0);
+	assert_int_equal(cwe_corpus_new(&g->set, 1, 0, &g->corpus, &err), 0);
 }
 
 static void open_golden(struct golden *g, const char *name, void (*change)(json_t *config))

@@ -182,7 +182,7 @@ static int open_fixture(void **state)
 	test_engine_open(&fixture.engine, model, 0, NULL);
 	assert_int_equal(cwe_safetensors_open(test_shared("golden/scores-smollm2/scores.safetensors"), &fixture.file, &err), 0);
 	read_samples();
-	assert_int_equal(cwe_corpus_new(fixture.set, SETS, &fixture.corpus, &err), 0);
+	assert_int_equal(cwe_corpus_new(fixture.set, SETS, 0, &fixture.corpus, &err), 0);
 	for (size_t i = 0; i < LINEARS; i++) {
 		struct cwe_linear l;
 		cwe_linear_at(&fixture.engine.model.arch, (uint32_t)(i / 7), (uint32_t)(i % 7), &l);

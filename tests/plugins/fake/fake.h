@@ -38,6 +38,8 @@ struct fake {
 	size_t limit; /* of alloc() after reserve(), else 0 */
 	uint64_t allocated;
 	int bf16;
+	int full;      /* reserve() fails */
+	uint64_t lost; /* operations from this one on fail; 0: none */
 	pthread_t owner;
 	pthread_mutex_t lock; /* for load(), which another thread may call */
 	struct fake_block *block;

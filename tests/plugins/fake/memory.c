@@ -9,7 +9,7 @@
 
 #include "tests/plugins/fake/fake.h"
 
-enum { LINE = 64 };
+enum { LINE = 64, SLACK = 1 << 20 /* of an arena, for what lies between allocations */ };
 
 int fake_refuse(struct fake *b, const char *op, const char *format, ...)
 {
@@ -51,8 +51,8 @@ void *fake_alloc(void *vb, size_t bytes)
 		return NULL;
 	}
 	size_t at = find_gap(b, bytes, &index);
-	if (at + rounded(bytes) > b->mapped) {
-		return NULL;
+	if (at + rounded(bytes) > (b->limit > 0 ? b->limit + SLACK : b->mapped)) {
+		return NULL; /* there is no gap that is wide enough */
 	}
 	if (b->blocks == b->room) {
 		size_t room = 2 * b->room + 64;
@@ -118,6 +118,10 @@ struct fake_access fake_begin(struct fake *b, const char *op)
 		a.code = fake_refuse(b, op, "called by another thread than open()");
 	}
 	b->operations++;
+	if (a.code == 0 && b->lost > 0 && b->operations >= b->lost) {
+		b->host->fail(b->host->ctx, "the device is lost");
+		a.code = CWP_ESTATE;
+	}
 	return a;
 }
 
@@ -240,7 +244,7 @@ int fake_reserve(void *vb, uint64_t bytes, const struct cwp_backend_use *use)
 	if (b->limit > 0) {
 		return fake_refuse(b, "reserve", "called twice");
 	}
-	if (bytes > b->total - b->taken_by_others) {
+	if (bytes > b->total - b->taken_by_others || b->full) {
 		b->host->fail(b->host->ctx, "the device has less memory free");
 		return -ENOMEM;
 	}

@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* The checking backend as a plugin "cuda", so that jobs for that backend run where there is no device. CWP_FAKE_MEMORY:
  * the memory of a device in bytes, and after a colon how much of it is free; CWP_FAKE_DEVICES: their UUIDs with commas
- * between them, GPU-fake-0 by default, none where it is empty, and "no driver". */
+ * between them, GPU-fake-0 by default, none where it is empty, and "no driver". What fails as asked:
+ * CWP_FAKE_FAIL=code:text (open), CWP_FAKE_FULL (reserve), CWP_FAKE_LOST=n (operations from the nth on). */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -115,9 +116,17 @@ static int choose_device(const struct cwp_host *host, const char *device)
 	return r == CWP_EMISSING ? refuse_open(host, r, device != NULL ? "there is no such device" : "there is no device") : r;
 }
 
+/* "code:text" */
+static int fail_open(const struct cwp_host *host, const char *failure)
+{
+	const char *colon = strchr(failure, ':');
+	return refuse_open(host, atoi(failure), colon != NULL ? colon + 1 : "failed as asked");
+}
+
 static int fake_open(const struct cwp_host *host, const struct cwp_setting *settings, const char *device, void **ret_b)
 {
-	int r = choose_device(host, device);
+	const char *failure = getenv("CWP_FAKE_FAIL"), *lost = getenv("CWP_FAKE_LOST");
+	int r = failure != NULL ? fail_open(host, failure) : choose_device(host, device);
 	struct fake *b = r == 0 ? calloc(1, sizeof *b) : NULL;
 	if (b == NULL) {
 		return r != 0 ? r : -ENOMEM;
@@ -127,6 +136,8 @@ static int fake_open(const struct cwp_host *host, const struct cwp_setting *sett
 	b->bf16 = settings == NULL || strcmp(settings[0].string, "bf16") == 0;
 	(void)pthread_mutex_init(&b->lock, NULL);
 	read_memory(b);
+	b->full = getenv("CWP_FAKE_FULL") != NULL;
+	b->lost = lost != NULL ? strtoull(lost, NULL, 10) : 0;
 	b->mapped = 2 * b->total + (1u << 20); /* gaps count for nothing */
 	b->memory = reserve_addresses(b->mapped, PROT_READ | PROT_WRITE);
 	b->address = reserve_addresses(b->mapped, PROT_NONE);

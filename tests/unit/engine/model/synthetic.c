@@ -211,7 +211,7 @@ void synthetic_corpus(struct synthetic *s)
 {
 	struct cwb_err err = {0};
 	cwe_corpus_free(&s->corpus);
-	if (cwe_corpus_new(&s->set, 1, &s->corpus, &err) != 0) {
+	if (cwe_corpus_new(&s->set, 1, 0, &s->corpus, &err) != 0) {
 		fail_msg("%s", err.message);
 	}
 }

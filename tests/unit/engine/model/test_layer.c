@@ -191,7 +191,7 @@ static void long_sample(void **state)
 	for (size_t i = 0; i < 4; i++) {
 		struct cwe_sample_set one = {.sample = &s.set.sample[i], .count = 1};
 		struct cwe_corpus corpus;
-		assert_int_equal(cwe_corpus_new(&one, 1, &corpus, &err), 0);
+		assert_int_equal(cwe_corpus_new(&one, 1, 0, &corpus, &err), 0);
 		float *alone = calloc(corpus.tokens, sizeof *alone);
 		score.nll = alone;
 		assert_int_equal(cwe_loglik_run(&s.model, &corpus, &o, &score, &err), 0);

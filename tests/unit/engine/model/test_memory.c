@@ -66,7 +66,7 @@ static int run_generation(struct synthetic *s, struct cwb_err *err)
 static int run_corpus(struct synthetic *s, struct cwb_err *err)
 {
 	struct cwe_corpus corpus = {0};
-	int r = cwe_corpus_new(&s->set, 1, &corpus, err);
+	int r = cwe_corpus_new(&s->set, 1, 0, &corpus, err);
 	cwe_corpus_free(&corpus);
 	return r;
 }

@@ -162,7 +162,7 @@ static void open_model(struct synthetic *s)
 	}
 	/* Twice the same samples: two sets, hence two pieces. */
 	struct cwb_err err = {0};
-	assert_int_equal(cwe_corpus_new((const struct cwe_sample_set[SETS]){s->set, s->set}, SETS, &s->corpus, &err), 0);
+	assert_int_equal(cwe_corpus_new((const struct cwe_sample_set[SETS]){s->set, s->set}, SETS, 0, &s->corpus, &err), 0);
 	assert_int_equal(s->corpus.pieces, SETS);
 }
 

@@ -147,7 +147,7 @@ static void cached(void **state)
 static void gradients(void **state)
 {
 	float x[1000], y[1000];
-	struct cwe_boundary b = {.slots = 1, .floats = 1000, .fd = -1, .memory = x};
+	struct cwe_boundary b = {.slots = 1, .floats = 1000, .dtype = CWP_F32, .width = sizeof *x, .fd = -1, .memory = (char *)x};
 	struct cwb_err err = {0};
 	char digest[65];
 	(void)state;
@@ -155,7 +155,7 @@ static void gradients(void **state)
 		x[i] = (float)i * 0.7f;
 	}
 	assert_int_equal(cwe_gradient_save(folder, 4, &b, digest, &err), 0);
-	b.memory = y;
+	b.memory = (char *)y;
 	assert_int_equal(cwe_gradient_load(folder, 4, digest, &b, &err), 0);
 	assert_memory_equal(x, y, sizeof x);
 	/* Missing, changed, and short: one code, by which a caller knows that beginning anew helps. */
