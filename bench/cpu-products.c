@@ -1,9 +1,10 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Speed of the CPU backend's products: one line "name<TAB>seconds<TAB>GFLOP" for each case of the
- * standard input, whose lines are "matmul THREADS TRANS_A TRANS_B M N K" or "stats THREADS ROWS
- * COLS SAMPLES TOKENS WANTED" (WANTED: bit 0 sums, 1 absolute values, 2 squares). The seconds are
- * the least of several runs. bench/cpu-products drives it. */
+ * standard input, whose lines are "matmul PRECISION THREADS TRANS_A TRANS_B M N K", "stats
+ * PRECISION THREADS ROWS COLS SAMPLES TOKENS WANTED" (WANTED: bit 0 sums, 1 absolute values, 2
+ * squares) or "peak PRECISION THREADS": what one core can do at most, in registers. PRECISION is
+ * f32 or bf16. The seconds are the least of several runs. bench/cpu-products drives it. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench/cpu-peak.h"
 #include "plugins/backends/cpu/cpu.h"
 
 enum { RUNS = 3, MOST_THREADS = 64 };
@@ -202,6 +204,30 @@ static int case_stats(void *b, const char *line, const char *numbers)
 	return rc;
 }
 
+static int run_loop(void *b, void *arg)
+{
+	(void)b;
+	(*(peak_loop *)arg)();
+	return 0;
+}
+
+static enum tier tier_in_force(void)
+{
+	const char *forced = getenv("CWP_CPU");
+	enum tier tier = kernels_best();
+	for (int i = 0; forced && i < (int)tier; i++) {
+		tier = strcmp(forced, tier_names[i]) == 0 ? (enum tier)i : tier;
+	}
+	return tier;
+}
+
+static int case_peak(const char *line, int bf16)
+{
+	double gflop = 0.0;
+	peak_loop loop = peak_of(tier_in_force(), bf16, &gflop);
+	return loop ? measure(line, gflop, run_loop, NULL, &loop) : 1;
+}
+
 static void pool_start(struct pool *p, unsigned threads)
 {
 	pthread_mutex_init(&p->lock, NULL);
@@ -229,11 +255,11 @@ static void pool_stop(struct pool *p)
 static int run_case(char *line)
 {
 	struct pool pool = {0};
-	char kind[16];
+	char kind[16], precision[8];
 	unsigned threads = 0;
 	int used = 0;
 	line[strcspn(line, "\n")] = '\0';
-	if (sscanf(line, "%15s %n%u", kind, &used, &threads) != 2 || threads == 0) {
+	if (sscanf(line, "%15s %7s %n%u", kind, precision, &used, &threads) != 3 || threads == 0) {
 		fprintf(stderr, "cpu-products: cannot read \"%s\"\n", line);
 		return 1;
 	}
@@ -245,8 +271,13 @@ static int run_case(char *line)
 	void *b = NULL;
 	the_clock = threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
 	pool_start(&pool, threads);
-	int rc = cpu_backend.open(&host, NULL, NULL, &b);
-	if (!rc) {
+	const struct cwp_setting settings[CPU_OPTIONS] = {
+		[CPU_OPTION_ISA] = {.size = sizeof(*settings), .type = CWP_OPTION_ENUM, .string = "auto"},
+		[CPU_OPTION_PRECISION] = {.size = sizeof(*settings), .type = CWP_OPTION_ENUM, .string = precision}};
+	int rc = cpu_backend.open(&host, settings, NULL, &b);
+	if (!rc && strcmp(kind, "peak") == 0) {
+		rc = case_peak(line, strcmp(precision, "bf16") == 0);
+	} else if (!rc) {
 		rc = (strcmp(kind, "matmul") == 0 ? case_product : case_stats)(
 			b, line, line + used);
 	}

@@ -16,6 +16,7 @@
 struct guarded {
 	char *map;
 	size_t size;
+	size_t bytes; /* at p */
 	void *p;
 };
 
@@ -23,7 +24,7 @@ struct guarded {
 static inline struct guarded guarded_new(size_t bytes, int at_end)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = (bytes + page - 1) / page * page;
-	struct guarded g = {.size = inner + 2 * page};
+	struct guarded g = {.size = inner + 2 * page, .bytes = bytes};
 	g.map = mmap(NULL, g.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_true(g.map != MAP_FAILED);
 	assert_int_equal(mprotect(g.map, page, PROT_NONE), 0);

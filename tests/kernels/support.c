@@ -74,9 +74,17 @@ void test_host_init(struct test_host *h, uint32_t threads)
 
 void *test_open(struct test_host *h, uint32_t threads)
 {
+	return test_open_precision(h, threads, "f32");
+}
+
+void *test_open_precision(struct test_host *h, uint32_t threads, const char *precision)
+{
 	void *b = NULL;
+	const struct cwp_setting settings[CPU_OPTIONS] = {
+		[CPU_OPTION_ISA] = {.size = sizeof(*settings), .type = CWP_OPTION_ENUM, .string = "auto"},
+		[CPU_OPTION_PRECISION] = {.size = sizeof(*settings), .type = CWP_OPTION_ENUM, .string = precision}};
 	test_host_init(h, threads);
-	int rc = cpu_backend.open(&h->table, NULL, NULL, &b);
+	int rc = cpu_backend.open(&h->table, settings, NULL, &b);
 	if (rc) {
 		fail_msg("open: %d %s", rc, h->failure);
 	}
@@ -147,24 +155,23 @@ void test_close_scaled(
 
 int test_each_tier(int (*group)(void))
 {
-	static const char *const names[] = {"scalar", "avx2", "avx512"};
 	if (getenv("CWP_CPU")) {
 		return group() != 0;
 	}
 	int failed = 0;
-	for (int i = 0; i < 3 && i <= (int)kernels_best(); i++) {
+	for (int i = 0; i <= (int)kernels_best(); i++) {
 		fflush(NULL);
 		pid_t pid = fork();
 		if (pid == 0) {
-			setenv("CWP_CPU", names[i], 1);
-			printf("# tier %s\n", names[i]);
+			setenv("CWP_CPU", tier_names[i], 1);
+			printf("# tier %s\n", tier_names[i]);
 			int rc = group();
 			fflush(NULL);
 			_exit(rc != 0);
 		}
 		int status = 1;
 		if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
-			printf("# tier %s failed\n", names[i]);
+			printf("# tier %s failed\n", tier_names[i]);
 			failed++;
 		}
 	}

@@ -21,6 +21,8 @@ void test_host_init(struct test_host *h, uint32_t threads);
 
 /* Opens the backend under test or fails the running test. */
 void *test_open(struct test_host *h, uint32_t threads);
+/* The same with "f32" or "bf16". */
+void *test_open_precision(struct test_host *h, uint32_t threads, const char *precision);
 
 /* A fixed stream of numbers; the same in every run. */
 uint64_t test_random(uint64_t *state);

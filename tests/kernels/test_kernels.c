@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "tests/kernels/guarded.h"
+#include "plugins/backends/cpu/rounding.h"
 #include "tests/kernels/support.h"
 
 enum { MOST = 1200 }; /* elements of an array */
@@ -28,11 +29,11 @@ struct arrays {
 };
 
 /* As many rows of 41 as B has room for, with up to 7 of them. */
-static void few_products(const struct kernels *k, const struct arrays *s)
+static void few_products(void (*few)(const struct gemm *g), const struct arrays *s)
 {
 	size_t n = s->n / 41;
 	const struct gemm g = {0, 1, 1, n < 7 ? n : 7, n, 41, s->a, 41, s->b, 41, s->x, n};
-	k->few(&g);
+	few(&g);
 }
 
 typedef void (*run_kernel)(const struct kernels *k, struct arrays *s);
@@ -48,7 +49,9 @@ typedef void (*run_kernel)(const struct kernels *k, struct arrays *s);
  */
 #define KERNELS(K)                                                                                 \
 	K(dot, 64, MODEST, s->scalar = k->dot(s->a, s->b, s->n))                                   \
-	K(few, 64, MODEST, few_products(k, s))                                                     \
+	K(few, 64, MODEST, few_products(k->few, s))                                                \
+	K(few_bf16, 512, MODEST, few_products(k->few_bf16, s))                                     \
+	K(round_bf16, 0, EXTREME, k->round_bf16(s->x, s->a, s->n))                                 \
 	K(add, 0, EXTREME, k->add(s->x, s->a, s->n))                                               \
 	K(axpy, 64, EXTREME, k->axpy(s->x, 0.7F, s->a, s->n))                                      \
 	K(scale, 0, EXTREME, k->scale(s->x, 0.7F, s->n))                                           \
@@ -240,86 +243,176 @@ static void test_elements(void **state)
 	}
 }
 
-/* Panels and register tiles, which every tier has in its own size: against sums in f64. */
-static void one_tile(const struct kernels *k, size_t depth, size_t rows, size_t cols)
+/* Panels and register tiles, which every tier has in its own size: against sums in f64. The two sources are [depth, n] or,
+ * when `along`, [n, depth]. */
+struct tile_case {
+	const struct panels *p;
+	int bf16, along, at_end;
+	size_t depth, rows, cols;
+	enum numbers numbers;
+};
+
+static double operand(const struct tile_case *t, const float *from, size_t ld, size_t token, size_t i)
 {
-	uint64_t seed = depth + rows;
-	size_t cell = (size_t)k->mr * k->nr, ld = cols + rows;
-	struct guarded src = guarded_new(depth * ld * sizeof(float), 1);
-	struct guarded a = guarded_new(depth * k->mr * sizeof(float), 1),
-		       b = guarded_new(depth * k->nr * sizeof(float), 1);
-	struct guarded out = guarded_new(4 * cell * sizeof(float), 1);
-	float *from = src.p, *g = out.p;
-	fill(&seed, from, depth * ld, MODEST);
-	k->pack(a.p, depth * k->mr, from, ld, depth, rows, k->mr);
-	k->pack(b.p, depth * k->nr, from + rows, ld, depth, cols, k->nr);
-	struct ahead next = {src.p, src.p, 64, 64};
+	float x = t->along ? from[i * ld + token] : from[token * ld + i];
+	return (double)(t->bf16 ? bf16_rounded(x) : x);
+}
+
+static void pack_case(const struct tile_case *t, const struct guarded *to, const struct guarded *from, size_t n, int b)
+{
+	size_t ld = t->along ? t->depth : n;
+	memset(to->p, 0x7f, to->bytes);
+	const struct pack p = {.dst = to->p, .src = from->p, .ld = ld, .along = t->along, .k = t->depth, .n = n};
+	(b ? t->p->pack_b : t->p->pack_a)(&p);
+}
+
+static void check_tile(const struct tile_case *t, const float *a, const float *b, const float *g)
+{
+	size_t nr = t->p->nr, cell = t->p->mr * nr;
+	for (size_t i = 0; i < cell; i++) {
+		size_t r = i / nr, c = i % nr;
+		if (t->numbers == EXTREME && (r >= t->rows || c >= t->cols)) {
+			continue; /* infinity times 0 */
+		}
+		double sum = 0.0, start = t->numbers == EXTREME ? 0.0 : 0.25;
+		for (size_t p = 0; r < t->rows && c < t->cols && p < t->depth; p++) {
+			sum += operand(t, a, t->along ? t->depth : t->rows, p, r) *
+			       operand(t, b, t->along ? t->depth : t->cols, p, c);
+		}
+		if (t->numbers == EXTREME) {
+			sum = (double)(float)sum;
+		}
+		double g2 = (start + sum) * (start + sum);
+		double all[] = {start + sum, 1.0 + start + sum, 2.0 + fabs(start + sum),
+			3.0 + (t->numbers == EXTREME ? (double)(float)g2 : g2)};
+		for (size_t j = 0; j < 4; j++) {
+			if (!near((double)g[j * cell + i], all[j], 1024.0)) {
+				fail_msg("%s tile [%zu, %zu] over %zu, along %d: part %zu, element %zu is %.9g, want %.9g",
+					t->p->name, t->rows, t->cols, t->depth, t->along, j, i, (double)g[j * cell + i], all[j]);
+			}
+		}
+	}
+}
+
+static void one_tile(const struct tile_case *t)
+{
+	const struct panels *p = t->p;
+	uint64_t seed = t->depth + t->rows;
+	size_t cell = (size_t)p->mr * p->nr, deep = (t->depth + p->step - 1) / p->step * p->step;
+	struct guarded from_a = guarded_new(t->depth * t->rows * sizeof(float), t->at_end),
+		       from_b = guarded_new(t->depth * t->cols * sizeof(float), t->at_end);
+	struct guarded a = guarded_new(deep * p->mr * p->size, t->at_end), b = guarded_new(deep * p->nr * p->size, t->at_end);
+	struct guarded out = guarded_new(4 * cell * sizeof(float), t->at_end);
+	float *g = out.p;
+	fill(&seed, from_a.p, t->depth * t->rows, t->numbers);
+	fill(&seed, from_b.p, t->depth * t->cols, t->numbers);
+	pack_case(t, &a, &from_a, t->rows, 0);
+	pack_case(t, &b, &from_b, t->cols, 1);
+	struct ahead next = {a.p, b.p, 64, 64};
 	struct micro_stats s = {g + cell, g + 2 * cell, g + 3 * cell};
 	for (size_t i = 0; i < cell; i++) {
-		g[i] = 0.25F;
+		g[i] = t->numbers == EXTREME ? 0.0F : 0.25F;
 		s.sum[i] = 1.0F;
 		s.abs[i] = 2.0F;
 		s.sq[i] = 3.0F;
 	}
-	k->micro_stats(depth, a.p, b.p, &next, g, &s);
-	k->micro(depth, a.p, b.p, &next, 1, g);
-	for (size_t i = 0; i < cell; i++) {
-		size_t r = i / k->nr, c = i % k->nr;
-		double want = 0.25;
-		for (size_t p = 0; r < rows && c < cols && p < depth; p++) {
-			want += (double)from[p * ld + r] * (double)from[p * ld + rows + c];
-		}
-		double all[] = {want, 1.0 + want, 2.0 + fabs(want), 3.0 + want * want};
-		for (size_t j = 0; j < 4; j++) {
-			if (!near((double)g[j * cell + i], all[j], 1024.0)) {
-				fail_msg("%s tile [%zu, %zu] over %zu: part %zu, element %zu is "
-					 "%.9g, want %.9g",
-					k->name, rows, cols, depth, j, i, (double)g[j * cell + i],
-					all[j]);
+	if (p->begin) {
+		p->begin();
+	}
+	p->micro_stats(deep, a.p, b.p, &next, t->numbers == EXTREME ? NULL : g, &s);
+	p->micro(deep, a.p, b.p, &next, t->numbers != EXTREME, g, p->nr);
+	if (p->end) {
+		p->end();
+	}
+	check_tile(t, from_a.p, from_b.p, g);
+	struct guarded *all[] = {&from_a, &from_b, &a, &b, &out};
+	for (size_t i = 0; i < 5; i++) {
+		guarded_free(all[i]);
+	}
+}
+
+/* Random numbers at any depth; extreme ones where there is but one product, which is the same in any order. */
+static void tiles_of(const struct panels *p, int bf16)
+{
+	static const size_t depths[] = {1, 2, 3, 7, 8, 9, 31, 32, 33, 40, 63, 256};
+	const size_t sizes[][2] = {{p->mr, p->nr}, {1, 1}, {p->mr - 1, p->nr - 1}, {(p->mr + 1) / 2, p->nr / 2 + 1}};
+	for (size_t i = 0; i < sizeof(depths) / sizeof(depths[0]); i++) {
+		for (size_t j = 0; j < 16; j++) {
+			struct tile_case t = {p, bf16, j & 1, j >> 1 & 1, depths[i], sizes[j / 4][0], sizes[j / 4][1], MODEST};
+			one_tile(&t);
+			if (t.depth == 1) {
+				t.numbers = EXTREME;
+				one_tile(&t);
 			}
 		}
 	}
-	struct guarded *all[] = {&src, &a, &b, &out};
-	for (size_t i = 0; i < 4; i++) {
-		guarded_free(all[i]);
+}
+
+/* Several panels in one call, the last one in part. */
+static void panels_of(const struct panels *p)
+{
+	size_t depth = 37, deep = (depth + p->step - 1) / p->step * p->step;
+	for (int i = 0; i < 4; i++) {
+		size_t width = i & 1 ? p->nr : p->mr, n = 2 * width + 1, bytes = deep * width * p->size;
+		uint64_t seed = 9;
+		struct guarded from = guarded_new(depth * n * sizeof(float), 1), all = guarded_new(3 * bytes, 1),
+			       one = guarded_new(bytes, 1);
+		fill(&seed, from.p, depth * n, MODEST);
+		struct pack call = {.dst = all.p, .distance = bytes, .src = from.p, .along = i >> 1, .k = depth, .n = n};
+		call.ld = call.along ? depth : n;
+		void (*pack)(const struct pack *p) = i & 1 ? p->pack_b : p->pack_a;
+		pack(&call);
+		for (size_t j = 0; j < 3; j++) {
+			call.dst = one.p;
+			call.src = (const float *)from.p + j * width * (call.along ? depth : 1);
+			call.n = j < 2 ? width : 1;
+			pack(&call);
+			assert_memory_equal(one.p, (char *)all.p + j * bytes, bytes);
+		}
+		guarded_free(&from);
+		guarded_free(&all);
+		guarded_free(&one);
 	}
 }
 
 static void test_tiles(void **state)
 {
 	(void)state;
-	static const size_t depths[] = {1, 2, 7, 8, 9, 40, 256};
 	for (int tier = TIER_SCALAR; tier <= (int)kernels_best(); tier++) {
 		struct kernels k;
 		kernels_fill(&k, (enum tier)tier);
-		for (size_t i = 0; i < sizeof(depths) / sizeof(depths[0]); i++) {
-			one_tile(&k, depths[i], k.mr, k.nr);
-			one_tile(&k, depths[i], 1, 1);
-			one_tile(&k, depths[i], k.mr - 1, k.nr - 1);
-		}
+		tiles_of(&k.f32, 0);
+		tiles_of(&k.bf16_panels, 1);
+		panels_of(&k.f32);
+		panels_of(&k.bf16_panels);
 	}
 }
 
-/* A kernel that is not listed above would not be tested: the table has as many as the list and
- * test_tiles. */
+/* A kernel that is not listed above would not be tested: the table has as many as the list, and
+ * panels, which test_tiles looks at. */
 static void test_complete(void **state)
 {
 	(void)state;
-	size_t fields = (sizeof(struct kernels) - offsetof(struct kernels, gemm)) / sizeof(void *);
-	size_t not_pointers = 1; /* mr and nr share the room of one */
+	size_t panels = sizeof(struct kernels) - 2 * sizeof(struct panels);
+	size_t fields = (panels - offsetof(struct kernels, gemm)) / sizeof(void *);
 	/* scores, probs and dscores are listed with and without the cap, fake_int8 with a zero
 	 * point and without. */
 	size_t variants = 4;
-	size_t elsewhere = 4;    /* gemm (test_ops), pack, micro, micro_stats */
-	assert_int_equal(
-		fields - not_pointers - elsewhere, sizeof(list) / sizeof(list[0]) - variants);
+	size_t elsewhere = 1; /* gemm (test_ops) */
+	assert_int_equal(fields - elsewhere, sizeof(list) / sizeof(list[0]) - variants);
 	for (int tier = TIER_SCALAR; tier <= (int)kernels_best(); tier++) {
 		struct kernels k;
-		void *p[sizeof(k) / sizeof(void *)];
+		void *p[(sizeof(k) - 2 * sizeof(k.f32)) / sizeof(void *)];
 		kernels_fill(&k, (enum tier)tier);
 		memcpy(p, &k, sizeof(p));
 		for (size_t i = 0; i < sizeof(p) / sizeof(p[0]); i++) {
 			assert_non_null(p[i]);
+		}
+		const struct panels *both[] = {&k.f32, &k.bf16_panels};
+		for (size_t i = 0; i < 2; i++) {
+			assert_true(both[i]->pack_a && both[i]->pack_b && both[i]->micro && both[i]->micro_stats);
+			assert_true(both[i]->mr <= MOST_MR && both[i]->nr <= MOST_NR);
+			assert_true(both[i]->step && MOST_STEP % both[i]->step == 0 && both[i]->fetch && both[i]->size);
 		}
 	}
 }

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "plugins/backends/cpu/rounding.h"
 #include "tests/kernels/support.h"
 
 static const struct cwp_backend *const be = &cpu_backend;
@@ -21,7 +22,15 @@ static double *doubles(size_t n)
 	return x;
 }
 
-static void one_product(void *b, int ta, int tb, size_t m, size_t n, size_t k, int accumulate)
+/* The precisions that products are looked at in; bf16 rounds operands here too. */
+static const char *const precisions[] = {"f32", "bf16"};
+
+static double rounded(float x, int bf16)
+{
+	return (double)(bf16 ? bf16_rounded(x) : x);
+}
+
+static void one_product(void *b, int bf16, int ta, int tb, size_t m, size_t n, size_t k, int accumulate)
 {
 	uint64_t seed = m * 131 + n * 17 + k + (uint64_t)ta * 3 + (uint64_t)tb * 5;
 	size_t lda = (ta ? m : k) + 3, ldb = (tb ? k : n) + 1, ldc = n + 5;
@@ -33,14 +42,14 @@ static void one_product(void *b, int ta, int tb, size_t m, size_t n, size_t k, i
 		for (size_t j = 0; j < ldc; j++) {
 			double v = j >= n || accumulate ? (double)c[i * ldc + j] : 0.0;
 			for (size_t p = 0; j < n && p < k; p++) {
-				v += (double)a[ta ? p * lda + i : i * lda + p] *
-				     (double)x[tb ? j * ldb + p : p * ldb + j];
+				v += rounded(a[ta ? p * lda + i : i * lda + p], bf16) *
+				     rounded(x[tb ? j * ldb + p : p * ldb + j], bf16);
 			}
 			want[i * ldc + j] = v;
 		}
 	}
 	assert_int_equal(be->matmul(b, ta, tb, m, n, k, a, lda, x, ldb, accumulate, c, ldc), 0);
-	test_close("matmul", c, want, m * ldc, 1e-6 * (4.0 + sqrt((double)k)));
+	test_close("matmul", c, want, m * ldc, 1e-6 * (4.0 + 2.0 * sqrt((double)k)));
 	free(a);
 	free(x);
 	free(c);
@@ -52,25 +61,26 @@ static void test_matmul(void **state)
 	(void)state;
 	static const size_t shapes[][3] = {{1, 1, 1}, {1, 577, 64}, {1, 3, 0}, {2, 300, 65},
 		{5, 7, 3}, {17, 33, 129}, {64, 64, 64}, {257, 130, 31}, {130, 600, 70},
-		{3, 1, 500}};
-	struct test_host h;
-	void *b = test_open(&h, 2);
-	for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++) {
-		for (int f = 0; f < 8; f++) {
-			one_product(b, f & 1, f >> 1 & 1, shapes[s][0], shapes[s][1], shapes[s][2],
-				f >> 2);
+		{3, 1, 500}, {97, 40, 1100}, {20, 36, 2100}};
+	for (int bf16 = 0; bf16 < 2; bf16++) {
+		struct test_host h;
+		void *b = test_open_precision(&h, 2, precisions[bf16]);
+		for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++) {
+			for (int f = 0; f < 8; f++) {
+				one_product(b, bf16, f & 1, f >> 1 & 1, shapes[s][0], shapes[s][1],
+					shapes[s][2], f >> 2);
+			}
 		}
+		be->close(b);
 	}
-	be->close(b);
 }
 
 /* Up to 16 rows: to the last bit what each gives alone. */
-static void test_few_rows(void **state)
+static void few_rows(const char *precision)
 {
-	(void)state;
 	static const size_t shapes[][2] = {{1, 1}, {3, 17}, {67, 12}, {130, 577}, {200, 64}};
 	struct test_host h;
-	void *b = test_open(&h, 2);
+	void *b = test_open_precision(&h, 2, precision);
 	for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++) {
 		size_t n = shapes[s][0], k = shapes[s][1];
 		uint64_t seed = 5;
@@ -92,8 +102,15 @@ static void test_few_rows(void **state)
 	be->close(b);
 }
 
+static void test_few_rows(void **state)
+{
+	(void)state;
+	few_rows("f32");
+	few_rows("bf16");
+}
+
 /* want [3 * rows * cols]: sum, sum of absolute values, sum of squares. */
-static void stats_reference(const struct cwp_grad_stats *s, double *want)
+static void stats_reference(const struct cwp_grad_stats *s, int bf16, double *want)
 {
 	size_t n = s->rows * s->cols;
 	for (uint64_t i = 0; i < s->samples.count; i++) {
@@ -102,8 +119,8 @@ static void stats_reference(const struct cwp_grad_stats *s, double *want)
 				double g = 0.0;
 				for (uint64_t t = s->samples.start[i]; t < s->samples.start[i + 1];
 					t++) {
-					g += (double)s->d_dy[t * s->lddy + r] *
-					     (double)s->d_x[t * s->ldx + c];
+					g += rounded(s->d_dy[t * s->lddy + r], bf16) *
+					     rounded(s->d_x[t * s->ldx + c], bf16);
 				}
 				want[r * s->cols + c] += g;
 				want[n + r * s->cols + c] += fabs(g);
@@ -114,7 +131,7 @@ static void stats_reference(const struct cwp_grad_stats *s, double *want)
 }
 
 static void one_grad_stats(
-	void *b, size_t rows, size_t cols, const uint64_t *start, size_t count, int wanted)
+	void *b, int bf16, size_t rows, size_t cols, const uint64_t *start, size_t count, int wanted)
 {
 	uint64_t seed = rows + 1000 * cols + count;
 	size_t tokens = start[count], n = rows * cols;
@@ -130,7 +147,7 @@ static void one_grad_stats(
 	double *want = doubles(3 * n);
 	s.d_x = x;
 	s.d_dy = dy;
-	stats_reference(&s, want);
+	stats_reference(&s, bf16, want);
 	for (size_t i = 0; i < 3 * n; i++) {
 		want[i] = (double)out[i] + (wanted >> (i / n) & 1 ? want[i] : 0.0);
 	}
@@ -152,18 +169,20 @@ static void test_grad_stats(void **state)
 	(void)state;
 	static const uint64_t some[] = {0, 5, 5, 23, 24, 24}, one[] = {0, 3},
 			      deep[] = {0, 600, 1113}, none[] = {0, 0};
-	struct test_host h;
-	void *b = test_open(&h, 2);
-	one_grad_stats(b, 1, 1, some, 5, 7);
-	one_grad_stats(b, 13, 33, some, 5, 7);
-	one_grad_stats(b, 200, 270, one, 1, 7);
-	one_grad_stats(b, 193, 257, some, 5, 4);
-	one_grad_stats(b, 24, 64, some, 5, 1);
-	one_grad_stats(b, 24, 64, some, 5, 2);
-	one_grad_stats(b, 15, 40, deep, 2, 7);
-	one_grad_stats(b, 15, 40, none, 1, 7);
-	one_grad_stats(b, 15, 40, some, 5, 0);
-	be->close(b);
+	for (int bf16 = 0; bf16 < 2; bf16++) {
+		struct test_host h;
+		void *b = test_open_precision(&h, 2, precisions[bf16]);
+		one_grad_stats(b, bf16, 1, 1, some, 5, 7);
+		one_grad_stats(b, bf16, 13, 33, some, 5, 7);
+		one_grad_stats(b, bf16, 200, 270, one, 1, 7);
+		one_grad_stats(b, bf16, 193, 257, some, 5, 4);
+		one_grad_stats(b, bf16, 24, 64, some, 5, 1);
+		one_grad_stats(b, bf16, 24, 64, some, 5, 2);
+		one_grad_stats(b, bf16, 15, 40, deep, 2, 7);
+		one_grad_stats(b, bf16, 15, 40, none, 1, 7);
+		one_grad_stats(b, bf16, 15, 40, some, 5, 0);
+		be->close(b);
+	}
 }
 
 /* y, rstd and, for the loss sum(dy * y), the gradients of x and of w by sample. */

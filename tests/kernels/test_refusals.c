@@ -35,21 +35,30 @@ static void test_open_refusals(void **state)
 {
 	(void)state;
 	void *b = NULL;
-	struct cwp_setting s = {.size = sizeof(s), .type = CWP_OPTION_ENUM, .string = "sse2"};
+	struct cwp_setting s[CPU_OPTIONS] = {{.size = sizeof(s[0]), .type = CWP_OPTION_ENUM, .string = "sse2"},
+		{.size = sizeof(s[0]), .type = CWP_OPTION_ENUM, .string = "f32"}};
 	const char *forced = getenv("CWP_CPU");
 	char *keep = forced ? strdup(forced) : NULL;
 	unsetenv("CWP_CPU");
 	test_host_init(&host, 2);
-	refused(be->open(&host.table, &s, NULL, &b), CWP_EVALUE, "option isa");
-	s.string = "scalar";
-	refused(be->open(&host.table, &s, "GPU-1", &b), CWP_EVALUE, "GPU-1");
+	refused(be->open(&host.table, s, NULL, &b), CWP_EVALUE, "option isa");
+	if (kernels_best() < TIER_AMX) {
+		s[CPU_OPTION_ISA].string = tier_names[kernels_best() + 1];
+		refused(be->open(&host.table, s, NULL, &b), CWP_EVALUE, "this machine has no");
+	}
+	s[CPU_OPTION_ISA].string = "scalar";
+	refused(be->open(&host.table, s, "GPU-1", &b), CWP_EVALUE, "GPU-1");
 	assert_null(b);
-	assert_int_equal(be->open(&host.table, &s, NULL, &b), 0);
+	assert_int_equal(be->open(&host.table, s, NULL, &b), 0);
 	assert_string_equal(be->describe(b), "cpu scalar");
+	be->close(b);
+	s[CPU_OPTION_PRECISION].string = "bf16";
+	assert_int_equal(be->open(&host.table, s, NULL, &b), 0);
+	assert_string_equal(be->describe(b), "cpu scalar bf16 emulated");
 	be->close(b);
 	be->close(NULL);
 	setenv("CWP_CPU", "mmx", 1);
-	refused(be->open(&host.table, &s, NULL, &b), CWP_EVALUE, "CWP_CPU");
+	refused(be->open(&host.table, s, NULL, &b), CWP_EVALUE, "CWP_CPU");
 	unsetenv("CWP_CPU");
 	if (keep) {
 		setenv("CWP_CPU", keep, 1);

@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The same bytes with 1, 2, 3 and 5 threads, for each operation that is cut into pieces; and with
+/* The same bytes with 1, 2, 3, 5 and 16 threads, for each operation that is cut into pieces; and with
  * other work beside: what a sample gives does not depend on the samples around it. */
 #include <math.h>
 #include <setjmp.h>
@@ -178,9 +178,12 @@ static int run_xent(void *b, struct data *d)
 static const struct {
 	const char *name;
 	int (*run)(void *b, struct data *d);
-} operations[] = {{"attention", run_attention}, {"attention_decode", run_decode},
-	{"grad_stats", run_stats}, {"matmul", run_products}, {"rmsnorm", run_norm},
-	{"elements", run_elements}, {"rows", run_rows}, {"xent", run_xent}};
+	const char *precision;
+} operations[] = {{"attention", run_attention, "f32"}, {"attention_decode", run_decode, "f32"},
+	{"grad_stats", run_stats, "f32"}, {"matmul", run_products, "f32"},
+	{"grad_stats in bf16", run_stats, "bf16"}, {"matmul in bf16", run_products, "bf16"},
+	{"rmsnorm", run_norm, "f32"}, {"elements", run_elements, "f32"}, {"rows", run_rows, "f32"},
+	{"xent", run_xent, "f32"}};
 
 static void same(
 	const char *name, uint32_t threads, const struct data *got, const struct data *want)
@@ -199,13 +202,13 @@ static void same(
 static void test_threads(void **state)
 {
 	(void)state;
-	static const uint32_t threads[] = {1, 2, 3, 5, 5};
+	static const uint32_t threads[] = {1, 2, 3, 5, 5, 16};
 	for (size_t o = 0; o < sizeof(operations) / sizeof(operations[0]); o++) {
 		struct data want = data_new();
 		for (size_t i = 0; i < sizeof(threads) / sizeof(threads[0]); i++) {
 			struct test_host h;
 			struct data got = data_new();
-			void *b = test_open(&h, threads[i]);
+			void *b = test_open_precision(&h, threads[i], operations[o].precision);
 			assert_int_equal(operations[o].run(b, i ? &got : &want), 0);
 			be->close(b);
 			if (i) {
@@ -217,14 +220,12 @@ static void test_threads(void **state)
 	}
 }
 
-/* Sums over samples taken together are those taken one after another; attention of a sequence is
- * the same wherever it stands in the pack. */
-static void test_neighbours(void **state)
+/* Sums over samples taken together are those taken one after another. */
+static void sums_alike(const char *precision)
 {
-	(void)state;
 	struct test_host h;
 	struct data together = data_new(), apart = data_new();
-	void *b = test_open(&h, 3);
+	void *b = test_open_precision(&h, 3, precision);
 	struct cwp_grad_stats s = {.size = sizeof(s),
 		.rows = 100,
 		.cols = OUT,
@@ -246,7 +247,20 @@ static void test_neighbours(void **state)
 		assert_int_equal(be->grad_stats(b, &s), 0);
 	}
 	assert_memory_equal(together.y, apart.y, (size_t)100 * OUT * sizeof(float));
+	be->close(b);
+	data_free(&together);
+	data_free(&apart);
+}
 
+/* And attention of a sequence is the same wherever it stands in the pack. */
+static void test_neighbours(void **state)
+{
+	(void)state;
+	sums_alike("f32");
+	sums_alike("bf16");
+	struct test_host h;
+	struct data together = data_new(), apart = data_new();
+	void *b = test_open(&h, 3);
 	struct cwp_attention a = {.size = sizeof(a),
 		.heads = HEADS,
 		.kv_heads = KV_HEADS,

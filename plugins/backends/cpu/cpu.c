@@ -9,8 +9,6 @@
 
 #include "plugins/backends/cpu/cpu.h"
 
-static const char *const tier_names[] = {"scalar", "avx2", "avx512"};
-
 int cpu_refuse(struct cpu *b, int code, const char *format, ...)
 {
 	char text[512];
@@ -77,7 +75,7 @@ void cpu_run(struct cpu *b, size_t n, void (*body)(void *arg, size_t i), void *a
 static int choose_tier(
 	struct cpu *b, const struct cwp_setting *settings, enum tier *ret_tier, int *ret_forced)
 {
-	const char *isa = settings ? settings[0].string : "auto";
+	const char *isa = settings ? settings[CPU_OPTION_ISA].string : "auto";
 	const char *from = "option isa";
 	const char *environment = getenv("CWP_CPU");
 	if (environment && environment[0] != '\0') {
@@ -90,7 +88,7 @@ static int choose_tier(
 		*ret_forced = 0;
 		return 0;
 	}
-	for (int i = 0; i < 3; i++) {
+	for (int i = TIER_SCALAR; i <= TIER_AMX; i++) {
 		if (strcmp(isa, tier_names[i]) != 0) {
 			continue;
 		}
@@ -104,7 +102,7 @@ static int choose_tier(
 		return 0;
 	}
 	return cpu_refuse(
-		b, CWP_EVALUE, "%s: \"%.32s\" is none of auto, scalar, avx2, avx512", from, isa);
+		b, CWP_EVALUE, "%s: \"%.32s\" is none of auto, scalar, avx2, avx512, avx512bf16, amx", from, isa);
 }
 
 static int set_up(struct cpu *b, const struct cwp_setting *settings)
@@ -125,8 +123,10 @@ static int set_up(struct cpu *b, const struct cwp_setting *settings)
 		}
 		b->k.gemm = onednn_gemm;
 	}
-	snprintf(b->name, sizeof(b->name), "cpu %s",
-		tier == TIER_SCALAR && !forced ? "generic" : b->k.name);
+	b->bf16 = settings && strcmp(settings[CPU_OPTION_PRECISION].string, "bf16") == 0;
+	b->panels = b->bf16 ? &b->k.bf16_panels : &b->k.f32;
+	snprintf(b->name, sizeof(b->name), "cpu %s%s%s", tier == TIER_SCALAR && !forced ? "generic" : b->k.name,
+		b->bf16 ? " " : "", b->bf16 ? b->panels->name : "");
 	return 0;
 }
 

@@ -21,11 +21,16 @@ struct scratch {
 struct cpu {
 	const struct cwp_host *host;
 	struct kernels k;
+	int bf16;                    /* precision of matmul and grad_stats */
+	const struct panels *panels; /* of that precision */
 	struct scratch *scratch; /* [slots] */
 	size_t slots;            /* as many as the host has threads */
 	struct scratch shared;   /* of the operation that runs; never busy */
 	char name[64];
 };
+
+/* The plugin's options, in their order. */
+enum cpu_option { CPU_OPTION_ISA, CPU_OPTION_PRECISION, CPU_OPTIONS };
 
 /* What the plugin offers. */
 extern const struct cwp_backend cpu_backend;
@@ -144,6 +149,9 @@ int cpu_check_attention(struct cpu *b, const char *op, const struct cwp_attentio
 uint64_t cpu_first_key(const struct cwp_attention *a, uint64_t position);
 /* The most keys that one block of queries sees. */
 uint64_t cpu_most_keys(const struct cwp_attention *a);
+
+/* A product of at least one element over panels in the precision in force, products.c. */
+int cpu_product(struct cpu *b, const struct gemm *g);
 
 /* oneDNN, onednn.c. */
 /* Limits oneDNN to the tier; CWP_ESTATE when it runs another one in this process already,

@@ -27,16 +27,19 @@ enum {
 	BATCH_TOKENS = 2048     /* ... or this many tokens, if that is more */
 };
 
-/* Tokens of one sample. Its panels lie at `at` times the padded number of rows or columns. */
+/* Tokens of one sample. Its panels lie at `at` times the padded number of rows or columns, in numbers. */
 struct block {
-	uint64_t at; /* within the batch */
-	uint32_t depth;
+	uint64_t token; /* within the batch */
+	uint64_t at;    /* the same, each block before it being whole steps deep */
+	uint32_t tokens;
+	uint32_t depth; /* in whole steps */
 	uint8_t first; /* of its sample */
 	uint8_t last;
 };
 
 struct stats {
 	struct cpu *b;
+	const struct panels *p;
 	const struct cwp_grad_stats *s;
 	size_t tile_rows, tile_cols;
 	size_t across;     /* tiles side by side */
@@ -45,7 +48,7 @@ struct stats {
 	uint64_t token;    /* first of the batch */
 	struct block *blocks;
 	size_t n_blocks;
-	float *dy, *x; /* panels */
+	char *dy, *x; /* panels */
 };
 
 /* One tile at work. */
@@ -73,30 +76,38 @@ static void pack_piece(void *arg, size_t index)
 {
 	const struct stats *w = arg;
 	const struct cwp_grad_stats *s = w->s;
-	const struct kernels *k = &w->b->k;
+	const struct panels *p = w->p;
 	const struct block *block = &w->blocks[index / (DEPTH / PACK_ROWS)];
 	size_t row = index % (DEPTH / PACK_ROWS) * PACK_ROWS;
-	if (row >= block->depth) {
+	if (row >= block->tokens) {
 		return;
 	}
-	size_t n = least(PACK_ROWS, block->depth - row);
-	uint64_t token = w->token + block->at + row;
-	k->pack(w->dy + block->at * w->rows + row * k->mr, (size_t)block->depth * k->mr,
-		s->d_dy + token * s->lddy, s->lddy, n, s->rows, k->mr);
-	k->pack(w->x + block->at * w->cols + row * k->nr, (size_t)block->depth * k->nr,
-		s->d_x + token * s->ldx, s->ldx, n, s->cols, k->nr);
+	size_t n = least(PACK_ROWS, block->tokens - row);
+	uint64_t token = w->token + block->token + row;
+	p->pack_a(&(struct pack){.dst = w->dy + (block->at * w->rows + row * p->mr) * p->size,
+		.distance = (size_t)block->depth * p->mr * p->size,
+		.src = s->d_dy + token * s->lddy,
+		.ld = s->lddy,
+		.k = n,
+		.n = s->rows});
+	p->pack_b(&(struct pack){.dst = w->x + (block->at * w->cols + row * p->nr) * p->size,
+		.distance = (size_t)block->depth * p->nr * p->size,
+		.src = s->d_x + token * s->ldx,
+		.ld = s->ldx,
+		.k = n,
+		.n = s->cols});
 }
 
-static const float *dy_panel(
+static const char *dy_panel(
 	const struct stats *w, const struct tile *t, const struct block *block, size_t i)
 {
-	return w->dy + block->at * w->rows + (t->row + i * w->b->k.mr) * block->depth;
+	return w->dy + (block->at * w->rows + (t->row + i * w->p->mr) * block->depth) * w->p->size;
 }
 
-static const float *x_panel(
+static const char *x_panel(
 	const struct stats *w, const struct tile *t, const struct block *block, size_t j)
 {
-	return w->x + block->at * w->cols + (t->col + j * w->b->k.nr) * block->depth;
+	return w->x + (block->at * w->cols + (t->col + j * w->p->nr) * block->depth) * w->p->size;
 }
 
 /* What a micro tile at (i, j) fetches ahead: its share of the next block's panels i of dY and j of
@@ -104,46 +115,46 @@ static const float *x_panel(
 static struct ahead share(const struct stats *w, const struct tile *t, const struct block *block,
 	const struct block *next, size_t i, size_t j)
 {
-	size_t times = block->depth / 8 + 1;
-	size_t dy = (size_t)next->depth * w->b->k.mr / t->across,
-	       x = (size_t)next->depth * w->b->k.nr / t->down;
-	return (struct ahead){.a = (const char *)(dy_panel(w, t, next, i) + j * dy),
-		.b = (const char *)(x_panel(w, t, next, j) + i * x),
-		.step_a = dy * sizeof(float) / times,
-		.step_b = x * sizeof(float) / times};
+	const struct panels *p = w->p;
+	size_t times = block->depth / p->fetch + 1;
+	size_t dy = (size_t)next->depth * p->mr * p->size / t->across, x = (size_t)next->depth * p->nr * p->size / t->down;
+	return (struct ahead){.a = dy_panel(w, t, next, i) + j * dy,
+		.b = x_panel(w, t, next, j) + i * x,
+		.step_a = dy / times,
+		.step_b = x / times};
 }
 
 static void advance(const struct stats *w, const struct tile *t, const struct block *block,
 	const struct block *next)
 {
-	const struct kernels *k = &w->b->k;
-	size_t cell = (size_t)k->mr * k->nr, depth = block->depth;
+	const struct panels *p = w->p;
+	size_t cell = (size_t)p->mr * p->nr, depth = block->depth;
 	for (size_t j = 0; j < t->across; j++) {
-		const float *x = x_panel(w, t, block, j);
+		const char *x = x_panel(w, t, block, j);
 		for (size_t i = 0; i < t->down; i++) {
-			const float *dy = dy_panel(w, t, block, i);
+			const char *dy = dy_panel(w, t, block, i);
 			struct ahead ahead = share(w, t, block, next, i, j);
 			size_t o = (j * t->down + i) * cell;
 			if (!block->last) {
-				k->micro(depth, dy, x, &ahead, !block->first, t->g + o);
+				p->micro(depth, dy, x, &ahead, !block->first, t->g + o, p->nr);
 				continue;
 			}
 			struct micro_stats s = {t->sum ? t->sum + o : NULL,
 				t->abs ? t->abs + o : NULL, t->sq ? t->sq + o : NULL};
-			k->micro_stats(depth, dy, x, &ahead, block->first ? NULL : t->g + o, &s);
+			p->micro_stats(depth, dy, x, &ahead, block->first ? NULL : t->g + o, &s);
 		}
 	}
 }
 
 /* Adds a tile's accumulators to the matrix. */
 static void add_tile(
-	const struct kernels *k, const struct tile *t, const float *cells, float *to, uint64_t ld)
+	const struct stats *w, const struct tile *t, const float *cells, float *to, uint64_t ld)
 {
-	size_t mr = k->mr, nr = k->nr;
+	size_t mr = w->p->mr, nr = w->p->nr;
 	for (size_t r = 0; cells && r < t->rows; r++) {
 		for (size_t j = 0; j < t->across; j++) {
 			const float *from = cells + (j * t->down + r / mr) * mr * nr + r % mr * nr;
-			k->add(to + (t->row + r) * ld + t->col + j * nr, from,
+			w->b->k.add(to + (t->row + r) * ld + t->col + j * nr, from,
 				least(nr, t->cols - j * nr));
 		}
 	}
@@ -153,32 +164,38 @@ static void stats_tile(void *arg, size_t index)
 {
 	const struct stats *w = arg;
 	const struct cwp_grad_stats *s = w->s;
-	const struct kernels *k = &w->b->k;
+	const struct panels *p = w->p;
 	struct scratch *scratch = cpu_scratch_take(w->b);
 	struct tile t = {
 		.row = index / w->across * w->tile_rows, .col = index % w->across * w->tile_cols};
 	t.rows = least(w->tile_rows, s->rows - t.row);
 	t.cols = least(w->tile_cols, s->cols - t.col);
-	t.down = (t.rows + k->mr - 1) / k->mr;
-	t.across = (t.cols + k->nr - 1) / k->nr;
+	t.down = (t.rows + p->mr - 1) / p->mr;
+	t.across = (t.cols + p->nr - 1) / p->nr;
 	float *cells = scratch->memory;
 	float **wanted[] = {&t.sum, &t.abs, &t.sq};
 	const float *given[] = {s->d_sum, s->d_abs, s->d_sq};
 	for (int i = 0; i < 3; i++) {
 		if (given[i]) {
 			*wanted[i] = cells;
-			memset(cells, 0, t.down * t.across * k->mr * k->nr * sizeof(float));
+			memset(cells, 0, t.down * t.across * p->mr * p->nr * sizeof(float));
 			cells += w->cells;
 		}
 	}
 	t.g = cells;
+	if (p->begin) {
+		p->begin();
+	}
 	for (size_t i = 0; i < w->n_blocks; i++) {
 		const struct block *block = &w->blocks[i];
 		advance(w, &t, block, i + 1 < w->n_blocks ? block + 1 : block);
 	}
-	add_tile(k, &t, t.sum, s->d_sum, s->cols);
-	add_tile(k, &t, t.abs, s->d_abs, s->cols);
-	add_tile(k, &t, t.sq, s->d_sq, s->cols);
+	if (p->end) {
+		p->end();
+	}
+	add_tile(w, &t, t.sum, s->d_sum, s->cols);
+	add_tile(w, &t, t.abs, s->d_abs, s->cols);
+	add_tile(w, &t, t.sq, s->d_sq, s->cols);
 	cpu_scratch_give(scratch);
 }
 
@@ -227,18 +244,24 @@ static void cut(struct stats *w, uint64_t first, uint64_t end)
 	const uint64_t *start = w->s->samples.start;
 	w->token = start[first];
 	w->n_blocks = 0;
+	uint64_t at = 0;
 	for (uint64_t i = first; i < end; i++) {
 		for (uint64_t t = start[i]; t < start[i + 1]; t += DEPTH) {
 			uint64_t left = start[i + 1] - t;
-			w->blocks[w->n_blocks++] = (struct block){.at = t - w->token,
-				.depth = (uint32_t)least(DEPTH, (size_t)left),
+			uint32_t tokens = (uint32_t)least(DEPTH, (size_t)left);
+			uint32_t depth = (uint32_t)round_up(tokens, w->p->step);
+			w->blocks[w->n_blocks++] = (struct block){.token = t - w->token,
+				.at = at,
+				.tokens = tokens,
+				.depth = depth,
 				.first = t == start[i],
 				.last = left <= DEPTH};
+			at += depth;
 		}
 	}
 }
 
-/* The most tokens and blocks of a batch. */
+/* The most tokens, each block being whole steps deep, and blocks of a batch. */
 static void largest_batch(const struct stats *w, size_t *ret_tokens, size_t *ret_blocks)
 {
 	const uint64_t *start = w->s->samples.start;
@@ -248,6 +271,7 @@ static void largest_batch(const struct stats *w, size_t *ret_tokens, size_t *ret
 		size_t tokens = (size_t)(start[end] - start[first]);
 		/* Each sample has at most one block that is not full. */
 		size_t blocks = (size_t)(end - first) + tokens / DEPTH;
+		tokens += (size_t)(end - first) * (w->p->step - 1);
 		*ret_tokens = tokens > *ret_tokens ? tokens : *ret_tokens;
 		*ret_blocks = blocks > *ret_blocks ? blocks : *ret_blocks;
 	}
@@ -255,9 +279,10 @@ static void largest_batch(const struct stats *w, size_t *ret_tokens, size_t *ret
 
 static int run_batches(struct stats *w)
 {
-	size_t tokens = 0, blocks = 0, rows = w->rows, cols = w->cols;
+	size_t tokens = 0, blocks = 0;
 	largest_batch(w, &tokens, &blocks);
-	float *panels = cpu_scratch_shared(w->b, tokens * (rows + cols) * sizeof(float));
+	size_t dy_bytes = round_up(tokens * w->rows * w->p->size, PANEL_ALIGN);
+	char *panels = cpu_scratch_shared(w->b, dy_bytes + tokens * w->cols * w->p->size);
 	w->blocks = cpu_alloc(w->b, blocks * sizeof(*w->blocks));
 	int rc = -ENOMEM;
 	if (!panels || !w->blocks) {
@@ -268,7 +293,7 @@ static int run_batches(struct stats *w)
 		goto out;
 	}
 	w->dy = panels;
-	w->x = panels + tokens * rows;
+	w->x = panels + dy_bytes;
 	for (uint64_t first = 0, end = 0; first < w->s->samples.count; first = end) {
 		end = batch_end(w, first);
 		cut(w, first, end);
@@ -294,12 +319,13 @@ int cpu_grad_stats(void *vb, const struct cwp_grad_stats *s)
 		(!s->d_sum && !s->d_abs && !s->d_sq)) {
 		return 0;
 	}
-	struct stats w = {.b = b, .s = s};
-	w.tile_rows = even(s->rows, TILE_ROWS, b->k.mr);
-	w.tile_cols = even(s->cols, TILE_COLS, b->k.nr);
+	const struct panels *p = b->panels;
+	struct stats w = {.b = b, .p = p, .s = s};
+	w.tile_rows = even(s->rows, TILE_ROWS, p->mr);
+	w.tile_cols = even(s->cols, TILE_COLS, p->nr);
 	w.across = (size_t)((s->cols + w.tile_cols - 1) / w.tile_cols);
 	w.cells = w.tile_rows * w.tile_cols;
-	w.rows = round_up((size_t)s->rows, b->k.mr);
-	w.cols = round_up((size_t)s->cols, b->k.nr);
+	w.rows = round_up((size_t)s->rows, p->mr);
+	w.cols = round_up((size_t)s->cols, p->nr);
 	return run_batches(&w);
 }

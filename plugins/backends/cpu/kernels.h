@@ -7,12 +7,16 @@
  * depends on n alone.
  *
  * NaN and infinities go through arithmetic as IEEE 754 says; where a kernel compares, its comment
- * says what NaN does. Denormals are kept: no kernel changes the floating-point environment. */
+ * says what NaN does. Denormals are kept: no kernel changes the floating-point environment. Only
+ * bf16_panels of AVX512_BF16 and AMX are what the processor makes of them: numbers below 2^-126
+ * count as 0, and two products are added up before they meet the sum. */
 #ifndef CPU_KERNELS_H
 #define CPU_KERNELS_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "plugins/backends/cpu/panels.h"
 
 /* One product C [m, n] = (accumulate ? C : 0) + op(A) op(B), as in struct cwp_backend, on the
  * calling thread. */
@@ -31,23 +35,6 @@ struct gemm {
 	size_t ldc;
 };
 
-/* Statistics of one micro tile, each [mr * nr] or NULL: sum += g, abs += |g|, sq += g * g. */
-struct micro_stats {
-	float *sum;
-	float *abs;
-	float *sq;
-};
-
-/* Memory that will be needed soon: every 8 tokens one line at a and one at b is fetched into the
- * second-level cache and the pointers advance by their steps, in bytes. Never read, so any address
- * is allowed. */
-struct ahead {
-	const char *a;
-	const char *b;
-	size_t step_a;
-	size_t step_b;
-};
-
 struct kernels {
 	const char *name; /* "scalar", "avx2", "avx512" */
 
@@ -58,21 +45,10 @@ struct kernels {
 	 * it. */
 	void (*few)(const struct gemm *g);
 
-	/* The register tile of grad_stats is mr rows by nr columns; g = A^T B over k tokens in
-	 * rising order, where the panels are packed: a [k, mr], b [k, nr]. Tiles are stored as [mr,
-	 * nr] without gaps. */
-	unsigned mr;
-	unsigned nr;
-	/* src [k, n] with row distance ld -> panels of `width` columns, each [k, width], their
-	 * starts `distance` elements apart; the last one is filled up with zeros. */
-	void (*pack)(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n,
-		unsigned width);
-	/* g = (accumulate ? g : 0) + A^T B */
-	void (*micro)(size_t k, const float *a, const float *b, const struct ahead *next,
-		int accumulate, float *g);
-	/* The statistics of (g, or 0 when NULL) + A^T B. */
-	void (*micro_stats)(size_t k, const float *a, const float *b, const struct ahead *next,
-		const float *g, const struct micro_stats *s);
+	/* The same with A, rounded to BF16 already, and B rounded to BF16 on its way. */
+	void (*few_bf16)(const struct gemm *g);
+	/* y = x rounded to BF16 */
+	void (*round_bf16)(float *y, const float *x, size_t n);
 
 	/* Elements. */
 	void (*add)(float *y, const float *x, size_t n);           /* y += x */
@@ -137,14 +113,30 @@ struct kernels {
 	double (*sum_exp)(const float *x, size_t n, float shift);
 	/* x = weight * exp((x - shift) - shift_low) */
 	void (*softmax_weight)(float *x, size_t n, float shift, float shift_low, float weight);
+
+	/* Panels of the operands as they are, and of the operands rounded to BF16, with sums in f32. */
+	struct panels f32;
+	struct panels bf16_panels;
 };
 
 /* Each fills what it has and leaves the rest. */
 void kernels_scalar(struct kernels *k);
 void kernels_avx2(struct kernels *k);
 void kernels_avx512(struct kernels *k);
+void kernels_avx512bf16(struct kernels *k);
+void kernels_amx(struct kernels *k);
 
-enum tier { TIER_SCALAR = 0, TIER_AVX2 = 1, TIER_AVX512 = 2 };
+/* The last two differ from TIER_AVX512 in bf16_panels alone. */
+enum tier {
+	TIER_SCALAR = 0,
+	TIER_AVX2 = 1,
+	TIER_AVX512 = 2,
+	TIER_AVX512BF16 = 3,
+	TIER_AMX = 4
+};
+
+/* As CWP_CPU and the option isa have it: "scalar", "avx2", "avx512", "avx512bf16", "amx". */
+extern const char *const tier_names[TIER_AMX + 1];
 
 /* The highest tier that processor and operating system support. */
 enum tier kernels_best(void);

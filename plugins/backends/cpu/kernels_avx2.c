@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "plugins/backends/cpu/kernels.h"
+#include "plugins/backends/cpu/rounding.h"
 
 enum { W = 8, MR = 6, NR = 2 * W, LINES = 2, ROWS = 4 };
 
@@ -153,6 +154,15 @@ static inline V v_round3(V a)
 	__m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 20), _mm256_set1_epi32(1));
 	bits = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFFF)));
 	return _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32(~0xFFFFF)));
+}
+
+/* Likewise to 7 bits: BF16. */
+static inline V v_round7(V a)
+{
+	__m256i bits = _mm256_castps_si256(a);
+	__m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+	bits = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+	return _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32(~0xFFFF)));
 }
 
 static inline float v_sum(V a)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "plugins/backends/cpu/kernels.h"
+#include "plugins/backends/cpu/rounding.h"
 
 enum { W = 16, MR = 12, NR = 2 * W, LINES = 4, ROWS = 4 };
 
@@ -143,6 +144,15 @@ static inline V v_round3(V a)
 	__m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 20), _mm512_set1_epi32(1));
 	bits = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFFF)));
 	return _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(~0xFFFFF)));
+}
+
+/* Likewise to 7 bits: BF16. */
+static inline V v_round7(V a)
+{
+	__m512i bits = _mm512_castps_si512(a);
+	__m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+	bits = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+	return _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(~0xFFFF)));
 }
 
 static inline float v_sum(V a)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "plugins/backends/cpu/kernels.h"
+#include "plugins/backends/cpu/rounding.h"
 
 enum { MR = 4, NR = 8 };
 
@@ -46,44 +47,83 @@ static void few(const struct gemm *g)
 	}
 }
 
-static void pack(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n,
-	unsigned width)
+static void round_bf16(float *y, const float *x, size_t n)
 {
-	for (size_t p = 0; p < k; p++) {
-		float *to = dst + p * width;
-		for (size_t first = 0; first < n; first += width) {
-			size_t w = n - first < width ? n - first : width;
-			memcpy(to, src + p * ld + first, w * sizeof(float));
-			memset(to + w, 0, (width - w) * sizeof(float));
-			to += distance;
-		}
+	for (size_t i = 0; i < n; i++) {
+		y[i] = bf16_rounded(x[i]);
 	}
 }
 
-static void micro(size_t k, const float *a, const float *b, const struct ahead *next,
-	int accumulate, float *g)
+static void few_bf16(const struct gemm *g)
 {
-	(void)next;
-	if (!accumulate) {
-		memset(g, 0, sizeof(float) * MR * NR);
-	}
-	for (size_t p = 0; p < k; p++) {
-		for (size_t i = 0; i < MR; i++) {
-			for (size_t j = 0; j < NR; j++) {
-				g[i * NR + j] += a[p * MR + i] * b[p * NR + j];
+	for (size_t i = 0; i < g->m; i++) {
+		for (size_t j = 0; j < g->n; j++) {
+			float v = 0.0F, *c = g->c + i * g->ldc + j;
+			for (size_t p = 0; p < g->k; p++) {
+				v += g->a[i * g->lda + p] * bf16_rounded(g->b[j * g->ldb + p]);
 			}
+			*c = g->accumulate ? *c + v : v;
 		}
 	}
 }
 
-static void micro_stats(size_t k, const float *a, const float *b, const struct ahead *next,
+static void pack(const struct pack *p, size_t width, int rounded)
+{
+	size_t down = p->along ? 1 : p->ld, across = p->along ? p->ld : 1;
+	size_t panels = (p->n + width - 1) / width;
+	for (size_t i = 0; i < panels * width; i++) {
+		float *to = (float *)(void *)((char *)p->dst + i / width * p->distance) + i % width;
+		for (size_t q = 0; q < p->k; q++) {
+			float x = i < p->n ? p->src[q * down + i * across] : 0.0F;
+			to[q * width] = rounded ? bf16_rounded(x) : x;
+		}
+	}
+}
+
+static void pack_a(const struct pack *p)
+{
+	pack(p, MR, 0);
+}
+
+static void pack_b(const struct pack *p)
+{
+	pack(p, NR, 0);
+}
+
+static void pack_a_bf16(const struct pack *p)
+{
+	pack(p, MR, 1);
+}
+
+static void pack_b_bf16(const struct pack *p)
+{
+	pack(p, NR, 1);
+}
+
+static void micro(size_t k, const void *va, const void *vb, const struct ahead *next,
+	int accumulate, float *g, size_t ld)
+{
+	const float *a = va, *b = vb;
+	(void)next;
+	for (size_t i = 0; i < MR; i++) {
+		for (size_t j = 0; j < NR; j++) {
+			float sum = accumulate ? g[i * ld + j] : 0.0F;
+			for (size_t p = 0; p < k; p++) {
+				sum += a[p * MR + i] * b[p * NR + j];
+			}
+			g[i * ld + j] = sum;
+		}
+	}
+}
+
+static void micro_stats(size_t k, const void *a, const void *b, const struct ahead *next,
 	const float *g, const struct micro_stats *s)
 {
 	float tile[MR * NR] = {0};
 	if (g) {
 		memcpy(tile, g, sizeof(tile));
 	}
-	micro(k, a, b, next, 1, tile);
+	micro(k, a, b, next, 1, tile, NR);
 	for (size_t i = 0; i < (size_t)MR * NR; i++) {
 		if (s->sum) {
 			s->sum[i] += tile[i];
@@ -418,11 +458,11 @@ void kernels_scalar(struct kernels *k)
 		.name = "scalar",
 		.gemm = gemm,
 		.few = few,
-		.mr = MR,
-		.nr = NR,
-		.pack = pack,
-		.micro = micro,
-		.micro_stats = micro_stats,
+		.few_bf16 = few_bf16,
+		.round_bf16 = round_bf16,
+		.f32 = {"f32", MR, NR, 1, sizeof(float), 8, NULL, NULL, pack_a, pack_b, micro, micro_stats},
+		.bf16_panels = {"bf16 emulated", MR, NR, 1, sizeof(float), 8, NULL, NULL, pack_a_bf16, pack_b_bf16, micro,
+			micro_stats},
 		.add = add,
 		.axpy = axpy,
 		.scale = scale,

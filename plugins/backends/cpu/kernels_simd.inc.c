@@ -6,6 +6,8 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+enum { FETCH = 8 };
+
 /* Lanes [0, left) of p, at most W. */
 INLINE V load(const float *p, size_t left)
 {
@@ -88,9 +90,15 @@ static float dot(const float *a, const float *b, size_t n)
 	return v_sum(v_add(v_add(s[0], s[1]), v_add(s[2], s[3])));
 }
 
-/* Rows [row, row + rows) of B with rows [line, line + lines) of A; both counts are constants where
- * this is inlined. A sum is the same in any company. */
-INLINE void few_block(const struct gemm *g, size_t line, size_t lines, size_t row, size_t rows)
+/* To BF16, to nearest even; NaN stays NaN. */
+INLINE V v_rounded(V x)
+{
+	return v_choose(v_nan(x), v_set(NAN), v_round7(x));
+}
+
+/* Rows [row, row + rows) of B with rows [line, line + lines) of A; both counts, and whether B is rounded to BF16, are
+ * constants where this is inlined. A sum is the same in any company. */
+INLINE void few_block(const struct gemm *g, size_t line, size_t lines, size_t row, size_t rows, int rounded)
 {
 	V s[LINES][8], x[LINES];
 	const float *a = g->a + line * g->lda, *b = g->b + row * g->ldb;
@@ -109,6 +117,7 @@ INLINE void few_block(const struct gemm *g, size_t line, size_t lines, size_t ro
 #pragma GCC unroll 8
 		for (size_t r = 0; r < rows; r++) {
 			V w = load(b + r * g->ldb + i, g->k - i);
+			w = rounded ? v_rounded(w) : w;
 #pragma GCC unroll 8
 			for (size_t l = 0; l < lines; l++) {
 				s[l][r] = v_fma(w, x[l], s[l][r]);
@@ -127,60 +136,114 @@ INLINE void few_block(const struct gemm *g, size_t line, size_t lines, size_t ro
 }
 
 /* All of A with some rows of B, which are read once from memory and then from the caches. */
-INLINE void few_rows(const struct gemm *g, size_t row, size_t rows)
+INLINE void few_rows(const struct gemm *g, size_t row, size_t rows, int rounded)
 {
 	size_t line = 0;
 	for (; g->m - line >= LINES; line += LINES) {
-		few_block(g, line, LINES, row, rows);
+		few_block(g, line, LINES, row, rows, rounded);
 	}
 	for (; g->m - line >= 2; line += 2) {
-		few_block(g, line, 2, row, rows);
+		few_block(g, line, 2, row, rows, rounded);
 	}
 	if (line < g->m) {
-		few_block(g, line, 1, row, rows);
+		few_block(g, line, 1, row, rows, rounded);
+	}
+}
+
+INLINE void few_products(const struct gemm *g, int rounded)
+{
+	size_t row = 0;
+	for (; g->m == 1 && g->n - row >= 8; row += 8) {
+		few_block(g, 0, 1, row, 8, rounded);
+	}
+	for (; g->n - row >= ROWS; row += ROWS) {
+		few_rows(g, row, ROWS, rounded);
+	}
+	for (; row < g->n; row++) {
+		few_rows(g, row, 1, rounded);
 	}
 }
 
 static void few(const struct gemm *g)
 {
-	size_t row = 0;
-	for (; g->m == 1 && g->n - row >= 8; row += 8) {
-		few_block(g, 0, 1, row, 8);
-	}
-	for (; g->n - row >= ROWS; row += ROWS) {
-		few_rows(g, row, ROWS);
-	}
-	for (; row < g->n; row++) {
-		few_rows(g, row, 1);
+	few_products(g, 0);
+}
+
+static void few_bf16(const struct gemm *g)
+{
+	few_products(g, 1);
+}
+
+static void round_bf16(float *y, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i += W) {
+		store(y + i, v_rounded(load(x + i, n - i)), n - i);
 	}
 }
 
-INLINE void pack_panels(
-	float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n, size_t width)
+/* n numbers that lie together, the rest of `width` filled with zeros; rounded is a constant where this is inlined. */
+INLINE void pack_line(float *dst, const float *src, size_t n, size_t width, int rounded)
 {
-	for (; n >= width; n -= width) {
+	if (!rounded) {
+		memcpy(dst, src, n * sizeof(float));
+		memset(dst + n, 0, (width - n) * sizeof(float));
+		return;
+	}
+	for (size_t i = 0; i < width; i += W) {
+		V x = i < n ? load(src + i, n - i) : v_set(0.0F);
+		store(dst + i, v_rounded(x), width - i);
+	}
+}
+
+/* A panel from rows of [n, k]. */
+INLINE void pack_along(float *dst, const float *src, size_t ld, size_t k, size_t n, size_t width, int rounded)
+{
+	for (size_t i = 0; i < width; i++) {
 		for (size_t p = 0; p < k; p++) {
-			memcpy(dst + p * width, src + p * ld, width * sizeof(float));
+			float x = i < n ? src[i * ld + p] : 0.0F;
+			dst[p * width + i] = rounded ? bf16_rounded(x) : x;
 		}
-		dst += distance;
-		src += width;
-	}
-	for (size_t p = 0; n && p < k; p++) {
-		memcpy(dst + p * width, src + p * ld, n * sizeof(float));
-		memset(dst + p * width + n, 0, (width - n) * sizeof(float));
 	}
 }
 
-static void pack(float *dst, size_t distance, const float *src, size_t ld, size_t k, size_t n,
-	unsigned width)
+INLINE void pack_panels(const struct pack *p, size_t width, int rounded)
 {
-	if (width == MR) {
-		pack_panels(dst, distance, src, ld, k, n, MR);
-	} else if (width == NR) {
-		pack_panels(dst, distance, src, ld, k, n, NR);
-	} else {
-		pack_panels(dst, distance, src, ld, k, n, width);
+	char *to = p->dst;
+	for (size_t i = 0; i < p->n; i += width, to += p->distance) {
+		float *dst = (float *)(void *)to;
+		size_t n = p->n - i;
+		if (p->along) {
+			pack_along(dst, p->src + i * p->ld, p->ld, p->k, n, width, rounded);
+		} else if (n >= width) {
+			for (size_t q = 0; q < p->k; q++) {
+				pack_line(dst + q * width, p->src + q * p->ld + i, width, width, rounded);
+			}
+		} else {
+			for (size_t q = 0; q < p->k; q++) {
+				pack_line(dst + q * width, p->src + q * p->ld + i, n, width, rounded);
+			}
+		}
 	}
+}
+
+static void pack_a(const struct pack *p)
+{
+	pack_panels(p, MR, 0);
+}
+
+static void pack_b(const struct pack *p)
+{
+	pack_panels(p, NR, 0);
+}
+
+static void pack_a_bf16(const struct pack *p)
+{
+	pack_panels(p, MR, 1);
+}
+
+static void pack_b_bf16(const struct pack *p)
+{
+	pack_panels(p, NR, 1);
 }
 
 /* The register tile: MR x 2 vectors, one multiplication each and token. */
@@ -203,45 +266,45 @@ INLINE void product_tile(
 	size_t k, const float *a, const float *b, const struct ahead *next, V c[MR][2])
 {
 	const char *next_a = next->a, *next_b = next->b;
-	for (; k >= 8; k -= 8) {
+	for (; k >= FETCH; k -= FETCH) {
 		__builtin_prefetch(next_a, 0, 2);
 		__builtin_prefetch(next_b, 0, 2);
-		outer_products(8, a, b, c);
+		outer_products(FETCH, a, b, c);
 		next_a += next->step_a;
 		next_b += next->step_b;
-		a += (size_t)8 * MR;
-		b += (size_t)8 * NR;
+		a += (size_t)FETCH * MR;
+		b += (size_t)FETCH * NR;
 	}
 	outer_products(k, a, b, c);
 }
 
-INLINE void start_tile(const float *g, V c[MR][2])
+INLINE void start_tile(const float *g, size_t ld, V c[MR][2])
 {
 #pragma GCC unroll 16
 	for (size_t i = 0; i < MR; i++) {
-		c[i][0] = g ? v_load(g + i * NR) : v_set(0.0F);
-		c[i][1] = g ? v_load(g + i * NR + W) : v_set(0.0F);
+		c[i][0] = g ? v_load(g + i * ld) : v_set(0.0F);
+		c[i][1] = g ? v_load(g + i * ld + W) : v_set(0.0F);
 	}
 }
 
-static void micro(size_t k, const float *a, const float *b, const struct ahead *next,
-	int accumulate, float *g)
+static void micro(size_t k, const void *a, const void *b, const struct ahead *next, int accumulate,
+	float *g, size_t ld)
 {
 	V c[MR][2];
-	start_tile(accumulate ? g : NULL, c);
+	start_tile(accumulate ? g : NULL, ld, c);
 	product_tile(k, a, b, next, c);
 #pragma GCC unroll 16
 	for (size_t i = 0; i < MR; i++) {
-		v_store(g + i * NR, c[i][0]);
-		v_store(g + i * NR + W, c[i][1]);
+		v_store(g + i * ld, c[i][0]);
+		v_store(g + i * ld + W, c[i][1]);
 	}
 }
 
-static void micro_stats(size_t k, const float *a, const float *b, const struct ahead *next,
+static void micro_stats(size_t k, const void *a, const void *b, const struct ahead *next,
 	const float *g, const struct micro_stats *s)
 {
 	V c[MR][2];
-	start_tile(g, c);
+	start_tile(g, NR, c);
 	product_tile(k, a, b, next, c);
 	float *sum = s->sum, *abs = s->abs, *sq = s->sq;
 	if (sum) {

@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Matrix products: C is cut into tiles by its shape alone, and each tile is one product on one
- * thread. */
+/* Matrix products. In f32 C is cut into tiles by its shape alone, and each tile is one product on one
+ * thread; products of few rows have their own kernel, and others in BF16 go over panels (products.c). */
+#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -61,7 +62,29 @@ static void few_piece(void *arg, size_t i)
 	g.n = least(FEW_COLS, g.n - first);
 	g.b += first * g.ldb;
 	g.c += first;
-	p->b->k.few(&g);
+	if (p->b->bf16) {
+		p->b->k.few_bf16(&g);
+	} else {
+		p->b->k.few(&g);
+	}
+}
+
+static int few_rows(struct matmul *p)
+{
+	struct gemm *g = &p->g;
+	if (p->b->bf16) {
+		float *rounded = cpu_scratch_shared(p->b, g->m * g->k * sizeof(float));
+		if (!rounded) {
+			return -ENOMEM;
+		}
+		for (size_t i = 0; i < g->m; i++) {
+			p->b->k.round_bf16(rounded + i * g->k, g->a + i * g->lda, g->k);
+		}
+		g->a = rounded;
+		g->lda = g->k;
+	}
+	cpu_run(p->b, (g->n + FEW_COLS - 1) / FEW_COLS, few_piece, p);
+	return 0;
 }
 
 /* C = (accumulate ? C : 0) + 0 */
@@ -100,8 +123,10 @@ int cpu_matmul(void *vb, int trans_a, int trans_b, uint64_t m, uint64_t n, uint6
 		return 0;
 	}
 	if (m <= FEW && trans_b && !trans_a) {
-		cpu_run(vb, (n + FEW_COLS - 1) / FEW_COLS, few_piece, &p);
-		return 0;
+		return few_rows(&p);
+	}
+	if (p.b->bf16) {
+		return cpu_product(vb, &p.g);
 	}
 	p.tile_m = even(m, TILE_M, STEP_M);
 	p.tile_n = even(n, TILE_N, STEP_N);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "plugins/backends/cpu/cpu.h"
+#include "plugins/backends/cpu/rounding.h"
 
 enum {
 	CHUNK = 1 << 15,      /* elements of one piece of work */
@@ -83,18 +84,7 @@ int cpu_load(void *vb, float *d_dst, const void *src, uint32_t dtype, uint64_t n
 	}
 }
 
-/* To nearest even; a NaN stays one, whatever of its payload is cut off. */
-static uint16_t to_bf16(float x)
-{
-	uint32_t u;
-	memcpy(&u, &x, sizeof(u));
-	if ((u & 0x7fffffffU) > 0x7f800000U) {
-		return (uint16_t)(u >> 16 | 0x40U);
-	}
-	return (uint16_t)((u + 0x7fffU + (u >> 16 & 1U)) >> 16);
-}
-
-/* Likewise, by hand for compilers without a half type: the last bit of what is kept decides ties. */
+/* To nearest even, by hand for compilers without a half type: the last bit of what is kept decides ties. */
 static uint16_t to_f16(float x)
 {
 	uint32_t u;
@@ -125,7 +115,7 @@ static void narrow_chunk(void *arg, size_t i)
 	const float *x = (const float *)e->x + first;
 	uint16_t *y = (uint16_t *)(void *)e->y + first;
 	for (uint64_t j = 0; j < n; j++) {
-		y[j] = e->dtype == CWP_BF16 ? to_bf16(x[j]) : to_f16(x[j]);
+		y[j] = e->dtype == CWP_BF16 ? bf16_bits(x[j]) : to_f16(x[j]);
 	}
 }
 
