@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "tests/kernels/plain_tiles.h"
 #include "tests/kernels/support.h"
 
 struct work {
@@ -77,16 +78,36 @@ void *test_open(struct test_host *h, uint32_t threads)
 	return test_open_precision(h, threads, "f32");
 }
 
+int test_has_plain_tiles(void)
+{
+	return kernels_best() >= TIER_AVX512BF16;
+}
+
+static void take_plain_tiles(struct cpu *b)
+{
+#if defined(__x86_64__)
+	static struct kernels k;
+	kernels_plain_tiles(&k);
+	b->panels = &k.bf16_panels;
+#else
+	(void)b;
+#endif
+}
+
 void *test_open_precision(struct test_host *h, uint32_t threads, const char *precision)
 {
 	void *b = NULL;
+	int plain = strcmp(precision, TEST_PLAIN_TILES) == 0;
 	const struct cwp_setting settings[CPU_OPTIONS] = {
 		[CPU_OPTION_ISA] = {.size = sizeof(*settings), .type = CWP_OPTION_ENUM, .string = "auto"},
-		[CPU_OPTION_PRECISION] = {.size = sizeof(*settings), .type = CWP_OPTION_ENUM, .string = precision}};
+		[CPU_OPTION_PRECISION] = {.size = sizeof(*settings), .type = CWP_OPTION_ENUM, .string = plain ? "bf16" : precision}};
 	test_host_init(h, threads);
 	int rc = cpu_backend.open(&h->table, settings, NULL, &b);
 	if (rc) {
 		fail_msg("open: %d %s", rc, h->failure);
+	}
+	if (plain) {
+		take_plain_tiles(b);
 	}
 	return b;
 }

@@ -21,7 +21,9 @@ void test_host_init(struct test_host *h, uint32_t threads);
 
 /* Opens the backend under test or fails the running test. */
 void *test_open(struct test_host *h, uint32_t threads);
-/* The same with "f32" or "bf16". */
+/* The same with "f32", "bf16", or TEST_PLAIN_TILES: bf16 by the panels of AMX, which test_has_plain_tiles() must allow. */
+#define TEST_PLAIN_TILES "bf16 on plain tiles"
+int test_has_plain_tiles(void);
 void *test_open_precision(struct test_host *h, uint32_t threads, const char *precision);
 
 /* A fixed stream of numbers; the same in every run. */

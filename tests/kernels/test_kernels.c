@@ -15,6 +15,7 @@
 
 #include "tests/kernels/guarded.h"
 #include "plugins/backends/cpu/rounding.h"
+#include "tests/kernels/plain_tiles.h"
 #include "tests/kernels/support.h"
 
 enum { MOST = 1200 }; /* elements of an array */
@@ -386,6 +387,14 @@ static void test_tiles(void **state)
 		panels_of(&k.f32);
 		panels_of(&k.bf16_panels);
 	}
+#if defined(__x86_64__)
+	if (test_has_plain_tiles()) {
+		struct kernels k;
+		kernels_plain_tiles(&k);
+		tiles_of(&k.bf16_panels, 1);
+		panels_of(&k.bf16_panels);
+	}
+#endif
 }
 
 /* A kernel that is not listed above would not be tested: the table has as many as the list, and

@@ -22,8 +22,15 @@ static double *doubles(size_t n)
 	return x;
 }
 
-/* The precisions that products are looked at in; bf16 rounds operands here too. */
-static const char *const precisions[] = {"f32", "bf16"};
+/* How products are looked at; all but the first round operands to BF16, here too. The last one is the same in all tiers, so
+ * that it is looked at in one of them. */
+static const char *const precisions[] = {"f32", "bf16", TEST_PLAIN_TILES};
+
+static int ways(void)
+{
+	const char *tier = getenv("CWP_CPU");
+	return test_has_plain_tiles() && tier && strcmp(tier, "avx512bf16") == 0 ? 3 : 2;
+}
 
 static double rounded(float x, int bf16)
 {
@@ -62,9 +69,10 @@ static void test_matmul(void **state)
 	static const size_t shapes[][3] = {{1, 1, 1}, {1, 577, 64}, {1, 3, 0}, {2, 300, 65},
 		{5, 7, 3}, {17, 33, 129}, {64, 64, 64}, {257, 130, 31}, {130, 600, 70},
 		{3, 1, 500}, {97, 40, 1100}, {20, 36, 2100}};
-	for (int bf16 = 0; bf16 < 2; bf16++) {
+	for (int way = 0; way < ways(); way++) {
+		int bf16 = way > 0;
 		struct test_host h;
-		void *b = test_open_precision(&h, 2, precisions[bf16]);
+		void *b = test_open_precision(&h, 2, precisions[way]);
 		for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++) {
 			for (int f = 0; f < 8; f++) {
 				one_product(b, bf16, f & 1, f >> 1 & 1, shapes[s][0], shapes[s][1],
@@ -169,9 +177,10 @@ static void test_grad_stats(void **state)
 	(void)state;
 	static const uint64_t some[] = {0, 5, 5, 23, 24, 24}, one[] = {0, 3},
 			      deep[] = {0, 600, 1113}, none[] = {0, 0};
-	for (int bf16 = 0; bf16 < 2; bf16++) {
+	for (int way = 0; way < ways(); way++) {
+		int bf16 = way > 0;
 		struct test_host h;
-		void *b = test_open_precision(&h, 2, precisions[bf16]);
+		void *b = test_open_precision(&h, 2, precisions[way]);
 		one_grad_stats(b, bf16, 1, 1, some, 5, 7);
 		one_grad_stats(b, bf16, 13, 33, some, 5, 7);
 		one_grad_stats(b, bf16, 200, 270, one, 1, 7);

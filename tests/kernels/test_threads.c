@@ -258,6 +258,9 @@ static void test_neighbours(void **state)
 	(void)state;
 	sums_alike("f32");
 	sums_alike("bf16");
+	if (test_has_plain_tiles()) {
+		sums_alike(TEST_PLAIN_TILES);
+	}
 	struct test_host h;
 	struct data together = data_new(), apart = data_new();
 	void *b = test_open(&h, 3);
