@@ -5,6 +5,7 @@
  * together. Numbers below 2^-126 count as 0, and sums are rounded to nearest even whatever mode is set. */
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "plugins/backends/cpu/kernels.h"
 

@@ -4,6 +4,7 @@
  * The processor takes numbers below 2^-126 for 0, of the operands and of sums alike, and rounds to nearest even whatever
  * mode is set. */
 #include <immintrin.h>
+#include <string.h>
 
 #include "plugins/backends/cpu/kernels.h"
 

@@ -206,23 +206,28 @@ INLINE void pack_along(float *dst, const float *src, size_t ld, size_t k, size_t
 	}
 }
 
+/* One row of [k, n] into its place in all panels. */
+INLINE void pack_row(const struct pack *p, size_t row, size_t width, int rounded)
+{
+	const float *src = p->src + row * p->ld;
+	char *to = (char *)p->dst + row * width * sizeof(float);
+	size_t i = 0;
+	for (; p->n - i >= width; i += width, to += p->distance) {
+		pack_line((float *)(void *)to, src + i, width, width, rounded);
+	}
+	if (i < p->n) {
+		pack_line((float *)(void *)to, src + i, p->n - i, width, rounded);
+	}
+}
+
 INLINE void pack_panels(const struct pack *p, size_t width, int rounded)
 {
 	char *to = p->dst;
-	for (size_t i = 0; i < p->n; i += width, to += p->distance) {
-		float *dst = (float *)(void *)to;
-		size_t n = p->n - i;
-		if (p->along) {
-			pack_along(dst, p->src + i * p->ld, p->ld, p->k, n, width, rounded);
-		} else if (n >= width) {
-			for (size_t q = 0; q < p->k; q++) {
-				pack_line(dst + q * width, p->src + q * p->ld + i, width, width, rounded);
-			}
-		} else {
-			for (size_t q = 0; q < p->k; q++) {
-				pack_line(dst + q * width, p->src + q * p->ld + i, n, width, rounded);
-			}
-		}
+	for (size_t row = 0; !p->along && row < p->k; row++) {
+		pack_row(p, row, width, rounded);
+	}
+	for (size_t i = 0; p->along && i < p->n; i += width, to += p->distance) {
+		pack_along((float *)(void *)to, p->src + i * p->ld, p->ld, p->k, p->n - i, width, rounded);
 	}
 }
 

@@ -88,15 +88,30 @@ INLINE void load_block(__m512i v[BLOCK], const struct pack *p, size_t token, siz
 	}
 }
 
-/* Columns of a panel in strips of up to 16, the words of a pair `stride` apart; only `pairs` of each block are written. */
-INLINE void pack_strip(const struct pack *p, char *dst, size_t stride, size_t column, size_t columns, size_t pairs, int along)
+/* Columns of a panel in strips of up to 16, from rows of [n, k]: the words of a pair are `stride` bytes apart; only `pairs` are
+ * written. */
+INLINE void pack_strip(const struct pack *p, char *dst, size_t stride, size_t column, size_t columns, size_t pairs)
 {
 	__m512i v[BLOCK];
 	for (size_t token = 0; token < p->k; token += BLOCK_TOKENS) {
-		load_block(v, p, token, column, columns, along, 0);
+		load_block(v, p, token, column, columns, 1, 0);
 		size_t left = pairs - token / 2 < BLOCK ? pairs - token / 2 : BLOCK;
 		for (size_t i = 0; i < left; i++) {
 			_mm512_mask_storeu_epi32(dst + (token / 2 + i) * stride, first16(columns), v[i]);
+		}
+	}
+}
+
+/* One pair of rows of [k, n], or of one row and nothing, into its words of all panels. */
+INLINE void pack_rows(const struct pack *p, size_t pair, size_t width)
+{
+	const float *first = p->src + 2 * pair * p->ld, *second = 2 * pair + 1 < p->k ? first + p->ld : NULL;
+	char *dst = (char *)p->dst + pair * width * 4;
+	for (size_t column = 0; column < p->n; column += width, dst += p->distance) {
+		for (size_t i = 0; i < width; i += BLOCK) {
+			size_t columns = width - i < BLOCK ? width - i : BLOCK, at = column + i, n = at < p->n ? p->n - at : 0;
+			__m512i v = pairs_across(first + at, second ? second + at : NULL, first16(n < columns ? n : columns));
+			_mm512_mask_storeu_epi32(dst + i * 4, first16(columns), v);
 		}
 	}
 }
@@ -106,14 +121,18 @@ INLINE void pack_pairs(const struct pack *p, size_t width, size_t step)
 {
 	size_t pairs = (p->k + step - 1) / step * step / 2;
 	char *dst = p->dst;
+	if (!p->along) {
+		for (size_t pair = 0; 2 * pair < p->k; pair++) {
+			pack_rows(p, pair, width);
+		}
+		for (size_t column = 0; column < p->n; column += width, dst += p->distance) {
+			memset(dst + (p->k + 1) / 2 * width * 4, 0, (pairs - (p->k + 1) / 2) * width * 4);
+		}
+		return;
+	}
 	for (size_t column = 0; column < p->n; column += width, dst += p->distance) {
 		for (size_t i = 0; i < width; i += BLOCK) {
-			size_t columns = width - i < BLOCK ? width - i : BLOCK;
-			if (p->along) {
-				pack_strip(p, dst + i * 4, width * 4, column + i, columns, pairs, 1);
-			} else {
-				pack_strip(p, dst + i * 4, width * 4, column + i, columns, pairs, 0);
-			}
+			pack_strip(p, dst + i * 4, width * 4, column + i, width - i < BLOCK ? width - i : BLOCK, pairs);
 		}
 	}
 }
