@@ -117,6 +117,40 @@ static void test_few_rows(void **state)
 	few_rows("bf16");
 }
 
+/* More rows than 16, where the backend says so: likewise, whatever rows are beside. */
+static void rows_alone(const char *precision)
+{
+	static const size_t shapes[][3] = {{300, 70, 530}, {120, 33, 2100}, {4200, 20, 40}};
+	struct test_host h;
+	void *b = test_open_precision(&h, 2, precision);
+	for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]) && be->rows_alone(b); s++) {
+		size_t all = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
+		const size_t parts[][2] = {{0, 17}, {5, 18}, {11, all - 11}, {all - 31, 31}, {40, 57}};
+		uint64_t seed = 6;
+		float *a = test_normal(&seed, all * k, 1.0F), *w = test_normal(&seed, n * k, 1.0F);
+		float *want = test_filled(all * n, 0.0F), *part = test_filled(all * n, 0.0F);
+		assert_int_equal(be->matmul(b, 0, 1, all, n, k, a, k, w, k, 0, want, n), 0);
+		for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+			size_t first = parts[i][0], m = parts[i][1];
+			assert_int_equal(be->matmul(b, 0, 1, m, n, k, a + first * k, k, w, k, 0, part, n), 0);
+			assert_memory_equal(part, want + first * n, m * n * sizeof(float));
+		}
+		free(a);
+		free(w);
+		free(want);
+		free(part);
+	}
+	be->close(b);
+}
+
+static void test_rows_alone(void **state)
+{
+	(void)state;
+	for (int way = 0; way < ways(); way++) {
+		rows_alone(precisions[way]);
+	}
+}
+
 /* want [3 * rows * cols]: sum, sum of absolute values, sum of squares. */
 static void stats_reference(const struct cwp_grad_stats *s, int bf16, double *want)
 {
@@ -571,6 +605,7 @@ static int group(void)
 		cmocka_unit_test(test_narrow),
 		cmocka_unit_test(test_matmul),
 		cmocka_unit_test(test_few_rows),
+		cmocka_unit_test(test_rows_alone),
 		cmocka_unit_test(test_grad_stats),
 		cmocka_unit_test(test_norm),
 		cmocka_unit_test(test_rope),

@@ -153,6 +153,13 @@ uint64_t cpu_most_keys(const struct cwp_attention *a);
 /* A product of at least one element over panels in the precision in force, products.c. */
 int cpu_product(struct cpu *b, const struct gemm *g);
 
+/* The most scratch, in bytes, of products whose sides are at most `most`; of statistics of samples with so many tokens
+ * together, of matrices with at most `width` rows and columns, shared and by thread; of histograms. */
+uint64_t cpu_product_memory(const struct panels *p, uint64_t most);
+uint64_t cpu_grad_stats_memory(const struct panels *p, uint64_t tokens, uint64_t width);
+size_t cpu_grad_stats_thread_memory(void);
+uint64_t cpu_act_histogram_memory(void);
+
 /* oneDNN, onednn.c. */
 /* Limits oneDNN to the tier; CWP_ESTATE when it runs another one in this process already,
  * CWP_EMISSING when it is a build that cannot be held to one thread a call. */

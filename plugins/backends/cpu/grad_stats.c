@@ -225,15 +225,21 @@ static int check(struct cpu *b, const struct cwp_grad_stats *s)
 		  : cpu_check_matrix(b, "grad_stats", "the result", b, s->rows, s->cols, s->cols);
 }
 
+/* Tokens of sample i when each block is whole steps deep: only its last one may be filled up. */
+static uint64_t deep(const struct stats *w, uint64_t i)
+{
+	const uint64_t *start = w->s->samples.start;
+	return round_up((size_t)(start[i + 1] - start[i]), w->p->step);
+}
+
 /* The end of the batch that begins with sample `first`: at least one sample, then as many as fit.
  */
 static uint64_t batch_end(const struct stats *w, uint64_t first)
 {
-	const struct cwp_sequences *q = &w->s->samples;
-	uint64_t most = BATCH_FLOATS / (w->rows + w->cols), end = first + 1;
+	uint64_t most = BATCH_FLOATS / (w->rows + w->cols), end = first + 1, tokens = deep(w, first);
 	most = most > BATCH_TOKENS ? most : BATCH_TOKENS;
-	while (end < q->count && q->start[end + 1] - q->start[first] <= most) {
-		end++;
+	while (end < w->s->samples.count && tokens + deep(w, end) <= most) {
+		tokens += deep(w, end++);
 	}
 	return end;
 }
@@ -264,14 +270,15 @@ static void cut(struct stats *w, uint64_t first, uint64_t end)
 /* The most tokens, each block being whole steps deep, and blocks of a batch. */
 static void largest_batch(const struct stats *w, size_t *ret_tokens, size_t *ret_blocks)
 {
-	const uint64_t *start = w->s->samples.start;
 	*ret_tokens = *ret_blocks = 0;
 	for (uint64_t first = 0, end = 0; first < w->s->samples.count; first = end) {
 		end = batch_end(w, first);
-		size_t tokens = (size_t)(start[end] - start[first]);
+		size_t tokens = 0;
+		for (uint64_t i = first; i < end; i++) {
+			tokens += (size_t)deep(w, i);
+		}
 		/* Each sample has at most one block that is not full. */
 		size_t blocks = (size_t)(end - first) + tokens / DEPTH;
-		tokens += (size_t)(end - first) * (w->p->step - 1);
 		*ret_tokens = tokens > *ret_tokens ? tokens : *ret_tokens;
 		*ret_blocks = blocks > *ret_blocks ? blocks : *ret_blocks;
 	}
@@ -306,6 +313,20 @@ static int run_batches(struct stats *w)
 out:
 	cpu_free(w->b, w->blocks);
 	return rc;
+}
+
+uint64_t cpu_grad_stats_memory(const struct panels *p, uint64_t tokens, uint64_t width)
+{
+	uint64_t both = 2 * (width + MOST_NR), deepest = tokens * p->step;
+	uint64_t batch = tokens + p->step > BATCH_TOKENS ? tokens + p->step : BATCH_TOKENS;
+	uint64_t numbers = (batch < deepest ? batch : deepest) * both, small = deepest * both;
+	small = small < BATCH_FLOATS ? small : BATCH_FLOATS;
+	return (numbers > small ? numbers : small) * p->size + PANEL_ALIGN;
+}
+
+size_t cpu_grad_stats_thread_memory(void)
+{
+	return (size_t)4 * (TILE_ROWS + MOST_MR) * (TILE_COLS + MOST_NR) * sizeof(float);
 }
 
 int cpu_grad_stats(void *vb, const struct cwp_grad_stats *s)

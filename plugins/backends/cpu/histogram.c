@@ -41,6 +41,11 @@ static void count_piece(void *arg, size_t i)
 	}
 }
 
+uint64_t cpu_act_histogram_memory(void)
+{
+	return (uint64_t)PIECES * CWP_HISTOGRAM_BINS * sizeof(uint64_t);
+}
+
 int cpu_act_histogram(void *vb, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld,
 	uint64_t *d_count)
 {

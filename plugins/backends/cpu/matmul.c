@@ -139,9 +139,9 @@ int cpu_matmul(void *vb, int trans_a, int trans_b, uint64_t m, uint64_t n, uint6
 }
 
 /* oneDNN's kernels for AVX-512 go through k alike for every row, and so does plain C; those for AVX2 sum the last rows of a
- * tile otherwise. */
+ * tile otherwise. Panels are cut in their depth whatever the number of rows. */
 int cpu_rows_alone(void *vb)
 {
 	const struct cpu *b = vb;
-	return b->k.gemm != onednn_gemm || strcmp(b->k.name, "avx512") == 0;
+	return b->bf16 || b->k.gemm != onednn_gemm || strcmp(b->k.name, "avx512") == 0;
 }

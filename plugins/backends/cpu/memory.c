@@ -85,11 +85,24 @@ int cpu_memory(void *vb, uint64_t *ret_total, uint64_t *ret_free)
 	return 0;
 }
 
+/* Scratch is kept at the most that any operation asked for. Beside it oneDNN has buffers of its own, one a thread. */
 uint64_t cpu_overhead(void *vb, const struct cwp_backend_use *use)
 {
-	(void)vb;
-	(void)use;
-	return 0;
+	const struct cpu *b = vb;
+	/* No machine has what larger uses would need; sums of these do not wrap around. */
+	const uint64_t limit = UINT64_C(1) << 24;
+	uint64_t tokens = use->tokens < limit ? use->tokens : limit, width = use->width < limit ? use->width : limit;
+	uint64_t most = tokens > width ? tokens : width;
+	uint64_t shared = cpu_grad_stats_memory(b->panels, tokens, width);
+	/* Columns of outliers by row, few rows rounded, histograms. */
+	const uint64_t others[] = {b->bf16 ? cpu_product_memory(b->panels, most) : 0, tokens * width * sizeof(float),
+		16 * most * sizeof(float), cpu_act_histogram_memory()};
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		shared = others[i] > shared ? others[i] : shared;
+	}
+	/* Scores, probabilities and their gradients of one block of queries. */
+	uint64_t thread = 3 * tokens * ATTENTION_BLOCK * sizeof(float), stats = cpu_grad_stats_thread_memory();
+	return shared + b->slots * (thread > stats ? thread : stats);
 }
 
 int cpu_reserve(void *vb, uint64_t bytes, const struct cwp_backend_use *use)

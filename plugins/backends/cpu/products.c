@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Products over panels: both operands are copied into panels once, a chunk of the depth at a time, then C is cut into tiles
  * by its shape alone, and each tile is one piece of work. Within a tile the depth goes in blocks, so that a panel of B stays
- * in the first-level cache while all of A's pass it. */
+ * in the first-level cache while all of A's pass it. Where the depth is cut depends on the columns of C and on the depth alone,
+ * and many rows go one part after another: panels stay small, and a row of C is the same whatever rows are beside it. */
 #include <errno.h>
 #include <string.h>
 
@@ -11,21 +12,24 @@
 enum {
 	TILE_M = 96, /* at most */
 	TILE_N = 192,
-	CHUNK = 2048,    /* depth that is packed at a time, at most */
-	DEPTH = 512,     /* of a block, at most */
-	PACK_COLUMNS = 64 /* about as many rows or columns are one piece of copying */
+	CHUNK = 2048,      /* depth that is packed at a time, at most */
+	CHUNK_LEAST = 256, /* ... and at least, where B's panels would take more than B_BYTES */
+	B_BYTES = 24 << 20,
+	PART = 4096,       /* rows that are packed at a time, at most */
+	DEPTH = 512,       /* of a block, at most */
+	PACK_COLUMNS = 64  /* about as many rows or columns are one piece of copying */
 };
 
 struct product {
 	const struct panels *p;
-	const struct gemm *g;
+	struct gemm g; /* the rows at work */
 	size_t tile_m, tile_n;
-	size_t across;             /* tiles side by side */
-	size_t chunk, first, k;    /* depth: of a chunk at most, where this one begins, and its own */
-	size_t padded, depth;      /* its own in whole steps, and that of a block */
+	size_t across;                 /* tiles side by side */
+	size_t chunk, first, k;        /* depth: of a chunk at most, where this one begins, and its own */
+	size_t padded, depth;          /* its own in whole steps, and that of a block */
 	size_t a_distance, b_distance; /* bytes between panels */
-	size_t a_each, b_each;     /* columns of one piece of copying */
-	size_t a_pieces;
+	size_t a_each, b_each;         /* columns of one piece of copying */
+	size_t a_pieces, b_pieces;
 	char *a, *b;
 };
 
@@ -50,29 +54,38 @@ static size_t even(size_t n, size_t most, size_t step)
 	return round_up(up(n, up(n, most)), step);
 }
 
-static void pack_piece(void *arg, size_t i)
+static void pack_a_piece(void *arg, size_t i)
 {
 	const struct product *w = arg;
-	const struct gemm *g = w->g;
-	struct pack p = {.k = w->k};
-	if (i < w->a_pieces) {
-		size_t column = i * w->a_each;
-		p.along = !g->trans_a;
-		p.ld = g->lda;
-		p.n = least(w->a_each, g->m - column);
-		p.src = g->a + (p.along ? column * p.ld + w->first : w->first * p.ld + column);
-		p.distance = w->a_distance;
-		p.dst = w->a + column / w->p->mr * p.distance;
-		w->p->pack_a(&p);
+	const struct gemm *g = &w->g;
+	size_t column = i * w->a_each;
+	struct pack p = {.k = w->k, .along = !g->trans_a, .ld = g->lda, .distance = w->a_distance};
+	p.n = least(w->a_each, g->m - column);
+	p.src = g->a + (p.along ? column * p.ld + w->first : w->first * p.ld + column);
+	p.dst = w->a + column / w->p->mr * p.distance;
+	w->p->pack_a(&p);
+}
+
+static void pack_b_piece(void *arg, size_t i)
+{
+	const struct product *w = arg;
+	const struct gemm *g = &w->g;
+	size_t column = i * w->b_each;
+	struct pack p = {.k = w->k, .along = g->trans_b, .ld = g->ldb, .distance = w->b_distance};
+	p.n = least(w->b_each, g->n - column);
+	p.src = g->b + (p.along ? column * p.ld + w->first : w->first * p.ld + column);
+	p.dst = w->b + column / w->p->nr * p.distance;
+	w->p->pack_b(&p);
+}
+
+/* B's pieces come first where they are wanted. */
+static void pack_piece(void *arg, size_t i)
+{
+	struct product *w = arg;
+	if (i < w->b_pieces) {
+		pack_b_piece(arg, i);
 	} else {
-		size_t column = (i - w->a_pieces) * w->b_each;
-		p.along = g->trans_b;
-		p.ld = g->ldb;
-		p.n = least(w->b_each, g->n - column);
-		p.src = g->b + (p.along ? column * p.ld + w->first : w->first * p.ld + column);
-		p.distance = w->b_distance;
-		p.dst = w->b + column / w->p->nr * p.distance;
-		w->p->pack_b(&p);
+		pack_a_piece(arg, i - w->b_pieces);
 	}
 }
 
@@ -81,7 +94,7 @@ static void edge(const struct product *w, size_t k, const char *a, const char *b
 	float *c, size_t rows, size_t cols)
 {
 	float cell[MOST_MR * MOST_NR] __attribute__((aligned(PANEL_ALIGN)));
-	size_t nr = w->p->nr, ld = w->g->ldc;
+	size_t nr = w->p->nr, ld = w->g.ldc;
 	memset(cell, 0, sizeof(cell));
 	for (size_t i = 0; accumulate && i < rows; i++) {
 		memcpy(cell + i * nr, c + i * ld, cols * sizeof(float));
@@ -96,7 +109,7 @@ static void edge(const struct product *w, size_t k, const char *a, const char *b
 static void block(const struct product *w, size_t row, size_t col, size_t at, size_t k)
 {
 	const struct panels *p = w->p;
-	const struct gemm *g = w->g;
+	const struct gemm *g = &w->g;
 	size_t end_row = least(row + w->tile_m, g->m), end_col = least(col + w->tile_n, g->n);
 	int accumulate = g->accumulate || w->first || at;
 	for (size_t j = col; j < end_col; j += p->nr) {
@@ -130,31 +143,66 @@ static void tile(void *arg, size_t i)
 	}
 }
 
+/* Depth of a chunk: all alike, and few enough for B's panels. */
+static size_t chunk_of(const struct panels *p, size_t n, size_t k)
+{
+	size_t most = B_BYTES / (round_up(n, p->nr) * p->size);
+	most = most < CHUNK_LEAST ? CHUNK_LEAST : most;
+	return even(k, most < CHUNK ? most : CHUNK, MOST_STEP);
+}
+
+/* Sizes for products of this shape; returns the bytes of both operands' panels. */
+static size_t lay_out(struct product *w, size_t m, size_t n, size_t k)
+{
+	const struct panels *p = w->p;
+	w->chunk = chunk_of(p, n, k);
+	w->tile_n = even(n, TILE_N, p->nr);
+	w->across = up(n, w->tile_n);
+	w->a_distance = round_up(w->chunk * p->mr * p->size, PANEL_ALIGN);
+	w->b_distance = round_up(w->chunk * p->nr * p->size, PANEL_ALIGN);
+	w->a_each = round_up(PACK_COLUMNS, p->mr);
+	w->b_each = round_up(PACK_COLUMNS, p->nr);
+	return up(least(m, PART), p->mr) * w->a_distance + up(n, p->nr) * w->b_distance;
+}
+
+/* Rows [row, row + g.m) of one chunk; B's panels are made with those of the first rows. */
+static void part(struct cpu *b, struct product *w, const struct gemm *all, size_t row)
+{
+	w->g = *all;
+	w->g.m = least(PART, all->m - row);
+	w->g.a += all->trans_a ? row : row * all->lda;
+	w->g.c += row * all->ldc;
+	w->tile_m = even(w->g.m, TILE_M, w->p->mr);
+	w->a_pieces = up(w->g.m, w->a_each);
+	w->b_pieces = row == 0 ? up(all->n, w->b_each) : 0;
+	cpu_run(b, w->a_pieces + w->b_pieces, pack_piece, w);
+	cpu_run(b, w->across * up(w->g.m, w->tile_m), tile, w);
+}
+
+uint64_t cpu_product_memory(const struct panels *p, uint64_t most)
+{
+	uint64_t columns = most + MOST_NR, deepest = (most < CHUNK ? most : CHUNK) + MOST_STEP;
+	uint64_t a = ((most < PART ? most : PART) + MOST_MR) * deepest, b = columns * deepest;
+	uint64_t cut = columns * (CHUNK_LEAST + MOST_STEP), limit = B_BYTES / p->size + columns * MOST_STEP;
+	limit = limit > cut ? limit : cut;
+	return (a + (b < limit ? b : limit)) * p->size;
+}
+
 int cpu_product(struct cpu *b, const struct gemm *g)
 {
-	const struct panels *p = b->panels;
-	struct product w = {.p = p, .g = g, .chunk = even(g->k, CHUNK, MOST_STEP)};
-	size_t longest = round_up(least(w.chunk, g->k), p->step);
-	w.tile_m = even(g->m, TILE_M, p->mr);
-	w.tile_n = even(g->n, TILE_N, p->nr);
-	w.across = up(g->n, w.tile_n);
-	w.a_distance = round_up(longest * p->mr * p->size, PANEL_ALIGN);
-	w.b_distance = round_up(longest * p->nr * p->size, PANEL_ALIGN);
-	w.a_each = round_up(PACK_COLUMNS, p->mr);
-	w.b_each = round_up(PACK_COLUMNS, p->nr);
-	w.a_pieces = up(g->m, w.a_each);
-	size_t a_bytes = up(g->m, p->mr) * w.a_distance;
-	w.a = cpu_scratch_shared(b, a_bytes + up(g->n, p->nr) * w.b_distance);
-	if (!w.a) {
+	struct product w = {.p = b->panels};
+	w.b = cpu_scratch_shared(b, lay_out(&w, g->m, g->n, g->k));
+	if (!w.b) {
 		return -ENOMEM;
 	}
-	w.b = w.a + a_bytes;
+	w.a = w.b + up(g->n, w.p->nr) * w.b_distance;
 	for (w.first = 0; w.first < g->k; w.first += w.chunk) {
 		w.k = least(w.chunk, g->k - w.first);
-		w.padded = round_up(w.k, p->step);
+		w.padded = round_up(w.k, w.p->step);
 		w.depth = even(w.padded, DEPTH, MOST_STEP);
-		cpu_run(b, w.a_pieces + up(g->n, w.b_each), pack_piece, &w);
-		cpu_run(b, w.across * up(g->m, w.tile_m), tile, &w);
+		for (size_t row = 0; row < g->m; row += PART) {
+			part(b, &w, g, row);
+		}
 	}
 	return 0;
 }
