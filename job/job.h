@@ -86,6 +86,8 @@ struct cwj_chat {
 struct cwj_limits {
 	uint64_t memory;  /* bytes; 0: not limited */
 	uint64_t scratch; /* bytes; 0: not limited */
+	uint64_t gpu_memory; /* bytes; 0: what the device has, but for a margin */
+	uint64_t gpu_wait; /* seconds that an attempt waits for memory of the device that others hold; 0: it fails at once, and may be tried again */
 	uint64_t time;    /* seconds; 0: not limited */
 	uint32_t threads; /* 0: all that the process may use */
 };

@@ -37,6 +37,8 @@ static const char *const data_kinds[] = {"samples", "text", "pairs", "answers", 
 static const struct cwj_key limit_keys[] = {
 	{.name = "memory", .kind = CWJ_SIZE, .offset = offsetof(struct cwj_limits, memory)},
 	{.name = "scratch", .kind = CWJ_SIZE, .offset = offsetof(struct cwj_limits, scratch)},
+	{.name = "gpu-memory", .kind = CWJ_SIZE, .offset = offsetof(struct cwj_limits, gpu_memory)},
+	{.name = "gpu-wait", .kind = CWJ_TIME, .offset = offsetof(struct cwj_limits, gpu_wait)},
 	{.name = "time", .kind = CWJ_TIME, .offset = offsetof(struct cwj_limits, time)},
 	{.name = "threads",
 		.kind = CWJ_SMALL,

@@ -42,6 +42,9 @@ static int make_settings(struct cwe_device *d, enum cwj_precision asked, struct 
 	const struct cwp_plugin *p = d->plugin->descriptor;
 	int both = has_precision(d->plugin, "f32") && has_precision(d->plugin, "bf16");
 	if (asked == CWJ_PRECISION_BF16 && !both) {
+		if (err != NULL && err->code == 0) {
+			(void)snprintf(err->field, sizeof err->field, "precision");
+		}
 		return cwb_err_set(err, CWP_EVALUE, "precision: backend %s %s has no bf16, only f32; use auto or f32", p->id, p->version);
 	}
 	d->precision = asked != CWJ_PRECISION_AUTO ? asked
@@ -87,16 +90,21 @@ static int open_backend(struct cwe_registry *registry, struct cwe_host *host, co
 	r = d.ops->open(&host->table, d.settings, d.uuid[0] != '\0' ? d.uuid : NULL, &d.b);
 	if (r != 0) {
 		cwe_settings_free(d.plugin->descriptor, d.settings);
-		return cwe_host_error(host, w->id, "open", r, err);
+		r = cwe_host_error(host, w->id, "open", r, err);
+		if (w->uuid != NULL && err != NULL && strstr(err->message, w->uuid) == NULL) {
+			(void)cwb_err_prefix(err, "%s", w->uuid);
+		}
+		return r;
 	}
 	*ret = d;
 	return 0;
 }
 
-/* Whether auto may do without what failed: there is no GPU, or nothing that could use one. */
-static int is_absence(int code, int found)
+/* Whether auto may do without what failed: there is no GPU that could be used, or nothing that could use one. */
+static int is_absence(const struct cwb_err *why, const struct cwe_plugin *found, const char *uuid)
 {
-	return !found || code == CWP_EMISSING;
+	int none = why->code == CWP_EMISSING || why->code == CWP_EVALUE || why->code == CWP_EUNKNOWN;
+	return found == NULL || (none && uuid == NULL && why->field[0] == '\0');
 }
 
 static int open_auto(struct cwe_registry *registry, struct cwe_host *host, const struct wanted *w, int none, struct cwe_device *ret,
@@ -114,7 +122,7 @@ static int open_auto(struct cwe_registry *registry, struct cwe_host *host, const
 		if (r == 0) {
 			return 0;
 		}
-		if (!is_absence(r, plugin != NULL)) {
+		if (!is_absence(&why, plugin, w->uuid)) {
 			return err != NULL && err->code == 0 ? (*err = why).code : r;
 		}
 	}
@@ -155,7 +163,10 @@ int cwe_device_open(struct cwe_registry *registry, struct cwe_host *host, const 
 			none ? "no GPU" : c->gpu);
 	}
 	int r = open_backend(registry, host, &w, ret, &why);
-	return r == 0 ? 0 : r == CWP_EVALUE ? cwb_err_set(err, r, "%s", why.message) : tell_gpu(r, &why, err);
+	if (r != 0 && why.field[0] != '\0') {
+		return err != NULL && err->code == 0 ? (*err = why).code : r;
+	}
+	return r == 0 ? 0 : tell_gpu(r, &why, err);
 }
 
 void cwe_device_close(struct cwe_device *d)

@@ -8,6 +8,7 @@
 
 #include "engine/model/generate.h"
 #include "engine/pipeline/benchmark.h"
+#include "engine/pipeline/device.h"
 #include "engine/text/ends.h"
 
 #define MEMORY (1ull << 30) /* for caches, and for weights that stay, where no limit says otherwise */
@@ -159,10 +160,26 @@ static int add_all(struct cwe_run *run, struct cwe_benchmark *b, const struct cw
 	return r;
 }
 
+/* On a GPU weights that stay count more than sequences at a time. */
+static int take_gpu(const struct cwe_run *run, const struct cwe_model *model, const struct texts *list,
+	struct cwe_generator_size *ret, uint64_t *ret_resident, struct cwb_err *err)
+{
+	const struct cwe_arch *a = &model->arch;
+	uint64_t idle = cwe_run_gpu_free(run, model->device);
+	uint64_t all = a->layers * cwe_layer_bytes(model) + (uint64_t)a->vocabulary * a->hidden * sizeof(float);
+	cwe_generator_fit(model, list->what, list->count, CWE_GENERATOR_SLOTS, idle > all ? idle - all : idle / 4, ret);
+	uint64_t least = cwe_generator_bytes(model, ret);
+	*ret_resident = least < idle ? idle - least : 0;
+	return cwe_run_gpu_take(run, model->device, least, "generating text", err);
+}
+
 /* How many sequences at a time, which weights may stay in memory, and the bound that this makes: what no plan could know. */
 static int take_memory(struct cwe_run *run, const struct cwe_model *model, const struct texts *list,
 	struct cwe_generator_size *ret, uint64_t *ret_resident, struct cwb_err *err)
 {
+	if (cwe_device_remote(model->device)) {
+		return take_gpu(run, model, list, ret, ret_resident, err);
+	}
 	uint64_t limit = run->job->limits.memory, base = cwe_run_base_memory(run);
 	uint64_t free_memory = limit == 0 ? MEMORY : limit > base ? limit - base : 0;
 	cwe_generator_fit(model, list->what, list->count, CWE_GENERATOR_SLOTS, free_memory, ret);

@@ -1,9 +1,13 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* The job's backend. */
+/* The job's backend, and what is told of it. */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "engine/pipeline/device.h"
+
+/* What boundaries that have no room on a GPU take of the host's memory at most, before they go to scratch. */
+#define HOST_PART 4u
 
 static const char *precision_name(enum cwj_precision precision)
 {
@@ -14,7 +18,13 @@ int cwe_run_device_open(struct cwe_run *run, struct cwb_err *err)
 {
 	const struct cwe_device_choice choice = {.backend = run->job->backend, .gpu = run->p->gpu, .precision = run->job->precision};
 	int r = cwe_device_open(run->p->registry, run->p->host, &choice, &run->device, err);
-	return cwe_run_place(err, r, 0, 0, r == CWP_EVALUE ? "precision" : "backend", "");
+	run->boundary_memory = CWE_BOUNDARY_MEMORY;
+	if (r == 0 && cwe_device_remote(&run->device)) {
+		uint64_t limit = run->job->limits.memory, all = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+		uint64_t part = (limit > 0 && limit < all ? limit : all) / HOST_PART;
+		run->boundary_memory = part > CWE_BOUNDARY_MEMORY ? part : CWE_BOUNDARY_MEMORY;
+	}
+	return cwe_run_place(err, r, 0, 0, "backend", "");
 }
 
 json_t *cwe_run_device_json(const struct cwe_run *run)
@@ -29,9 +39,9 @@ void cwe_run_device_log(const struct cwe_run *run)
 	const struct cwe_device *d = &run->device;
 	const struct cwp_host *host = &run->p->host->table;
 	char text[512];
-	if (d->ops->flags & CWP_BACKEND_HOST_MEMORY) {
+	if (!cwe_device_remote(d)) {
 		return;
 	}
-	(void)snprintf(text, sizeof text, "backend: %s, %s, %s", d->ops->describe(d->b), precision_name(d->precision), d->uuid);
+	(void)snprintf(text, sizeof text, "backend: %s, %s", d->ops->describe(d->b), d->uuid);
 	host->log(host->ctx, CWP_LOG_INFO, text);
 }

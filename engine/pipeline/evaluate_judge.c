@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/calibrate/loglik.h"
+#include "engine/pipeline/device.h"
 #include "engine/pipeline/evaluate.h"
 #include "engine/text/beside.h"
 
@@ -70,8 +71,14 @@ static int take_memory(struct cwe_run *run, const struct cwe_judge *j, const str
 {
 	uint64_t limit = run->job->limits.memory, longest = cwe_shared_longest(set), boundaries = 0;
 	uint64_t widest = longest > CWE_PIECE_TOKENS ? longest : CWE_PIECE_TOKENS;
-	uint64_t need = cwe_run_base_memory(run) + cwe_loglik_bytes(&j->model, set->tokens, widest, longest, &boundaries);
-	need += boundaries < CWE_BOUNDARY_MEMORY ? boundaries : CWE_BOUNDARY_MEMORY;
+	struct cwe_need stage = {.host = cwe_loglik_host_bytes(&j->model, set->tokens, widest)};
+	stage.device = cwe_loglik_bytes(&j->model, set->tokens, widest, longest, &boundaries) - stage.host;
+	stage.boundaries = boundaries;
+	int r = cwe_run_gpu_take(run, j->model.device, stage.device, "the judge", err);
+	if (r != 0) {
+		return r;
+	}
+	uint64_t need = cwe_run_base_memory(run) + cwe_need_memory(run, &stage);
 	if (limit > 0 && need > limit) {
 		return cwb_err_set(err, CWP_ELIMIT, "limits.memory is %" PRIu64 " bytes, but the judge may need %" PRIu64
 			": raise it, or take a smaller judge", limit, need);

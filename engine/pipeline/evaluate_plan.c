@@ -125,6 +125,7 @@ int cwe_evaluation_estimate(struct cwe_run *run, const struct cwe_benchmark *b, 
 	asked->most = set->tokens > asked->most ? set->tokens : asked->most;
 	asked->longest = longest > asked->longest ? longest : asked->longest;
 	asked->drifts += b->drifts;
+	asked->generated += b->generated_tokens;
 	json_t *row = json_pack("{s:s,s:s,s:o,s:I,s:I,s:I,s:I,s:f}", "name", b->job->name, "benchmark", b->job->benchmark, "items",
 		b->items > 0 ? json_integer((json_int_t)b->items) : json_null(), "requests", (json_int_t)b->count, "too_long",
 		(json_int_t)json_object_size(b->long_items), "tokens", (json_int_t)(tokens + b->generation_tokens - b->generated_tokens),

@@ -132,7 +132,7 @@ int cwe_evaluation_score(struct cwe_evaluation *e, struct cwe_benchmark *b, stru
 	}
 	int r = prepare(&p, err);
 	const struct cwe_next next = {.token = p.token, .count = p.asked, .arg = &p, .take = take_next};
-	const struct cwe_forward_options options = {.scratch = e->run->p->scratch, .memory = CWE_BOUNDARY_MEMORY, .arg = &p,
+	const struct cwe_forward_options options = {.scratch = e->run->p->scratch, .memory = e->run->boundary_memory, .arg = &p,
 		.progress = progress, .next = &next, .ret_bad = &p.bad};
 	if (r == 0) {
 		p.bad = p.layout.corpus.tokens;

@@ -212,9 +212,9 @@ int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err)
 	if ((r = cwj_job_digest(run->job, job)) != 0) {
 		return cwb_err_set(err, r, "digest of the job's inputs");
 	}
-	/* Another backend, another tier of it or another precision may differ in the last bits: its scores are not to be mixed. */
-	json_t *all = json_pack("{s:s,s:O,s:s,s:i}", "job", job, "inputs", run->inputs, "backend",
-		run->device.ops->describe(run->device.b), "precision", (int)run->device.precision);
+	/* Another backend, another tier of it, another precision or cut may differ in the last bits: its scores are not to be mixed. */
+	json_t *all = json_pack("{s:s,s:O,s:s,s:i,s:I}", "job", job, "inputs", run->inputs, "backend",
+		run->device.ops->describe(run->device.b), "precision", (int)run->device.precision, "piece", (json_int_t)run->piece);
 	size_t length = 0;
 	char *text = all != NULL ? cwb_json_dump(all, &length) : NULL;
 	json_decref(all);

@@ -374,5 +374,6 @@ int cwe_run_samples(struct cwe_run *run, struct cwb_err *err)
 			return cwe_run_place(err, r, job->sets[i].line, job->sets[i].column, "calibrate", job->sets[i].name);
 		}
 	}
-	return cwe_corpus_new(run->set, run->sets, 0, &run->corpus, err);
+	int r = cwe_run_piece_tokens(run, &run->piece, err);
+	return r == 0 ? cwe_corpus_new(run->set, run->sets, run->piece, &run->corpus, err) : r;
 }

@@ -14,6 +14,7 @@
 #include "engine/pipeline/budget.h"
 #include "engine/pipeline/cache.h"
 #include "engine/pipeline/candidates.h"
+#include "engine/pipeline/device.h"
 #include "engine/pipeline/drift.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/sequential.h"
@@ -26,6 +27,10 @@
 #define PLAIN_MEMORY (64ull << 20)
 /* Packing buffers of the matrix products, a thread. */
 #define THREAD_MEMORY (24ull << 20)
+/* A GPU's driver and libraries in the host's memory. */
+#define DRIVER_MEMORY (1ull << 30)
+/* Caches of texts that are generated on a GPU, and what a step takes. */
+#define GENERATION_MEMORY (2ull << 30)
 
 static uint64_t max_u64(uint64_t a, uint64_t b)
 {
@@ -49,6 +54,7 @@ uint64_t cwe_run_base_memory(const struct cwe_run *run)
 {
 	uint64_t base = only_quantizes(run) ? PLAIN_MEMORY
 		: BASE_MEMORY + cwe_pool_threads(run->p->host->pool) * THREAD_MEMORY;
+	base += cwe_device_remote(&run->device) ? DRIVER_MEMORY : 0;
 	return base + text_memory(run) + run->source->merge_memory + run->beside;
 }
 
@@ -75,18 +81,23 @@ static uint64_t combine_memory(const struct cwe_run *run)
 }
 
 /* Calibration and scoring. */
-static void score_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch)
+static void score_bounds(const struct cwe_run *run, struct cwe_calibration_bounds *b, struct cwe_need *ret)
 {
-	struct cwe_calibration_bounds b;
-	*ret_memory = *ret_scratch = 0;
 	if (run->scorer == NULL) {
 		return;
 	}
-	cwe_calibration_bounds(&run->model, run->corpus.tokens, run->corpus.widest, run->corpus.longest, run->needs, &b);
-	uint64_t in_memory = b.boundaries < CWE_BOUNDARY_MEMORY ? b.boundaries : CWE_BOUNDARY_MEMORY;
-	*ret_memory = b.device + in_memory + run->largest * sizeof(float) + (run->job->scale_pilot ? combine_memory(run) : 0);
+	cwe_calibration_bounds(&run->model, run->corpus.tokens, run->corpus.widest, run->corpus.longest, run->needs, b);
+	ret->host = b->host + run->largest * sizeof(float) + (run->job->scale_pilot ? combine_memory(run) : 0);
+	ret->device = b->device;
+	ret->boundaries = b->boundaries;
+	cwe_need_passes(ret, &run->model, run->corpus.widest);
+}
+
+static uint64_t score_scratch(const struct cwe_run *run, const struct cwe_calibration_bounds *b)
+{
 	/* The gradient beside the checkpoints needs room of its own where boundaries do not fit. */
-	*ret_scratch = b.kept + (b.boundaries > CWE_BOUNDARY_MEMORY ? b.boundaries - b.kept : 0) + b.checkpoint + tile_bytes(run);
+	return run->scorer == NULL ? 0 : b->kept + (cwe_need_spills(run, b->boundaries) ? b->boundaries - b->kept : 0) + b->checkpoint +
+		tile_bytes(run);
 }
 
 /* The model that an evaluation needs most memory for: the output, whose inputs may be quantized. */
@@ -106,12 +117,20 @@ static struct cwe_model evaluated(const struct cwe_run *run)
 /* A token in the list of requests, in the layout, and its score. */
 #define TOKEN_BYTES (2 * sizeof(uint32_t) + 3 * sizeof(uint32_t) + sizeof(float) + 1 + 3)
 
+/* Where texts are generated, weights that stay on the GPU make it many times faster. */
+static uint64_t generation_wish(const struct cwe_run *run, const struct cwe_model *m)
+{
+	const struct cwe_arch *a = &m->arch;
+	return run->asked.generated == 0 ? 0
+		: a->layers * cwe_layer_bytes(m) + (uint64_t)a->vocabulary * a->hidden * sizeof(float) + GENERATION_MEMORY;
+}
+
 /* What is generated says itself what it needs, once a model is at work (benchmark_generate.c). */
-static void evaluation_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch)
+static void evaluation_bounds(const struct cwe_run *run, struct cwe_need *ret, uint64_t *ret_scratch)
 {
 	const struct cwe_run_asked *asked = &run->asked;
-	uint64_t bytes = 0, boundaries = 0, drift_memory, drift_scratch;
-	*ret_memory = *ret_scratch = 0;
+	uint64_t bytes = 0, drift_memory;
+	*ret_scratch = 0;
 	for (size_t i = 0; i < run->job->n_evaluations; i++) {
 		const json_t *file = json_object_get(run->inputs, run->job->evaluations[i].path);
 		bytes += (uint64_t)json_integer_value(json_object_get(file, "size"));
@@ -121,12 +140,14 @@ static void evaluation_bounds(const struct cwe_run *run, uint64_t *ret_memory, u
 	}
 	const struct cwe_model model = evaluated(run);
 	uint64_t widest = max_u64(CWE_PIECE_TOKENS, asked->longest), longest = max_u64(asked->longest, 1);
-	uint64_t device = cwe_loglik_bytes(&model, asked->most, widest, longest, &boundaries);
-	cwe_drift_bounds(asked->drifts, run->model.arch.vocabulary, &drift_memory, &drift_scratch);
-	*ret_memory = device + (boundaries < CWE_BOUNDARY_MEMORY ? boundaries : CWE_BOUNDARY_MEMORY) + drift_memory +
-		cwe_next_bytes(&model, asked->drifts) + bytes * 4 + asked->tokens * TOKEN_BYTES + asked->requests * REQUEST_BYTES +
-		run->largest * 2 * sizeof(float);
-	*ret_scratch = (boundaries > CWE_BOUNDARY_MEMORY ? boundaries : 0) + drift_scratch;
+	uint64_t host = cwe_loglik_host_bytes(&model, asked->most, widest), next = cwe_next_bytes(&model, asked->drifts);
+	ret->device = cwe_loglik_bytes(&model, asked->most, widest, longest, &ret->boundaries) - host + next;
+	ret->wanted = generation_wish(run, &model);
+	cwe_need_passes(ret, &model, widest);
+	cwe_drift_bounds(asked->drifts, run->model.arch.vocabulary, &drift_memory, ret_scratch);
+	/* Of distributions, both sides have about as much. */
+	ret->host = host + drift_memory + (cwe_device_remote(&run->device) ? next : 0) + bytes * 4 + asked->tokens * TOKEN_BYTES +
+		asked->requests * REQUEST_BYTES + run->largest * 2 * sizeof(float);
 }
 
 /* Where a job fits its limit with fewer threads, it gets fewer: nothing but time depends on them. Returns the bytes saved. */
@@ -188,30 +209,59 @@ static uint64_t search_scratch(const struct cwe_run *run)
 	return bytes;
 }
 
+/* What only the host does: combining, selecting, quantizing rows. */
+static uint64_t host_memory(struct cwe_run *run, const struct cwe_need *sequential)
+{
+	uint64_t n = run->largest, calibrated = run->quantizer_needs != 0 ? n * sizeof(float) + cwe_need_memory(run, sequential) : 0;
+	uint64_t select = run->scorer != NULL ? combine_memory(run) + cwe_run_budget_memory(run) : 0;
+	uint64_t quantize = cwe_run_by_strips(run, cwe_run_may_protect(run)) ? cwe_run_strips_memory(run)
+		: n * (2 * sizeof(float) + 6) + calibrated;
+	return max_u64(select, quantize);
+}
+
+static int check_limits(const struct cwe_run *run, const struct cwe_bounds *b, struct cwb_err *err)
+{
+	const struct cwj_limits *l = &run->job->limits;
+	if (l->memory > 0 && b->memory > l->memory) {
+		return cwb_err_set(err, CWP_ELIMIT, "limits.memory is %" PRIu64 " bytes, but the job may need %" PRIu64
+			": raise it, or shorten the calibration sets", l->memory, b->memory);
+	}
+	if (l->scratch > 0 && b->scratch > l->scratch) {
+		return cwb_err_set(err, CWP_ELIMIT, "limits.scratch is %" PRIu64 " bytes, but the job may need %" PRIu64
+			": raise it, or use fewer or shorter calibration sets", l->scratch, b->scratch);
+	}
+	return 0;
+}
+
 int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *err)
 {
-	uint64_t score_memory, score_scratch, eval_memory, eval_scratch, n = run->largest;
-	score_bounds(run, &score_memory, &score_scratch);
-	evaluation_bounds(run, &eval_memory, &eval_scratch);
-	eval_memory += cwe_plain_bytes(run) > 0 ? cwe_smoothing_memory(run) : 0;
-	uint64_t select = run->scorer != NULL ? combine_memory(run) + cwe_run_budget_memory(run) : 0;
-	uint64_t sequential, sequential_scratch;
-	cwe_run_sequential_bounds(run, &sequential, &sequential_scratch);
-	uint64_t quantize = cwe_run_by_strips(run, cwe_run_may_protect(run)) ? cwe_run_strips_memory(run)
-		: n * (2 * sizeof(float) + 6) + (sequential > 0 ? n * sizeof(float) + sequential : 0);
-	struct cwe_bounds b = {.memory = cwe_run_base_memory(run) +
-			max_u64(max_u64(max_u64(score_memory, eval_memory), max_u64(select, quantize)), cwe_run_super_memory(run)),
-		.scratch = max_u64(score_scratch, max_u64(eval_scratch + cwe_plain_bytes(run), sequential_scratch) + (run->scorer != NULL ? tile_bytes(run) : 0))};
-	b.scratch += run->job->search && run->p->search == NULL ? search_scratch(run) : 0;
-	const struct cwj_limits *l = &run->job->limits;
-	b.memory -= spare_threads(run, b.memory);
-	if (l->memory > 0 && b.memory > l->memory) {
-		return cwb_err_set(err, CWP_ELIMIT, "limits.memory is %" PRIu64 " bytes, but the job may need %" PRIu64
-			": raise it, or shorten the calibration sets", l->memory, b.memory);
+	enum { SCORE, SUPER, SEQUENTIAL, EVALUATION, NEEDS };
+	struct cwe_need need[NEEDS] = {0};
+	struct cwe_calibration_bounds score = {0};
+	struct cwe_bounds b = {0};
+	uint64_t eval_scratch, most = 0;
+	score_bounds(run, &score, &need[SCORE]);
+	cwe_run_super_need(run, &need[SUPER]);
+	cwe_run_sequential_need(run, &need[SEQUENTIAL]);
+	evaluation_bounds(run, &need[EVALUATION], &eval_scratch);
+	if (cwe_plain_bytes(run) > 0) {
+		need[EVALUATION].host += cwe_smoothing_memory(run);
 	}
-	if (l->scratch > 0 && b.scratch > l->scratch) {
-		return cwb_err_set(err, CWP_ELIMIT, "limits.scratch is %" PRIu64 " bytes, but the job may need %" PRIu64
-			": raise it, or use fewer or shorter calibration sets", l->scratch, b.scratch);
+	int r = cwe_run_gpu_plan(run, need, NEEDS, &b.gpu_memory, err);
+	if (r != 0) {
+		return r;
+	}
+	for (size_t i = 0; i < NEEDS; i++) {
+		most = i != SEQUENTIAL ? max_u64(most, cwe_need_memory(run, &need[i])) : most;
+	}
+	b.memory = cwe_run_base_memory(run) + max_u64(most, host_memory(run, &need[SEQUENTIAL]));
+	eval_scratch += cwe_need_spills(run, need[EVALUATION].boundaries) ? need[EVALUATION].boundaries : 0;
+	b.scratch = max_u64(score_scratch(run, &score), max_u64(eval_scratch + cwe_plain_bytes(run),
+		cwe_run_sequential_scratch(run, need[SEQUENTIAL].boundaries)) + (run->scorer != NULL ? tile_bytes(run) : 0));
+	b.scratch += run->job->search && run->p->search == NULL ? search_scratch(run) : 0;
+	b.memory -= spare_threads(run, b.memory);
+	if ((r = check_limits(run, &b, err)) != 0) {
+		return r;
 	}
 	*ret = b;
 	return run->p->scratch != NULL ? check_free(run, b.scratch, err) : 0;

@@ -270,6 +270,9 @@ static int run_stages(struct cwe_run *run, struct cwb_err *err)
 	}
 	cwe_run_device_log(run);
 	log_warnings(run);
+	if ((r = cwe_run_gpu_reserve(run, err)) != 0) {
+		return r;
+	}
 	if ((r = score_and_select(run, err)) != 0 || (r = cwe_run_carrier(run, err)) != 0 ||
 		(r = cwe_run_quantize(run, err)) != 0 ||
 		(r = cwe_run_evaluate(run, err)) != 0 || (r = cwe_run_gate(run, err)) != 0) {

@@ -62,12 +62,22 @@ struct cwe_run_cache {
 	int claim;              /* what tells others that this run makes it; -1: nothing */
 };
 
+/* The memory of a GPU, as planned (device.h); all 0 where memory is the host's. */
+struct cwe_run_gpu {
+	uint64_t bytes;  /* in all: least, with boundaries and what makes generation faster */
+	uint64_t least;  /* own and alloc */
+	uint64_t own;    /* the backend's */
+	uint64_t alloc;  /* of alloc() without boundaries */
+	struct cwp_backend_use use;
+};
+
 /* What the evaluations ask, as their data says. */
 struct cwe_run_asked {
 	uint64_t requests, tokens; /* sequences that are scored, and their tokens, each beginning as often as it occurs */
 	uint64_t most;             /* such tokens of one evaluation */
 	uint64_t longest;          /* tokens of the longest */
 	uint64_t drifts;           /* distributions */
+	uint64_t generated;        /* new tokens at most */
 	double rate[2];            /* measured floating-point operations a second: many rows, few rows; 0: not measured yet */
 	double seconds;            /* of all models */
 	json_t *each;              /* array of {name, benchmark, items, requests, too_long, tokens, generated, seconds} */
@@ -140,6 +150,9 @@ struct cwe_run {
 	int rejected;
 	int ended;              /* an earlier attempt wrote the manifest: only the end is missing */
 	struct cwe_bounds bounds;
+	struct cwe_run_gpu gpu;
+	uint64_t boundary_memory; /* bytes of boundaries that stay in the host's memory; more goes to scratch */
+	uint64_t piece;         /* tokens of a piece of the samples at most */
 	uint64_t beside;        /* bytes of texts beside the run's own: those of the model under test while a judge is at work */
 	struct cwe_stage_record record[CWE_STAGES];
 	size_t records;
@@ -234,5 +247,5 @@ int cwe_run_requantize(struct cwe_run *run, const struct cwe_run_module *m, uint
 int cwe_run_quantize_error(struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows,
 	const float *weight, float *error);
 
-/* Bytes of boundary activations that stay in memory; more goes to scratch. It is part of the stated bound. */
+/* Bytes of boundary activations that stay in memory on the CPU; more goes to scratch. It is part of the stated bound. */
 #define CWE_BOUNDARY_MEMORY (128u << 20)

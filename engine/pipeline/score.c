@@ -196,7 +196,7 @@ static int calibrate(struct scoring *sc, struct cwb_err *err)
 			: sc->tiles.head[0] != '\0' ? sc->tiles.head_loss[s] : 0;
 	}
 	struct cwe_calibration c = {.model = &run->model, .corpus = &run->corpus, .needs = run->needs,
-		.scratch = run->p->scratch, .boundary_memory = CWE_BOUNDARY_MEMORY, .checkpoint = 1, .arg = sc,
+		.scratch = run->p->scratch, .boundary_memory = run->boundary_memory, .checkpoint = 1, .arg = sc,
 		.module = take_module, .layer_done = layer_done, .boundary_done = boundary_done, .head_done = head_done,
 		.progress = progress, .set_loss = run->set_loss};
 	go_on(sc, gradients, &c);

@@ -9,6 +9,7 @@
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/pass.h"
 #include "engine/model/ops.h"
+#include "engine/pipeline/device.h"
 #include "engine/pipeline/sequential.h"
 
 struct sequential {
@@ -290,7 +291,7 @@ static int run_layers(struct cwe_quantizing *q, struct cwe_writer *writer, struc
 {
 	struct cwe_run *run = q->run;
 	struct sequential s = {.run = run, .q = q, .writer = writer, .plain = plain, .masks = {.tiles.journal = -1, .scores.tile.fd = -1}};
-	int r = cwe_pass_new(&run->model, &run->corpus, 2, CWE_BOUNDARY_MEMORY, run->p->scratch, &s.pass, err);
+	int r = cwe_pass_new(&run->model, &run->corpus, 2, run->boundary_memory, run->p->scratch, &s.pass, err);
 	s.ahead = calloc(cwe_linears_most(&run->model.arch) + 1, sizeof *s.ahead);
 	r = r == 0 && s.ahead == NULL ? cwb_err_set(err, -ENOMEM, "no memory for quantizing") : r;
 	r = r == 0 ? cwe_statistics_new(&run->model, run->quantizer_needs, 0, &s.statistics, err) : r;
@@ -322,12 +323,11 @@ int cwe_run_sequential_plain(struct cwe_run *run, struct cwe_plain *plain, struc
 	return r;
 }
 
-void cwe_run_sequential_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch)
+void cwe_run_sequential_need(const struct cwe_run *run, struct cwe_need *ret)
 {
 	const struct cwp_quantizer *quantizer = run->quantizer->interface;
 	struct cwe_calibration_bounds b;
-	uint64_t plugin = 0, slot = run->corpus.tokens * run->model.arch.hidden * sizeof(float);
-	*ret_memory = *ret_scratch = 0;
+	uint64_t plugin = 0;
 	if (run->quantizer_needs == 0) {
 		return;
 	}
@@ -337,7 +337,15 @@ void cwe_run_sequential_bounds(const struct cwe_run *run, uint64_t *ret_memory, 
 		plugin = n > plugin ? n : plugin;
 	}
 	cwe_calibration_bounds(&run->model, run->corpus.tokens, run->corpus.widest, run->corpus.longest, run->quantizer_needs, &b);
-	*ret_memory = cwe_smoothing_memory(run) + b.device + (b.boundaries < CWE_BOUNDARY_MEMORY ? b.boundaries : CWE_BOUNDARY_MEMORY) + plugin;
+	ret->host = cwe_smoothing_memory(run) + b.host + plugin;
+	ret->device = b.device + (cwe_device_remote(&run->device) ? cwe_smoothing_device_memory(run) : 0);
+	ret->boundaries = b.boundaries;
+	cwe_need_passes(ret, &run->model, run->corpus.widest);
+}
+
+uint64_t cwe_run_sequential_scratch(const struct cwe_run *run, uint64_t boundaries)
+{
+	uint64_t slot = run->corpus.tokens * run->model.arch.hidden * sizeof(float);
 	/* The checkpoints of two layers for a moment. */
-	*ret_scratch = (b.boundaries > CWE_BOUNDARY_MEMORY ? b.boundaries : 0) + 2 * slot + cwe_plain_bytes(run);
+	return run->quantizer_needs == 0 ? 0 : (cwe_need_spills(run, boundaries) ? boundaries : 0) + 2 * slot + cwe_plain_bytes(run);
 }

@@ -15,8 +15,10 @@ int cwe_run_sequential(struct cwe_quantizing *q, struct cwe_writer *writer, stru
 int cwe_run_sequential_plain(struct cwe_run *run, struct cwe_plain *plain, struct cwb_err *err);
 /* enum cwp_module_flags: whether attention scores are made of a module's matrix, or of some of its rows. */
 uint32_t cwe_run_module_flags(const struct cwe_run *run, const struct cwe_run_module *m);
-/* Bytes beside what quantizing takes anyway, from shapes; 0 where the quantizer is not calibrated. */
-void cwe_run_sequential_bounds(const struct cwe_run *run, uint64_t *ret_memory, uint64_t *ret_scratch);
+/* Bytes beside what quantizing takes anyway, from shapes; untouched, and 0, where the quantizer is not calibrated. */
+struct cwe_need;
+void cwe_run_sequential_need(const struct cwe_run *run, struct cwe_need *ret);
+uint64_t cwe_run_sequential_scratch(const struct cwe_run *run, uint64_t boundaries);
 
 /* sequential_state.c: how far an attempt came. */
 struct cwe_sequential {

@@ -92,6 +92,12 @@ uint64_t cwe_smoothing_memory(const struct cwe_run *run)
 		run->p->host->table.threads * CWE_ROW_TILE * widest * 10;
 }
 
+uint64_t cwe_smoothing_device_memory(const struct cwe_run *run)
+{
+	uint64_t widest = run->widest, rows = error_rows(run);
+	return cwe_smoothing_wanted(run) && has_gram(run) ? (2 * rows * widest + rows + widest * widest) * sizeof(float) : 0;
+}
+
 static int allocate(struct cwe_smoothing *s, struct cwb_err *err)
 {
 	struct cwe_device *device = &s->run->device;

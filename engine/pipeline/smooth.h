@@ -34,6 +34,8 @@ int cwe_smoothing_new(struct cwe_run *run, int masked, struct cwe_smoothing **re
 void cwe_smoothing_free(struct cwe_smoothing *s); /* NULL is allowed */
 /* Bytes at most, from shapes. */
 uint64_t cwe_smoothing_memory(const struct cwe_run *run);
+/* Of a GPU's memory; what cwe_smoothing_memory says is the host's then. */
+uint64_t cwe_smoothing_device_memory(const struct cwe_run *run);
 
 /* Where the mask of a module of the layer at hand belongs, to be filled before cwe_smoothing_run. */
 uint8_t *cwe_smoothing_mask(struct cwe_smoothing *s, const struct cwe_run_module *m);

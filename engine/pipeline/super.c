@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "engine/calibrate/super.h"
+#include "engine/pipeline/device.h"
 #include "engine/pipeline/super.h"
 
 /* Samples of a set until they hold this many tokens: one sequence is enough to see them, as it is its first tokens that
@@ -38,12 +39,12 @@ static size_t looked_at(const struct cwe_sample_set *set, uint64_t *ret_tokens)
 	return n;
 }
 
-uint64_t cwe_run_super_memory(const struct cwe_run *run)
+void cwe_run_super_need(const struct cwe_run *run, struct cwe_need *ret)
 {
 	struct cwe_calibration_bounds b;
 	uint64_t tokens = 0, n;
 	if (run->scorer == NULL || !run->job->super_weights) {
-		return 0;
+		return;
 	}
 	for (size_t i = 0; i < run->sets; i++) {
 		(void)looked_at(&run->set[i], &n);
@@ -51,7 +52,10 @@ uint64_t cwe_run_super_memory(const struct cwe_run *run)
 	}
 	cwe_calibration_bounds(&run->model, tokens, tokens, run->corpus.longest, CWE_SUPER_NEEDS, &b);
 	/* Judging a matrix takes a few numbers a row and column. */
-	return b.device + b.boundaries + 16 * (run->tallest + run->widest);
+	ret->host = b.host + 16 * (run->tallest + run->widest);
+	ret->device = b.device;
+	ret->boundaries = b.boundaries;
+	cwe_need_passes(ret, &run->model, tokens);
 }
 
 /* Samples of all sets as one. They stay the sets'. */
@@ -199,7 +203,7 @@ static int find(struct cwe_run *run, struct cwb_err *err)
 	struct cwe_corpus corpus = {0};
 	struct cwe_super_list list = {0};
 	int r = make_corpus(run, &corpus, err);
-	r = r == 0 ? cwe_super_find(&run->model, &corpus, run->p->scratch, CWE_BOUNDARY_MEMORY, &list, err) : r;
+	r = r == 0 ? cwe_super_find(&run->model, &corpus, run->p->scratch, run->boundary_memory, &list, err) : r;
 	for (size_t i = 0; r == 0 && i < list.count; i++) {
 		r = cwe_run_super_add(run, run->layer_at[list.item[i].layer] + list.item[i].linear, list.item[i].row, list.item[i].col,
 			err);

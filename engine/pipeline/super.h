@@ -15,7 +15,8 @@ int cwe_run_super_add(struct cwe_run *run, size_t module, uint64_t row, uint64_t
 json_t *cwe_run_super_places(const struct cwe_run *run);
 /* Takes such a list, as if they had been looked for; -1 when it is none. */
 int cwe_run_super_take(struct cwe_run *run, const json_t *places);
-/* Memory of the pass, from shapes. */
-uint64_t cwe_run_super_memory(const struct cwe_run *run);
+/* What the pass needs, from shapes; untouched where there is none. */
+struct cwe_need;
+void cwe_run_super_need(const struct cwe_run *run, struct cwe_need *ret);
 /* [{module, row, column, value, selected}]; a new reference. */
 json_t *cwe_run_super_json(const struct cwe_run *run);

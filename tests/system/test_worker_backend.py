@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import worker_test
 from worker_test import BUILD, INSPECT, PLUGINS, WORKER, ZOO, golden
 
+FAKE = os.path.join(BUILD, "tests", "plugins", "fake", ".libs", "cuda.so")
 DEAF = os.path.join(BUILD, "tests", "plugins", "deaf", ".libs", "cuda.so")
 MISSING, NO_MEMORY = "-1009", "-12"
 
@@ -100,6 +101,83 @@ class Backends(worker_test.WorkerTest):
             done = logits(*arguments)
             self.assertEqual(done.returncode, status, done.stderr)
             self.assertIn(word, done.stderr)
+
+    def gpu(self, **variables):
+        """The environment of programs that find the checking backend as a GPU."""
+        self.have(FAKE)
+        return dict(os.environ, **variables)
+
+    def gpu_plan(self, status=0, env=None, **keys):
+        job, out = self.job(**dict(self.protecting(), **keys))
+        done = self.worker("plan", job, "--plugin-dir", self.plugins, env=env or self.gpu())
+        self.assertEqual(done.returncode, status, done.stderr)
+        self.assert_nothing(out)
+        return json.loads(done.stdout) if status == 0 else done.stderr
+
+    def test_gpu(self):
+        """A whole job on a backend with memory of its own: the same masks as on the CPU, in f32."""
+        keys = dict(self.protecting(), seed=3)
+        cpu, there = self.job(backend="cpu", **keys)
+        self.run_job(cpu, "--plugin-dir", self.plugins)
+        for more in ({"backend": "cuda", "precision": "f32"}, {"precision": "f32", "limits": {"gpu-memory": "64MiB"}}):
+            job, out = self.job(**dict(keys, **more))
+            said = self.run_job(job, "--plugin-dir", self.plugins, env=self.gpu())
+            self.assertIn("GPU-fake-0", said)
+            self.assertNotIn("checking backend: ", said)
+            self.assertEqual(worker_test.protected_positions(out), worker_test.protected_positions(there))
+            report = self.load(out, "report.json")
+            self.assertEqual([report["device"]["uuid"], report["device"]["precision"]], ["GPU-fake-0", "f32"])
+            self.assertGreater(report["bounds"]["gpu_memory"], 0)
+            self.assertEqual([p["id"] for p in self.load(out, "manifest.json")["plugins"] if p["kind"] == "backend"], ["cuda"])
+            self.assert_tidy(out)
+
+    def test_gpu_plan(self):
+        plan = self.gpu_plan(precision="f32")
+        need, memory = plan["bounds"]["gpu_memory"], plan["bounds"]["memory"]
+        self.assertTrue(1 << 20 < need < 1 << 30, need)
+        self.assertEqual([plan["device"]["uuid"], plan["device"]["precision"]], ["GPU-fake-0", "f32"])
+        self.assertEqual(self.gpu_plan()["device"]["precision"], "bf16")
+        self.assertEqual(self.gpu_plan(backend="cpu")["bounds"]["gpu_memory"], 0)
+        # Boundaries have what is left; a limit takes their room, then the job.
+        less = self.gpu_plan(precision="f32", limits={"gpu-memory": "%dKiB" % ((need >> 10) - 64)})["bounds"]
+        self.assertLess(less["gpu_memory"], need)
+        self.assertGreater(less["memory"], memory)
+        said = self.gpu_plan(status=65, precision="f32", limits={"gpu-memory": "2MiB"})
+        for word in ("limits.gpu-memory is 2097152 bytes", "may need", "raise it", "backend: cpu"):
+            self.assertIn(word, said)
+        said = self.gpu_plan(status=65, env=self.gpu(CWP_FAKE_MEMORY=str(2 << 20)))
+        for word in ("the GPU", "has 2097152 bytes", "may need", "a larger GPU"):
+            self.assertIn(word, said)
+        # What others hold now is no reason to refuse what may start later.
+        self.assertEqual(self.gpu_plan(env=self.gpu(CWP_FAKE_MEMORY="1073741824:0"), precision="f32")["bounds"]["gpu_memory"], need)
+
+    def test_gpu_taken(self):
+        """Memory that another program holds: boundaries give way, then the attempt fails in a way that may pass."""
+        keys = dict(self.protecting(), precision="f32")
+        plan = self.gpu_plan(**keys)
+        need = plan["bounds"]["gpu_memory"]
+        job, out = self.job(**keys)
+        said = self.run_job(job, "--plugin-dir", self.plugins, env=self.gpu(CWP_FAKE_MEMORY="%d:%d" % (1 << 30, need - 65536)))
+        self.assertNotIn("checking backend: ", said)
+        job, out = self.job(limits={"gpu-wait": "1s"}, **keys)
+        done = self.worker("run", job, "--plugin-dir", self.plugins, env=self.gpu(CWP_FAKE_MEMORY="1073741824:1000000"))
+        self.assertEqual(done.returncode, 75, done.stderr)
+        self.assertIn("waited 1 s (limits.gpu-wait)", done.stderr)
+        self.assertTrue(os.path.exists(out) is False or not os.path.exists(os.path.join(out, "manifest.json")))
+
+    def test_gpu_named(self):
+        env = self.gpu(CWP_FAKE_DEVICES="GPU-a,GPU-b")
+        self.assertEqual(self.gpu_plan(env=env, backend="cuda:GPU-b")["device"]["uuid"], "GPU-b")
+        job, _ = self.job()
+        done = self.worker("plan", job, "--plugin-dir", self.plugins, "--gpu", "GPU-b", env=env)
+        self.assertEqual(json.loads(done.stdout)["device"]["uuid"], "GPU-b")
+        # One that was given and is gone is no reason to take the CPU.
+        done = self.worker("plan", job, "--plugin-dir", self.plugins, "--gpu", "GPU-c", env=env)
+        self.assertEqual(done.returncode, 65)
+        self.assertIn("GPU-c", done.stderr)
+        self.assertIn("GPU-c", self.gpu_plan(status=65, env=env, backend="cuda:GPU-c"))
+        device = self.gpu_plan(env=self.gpu(CWP_FAKE_DEVICES=""))["device"]
+        self.assertTrue(device["backend"].startswith("cpu") and device["why"], device)
 
     def test_record(self):
         """Report and manifest say what ran."""

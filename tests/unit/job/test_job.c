@@ -229,7 +229,7 @@ static void knows_every_choice(void **state)
 {
 	struct cwj_job *j = parse(
 		"model: m\noutput: o\nprecision: bf16\nbackend: cuda:GPU-1a2b\nseed: "
-		"9223372036854775807\n"
+		"9223372036854775807\nlimits: {gpu-memory: 24GiB, gpu-wait: 5m}\n"
 		"calibrate: {critical: [{name: a, data: samples, path: p}, {name: b, data: csv, "
 		"path: q, as: refusals, charset: mac-roman, language: sw, refusal: No., columns: "
 		"{prompt: Frage, id: 'No'}}]}\n"
@@ -244,6 +244,8 @@ static void knows_every_choice(void **state)
 	(void)state;
 	assert_int_equal(j->precision, CWJ_PRECISION_BF16);
 	assert_string_equal(j->backend, "cuda:GPU-1a2b");
+	assert_int_equal(j->limits.gpu_memory, UINT64_C(24) << 30);
+	assert_int_equal(j->limits.gpu_wait, 300);
 	assert_int_equal(j->seed, INT64_MAX);
 	assert_int_equal(j->utility, CWJ_UTILITY_IGNORE);
 	assert_int_equal(j->sets[0].as, CWJ_AS_AUTO);
