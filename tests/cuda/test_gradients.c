@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Statistics of per-sample gradients of a backend against those of the CPU. With bf16 the reference gets X and dY rounded; a
- * bias (one column of ones) may be summed from dY as it is. */
+ * single column, such as a bias's, may be summed from dY as it is. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -61,7 +61,7 @@ static void one(struct gradients g, const unsigned *extra, size_t shift, int one
 	}
 	/* One gradient's deviation, over all samples; a square doubles the relative difference. */
 	double deep = (double)longest(&g.samples), many = (double)g.samples.count, unit = 0.5 * sqrt(deep);
-	double bound = ones && pair.bf16 ? 1e-2 : 2.0 * pair_product_bound((size_t)deep);
+	double bound = g.cols == 1 && pair.bf16 ? 1e-2 : 2.0 * pair_product_bound((size_t)deep);
 	const struct pair_array arrays[] = {{.role = PAIR_IN, .n = nx, .data = x, .reference = rx, .shift = shift},
 		{.role = PAIR_IN, .n = ny, .data = dy, .reference = ones ? NULL : rdy, .shift = shift},
 		{.role = PAIR_BOTH, .n = n, .data = before[0], .bound = bound, .unit = unit * sqrt(many)},
