@@ -18,6 +18,7 @@ struct cwe_tensor {
 	uint32_t dtype;   /* enum cwp_dtype of read_raw: CWP_BF16 also for quantized GGUF types, CWP_F32 for codes of our own outputs */
 	uint32_t stored;  /* the source's own enum cwp_dtype, where an adapter was merged and dtype is CWP_F32 for that; else 0 */
 	uint32_t rank;    /* 1 or 2 for everything that the engine uses */
+	uint32_t whole;   /* 1: some rows cost as much as all, which are best read at once */
 	uint64_t shape[CWE_RANK_MAX];
 	uint64_t index;   /* the implementation's own */
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/model/ahead.h"
+#include "engine/plugin/pool.h"
 
 uint64_t cwe_ahead_bytes(const struct cwe_model *m)
 {
@@ -28,6 +29,7 @@ int cwe_ahead_new(struct cwe_model *m, struct cwe_layer *layer, struct cwe_ahead
 static void *load(void *arg)
 {
 	struct cwe_ahead *a = arg;
+	cwe_pool_apart();
 	a->code = cwe_layer_fill(a->model, a->next, &a->spare, &a->err);
 	return NULL;
 }

@@ -11,6 +11,7 @@
 #include "engine/format/dtype.h"
 #include "engine/model/model_p.h"
 #include "engine/model/ops.h"
+#include "engine/model/reading.h"
 
 /* Bytes that are read at a time on their way to a device: they stay in the cache. */
 #define STEP (4u << 20)
@@ -100,25 +101,39 @@ static int bring(struct cwe_model *m, const struct cwe_tensor *t, void *d, int s
 		      : load(m, (float *)d + at, raw, t->dtype, n, err);
 }
 
-/* Rows as they are stored, some at a time. */
+struct brought {
+	struct cwe_model *m;
+	const struct cwe_tensor *t;
+	uint64_t row;
+	void *d;
+	int stored;
+};
+
+/* Any thread. */
+static int fill(void *arg, uint64_t row, uint64_t rows, void *raw, struct cwb_err *err)
+{
+	const struct brought *b = arg;
+	int r = cwe_weights_read_raw(b->m->weights, b->t, row, rows, raw, err);
+	return r == 0 ? check_finite_raw(b->m, b->t, row, raw, rows * row_numbers(b->t), err) : r;
+}
+
+static int use(void *arg, uint64_t row, uint64_t rows, const void *raw, struct cwb_err *err)
+{
+	const struct brought *b = arg;
+	uint64_t cols = row_numbers(b->t);
+	return bring(b->m, b->t, b->d, b->stored, (row - b->row) * cols, raw, rows * cols, err);
+}
+
+/* Rows as they are stored, some at a time: several threads read and check, this one sends them on. */
 static int read_raw(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, void *d, int stored,
 	struct cwb_err *err)
 {
-	uint64_t at = 0;
-	uint64_t cols = row_numbers(t), bytes = cols * (t->dtype == CWP_F32 ? sizeof(float) : sizeof(uint16_t));
-	uint64_t step = bytes < STEP ? STEP / bytes : 1;
-	step = step < rows ? step : rows;
-	void *raw = malloc(step * bytes + 1);
-	int r = raw != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory to read %s", t->name);
-	for (uint64_t end = row + rows; r == 0 && row < end; row += step) {
-		uint64_t n = end - row < step ? end - row : step;
-		r = cwe_weights_read_raw(m->weights, t, row, n, raw, err);
-		r = r == 0 ? check_finite_raw(m, t, row, raw, n * cols, err) : r;
-		r = r == 0 ? bring(m, t, d, stored, at, raw, n * cols, err) : r;
-		at += n * cols;
-	}
-	free(raw);
-	return r;
+	uint64_t bytes = row_numbers(t) * (t->dtype == CWP_F32 ? sizeof(float) : sizeof(uint16_t));
+	uint64_t step = t->whole || bytes == 0 ? rows : bytes < STEP ? STEP / bytes : 1;
+	struct brought b = {m, t, row, d, stored};
+	struct cwe_reading r = {.first = row, .rows = rows, .step = step, .row_bytes = bytes, .fill = fill, .use = use, .arg = &b,
+		.threads = m->device->host->table.threads};
+	return cwe_reading_run(&r, err);
 }
 
 /* The two summands of a weight, some rows at a time, through load(). */

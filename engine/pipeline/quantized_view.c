@@ -9,6 +9,7 @@
 
 struct view {
 	struct cwe_weights base;
+	struct cwe_tensor *tensor; /* base.tensors: the source's, those of modules as f32 */
 	struct cwe_run *run;
 	const struct cwe_plain *plain;
 	const struct cwe_weights *inputs;
@@ -26,6 +27,12 @@ struct rows {
 static const struct cwe_run_module *module_of(const struct view *v, const struct cwe_tensor *t)
 {
 	return v->module[t - v->base.tensors];
+}
+
+/* The source's own tensor. */
+static const struct cwe_tensor *behind(const struct view *v, const struct cwe_tensor *t)
+{
+	return &v->run->source->weights->tensors[t - v->base.tensors];
 }
 
 static void quantize_tile(void *arg, size_t i)
@@ -49,7 +56,7 @@ static int read_whole(struct view *v, const struct cwe_tensor *t, uint64_t row, 
 	if (q.m != NULL && v->plain != NULL) {
 		return cwe_plain_read(v->plain, v->run, q.m, row, rows, dst, err);
 	}
-	int r = cwe_weights_read_f32(source_of(v), t, row, rows, dst, err);
+	int r = cwe_weights_read_f32(source_of(v), behind(v, t), row, rows, dst, err);
 	if (r != 0 || q.m == NULL) {
 		return r;
 	}
@@ -93,10 +100,8 @@ static int read_raw(struct cwe_weights *w, const struct cwe_tensor *t, uint64_t 
 	struct cwb_err *err)
 {
 	struct view *v = (struct view *)w;
-	if (module_of(v, t) != NULL) {
-		return cwb_err_set(err, CWP_ESTATE, "%s: quantized weights are read as f32", t->name);
-	}
-	return cwe_weights_read_raw(source_of(v), t, row, rows, dst, err);
+	return module_of(v, t) != NULL ? read_f32(w, t, row, rows, dst, err)
+				       : cwe_weights_read_raw(source_of(v), behind(v, t), row, rows, dst, err);
 }
 
 /* As the output has it; nothing is protected here, so that all of a weight meets one input. */
@@ -112,8 +117,10 @@ static void view_input(const struct cwe_weights *w, const struct cwe_tensor *t, 
 
 static void close_view(struct cwe_weights *w)
 {
-	free(((struct view *)w)->module);
-	free(w);
+	struct view *v = (struct view *)w;
+	free(v->module);
+	free(v->tensor);
+	free(v);
 }
 
 int cwe_quantized_view_open(struct cwe_run *run, const struct cwe_weights *inputs, const struct cwe_plain *plain,
@@ -122,18 +129,26 @@ int cwe_quantized_view_open(struct cwe_run *run, const struct cwe_weights *input
 	static const struct cwe_weights_ops ops = {.read_f32 = read_f32, .read_raw = read_raw, .close = close_view, .input = view_input};
 	struct view *v = calloc(1, sizeof *v);
 	const struct cwe_weights *source = run->source->weights;
-	if (v == NULL || (v->module = calloc(source->count + 1, sizeof *v->module)) == NULL) {
+	if (v == NULL || (v->module = calloc(source->count + 1, sizeof *v->module)) == NULL ||
+		(v->tensor = calloc(source->count + 1, sizeof *v->tensor)) == NULL) {
+		if (v != NULL) {
+			free(v->module);
+		}
 		free(v);
 		return cwb_err_set(err, -ENOMEM, "no memory for a view of the weights");
 	}
-	v->base = (struct cwe_weights){.ops = &ops, .count = source->count, .tensors = source->tensors};
+	memcpy(v->tensor, source->tensors, source->count * sizeof *v->tensor);
+	v->base = (struct cwe_weights){.ops = &ops, .count = source->count, .tensors = v->tensor};
 	v->run = run;
 	v->plain = plain;
 	v->inputs = inputs;
 	for (size_t i = 0; i < run->modules; i++) {
 		const struct cwe_tensor *t = run->module[i].quantized ? cwe_run_module_tensor(run, &run->module[i]) : NULL;
 		if (t != NULL) {
-			v->module[t - source->tensors] = &run->module[i];
+			size_t at = (size_t)(t - source->tensors);
+			v->module[at] = &run->module[i];
+			v->tensor[at].dtype = CWP_F32;
+			v->tensor[at].whole = run->module[i].grid.granularity == CWP_PER_TENSOR;
 		}
 	}
 	*ret = &v->base;

@@ -165,6 +165,11 @@ int cwe_pool_limit(struct cwe_pool *pool, uint32_t threads)
 	return pool->threads <= most;
 }
 
+void cwe_pool_apart(void)
+{
+	inside = 1;
+}
+
 void cwe_pool_run(struct cwe_pool *pool, size_t n, void (*body)(void *arg, size_t i), void *arg)
 {
 	if (n <= 1 || pool->threads == 1 || inside) {

@@ -17,5 +17,9 @@ uint32_t cwe_pool_threads(const struct cwe_pool *pool);
 /* At most so many threads from now on, 0 meaning one. Whether it is so: once the pool has run, its number stays. */
 int cwe_pool_limit(struct cwe_pool *pool, uint32_t threads);
 
+/* What the calling thread, which is none of a pool's, runs from now on is run by itself alone: it may do so beside the thread
+ * that runs the pool. */
+void cwe_pool_apart(void);
+
 /* body(arg, i) once for each i in [0, n), then returns. Called from one thread at a time; not nested. */
 void cwe_pool_run(struct cwe_pool *pool, size_t n, void (*body)(void *arg, size_t i), void *arg);
