@@ -181,6 +181,7 @@ static const struct code_text codes[] = {
 	{-ENFILE, 75, "too many open files in the system"},
 	{-ETIMEDOUT, 75, "timed out"},
 	{-EIO, 1, "input or output error"},
+	{-ENODEV, 75, "the device is lost"},
 };
 
 static const struct code_text *find_code(int code)

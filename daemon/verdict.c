@@ -126,7 +126,7 @@ static void reach_alone(const struct cwd_facts *facts, struct cwd_verdict *verdi
 int cwd_verdict_may_pass(int code)
 {
 	static const int codes[] = {
-		EIO, ENOSPC, ENOMEM, EAGAIN, EBUSY, EDQUOT, ETIMEDOUT, ESTALE, ENFILE, EMFILE};
+		EIO, ENOSPC, ENOMEM, EAGAIN, EBUSY, EDQUOT, ETIMEDOUT, ESTALE, ENFILE, EMFILE, ENODEV};
 	size_t i;
 
 	for (i = 0; i < sizeof codes / sizeof codes[0]; i++) {

@@ -12,14 +12,17 @@
 #include "config.h"
 #include "engine/plugin/trust.h"
 #include "probe/describe.h"
+#include "probe/devices.h"
 #include "engine/plugin/guard.h"
 
 enum { EXIT_REFUSED = 65, EXIT_BAD_USAGE = 64 };
 
-static const char help_text[] = "usage: cwp-probe [--timeout SECONDS] [--check-owner] FILE\n"
+static const char help_text[] = "usage: cwp-probe [--timeout SECONDS] [--check-owner] [--devices] FILE\n"
 				"\n"
 				"Opens the plugin FILE and prints what it says about itself as one JSON object.\n"
 				"\n"
+				"  --devices          print the devices of a backend instead: {\"devices\": [{\"uuid\", \"name\",\n"
+				"                     \"memory\"}, ..], \"reason\"}\n"
 				"  --timeout SECONDS  give up on a plugin that takes longer (default 10);\n"
 				"                     0: open it in this process, unguarded, for debuggers\n"
 				"  --check-owner      refuse FILE unless all of its path belongs to root or this user\n"
@@ -57,6 +60,7 @@ static int print_error(const char *path, const struct cwb_err *error, int fd)
 struct request {
 	const char *path;
 	int check_owner;
+	int devices;
 };
 
 static int check_owner(const char *path, struct cwb_err *err)
@@ -81,7 +85,7 @@ static int probe(void *arg, int fd)
 	json_t *object = NULL;
 
 	if ((!request->check_owner || check_owner(path, &err) == 0) && cwe_plugin_open(path, &plugin, &err) == 0) {
-		object = cwx_describe(&plugin, &err);
+		object = request->devices ? cwx_devices(&plugin, &err) : cwx_describe(&plugin, &err);
 		free(plugin.path);
 	}
 	return object != NULL ? print_json(object, fd, EXIT_SUCCESS) : print_error(path, &err, fd);
@@ -136,7 +140,7 @@ static int usage_error(const char *why, const char *value)
 int main(int argc, char **argv)
 {
 	static const struct option long_options[] = {{"timeout", required_argument, NULL, 't'},
-		{"check-owner", no_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'},
+		{"check-owner", no_argument, NULL, 'o'}, {"devices", no_argument, NULL, 'd'}, {"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}};
 	struct request request = {0};
 	double seconds = 10;
@@ -150,6 +154,9 @@ int main(int argc, char **argv)
 			if (end == optarg || *end != '\0' || !(seconds >= 0 && seconds <= 86400)) {
 				return usage_error("--timeout takes 0 to 86400 seconds, not ", optarg);
 			}
+			break;
+		case 'd':
+			request.devices = 1;
 			break;
 		case 'o':
 			request.check_owner = 1;

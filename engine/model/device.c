@@ -47,7 +47,9 @@ void cwe_device_free(struct cwe_device *d, void *p, uint64_t bytes)
 
 int cwe_device_check(struct cwe_device *d, const char *operation, int code, struct cwb_err *err)
 {
-	return code == 0 ? 0 : cwe_host_error(d->host, d->plugin->descriptor->id, operation, code, err);
+	/* A device that is lost says so from here on; another process, or another device, goes on from the last checkpoint. */
+	int told = code == CWP_ESTATE ? -ENODEV : code;
+	return code == 0 ? 0 : cwe_host_error(d->host, d->plugin->descriptor->id, operation, told, err);
 }
 
 int cwe_device_copy(struct cwe_device *d, float *d_dst, const float *d_src, uint64_t n, struct cwb_err *err)

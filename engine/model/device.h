@@ -54,7 +54,8 @@ int cwe_device_floats(struct cwe_device *d, uint64_t n, float **ret, struct cwb_
 int cwe_device_bytes(struct cwe_device *d, uint64_t n, void **ret, struct cwb_err *err);
 void cwe_device_free(struct cwe_device *d, void *p, uint64_t bytes);
 
-/* Turns the return of a backend operation into an error that names it. */
+/* Turns the return of a backend operation into an error that names it. CWP_ESTATE, a device that is lost, becomes -ENODEV: it
+ * may pass. */
 int cwe_device_check(struct cwe_device *d, const char *operation, int code, struct cwb_err *err);
 
 /* Around loads (backend.h), one time of loading at a time (-EBUSY); nothing where memory is the host's. */

@@ -8,7 +8,7 @@
  * gradients and statistics are f32 unless said otherwise; sums over tokens inside an operation are f32 or better
  * in a fixed order. Work is cut into tiles by shapes only: the same call gives the same bytes with any number of
  * threads. All operations are called from the worker's main thread [worker] and may run asynchronously until
- * sync(); they return 0 or a negative code. `b` is what open() gave. */
+ * sync(); they return 0 or a negative code, CWP_ESTATE where the device is lost. `b` is what open() gave. */
 #ifndef CWP_BACKEND_H
 #define CWP_BACKEND_H
 

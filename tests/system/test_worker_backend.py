@@ -179,6 +179,25 @@ class Backends(worker_test.WorkerTest):
         device = self.gpu_plan(env=self.gpu(CWP_FAKE_DEVICES=""))["device"]
         self.assertTrue(device["backend"].startswith("cpu") and device["why"], device)
 
+    def test_probe(self):
+        """Devices, for who opens no plugin."""
+        def devices(file, **variables):
+            done = subprocess.run([os.path.join(BUILD, "cwp-probe"), "--devices", file], stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, env=dict(os.environ, **variables), text=True)
+            return done.returncode, json.loads(done.stdout)
+
+        status, said = devices(FAKE, CWP_FAKE_DEVICES="GPU-a,GPU-b", CWP_FAKE_MEMORY=str(5 << 20))
+        self.assertEqual([status, [(d["uuid"], d["memory"]) for d in said["devices"]], said["reason"]],
+            [0, [("GPU-a", 5 << 20), ("GPU-b", 5 << 20)], None])
+        status, said = devices(DEAF, CWP_DEAF_CODE=MISSING, CWP_DEAF_TEXT="no NVIDIA driver")
+        self.assertEqual([status, said["devices"]], [0, []])
+        self.assertIn("no NVIDIA driver", said["reason"])
+        status, said = devices(os.path.join(PLUGINS, "cpu.so"))
+        self.assertEqual([status, said["devices"]], [0, []])
+        status, said = devices(os.path.join(PLUGINS, "static.so"))
+        self.assertEqual(status, 65)
+        self.assertIn("only backends have devices", said["error"]["message"])
+
     def test_record(self):
         """Report and manifest say what ran."""
         job, out = self.job(**self.protecting())

@@ -99,7 +99,12 @@ static void test_failures_that_may_pass(void **state)
 		assert_int_equal(verdict.try_again, facts.failures < 2);
 		assert_int_equal(verdict.state, facts.failures < 2 ? CWD_QUEUED : CWD_FAILED);
 	}
+	/* A device that is lost, too. */
 	facts.failures = 0;
+	facts.error = (struct cwb_err){0};
+	(void)cwb_err_set(&facts.error, -ENODEV, "lost");
+	cwd_verdict_reach(&facts, &verdict);
+	assert_int_equal(verdict.try_again, 1);
 	facts.stop = CWD_STOP_CANCEL;
 	cwd_verdict_reach(&facts, &verdict);
 	assert_int_equal(verdict.state, CWD_FAILED);
