@@ -218,6 +218,9 @@ static void row_attempts(struct cwc_table *table, const json_t *attempts)
 			cwc_text_duration(
 				&text, json_number_value(ended) - json_number_value(started));
 		}
+		if (*cwc_string(attempt, "gpu")) {
+			cwc_text_printf(&text, ", on %s", cwc_string(attempt, "gpu"));
+		}
 		if (json_integer_value(json_object_get(attempt, "signal")) > 0) {
 			cwc_text_printf(&text, ", signal %" JSON_INTEGER_FORMAT,
 				json_integer_value(json_object_get(attempt, "signal")));

@@ -20,6 +20,7 @@
 #include "daemon/ctl/jobs.h"
 #include "daemon/ctl/server.h"
 #include "daemon/ctl/watch.h"
+#include "daemon/gpus.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/plugins.h"
@@ -263,6 +264,7 @@ int cwd_daemon_apply(struct cwd_daemon *daemon, struct cwd_settings *settings)
 	daemon->capacity.memory = copy->memory;
 	daemon->capacity.scratch = copy->scratch_limit;
 	daemon->capacity.running = copy->running;
+	daemon->capacity.gpu_jobs = copy->gpu_jobs;
 	daemon->capacity.running_per_user = copy->running_per_user;
 	cwd_log_set_level((enum cwd_level)copy->log_level);
 	cwd_daemon_poke(daemon);
@@ -291,6 +293,7 @@ void cwd_daemon_check_stopped(struct cwd_daemon *daemon)
 	cwd_submit_abandon(daemon);
 	cwd_judge_abandon(daemon);
 	cwd_plugins_abandon(daemon);
+	cwd_gpus_abandon(daemon);
 	cwd_server_close(daemon);
 	/* Its last callbacks may answer calls; connections close on the loop's next turn. */
 	cwd_writer_stop(daemon->writer);
@@ -485,6 +488,7 @@ static void free_all(struct cwd_daemon *daemon)
 	size_t i;
 
 	cwd_plugins_free(daemon);
+	cwd_gpus_free(daemon);
 	cwd_server_free(daemon);
 	cwd_queue_free(&daemon->queue);
 	cwd_store_close(daemon->store);

@@ -11,6 +11,7 @@
 #include "daemon/writer.h"
 
 struct cwd_server;
+struct cwd_gpus;
 struct cwd_plugins;
 struct cwd_submit;
 struct cwd_supervision;
@@ -34,6 +35,7 @@ struct cwd_daemon {
 	struct cwd_capacity capacity;
 	struct cwd_server *server;
 	struct cwd_plugins *plugins;
+	struct cwd_gpus *gpus; /* being asked for; NULL: they are not */
 	struct cwd_submit *submits; /* on their way into the queue */
 	size_t n_submits, n_planning;
 	struct cwd_judge *judges; /* calls of Gate and Compare */

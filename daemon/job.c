@@ -69,6 +69,7 @@ void cwd_job_free(struct cwd_job *job)
 	for (i = 0; i < job->n_attempts; i++) {
 		free(job->attempts[i].reason);
 		free(job->attempts[i].boot);
+		free(job->attempts[i].gpu);
 	}
 	free(job->attempts);
 	free(job->key);
@@ -211,11 +212,13 @@ int cwd_after_parse(const char *text, struct cwd_after **ret, size_t *ret_n, str
 char *cwd_resources_print(const struct cwd_resources *r)
 {
 	char *text;
+	int asks = r->gpu[0] != '\0'; /* letters, digits and hyphens: the job's parser saw to that */
 
 	if (asprintf(&text,
 		    "{\"threads\":%" PRIu32 ",\"memory\":%" PRIu64 ",\"gpu_memory\":%" PRIu64
-		    ",\"scratch\":%" PRIu64 ",\"time\":%" PRIu64 "}",
-		    r->threads, r->memory, r->gpu_memory, r->scratch, r->time) < 0) {
+		    ",\"scratch\":%" PRIu64 ",\"time\":%" PRIu64 "%s%s%s}",
+		    r->threads, r->memory, r->gpu_memory, r->scratch, r->time, asks ? ",\"gpu\":\"" : "", r->gpu,
+		    asks ? "\"" : "") < 0) {
 		return NULL;
 	}
 	return text;
@@ -225,6 +228,7 @@ int cwd_resources_parse(const char *text, struct cwd_resources *ret, struct cwb_
 {
 	struct cwd_resources r = {0};
 	uint64_t threads = 0;
+	const char *gpu = NULL;
 	json_t *json;
 	int rc = cwb_json_load(text, strlen(text), 4096, CWB_JSON_DEPTH, &json, err);
 
@@ -246,6 +250,12 @@ int cwd_resources_parse(const char *text, struct cwd_resources *ret, struct cwb_
 	}
 	if (rc == 0) {
 		rc = cwb_json_get_u64(json, "time", CWB_JSON_REQUIRED, 0, INT64_MAX, &r.time, err);
+	}
+	if (rc == 0) {
+		rc = cwb_json_get_string(json, "gpu", CWB_JSON_OPTIONAL, &gpu, err);
+	}
+	if (rc == 0 && gpu != NULL) {
+		snprintf(r.gpu, sizeof r.gpu, "%s", gpu);
 	}
 	json_decref(json);
 	if (rc == 0) {

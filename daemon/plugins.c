@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "daemon/child.h"
+#include "daemon/gpus.h"
 #include "daemon/log.h"
 
 #define PROBES_MAX 2
@@ -40,6 +41,7 @@ struct cwd_plugins {
 	size_t n;
 	size_t next, running; /* of a scan */
 	int scanning;
+	int asking; /* for devices, the last part of a scan */
 	void (*done)(struct cwd_daemon *daemon, void *arg);
 	void *arg;
 };
@@ -241,6 +243,31 @@ static int start_probe(struct cwd_plugins *plugins, struct plugin *plugin)
 	return rc;
 }
 
+/* The first usable file of that name, as a worker takes it. */
+static const char *gpu_backend(const struct cwd_plugins *plugins)
+{
+	size_t i;
+
+	for (i = 0; i < plugins->n; i++) {
+		const struct plugin *p = &plugins->found[i];
+		const char *id = json_string_value(json_object_get(p->details, "id"));
+
+		if (p->error == NULL && id != NULL && strcmp(id, "cuda") == 0) {
+			return p->path;
+		}
+	}
+	return NULL;
+}
+
+static void on_gpus(struct cwd_daemon *daemon, void *arg)
+{
+	struct cwd_plugins *plugins = daemon->plugins;
+
+	(void)arg;
+	plugins->scanning = plugins->asking = 0;
+	plugins->done(daemon, plugins->arg);
+}
+
 static void go_on(struct cwd_plugins *plugins)
 {
 	while (plugins->running < PROBES_MAX && plugins->next < plugins->n) {
@@ -255,9 +282,9 @@ static void go_on(struct cwd_plugins *plugins)
 		}
 		plugins->running++;
 	}
-	if (plugins->running == 0 && plugins->scanning) {
-		plugins->scanning = 0;
-		plugins->done(plugins->daemon, plugins->arg);
+	if (plugins->running == 0 && plugins->scanning && !plugins->asking) {
+		plugins->asking = 1;
+		cwd_gpus_scan(plugins->daemon, gpu_backend(plugins), on_gpus, NULL);
 	}
 }
 
@@ -353,7 +380,7 @@ void cwd_plugins_abandon(struct cwd_daemon *daemon)
 		}
 	}
 	if (plugins != NULL) {
-		plugins->scanning = 0;
+		plugins->scanning = plugins->asking = 0;
 	}
 }
 

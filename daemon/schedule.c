@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/schedule_gpu.h"
 #include "daemon/sweep.h"
 
 struct cwd_resources cwd_schedule_need(
@@ -32,6 +33,16 @@ struct use {
 	uint64_t scratch;
 };
 
+static void add_use(struct use *use, const struct cwd_job *job, const struct cwd_capacity *capacity)
+{
+	struct cwd_resources need = cwd_schedule_need(job, capacity);
+
+	use->running++;
+	use->threads += need.threads;
+	use->memory += need.memory;
+	use->scratch += need.scratch;
+}
+
 static struct use count_use(const struct cwd_queue *queue, const struct cwd_capacity *capacity)
 {
 	struct use use = {0};
@@ -41,17 +52,13 @@ static struct use count_use(const struct cwd_queue *queue, const struct cwd_capa
 		const struct cwd_job *job = queue->jobs[i];
 
 		if (job->n_children == 0 && (job->state == CWD_RUNNING || job->starting)) {
-			struct cwd_resources need = cwd_schedule_need(job, capacity);
-
-			use.running++;
-			use.threads += need.threads;
-			use.memory += need.memory;
-			use.scratch += need.scratch;
+			add_use(&use, job, capacity);
 		}
 	}
 	return use;
 }
 
+/* But for a GPU. */
 static int fits(
 	const struct cwd_job *job, const struct use *use, const struct cwd_capacity *capacity)
 {
@@ -142,16 +149,19 @@ static int is_ready(const struct cwd_queue *queue, const struct cwd_capacity *ca
 	       !is_over_quota(queue, capacity, job);
 }
 
-static struct cwd_job *first_ready(
-	const struct cwd_queue *queue, const struct cwd_capacity *capacity)
+/* The first in order, or the one behind `last`. */
+static struct cwd_job *next_ready(const struct cwd_queue *queue, const struct cwd_capacity *capacity,
+	const struct cwd_job *last)
 {
 	struct cwd_job *first = NULL;
 	size_t i;
 
 	for (i = 0; i < queue->n_jobs; i++) {
-		if (is_ready(queue, capacity, queue->jobs[i]) &&
-			(first == NULL || is_before(queue->jobs[i], first))) {
-			first = queue->jobs[i];
+		struct cwd_job *job = queue->jobs[i];
+
+		if (is_ready(queue, capacity, job) && (last == NULL || is_before(last, job)) &&
+			(first == NULL || is_before(job, first))) {
+			first = job;
 		}
 	}
 	return first;
@@ -162,16 +172,27 @@ struct cwd_job *cwd_schedule_next(
 {
 	struct use use;
 	struct cwd_job *job;
+	int waiting = 0; /* a job for a GPU, whose turn it is */
 
 	if (capacity->draining || queue->counts[CWD_QUEUED] == 0) {
 		return NULL;
 	}
-	job = first_ready(queue, capacity);
-	if (job == NULL) {
-		return NULL;
-	}
 	use = count_use(queue, capacity);
-	return fits(job, &use, capacity) ? job : NULL;
+	for (job = next_ready(queue, capacity, NULL); job != NULL && fits(job, &use, capacity);
+		job = next_ready(queue, capacity, job)) {
+		if (!cwd_schedule_needs_gpu(job, capacity)) {
+			return job;
+		}
+		if (!waiting && cwd_schedule_gpu(queue, capacity, job) != NULL) {
+			return job;
+		}
+		/* What it needs beside the GPU stays free for it. */
+		if (!waiting) {
+			add_use(&use, job, capacity);
+		}
+		waiting = 1;
+	}
+	return NULL;
 }
 
 static int explain_dependency(
@@ -213,7 +234,12 @@ static int explain_turn(const struct cwd_queue *queue, const struct cwd_capacity
 		return 1;
 	}
 	if (fits(job, &use, capacity)) {
-		return 0;
+		int waits = cwd_schedule_needs_gpu(job, capacity) && cwd_schedule_gpu(queue, capacity, job) == NULL;
+
+		if (waits) {
+			cwd_schedule_explain_gpu(queue, capacity, job, buffer, size);
+		}
+		return waits;
 	}
 	if (capacity->running != 0 && use.running >= capacity->running) {
 		snprintf(buffer, size, "%zu jobs run already, more are not allowed", use.running);

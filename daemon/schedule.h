@@ -5,6 +5,12 @@
 
 #include "daemon/queue.h"
 
+struct cwd_gpu {
+	char uuid[CWD_GPU_UUID];
+	char name[128];
+	uint64_t memory; /* bytes */
+};
+
 struct cwd_capacity {
 	uint32_t threads;
 	uint64_t memory;         /* bytes */
@@ -13,11 +19,15 @@ struct cwd_capacity {
 	size_t running;          /* attempts at a time at most; 0: not limited */
 	size_t running_per_user; /* the same for one user */
 	int draining;            /* no job starts */
+	size_t n_gpus;
+	struct cwd_gpu *gpus;    /* borrowed */
+	uint32_t gpu_jobs;       /* at a time on one; 0: 1 */
 };
 
 /* The queued job that starts now, or NULL. Priority first, then order of submission; a job that
  * waits for another one is passed over, but a job that waits for threads or memory is not, so that
- * large jobs get their turn. */
+ * large jobs get their turn. One that waits for a GPU alone is passed by those that need none, as
+ * long as the threads and memory stay free that it needs itself. */
 struct cwd_job *cwd_schedule_next(
 	const struct cwd_queue *queue, const struct cwd_capacity *capacity);
 

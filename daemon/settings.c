@@ -215,6 +215,8 @@ static void set_limits(struct cwd_settings *s, const struct cwj_config *config)
 			    ? config->limits.memory
 			    : (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 	s->running = config->limits.jobs;
+	s->gpus_none = config->gpus_none;
+	s->gpu_jobs = config->limits.gpu_jobs;
 	s->running_per_user = config->quotas.running;
 	s->queued_per_user = config->quotas.queued;
 	s->connections = config->limits.connections;
@@ -243,6 +245,9 @@ static int set_lists(struct cwd_settings *s, const struct cwj_config *config, st
 
 	for (i = 0; rc == 0 && i < config->n_plugin_directories; i++) {
 		rc = add(&s->plugins, config->plugin_directories[i], err);
+	}
+	for (i = 0; rc == 0 && i < config->n_gpus; i++) {
+		rc = add(&s->gpus, config->gpus[i], err);
 	}
 	for (i = 0; rc == 0 && i < config->n_input_roots; i++) {
 		rc = add(&s->inputs, config->input_roots[i], err);

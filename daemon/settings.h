@@ -29,6 +29,9 @@ struct cwd_settings {
 	uint32_t threads; /* capacity */
 	uint64_t memory;
 	uint64_t scratch_limit;                     /* bytes of all running jobs; 0: not limited */
+	int gpus_none;                              /* jobs get no GPU */
+	struct cwd_list gpus;                       /* UUIDs of those that they may have; none: all */
+	uint32_t gpu_jobs;                          /* at a time on one */
 	uint32_t running;                           /* attempts at a time; 0: not limited */
 	uint32_t running_per_user, queued_per_user; /* 0: not limited */
 	uint64_t keep_scratch; /* seconds that a failed job keeps what a retry goes on from; 0: for ever */

@@ -44,6 +44,7 @@ static const char *const migrations[] = {
 	"ALTER TABLE jobs ADD COLUMN children INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE jobs ADD COLUMN point TEXT;"
 	"CREATE INDEX jobs_parent ON jobs (parent);",
+	"ALTER TABLE attempts ADD COLUMN gpu TEXT;",
 };
 
 #define VERSION ((int)(sizeof migrations / sizeof migrations[0]))

@@ -16,7 +16,7 @@ enum cwd_statement {
 	CWD_UPDATE_SWEEP,     /* parent children point id */
 	CWD_UPDATE_PRIORITY,  /* priority rank id */
 	CWD_DELETE_JOB,       /* id; the jobs of a sweep go with it */
-	CWD_INSERT_ATTEMPT,   /* job number started */
+	CWD_INSERT_ATTEMPT,   /* job number started gpu */
 	CWD_UPDATE_ATTEMPT,   /* pid start_ticks boot job number */
 	CWD_COUNT_CHECKPOINT, /* checkpoints job number */
 	CWD_END_ATTEMPT,      /* ended result exit_code signal reason job number */
@@ -93,7 +93,7 @@ enum cwd_table {
 		     submitted started ended after resources reason error cancelling interruptions
 		     scratch parent children point; by id */
 	CWD_ATTEMPTS, /* job number started ended result exit_code signal checkpoints reason pid
-			 start_ticks boot; by both */
+			 start_ticks boot gpu; by both */
 	CWD_EVENTS    /* seq time job kind state attempt reason; by seq */
 };
 

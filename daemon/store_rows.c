@@ -25,7 +25,7 @@ static const struct {
 		{"UPDATE jobs SET parent = ?, children = ?, point = ? WHERE id = ?", 4},
 	[CWD_UPDATE_PRIORITY] = {"UPDATE jobs SET priority = ?, rank = ? WHERE id = ?", 3},
 	[CWD_DELETE_JOB] = {"DELETE FROM jobs WHERE id = ?", 1},
-	[CWD_INSERT_ATTEMPT] = {"INSERT INTO attempts (job, number, started) VALUES (?, ?, ?)", 3},
+	[CWD_INSERT_ATTEMPT] = {"INSERT INTO attempts (job, number, started, gpu) VALUES (?, ?, ?, ?)", 4},
 	[CWD_UPDATE_ATTEMPT] = {"UPDATE attempts SET pid = ?, start_ticks = ?, boot = ? WHERE job "
 				"= ? AND number = ?",
 		5},
@@ -283,7 +283,7 @@ int cwd_store_read(struct cwd_store *store, enum cwd_table table,
 			 " scratch, parent, children, point FROM jobs ORDER BY id"),
 		[CWD_ATTEMPTS] = ("SELECT job, number, started, ended, result, exit_code, signal, "
 				  "checkpoints, reason, pid,"
-				  " start_ticks, boot FROM attempts ORDER BY job, number"),
+				  " start_ticks, boot, gpu FROM attempts ORDER BY job, number"),
 		[CWD_EVENTS] = "SELECT seq, time, job, kind, state, attempt, reason FROM events "
 			       "ORDER BY seq",
 	};

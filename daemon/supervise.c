@@ -15,6 +15,7 @@
 #include "daemon/executor/executor.h"
 #include "daemon/joblog.h"
 #include "daemon/log.h"
+#include "daemon/schedule_gpu.h"
 #include "daemon/scratch.h"
 #include "daemon/sweep.h"
 #include "daemon/verdict.h"
@@ -238,7 +239,7 @@ static int start_worker(struct cwd_supervision *s, struct cwb_err *err)
 		.events = {.status = on_status, .output = on_output, .ended = on_ended, .arg = s}};
 	char *program = cwd_settings_program(settings, "cwp-worker");
 	char size[CWB_QUANTITY_TEXT], age[CWB_QUANTITY_TEXT];
-	char **argv = calloc(18 + 2 * settings->plugins.n, sizeof *argv);
+	char **argv = calloc(20 + 2 * settings->plugins.n, sizeof *argv);
 	size_t n = 0, i;
 	int rc;
 
@@ -257,6 +258,10 @@ static int start_worker(struct cwd_supervision *s, struct cwb_err *err)
 	add_argument(argv, &n, s->scratch);
 	add_argument(argv, &n, "--directory");
 	add_argument(argv, &n, s->job->directory);
+	if (s->job->n_children == 0 && (settings->gpus_none || s->daemon->capacity.n_gpus > 0)) {
+		add_argument(argv, &n, "--gpu");
+		add_argument(argv, &n, s->job->gpu[0] != '\0' ? s->job->gpu : "none");
+	}
 	if (settings->cache != NULL) {
 		cwb_size_print(settings->cache_size, size);
 		cwb_time_print(settings->cache_age, age);
@@ -346,9 +351,11 @@ static void on_begun(struct cwd_batch *batch, void *arg)
 void cwd_supervise_start(struct cwd_daemon *daemon, struct cwd_job *job)
 {
 	struct cwd_supervision *s = calloc(1, sizeof *s);
+	const struct cwd_gpu *gpu = cwd_schedule_gpu(&daemon->queue, &daemon->capacity, job);
 	struct cwb_err err = {0};
 	int rc = 0;
 
+	snprintf(job->gpu, sizeof job->gpu, "%s", gpu != NULL ? gpu->uuid : "");
 	if (s != NULL) {
 		s->daemon = daemon;
 		s->job = job;

@@ -50,6 +50,7 @@ struct cwj_config_limits {
 	uint32_t threads;     /* of all running jobs together; 0: all that the daemon may use */
 	uint64_t memory;      /* bytes, of all running jobs together; 0: what the machine has */
 	uint64_t scratch;     /* bytes, of all running jobs together; 0: what the file system has */
+	uint32_t gpu_jobs;    /* running at once on one GPU, as far as its memory goes; default 1: each has a whole one */
 	uint32_t connections; /* open at once; default 256 */
 	uint64_t grace; /* seconds between asking a worker to stop, SIGTERM, and SIGKILL; default 10
 			 */
@@ -96,6 +97,9 @@ struct cwj_config {
 	size_t n_input_roots, n_output_roots; /* 0: wherever the caller may read or write */
 	char **input_roots, **output_roots;
 	struct cwj_config_limits limits;
+	int gpus_none;
+	size_t n_gpus;
+	char **gpus; /* UUIDs that jobs may have; none of both: all that there are */
 	struct cwj_quotas quotas;
 	size_t n_queues; /* at least 1: "default", local */
 	struct cwj_queue *queues;

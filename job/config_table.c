@@ -133,6 +133,7 @@ static const struct cwj_key limit_keys[] = {
 	{.name = "threads", .kind = CWJ_SMALL, .offset = CONFIG(limits.threads), .high = 4096},
 	{.name = "memory", .kind = CWJ_SIZE, .offset = CONFIG(limits.memory)},
 	{.name = "scratch", .kind = CWJ_SIZE, .offset = CONFIG(limits.scratch)},
+	{.name = "gpu-jobs", .kind = CWJ_SMALL, .offset = CONFIG(limits.gpu_jobs), .low = 1, .high = 64},
 	{.name = "connections",
 		.kind = CWJ_SMALL,
 		.offset = CONFIG(limits.connections),
@@ -315,7 +316,7 @@ static void config_fill(void *target)
 {
 	struct cwj_config *c = target;
 
-	c->limits = (struct cwj_config_limits){.jobs = 1, .connections = 256, .grace = 10};
+	c->limits = (struct cwj_config_limits){.jobs = 1, .gpu_jobs = 1, .connections = 256, .grace = 10};
 	c->cache = (struct cwj_config_cache){.size = CWJ_CACHE_SIZE, .age = CWJ_CACHE_AGE};
 	c->quotas = (struct cwj_quotas){.queued = 1000, .log = UINT64_C(16) << 20};
 	c->retry = (struct cwj_retry){
@@ -384,6 +385,10 @@ static const struct cwj_key config_keys[] = {
 	{.name = "plugins", .kind = CWJ_MAPPING, .table = &plugin_table},
 	{.name = "roots", .kind = CWJ_MAPPING, .table = &root_table},
 	{.name = "limits", .kind = CWJ_MAPPING, .table = &limit_table},
+	{.name = "gpus",
+		.kind = CWJ_CUSTOM,
+		.remedy = "write auto, none, or a list of UUIDs such as [GPU-5f3c..]",
+		.custom = &cwj_config_gpus},
 	{.name = "quotas", .kind = CWJ_MAPPING, .table = &quota_table},
 	{.name = "queues",
 		.kind = CWJ_LIST,

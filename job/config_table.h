@@ -7,3 +7,4 @@
 #include "job/schema.h"
 
 extern const struct cwj_table cwj_config_table; /* of struct cwj_config */
+extern const struct cwj_custom cwj_config_gpus;

@@ -133,12 +133,12 @@ static json_t *present_attempts(const struct cwd_job *job)
 
 	for (i = 0; i < job->n_attempts; i++) {
 		const struct cwd_attempt *a = &job->attempts[i];
-		json_t *attempt = json_pack("{s:i, s:f, s:o, s:s, s:o, s:o, s:i, s:o}", "number",
+		json_t *attempt = json_pack("{s:i, s:f, s:o, s:s, s:o, s:o, s:i, s:o, s:o}", "number",
 			a->number, "started", a->started, "ended", time_json(a->ended), "result",
 			a->result, "exit_code",
 			a->exit_code < 0 ? json_null() : json_integer(a->exit_code), "signal",
 			a->signal == 0 ? json_null() : json_integer(a->signal), "checkpoints",
-			a->checkpoints, "reason", cwd_present_text(a->reason));
+			a->checkpoints, "reason", cwd_present_text(a->reason), "gpu", cwd_present_text(a->gpu));
 
 		if (json_array_append_new(list, attempt) != 0) {
 			json_decref(list);

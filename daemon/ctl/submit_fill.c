@@ -73,6 +73,9 @@ static int fill_job(
 	job->output = strdup(parsed->output);
 	job->resources.threads = parsed->limits.threads;
 	job->resources.time = parsed->limits.time;
+	if (strncmp(parsed->backend, "cuda:", 5) == 0) {
+		snprintf(job->resources.gpu, sizeof job->resources.gpu, "%s", parsed->backend + 5);
+	}
 	return job->owner && job->name && job->directory && job->request && job->digest &&
 			       job->model && job->output
 		       ? 0

@@ -71,7 +71,7 @@ if verb == "plan":
     if "plan-fail" in words:
         sys.stderr.write("no plan today\nsecond line\n")
         sys.exit(1)
-    bounds = {"memory": int(words.get("memory", "1048576")), "gpu_memory": 0, "scratch": 4096}
+    bounds = {"memory": int(words.get("memory", "1048576")), "gpu_memory": int(words.get("gpu", "0")), "scratch": 4096}
     plan = {"bounds": bounds, "stages": []}
     if "points" in words:
         plan["children"] = [{"name": str(i), "bounds": dict(bounds, scratch=i)} for i in range(int(words["points"]))]
@@ -105,6 +105,10 @@ def done():
     with open(os.path.join(output, "runs"), "a") as f:
         f.write("done\n")
     finish("done", 0)
+def given():
+    """The GPU that the daemon gave, as a file beside the output."""
+    with open(output + ".gpus", "a") as f:
+        f.write((option("--gpu") if "--gpu" in sys.argv else "unsaid") + "\n")
 def wait(seconds):
     """Sleeps; ends with the daemon, and when it is asked to."""
     deadline = time.monotonic() + seconds
@@ -126,6 +130,8 @@ if "\nmatrix:" in text:  # the report of a sweep
     if "report-fail" in words and not os.path.exists(os.path.join(output, "mended")):
         finish("failed", 1, error={"code": -1007, "message": "no report today"})
     done()
+if "gpu" in words:
+    given()
 say(status="plan", memory=1048576, gpu_memory=0, scratch=4096)
 if "exit" in words:
     sys.exit(int(words["exit"]))
@@ -157,6 +163,9 @@ if "reject" in words:
 if "full" in words and not os.path.exists(os.path.join(scratch, "tried")):
     open(os.path.join(scratch, "tried"), "w").close()
     finish("failed", 1, error={"code": -28, "message": "scratch: no space left"})
+if "lost" in words and not os.path.exists(os.path.join(scratch, "tried")):
+    open(os.path.join(scratch, "tried"), "w").close()
+    finish("failed", 1, error={"code": -19, "message": "plugin 'cuda': matmul: the device is lost"})
 if "fail" in words:
     finish("failed", 1, error={"code": -1007, "message": "tensor digest differs", "field": "model"})
 done()
@@ -164,13 +173,16 @@ done()
 
 FAKE_PROBE = r'''#!%(python)s -IS
 import json, os, sys
-name = os.path.basename(sys.argv[1])
+name = os.path.basename(sys.argv[-1])
+if "--devices" in sys.argv:
+    print(open(sys.argv[-1]).read())
+    sys.exit(0)
 if "crash" in name:
     os.kill(os.getpid(), 11)
 if "bad" in name:
     sys.stderr.write(name + ": ABI 2, this host has 1\n")
     sys.exit(1)
-print(json.dumps({"id": name[:-3], "kind": "scorer", "version": "1.0"}))
+print(json.dumps({"id": name[:-3], "kind": "backend" if name == "cuda.so" else "scorer", "version": "1.0"}))
 '''
 
 

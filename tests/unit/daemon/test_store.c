@@ -101,7 +101,7 @@ static void test_written_is_read(void **state)
 	add_job(batch, 5, "key-5");
 	cwd_batch_add(batch, CWD_UPDATE_JOB, "sddssiisi", "running", 2.0, 0.0, "because", NULL,
 		(int64_t)1, (int64_t)0, NULL, (int64_t)5);
-	cwd_batch_add(batch, CWD_INSERT_ATTEMPT, "iid", (int64_t)5, (int64_t)1, 2.0);
+	cwd_batch_add(batch, CWD_INSERT_ATTEMPT, "iids", (int64_t)5, (int64_t)1, 2.0, "GPU-1");
 	cwd_batch_add(batch, CWD_INSERT_EVENT, "idissis", (int64_t)9, 2.0, (int64_t)5, "state",
 		"running", (int64_t)1, NULL);
 	assert_int_equal(apply(store, batch), 0);
@@ -142,7 +142,7 @@ static void test_sweeps(void **state)
 	for (int64_t id = 3; id <= 4; id++) {
 		add_job(batch, id, id == 3 ? "a" : "b");
 		cwd_batch_add(batch, CWD_UPDATE_SWEEP, "iisi", (int64_t)2, (int64_t)0, "{}", id);
-		cwd_batch_add(batch, CWD_INSERT_ATTEMPT, "iid", id, (int64_t)1, 2.0);
+		cwd_batch_add(batch, CWD_INSERT_ATTEMPT, "iids", id, (int64_t)1, 2.0, NULL);
 	}
 	assert_int_equal(apply(store, batch), 0);
 	batch = cwd_batch_new();
@@ -172,7 +172,7 @@ static void test_all_or_nothing(void **state)
 	/* Two batches in one transaction: both, or none, and each knows. */
 	batch = cwd_batch_new();
 	add_job(batch, 1, "key-1");
-	cwd_batch_add(second, CWD_INSERT_ATTEMPT, "iid", (int64_t)99, (int64_t)1, 2.0);
+	cwd_batch_add(second, CWD_INSERT_ATTEMPT, "iids", (int64_t)99, (int64_t)1, 2.0, NULL);
 	batch->next = second;
 	assert_int_equal(cwd_store_apply(store, batch, NULL), CWP_ESTATE);
 	assert_int_equal(batch->rc, CWP_ESTATE);

@@ -55,6 +55,8 @@ static void check_defaults(const struct cwj_config *c)
 	assert_int_equal(c->n_input_roots, 0);
 	assert_int_equal(c->n_output_roots, 0);
 	assert_int_equal(c->limits.jobs, 1);
+	assert_int_equal(c->limits.gpu_jobs, 1);
+	assert_true(c->n_gpus == 0 && !c->gpus_none);
 	assert_int_equal(c->limits.threads, 0);
 	assert_int_equal(c->limits.memory, 0);
 	assert_int_equal(c->limits.scratch, 0);
@@ -144,7 +146,8 @@ static const char full[] = "sockets: run\n"
 			   "  settings: {cpu: {tier: avx2, n: 4}, fisher: {}}\n"
 			   "roots: {input: [/srv/models, /srv/data], output: [/srv/out]}\n"
 			   "limits: {jobs: 4, threads: 16, memory: 48GiB, scratch: 1.5GB, "
-			   "connections: 10, grace: 1m}\n"
+			   "gpu-jobs: 3, connections: 10, grace: 1m}\n"
+			   "gpus: [GPU-1a, GPU-2b]\n"
 			   "quotas: {queued: 0, running: 2, log: 1MiB}\n"
 			   "queues:\n"
 			   "  - {name: fast}\n"
@@ -182,6 +185,10 @@ static void reads_every_key(void **state)
 	assert_int_equal(c->limits.scratch, 1500000000);
 	assert_int_equal(c->limits.connections, 10);
 	assert_int_equal(c->limits.grace, 60);
+	assert_int_equal(c->limits.gpu_jobs, 3);
+	assert_int_equal(c->n_gpus, 2);
+	assert_string_equal(c->gpus[1], "GPU-2b");
+	assert_int_equal(c->gpus_none, 0);
 	assert_int_equal(c->quotas.queued, 0);
 	assert_int_equal(c->quotas.running, 2);
 	assert_int_equal(c->quotas.log, 1 << 20);
@@ -232,6 +239,10 @@ static void refuses_with_place_and_remedy(void **state)
 	refuse("limits: {memory: 1}\n", CWP_EVALUE, 1, "limits.memory", "", "write a size");
 	refuse("limits: {grace: 0s}\n", CWP_EVALUE, 1, "limits.grace", "", "too small");
 	refuse("limits: []\n", CWP_EVALUE, 1, "limits", "", "needs a mapping");
+	refuse("limits: {gpu-jobs: 0}\n", CWP_EVALUE, 1, "limits.gpu-jobs", "", "from 1 to 64");
+	refuse("gpus: all\n", CWP_EVALUE, 1, "gpus", "", "neither auto nor none");
+	refuse("gpus: [GPU-1, \"a/b\"]\n", CWP_EVALUE, 1, "gpus[1]", "", "nvidia-smi -L");
+	refuse("gpus: {a: b}\n", CWP_EVALUE, 1, "gpus", "", "write a list such as");
 	refuse("queues:\n  - {executor: local}\n", CWP_EMISSING, 2, "queues[0].name", "",
 		"is required");
 	refuse("queues: [{name: a, executor: slrum}]\n", CWP_EUNKNOWN, 1, "queues[0].executor",
