@@ -50,7 +50,7 @@ static int make_corpus(struct pilot *p, struct cwb_err *err)
 		set[i] = p->run->set[i];
 		set[i].count = cwe_pilot_samples(set[i].count);
 	}
-	int r = cwe_corpus_new(set, p->run->sets, 0, &p->corpus, err);
+	int r = cwe_corpus_new(set, p->run->sets, p->run->piece, &p->corpus, err);
 	free(set);
 	return r;
 }

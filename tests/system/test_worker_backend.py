@@ -165,6 +165,31 @@ class Backends(worker_test.WorkerTest):
         self.assertIn("waited 1 s (limits.gpu-wait)", done.stderr)
         self.assertTrue(os.path.exists(out) is False or not os.path.exists(os.path.join(out, "manifest.json")))
 
+    def test_gpu_lost(self):
+        """A device that is lost in the middle: the attempt fails in a way that may pass, and the next one goes on."""
+        keys = dict(self.protecting(), precision="f32", seed=5)
+        whole, there = self.job(**keys)
+        self.run_job(whole, "--plugin-dir", self.plugins, env=self.gpu())
+        job, out = self.job(**keys)
+        for operation in ("1", "300"):
+            done = self.worker("run", job, "--plugin-dir", self.plugins, "--threads", "2", env=self.gpu(CWP_FAKE_LOST=operation))
+            self.assertEqual(done.returncode, 75, done.stderr)
+            self.assertIn("the device is lost", done.stderr)
+            self.assertFalse(os.path.exists(os.path.join(out, "manifest.json")))
+        self.run_job(job, "--plugin-dir", self.plugins, env=self.gpu())
+        self.assertEqual(self.digest(out), self.digest(there))
+        self.assert_tidy(out)
+
+    def test_gpu_full(self):
+        job, out = self.job(**dict(self.protecting(), precision="f32"))
+        done = self.worker("run", job, "--plugin-dir", self.plugins, env=self.gpu(CWP_FAKE_FULL="1"))
+        self.assertEqual(done.returncode, 75, done.stderr)
+        self.assertIn("reserve", done.stderr)
+        # A device that opens badly is no reason for auto to take the CPU.
+        done = self.worker("plan", job, "--plugin-dir", self.plugins, env=self.gpu(CWP_FAKE_FAIL="-12:its memory is in use"))
+        self.assertEqual(done.returncode, 65)
+        self.assertIn("its memory is in use", done.stderr)
+
     def test_gpu_named(self):
         env = self.gpu(CWP_FAKE_DEVICES="GPU-a,GPU-b")
         self.assertEqual(self.gpu_plan(env=env, backend="cuda:GPU-b")["device"]["uuid"], "GPU-b")
