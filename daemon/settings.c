@@ -69,6 +69,7 @@ void cwd_settings_free(struct cwd_settings *settings)
 	free(settings->scratch);
 	free(settings->cache);
 	free(settings->libexec);
+	list_free(&settings->gpus);
 	list_free(&settings->plugins);
 	list_free(&settings->inputs);
 	list_free(&settings->outputs);
