@@ -26,7 +26,7 @@ static const uint64_t lengths[] = {0, 1, 3, 4, 31, 255, 1024, 4099, 65537, (4 <<
 
 static size_t count_lengths(void)
 {
-	return sizeof(lengths) / sizeof(*lengths) - (pair.sizes == PAIR_LARGE ? 0 : 1);
+	return sizeof(lengths) / sizeof(*lengths) - (pair.sizes == PAIR_LARGE ? 0 : pair.sizes == PAIR_TINY ? 2 : 1);
 }
 
 static int call_convert(const struct cwp_backend *ops, void *b, void *const *p, const void *arg)

@@ -1,8 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Statistics of activations by column, and how many have which magnitude. */
-#include <errno.h>
-
 #include <cwp/scorer.h>
 
 #include "plugins/backends/cuda/cuda.h"
@@ -16,7 +14,7 @@ static int run(struct cuda *b, const char *op, struct launch_columns *c)
 	}
 	c->d_scratch = cuda_scratch(b, launch_columns_scratch(c->rows, c->cols));
 	if (!c->d_scratch) {
-		return -ENOMEM;
+		return b->refused;
 	}
 	if (c->d_sum) {
 		cuda_wrote(b, c->d_sum, c->cols * sizeof(*c->d_sum));

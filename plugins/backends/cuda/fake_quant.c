@@ -1,7 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Inputs of Linears as their quantization leaves them. */
-#include <errno.h>
 #include <math.h>
 #include <stdbool.h>
 
@@ -68,7 +67,7 @@ static int run_sequences(struct cuda *b, struct launch_outliers *o, const struct
 	const uint64_t *d_start = cuda_table(b, "fake_quant", s->start, (size_t)(s->count + 1) * sizeof(*s->start));
 	o->d_column = d_start ? cuda_scratch(b, (size_t)(most * o->cols) * sizeof(float)) : NULL;
 	if (!o->d_column) {
-		return -ENOMEM;
+		return b->refused;
 	}
 	for (uint64_t first = 0; first < s->count; first += most) {
 		o->sequences = s->count - first < most ? s->count - first : most;

@@ -1,8 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* RMS normalization and rotary embedding, forward and backward. */
-#include <errno.h>
-
 #include "plugins/backends/cuda/cuda.h"
 #include "plugins/backends/cuda/ops_rows.h"
 
@@ -64,7 +62,7 @@ static int gradient_of_w(struct cuda *b, const float *d_dy, const float *d_x, co
 	const uint64_t *d_start = cuda_table(
 		b, "rmsnorm_backward", samples->start, (size_t)(samples->count + 1) * sizeof(*samples->start));
 	if (!d_start) {
-		return -ENOMEM;
+		return b->refused;
 	}
 	cuda_wrote(b, d_dw, samples->count * cols * sizeof(float));
 	return cuda_check(b, "rmsnorm_backward",
