@@ -8,13 +8,16 @@
  * Prints a table of Markdown. The limits come from the same run: bytes a second of a copy on the device, FLOP a second of a
  * product of 8192^3. An operation's bound is the larger of its bytes (each array once, f32, as the interface has them) and its
  * FLOP at these rates; its share is bound / time. The last columns are how often one layer needs it for Fisher scores (forward,
- * again, backward) and what that takes. Operands of products are written anew before each call, as in a layer; weights are not. */
+ * again, backward) and what that takes. Operands of products are written anew before each call, weights are not: so each call
+ * rounds its operand, where in a layer several products share one and its producer may have rounded it. The first line is of a
+ * whole layer, its operations one after another. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "bench/ops-layer.h"
 #include "engine/plugin/places.h"
 #include "engine/model/device.h"
 
@@ -275,6 +278,25 @@ static int others(struct bench *b)
 	return failed;
 }
 
+static int layer(struct bench *b)
+{
+	const struct shape *s = b->s;
+	const struct ops_layer_shape shape = {s->hidden, s->inner, s->heads, s->kv_heads, s->head_dim};
+	if (b->only != NULL && strstr("layer", b->only) == NULL) {
+		return 0;
+	}
+	double t = ops_layer(b->ops, b->b, &shape, &b->attention.sequences, b->d_y, b->d_w, b->d_index, b->d_stats, b->rounds);
+	if (t < 0) {
+		(void)fprintf(stderr, "backend-ops-run: a layer: code %.0f: %s\n", t, b->host.failure);
+		return 1;
+	}
+	double weights = (double)(s->hidden * (s->heads + s->kv_heads) * s->head_dim * 2 + 3 * s->hidden * s->inner);
+	/* Forward, again without the last product, backward twice. */
+	double flop = 2.0 * (double)b->tokens * (4 * weights - (double)(s->hidden * s->inner));
+	(void)printf("| a layer in order | %.1f | %.1f | | | | | %.3f |\n", 1e6 * t, flop / t * 1e-12, 1e3 * t);
+	return 0;
+}
+
 /* The device's own limits: a copy of an array of the widest size, and a square product. */
 static int limits(struct bench *b)
 {
@@ -399,9 +421,10 @@ int main(int argc, char **argv)
 	int failed = limits(&b);
 	if (!failed) {
 		(void)printf("| operation | us | TFLOP/s | GB/s | limit | share | times | ms a layer |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n");
-		failed = matrices(&b);
+		failed = layer(&b); /* first: its arrays are as they were filled */
+		failed |= matrices(&b);
 		failed |= others(&b);
-		(void)printf("| a layer, Fisher scores | | | | | | | %.3f |\n", 1e3 * b.sum);
+		(void)printf("| sum of the operations | | | | | | | %.3f |\n", 1e3 * b.sum);
 	}
 	void *all[] = {b.d_x, b.d_y, b.d_z, b.d_g, b.d_w, b.d_stats, b.d_row, b.d_double, b.d_index};
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
