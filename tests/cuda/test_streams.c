@@ -356,6 +356,103 @@ static void test_no_stale_copies(void **state)
 	}
 }
 
+struct beside {
+	uint64_t rows, cols;
+	float *d_x, *d_in, *d_more, *d_out;
+	uint32_t *d_index;
+};
+
+/* The operations that may round what they write for the product that comes; those that write d_x as a whole. */
+static int write_whole(int how, const struct beside *s)
+{
+	const struct cwp_backend *be = pair.ops;
+	void *b = pair.b;
+	uint64_t rows = s->rows, cols = s->cols, n = rows * cols, start[] = {0, rows / 2, rows};
+	uint32_t half = (uint32_t)(cols / 2), heads = cols / 2 % 32 == 0 && cols / 2 / 32 < 1000 ? half / 32 : 0;
+	struct cwp_attention a = {.size = sizeof(a), .heads = heads, .kv_heads = heads, .head_dim = 64, .scale = 0.1F, .sequences = {2, start}};
+	float *x = s->d_x, *in = s->d_in, *more = s->d_more;
+	int rc = 0;
+	switch (how) {
+	case 0: return be->rmsnorm(b, in, more, 0.5F, 1e-5F, rows, cols, x, s->d_out);
+	case 1: return be->rmsnorm_backward(b, in, more, in, 0.0F, more, rows, cols, 0, x, NULL, NULL);
+	case 2:
+		rc = be->copy(b, x, more, n * sizeof(float));
+		return rc ? rc : be->rmsnorm_backward(b, in, more, in, 0.0F, more, rows, cols, 1, x, NULL, NULL);
+	case 3: return be->glu(b, CWP_GLU_SILU, in, more, n, x);
+	case 4: return be->glu(b, CWP_GLU_GELU_TANH, in, more, n, x);
+	case 5: return be->glu_backward(b, CWP_GLU_SILU, in, more, in, n, x, s->d_out);
+	case 6: return be->glu_backward(b, CWP_GLU_GELU_TANH, in, more, in, n, s->d_out, x);
+	case 7:
+		rc = be->copy(b, x, more, n * sizeof(float));
+		return rc ? rc : be->add(b, x, in, n);
+	case 8:
+		rc = be->copy(b, x, more, n * sizeof(float));
+		return rc ? rc : be->rope(b, x, rows, cols, 1, (uint32_t)cols, (uint32_t)cols, in, more, s->d_index, 1);
+	case 9: return be->gather_rows(b, in, s->d_index, more, rows, cols, x);
+	case 10: return heads ? be->attention(b, &a, in, more, in, x, s->d_out) : be->copy(b, x, in, n * sizeof(float));
+	default:
+		rc = be->copy(b, x, in, n * sizeof(float));
+		return rc ? rc : be->xent_backward(b, x, rows, cols, cols, 3, s->d_index, more, (const double *)(const void *)more);
+	}
+}
+
+static int thin_product(const struct beside *s, const float *d_x)
+{
+	return pair.ops->matmul(pair.b, 0, 1, s->rows, 8, s->cols, d_x, s->cols, s->d_more, s->cols, 0, s->d_out, 8);
+}
+
+/* Once a product asked for what an operation writes, the operation may round it itself: to the same numbers. */
+static void test_rounded_by_who_writes(void **state)
+{
+	(void)state;
+	enum { WHOLE = 12 };
+	static const uint64_t shape[][2] = {{40, 64}, {20, 576}, {33, 3584}, {18, 16392}, {2, 96}};
+	for (size_t k = 0; k < sizeof(shape) / sizeof(*shape); k++) {
+		struct beside s = {.rows = shape[k][0], .cols = shape[k][1]};
+		uint64_t n = s.rows * s.cols, seed = 3 + k, room = n > 8 * s.cols ? n : 8 * s.cols;
+		size_t bytes = n * sizeof(float);
+		float *in = pair_normal(&seed, n, 1.0F), *more = pair_normal(&seed, room, 1.0F), *x = test_filled(n, 0.0F), *got = test_filled(s.rows * 8, 0.0F),
+		      *want = test_filled(s.rows * 8, 0.0F), *d_fresh = pair.ops->alloc(pair.b, bytes);
+		for (uint64_t i = 0; i < room; i++) {
+			more[i] = fabsf(more[i]) + 0.01F; /* some of it are logarithms of sums and deviations */
+		}
+		s.d_x = pair.ops->alloc(pair.b, bytes);
+		s.d_in = pair.ops->alloc(pair.b, bytes);
+		s.d_more = pair.ops->alloc(pair.b, room * sizeof(float));
+		s.d_out = pair.ops->alloc(pair.b, bytes + 8 * s.rows * sizeof(float));
+		s.d_index = pair.ops->alloc(pair.b, s.rows * sizeof(uint32_t));
+		assert_true(s.d_x && s.d_in && s.d_more && s.d_out && s.d_index && d_fresh);
+		assert_int_equal(pair.ops->upload(pair.b, s.d_in, in, bytes), 0);
+		assert_int_equal(pair.ops->upload(pair.b, s.d_more, more, room * sizeof(float)), 0);
+		assert_int_equal(pair.ops->zero(pair.b, s.d_index, s.rows * sizeof(uint32_t)), 0);
+		for (int how = 0; how < WHOLE; how++) {
+			for (int round = 0; round < 3; round++) {
+				int rc = write_whole(how, &s);
+				rc = rc ? rc : thin_product(&s, s.d_x);
+				if (rc) {
+					fail_msg("way %d: code %d: %s", how, rc, pair.host.failure);
+				}
+				assert_int_equal(pair.ops->download(pair.b, got, s.d_out, s.rows * 8 * sizeof(float)), 0);
+				assert_int_equal(pair.ops->download(pair.b, x, s.d_x, bytes), 0);
+				assert_int_equal(pair.ops->upload(pair.b, d_fresh, x, bytes), 0);
+				assert_int_equal(thin_product(&s, d_fresh), 0);
+				assert_int_equal(pair.ops->download(pair.b, want, s.d_out, s.rows * 8 * sizeof(float)), 0);
+				if (!same_bytes(got, want, s.rows * 8 * sizeof(float))) {
+					fail_msg("[%" PRIu64 ", %" PRIu64 "], way %d, round %d: the product is not that of what was written", s.rows, s.cols, how, round);
+				}
+			}
+		}
+		void *device[] = {s.d_x, s.d_in, s.d_more, s.d_out, s.d_index, d_fresh};
+		for (size_t i = 0; i < sizeof(device) / sizeof(*device); i++) {
+			pair.ops->free(pair.b, device[i]);
+		}
+		float *memory[] = {in, more, x, got, want};
+		for (size_t i = 0; i < 5; i++) {
+			free(memory[i]);
+		}
+	}
+}
+
 /* A backend of its own that takes its memory at once: all that fits it, and no more. */
 static void test_reserve(void **state)
 {
@@ -414,6 +511,7 @@ static int group(void)
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_beside),
 		cmocka_unit_test(test_no_stale_copies),
+		cmocka_unit_test(test_rounded_by_who_writes),
 		cmocka_unit_test(test_reserve),
 	};
 	return cmocka_run_group_tests_name("streams", tests, NULL, NULL);

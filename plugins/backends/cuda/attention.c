@@ -195,9 +195,12 @@ int cuda_attention(void *vb, const struct cwp_attention *a, const float *d_q, co
 	k.d_v = d_v;
 	k.d_out = d_out;
 	k.d_lse = d_lse;
+	k.d_out_copy = cuda_wrote_beside(b, d_out, tokens * a->heads * a->head_dim);
 	rc = run(b, "attention", &plan, &k, 0);
 	attention_plan_done(&plan);
-	cuda_wrote(b, d_out, tokens * a->heads * a->head_dim * sizeof(float));
+	if (rc) { /* some of it may not have been started */
+		cuda_wrote(b, d_out, sizeof(float));
+	}
 	cuda_wrote(b, d_lse, tokens * a->heads * sizeof(float));
 	return rc;
 }

@@ -112,7 +112,7 @@ template <int OUT> __device__ __forceinline__ void store_rows(const float (&sum)
 		if (row >= length) {
 			continue;
 		}
-		store_row(matrix + row * ld, sum, half, col0, lane, a, factor);
+		store_row(matrix + row * ld, nullptr, sum, half, col0, lane, a, factor);
 	}
 }
 

@@ -182,11 +182,12 @@ template <int D, int MT> __device__ __forceinline__ void finish(
 				continue;
 			}
 			float factor = 1.0F / sum;
-			float *row = a.d_out + static_cast<size_t>(block.start + query) * ld + static_cast<size_t>(head) * a.head_dim;
+			const size_t at = static_cast<size_t>(block.start + query) * ld + static_cast<size_t>(head) * a.head_dim;
+			__nv_bfloat16 *copy = a.d_out_copy ? reinterpret_cast<__nv_bfloat16 *>(a.d_out_copy) + at : nullptr;
 			if ((lane & 3) == 0) {
 				a.d_lse[head * a.tokens + block.start + query] = r.max[m][half] * LN2 + logf(sum);
 			}
-			store_row(row, r.out[m], half, 0, lane, a, factor);
+			store_row(a.d_out + at, copy, r.out[m], half, 0, lane, a, factor);
 		}
 	}
 }

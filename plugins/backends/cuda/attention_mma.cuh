@@ -198,17 +198,20 @@ __device__ __forceinline__ void copy_queries(uint32_t tile, const void *packed, 
 }
 
 // A lane's numbers of one row of accumulators, times factor, to a head's row from col0 on; half: the upper or the lower eight
-// rows of the accumulators.
-template <int N> __device__ __forceinline__ void store_row(
-	float *row, const float (&sum)[N][4], int half, int col0, int lane, const attention_args &a, float factor)
+// rows of the accumulators. copy: the same row rounded to BF16 besides, or NULL.
+template <int N> __device__ __forceinline__ void store_row(float *row, __nv_bfloat16 *copy, const float (&sum)[N][4], int half, int col0,
+	int lane, const attention_args &a, float factor)
 {
 	col0 += layout_sum_col(lane, 0);
 	if (a.vector) {
 #pragma unroll
 		for (int n = 0; n < N; n++) {
 			if (col0 + n * 8 < a.head_dim) {
-				*reinterpret_cast<float2 *>(row + col0 + n * 8) =
-					make_float2(sum[n][half * 2] * factor, sum[n][half * 2 + 1] * factor);
+				float2 v = make_float2(sum[n][half * 2] * factor, sum[n][half * 2 + 1] * factor);
+				*reinterpret_cast<float2 *>(row + col0 + n * 8) = v;
+				if (copy != nullptr) {
+					*reinterpret_cast<uint32_t *>(copy + col0 + n * 8) = pair(v.x, v.y);
+				}
 			}
 		}
 		return;
@@ -218,7 +221,11 @@ template <int N> __device__ __forceinline__ void store_row(
 #pragma unroll
 		for (int i = 0; i < 2; i++) {
 			if (col0 + n * 8 + i < a.head_dim) {
-				row[col0 + n * 8 + i] = sum[n][half * 2 + i] * factor;
+				float v = sum[n][half * 2 + i] * factor;
+				row[col0 + n * 8 + i] = v;
+				if (copy != nullptr) {
+					copy[col0 + n * 8 + i] = __float2bfloat16_rn(v);
+				}
 			}
 		}
 	}

@@ -120,6 +120,22 @@ static const struct cuda_copy *make(struct cuda *b, const struct cuda_source *s)
 	return p;
 }
 
+void *cuda_wrote_beside(struct cuda *b, const float *d_p, uint64_t n)
+{
+	struct cuda_copies *c = b->cache->copies;
+	struct cuda_source s;
+	cuda_wrote(b, d_p, n * sizeof(float));
+	if (b->precision != CUDA_BF16 || !cuda_copies_wished(c, (uint64_t)(uintptr_t)d_p, n, &s)) {
+		return NULL;
+	}
+	const struct cuda_copy *p = make(b, &s);
+	if (!p) {
+		return NULL;
+	}
+	cuda_copies_fulfilled(c, &s);
+	return (void *)(uintptr_t)p->at;
+}
+
 static const struct cuda_copy *fill(struct cuda *b, const float *d_x, const struct cuda_source *s)
 {
 	const struct cuda_copy *p = make(b, s);
@@ -132,6 +148,9 @@ static const struct cuda_copy *fill(struct cuda *b, const float *d_x, const stru
 			" are free: give the job more gpu_memory", s->rows, s->cols, cuda_copies_size(b->cache->copies),
 			cuda_copies_free(b->cache->copies));
 		return NULL;
+	}
+	if (!p->loaded) {
+		cuda_copies_wish(b->cache->copies, s);
 	}
 	cudaError_t e = launch_round(b->stream, (void *)(uintptr_t)p->at, p->ld, d_x, s->rows, s->cols, s->ld);
 	if (cuda_check(b, "rounding to BF16", e)) {

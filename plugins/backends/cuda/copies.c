@@ -7,7 +7,14 @@
 #include "plugins/backends/cuda/arena.h"
 #include "plugins/backends/cuda/copies.h"
 
-enum { MOST_REGIONS = 64, WIDE = 8 /* elements of 16 bytes */ };
+enum { MOST_REGIONS = 64, WIDE = 8 /* elements of 16 bytes */, MOST_WISHES = 256, SURE = 3 };
+
+/* A matrix that products ask for again and again, at the same address with different contents. */
+struct wish {
+	uint64_t from;
+	uint64_t cols;
+	int chance; /* 0 .. SURE: fulfilled where above 0 */
+};
 
 struct cuda_copies {
 	struct cuda_copy *copy; /* in no order */
@@ -16,6 +23,8 @@ struct cuda_copies {
 	size_t regions;
 	struct cuda_ranges loaded;
 	uint64_t calls;
+	struct wish wish[MOST_WISHES]; /* of cols 0: none */
+	size_t next_wish;
 };
 
 struct cuda_copies *cuda_copies_new(void)
@@ -64,6 +73,53 @@ uint64_t cuda_copies_bytes(uint64_t rows, uint64_t cols)
 	return __builtin_mul_overflow(rows, ld, &bytes) || bytes > INT64_MAX / 2 ? UINT64_MAX : 2 * bytes;
 }
 
+static struct wish *wish_at(struct cuda_copies *c, uint64_t from)
+{
+	for (size_t i = 0; i < MOST_WISHES; i++) {
+		if (c->wish[i].from == from && c->wish[i].cols > 0) {
+			return &c->wish[i];
+		}
+	}
+	return NULL;
+}
+
+void cuda_copies_wish(struct cuda_copies *c, const struct cuda_source *s)
+{
+	if (s->ld != s->cols || s->cols % WIDE != 0) {
+		return;
+	}
+	struct wish *w = wish_at(c, s->from);
+	if (!w) {
+		w = &c->wish[c->next_wish];
+		c->next_wish = (c->next_wish + 1) % MOST_WISHES;
+		*w = (struct wish){.from = s->from};
+	}
+	w->cols = s->cols;
+	w->chance = w->chance + 2 < SURE ? w->chance + 2 : SURE;
+}
+
+int cuda_copies_wished(const struct cuda_copies *c, uint64_t from, uint64_t n, struct cuda_source *ret)
+{
+	for (size_t i = 0; i < MOST_WISHES; i++) {
+		const struct wish *w = &c->wish[i];
+		if (w->from == from && w->chance > 0 && w->cols > 0 && n > 0 && n % w->cols == 0) {
+			*ret = (struct cuda_source){from, n / w->cols, w->cols, w->cols};
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* A wish was fulfilled: for somebody, or in vain. */
+static void judge(struct cuda_copies *c, struct cuda_copy *p, int asked)
+{
+	struct wish *w = p->unasked ? wish_at(c, p->source.from) : NULL;
+	if (w) {
+		w->chance += asked ? w->chance < SURE : -(w->chance > 0);
+	}
+	p->unasked = 0;
+}
+
 static uint64_t end_of(const struct cuda_source *s)
 {
 	return s->from + ((s->rows - 1) * s->ld + s->cols) * sizeof(float);
@@ -76,6 +132,7 @@ const struct cuda_copy *cuda_copies_find(struct cuda_copies *c, const struct cud
 		/* The distance of rows means nothing where there is one. */
 		if (p->source.from == s->from && p->source.rows == s->rows && p->source.cols == s->cols &&
 			(p->source.ld == s->ld || s->rows == 1)) {
+			judge(c, p, 1);
 			p->used = ++c->calls;
 			return p;
 		}
@@ -93,6 +150,7 @@ const struct cuda_copy *cuda_copies_inside(struct cuda_copies *c, const struct c
 		uint64_t first = (s->from - p->source.from) / sizeof(float), row = first / p->source.ld, col = first % p->source.ld;
 		if ((s->from - p->source.from) % sizeof(float) == 0 && col % WIDE == 0 && col < p->source.cols &&
 			s->cols <= p->source.cols - col && row < p->source.rows && s->rows <= p->source.rows - row) {
+			judge(c, p, 1);
 			p->used = ++c->calls;
 			*ret_at = p->at + (row * p->ld + col) * 2;
 			return p;
@@ -103,6 +161,7 @@ const struct cuda_copy *cuda_copies_inside(struct cuda_copies *c, const struct c
 
 static void forget(struct cuda_copies *c, size_t i)
 {
+	judge(c, &c->copy[i], 0);
 	for (size_t r = 0; r < c->regions; r++) {
 		if (cuda_arena_holds(c->region[r], c->copy[i].at)) {
 			(void)cuda_arena_give(c->region[r], c->copy[i].at, NULL);
@@ -167,9 +226,19 @@ const struct cuda_copy *cuda_copies_make(struct cuda_copies *c, const struct cud
 		forget(c, i);
 	}
 	struct cuda_copy *p = &c->copy[c->n++];
-	*p = (struct cuda_copy){*s, end_of(s), at, cuda_copies_ld(s->cols), ++c->calls, 0};
+	*p = (struct cuda_copy){*s, end_of(s), at, cuda_copies_ld(s->cols), ++c->calls, 0, 0};
 	p->loaded = cuda_ranges_meet(&c->loaded, s->from, p->end);
 	return p;
+}
+
+void cuda_copies_fulfilled(struct cuda_copies *c, const struct cuda_source *s)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		struct cuda_copy *p = &c->copy[i];
+		if (p->source.from == s->from && p->source.rows == s->rows && p->source.cols == s->cols) {
+			p->unasked = 1;
+		}
+	}
 }
 
 void cuda_copies_wrote(struct cuda_copies *c, uint64_t begin, uint64_t end)

@@ -21,6 +21,7 @@ struct cuda_copy {
 	uint64_t ld;    /* elements of the copy's rows, a multiple of 8 */
 	uint64_t used;  /* number of the last call that returned it */
 	int loaded;     /* it lies in memory that loads wrote: weights, which many calls read */
+	int unasked;    /* made beside its source, and nobody has asked for it yet */
 };
 
 struct cuda_copies;
@@ -43,6 +44,14 @@ const struct cuda_copy *cuda_copies_inside(struct cuda_copies *c, const struct c
 /* Room for a copy that there is not; with `evict`, copies that were used longest ago make room: those of what was not loaded
  * first, never the one returned last. The caller fills it. NULL: no room. */
 const struct cuda_copy *cuda_copies_make(struct cuda_copies *c, const struct cuda_source *s, int evict);
+/* A product had to wait for a copy of this matrix: whoever writes its memory next should make the copy at once. Nothing is
+ * noted of rows that do not follow one another or are no multiple of 8 long. */
+void cuda_copies_wish(struct cuda_copies *c, const struct cuda_source *s);
+/* The matrix of n numbers at `from` as products asked for it, if it is likely that they will again: 1, or 0. Wishes that were
+ * fulfilled in vain more often than not are forgotten. */
+int cuda_copies_wished(const struct cuda_copies *c, uint64_t from, uint64_t n, struct cuda_source *ret);
+/* The copy was made for a wish. */
+void cuda_copies_fulfilled(struct cuda_copies *c, const struct cuda_source *s);
 /* The bytes [begin, end) were written: copies of them are no longer true. */
 void cuda_copies_wrote(struct cuda_copies *c, uint64_t begin, uint64_t end);
 /* Loads write there, from now on: copies of what lies there are kept rather than others. */

@@ -69,6 +69,10 @@ const void *cuda_table(struct cuda *b, const char *op, const void *table, size_t
 
 /* Every operation says what it wrote on the device: copies of it are no longer true. */
 void cuda_wrote(struct cuda *b, const void *d_p, size_t bytes);
+/* The same of n numbers, and where the operation should put them rounded to BF16 besides, one behind the other: where products
+ * asked for such a copy before. Otherwise NULL: the next product makes its own. The copy counts as made: the operation must
+ * fill all of it, in the order of the stream. */
+void *cuda_wrote_beside(struct cuda *b, const float *d_p, uint64_t n);
 /* x [rows, cols] in BF16 with rows *ret_ld elements apart (a multiple of 8, rows 16-byte aligned), made now or still true from
  * an earlier call. Valid until the next call but one (two operands of one product can be held). NULL: explained. */
 const void *cuda_bf16(struct cuda *b, const float *d_x, uint64_t rows, uint64_t cols, uint64_t ld, uint64_t *ret_ld);

@@ -59,8 +59,8 @@ int cuda_add(void *vb, float *d_y, const float *d_x, uint64_t n)
 	if (rc || n == 0) {
 		return rc;
 	}
-	cuda_wrote(b, d_y, n * sizeof(float));
-	return cuda_check(b, "add", launch_add(b->stream, d_y, d_x, n));
+	void *d_copy = cuda_wrote_beside(b, d_y, n);
+	return cuda_check(b, "add", launch_add(b->stream, d_y, d_x, n, d_copy));
 }
 
 int cuda_add_bias(void *vb, float *d_y, const float *d_bias, uint64_t rows, uint64_t cols)

@@ -113,9 +113,10 @@ cudaError_t launch_to_f16(cudaStream_t stream, uint16_t *d_dst, const float *d_s
 	return map<1, 1>(stream, arrays<const float, 1>{{d_src}}, arrays<uint16_t, 1>{{d_dst}}, to_f16(), n);
 }
 
-cudaError_t launch_add(cudaStream_t stream, float *d_y, const float *d_x, uint64_t n)
+cudaError_t launch_add(cudaStream_t stream, float *d_y, const float *d_x, uint64_t n, uint16_t *d_copy)
 {
-	return map<2, 1>(stream, arrays<const float, 2>{{d_y, d_x}}, arrays<float, 1>{{d_y}}, sum(), n);
+	return map<2, 1>(stream, arrays<const float, 2>{{d_y, d_x}}, arrays<float, 1>{{d_y}}, sum(), n,
+		rounded<1>{{d_copy}});
 }
 
 cudaError_t launch_add_bias(cudaStream_t stream, float *d_y, const float *d_bias, uint64_t rows, uint64_t cols)

@@ -27,8 +27,8 @@ int cuda_glu(void *vb, uint32_t act, const float *d_gate, const float *d_up, uin
 	if (rc || n == 0) {
 		return rc;
 	}
-	cuda_wrote(b, d_h, n * sizeof(float));
-	return cuda_check(b, "glu", launch_glu(b->stream, act, d_gate, d_up, n, d_h));
+	void *d_copy = cuda_wrote_beside(b, d_h, n);
+	return cuda_check(b, "glu", launch_glu(b->stream, act, d_gate, d_up, n, d_h, d_copy));
 }
 
 int cuda_glu_backward(void *vb, uint32_t act, const float *d_gate, const float *d_up, const float *d_dh, uint64_t n,
@@ -45,7 +45,7 @@ int cuda_glu_backward(void *vb, uint32_t act, const float *d_gate, const float *
 	if (rc || n == 0) {
 		return rc;
 	}
-	cuda_wrote(b, d_dgate, n * sizeof(float));
-	cuda_wrote(b, d_dup, n * sizeof(float));
-	return cuda_check(b, "glu_backward", launch_glu_backward(b->stream, act, d_gate, d_up, d_dh, n, d_dgate, d_dup));
+	void *d_dgate_copy = cuda_wrote_beside(b, d_dgate, n), *d_dup_copy = cuda_wrote_beside(b, d_dup, n);
+	return cuda_check(b, "glu_backward",
+		launch_glu_backward(b->stream, act, d_gate, d_up, d_dh, n, d_dgate, d_dup, d_dgate_copy, d_dup_copy));
 }

@@ -30,6 +30,7 @@ struct attention_args {
 	const float *d_v;
 	const float *d_dout;
 	float *d_out;
+	uint16_t *d_out_copy; /* out in BF16 besides; NULL: not wanted; of the kernels on tensor cores alone */
 	float *d_lse;
 	const float *d_read_out; /* of forward, for backward */
 	const float *d_read_lse;

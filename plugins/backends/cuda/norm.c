@@ -18,9 +18,9 @@ int cuda_rmsnorm(void *vb, const float *d_x, const float *d_w, float offset, flo
 	if (!d_w || !d_rstd) {
 		return cuda_refuse(b, CWP_EVALUE, "rmsnorm: %s is NULL", d_w ? "rstd" : "w");
 	}
-	cuda_wrote(b, d_y, rows * cols * sizeof(float));
 	cuda_wrote(b, d_rstd, rows * sizeof(float));
-	return cuda_check(b, "rmsnorm", launch_rmsnorm(b->stream, d_x, d_w, offset, eps, rows, cols, d_y, d_rstd));
+	void *d_copy = cuda_wrote_beside(b, d_y, rows * cols);
+	return cuda_check(b, "rmsnorm", launch_rmsnorm(b->stream, d_x, d_w, offset, eps, rows, cols, d_y, d_copy, d_rstd));
 }
 
 static int check_samples(struct cuda *b, const struct cwp_sequences *samples, uint64_t rows)
@@ -87,9 +87,9 @@ int cuda_rmsnorm_backward(void *vb, const float *d_dy, const float *d_x, const f
 	if (rc || rows == 0) {
 		return rc;
 	}
-	cuda_wrote(b, d_dx, rows * cols * sizeof(float));
+	void *d_copy = cuda_wrote_beside(b, d_dx, rows * cols);
 	return cuda_check(b, "rmsnorm_backward",
-		launch_rmsnorm_dx(b->stream, d_dy, d_x, d_w, offset, d_rstd, rows, cols, accumulate, d_dx));
+		launch_rmsnorm_dx(b->stream, d_dy, d_x, d_w, offset, d_rstd, rows, cols, accumulate, d_dx, d_copy));
 }
 
 int cuda_rope(void *vb, float *d_x, uint64_t rows, uint64_t ld, uint32_t heads, uint32_t head_dim, uint32_t rotary,
@@ -108,7 +108,11 @@ int cuda_rope(void *vb, float *d_x, uint64_t rows, uint64_t ld, uint32_t heads, 
 	if (!d_cos || !d_sin || !d_position) {
 		return cuda_refuse(b, CWP_EVALUE, "rope: tables or positions are NULL");
 	}
-	struct launch_rope r = {d_x, rows, ld, heads, head_dim, rotary / 2, d_cos, d_sin, d_position, inverse ? -1.0F : 1.0F};
-	cuda_wrote(b, d_x, ((rows - 1) * ld + cols) * sizeof(float));
+	struct launch_rope r = {d_x, NULL, rows, ld, heads, head_dim, rotary / 2, d_cos, d_sin, d_position, inverse ? -1.0F : 1.0F};
+	if (ld == cols && rotary == head_dim) { /* all is written */
+		r.d_copy = cuda_wrote_beside(b, d_x, rows * cols);
+	} else {
+		cuda_wrote(b, d_x, ((rows - 1) * ld + cols) * sizeof(float));
+	}
 	return cuda_check(b, "rope", launch_rope(b->stream, &r));
 }

@@ -22,7 +22,7 @@ __device__ __forceinline__ float rstd_of(float sum, uint64_t cols, float eps)
 }
 
 template <int W>
-__device__ __forceinline__ void put_normal(float *y, const float *w, float offset, uint64_t i, pack<float, W> v, float rstd)
+__device__ __forceinline__ void put_normal(float *y, uint16_t *copy, const float *w, float offset, uint64_t i, pack<float, W> v, float rstd)
 {
 	pack<float, W> m = load<W>(w, i);
 #pragma unroll
@@ -30,11 +30,12 @@ __device__ __forceinline__ void put_normal(float *y, const float *w, float offse
 		v.v[k] = v.v[k] * rstd * (m.v[k] + offset);
 	}
 	store<W>(y, i, v);
+	store_rounded<W>(copy, i, v);
 }
 
 template <int G, int K>
 __global__ void __launch_bounds__(G ? THREADS : 1024) forward_kept(const float *x, const float *w, float offset, float eps,
-	uint64_t rows, uint64_t cols, float *y, float *rstd)
+	uint64_t rows, uint64_t cols, float *y, uint16_t *copy, float *rstd)
 {
 	row<G> r(rows);
 	unsigned packs = (unsigned)(cols / 4);
@@ -42,6 +43,7 @@ __global__ void __launch_bounds__(G ? THREADS : 1024) forward_kept(const float *
 	float sum = 0.0F;
 	x += r.number * cols;
 	y += r.number * cols;
+	copy = copy ? copy + r.number * cols : nullptr;
 #pragma unroll
 	for (int k = 0; k < K; k++) {
 		unsigned i = r.lane + k * r.step;
@@ -59,7 +61,7 @@ __global__ void __launch_bounds__(G ? THREADS : 1024) forward_kept(const float *
 	for (int k = 0; k < K; k++) {
 		unsigned i = r.lane + k * r.step;
 		if (r.live && i < packs) {
-			put_normal(y, w, offset, i, v[k], s);
+			put_normal(y, copy, w, offset, i, v[k], s);
 		}
 	}
 	if (r.live && r.lane == 0) {
@@ -70,19 +72,20 @@ __global__ void __launch_bounds__(G ? THREADS : 1024) forward_kept(const float *
 // Rows of any length, read twice.
 template <int W>
 __global__ void __launch_bounds__(1024) forward_twice(const float *x, const float *w, float offset, float eps, uint64_t cols,
-	float *y, float *rstd)
+	float *y, uint16_t *copy, float *rstd)
 {
 	uint64_t packs = cols / W;
 	float sum = 0.0F;
 	x += blockIdx.x * cols;
 	y += blockIdx.x * cols;
+	copy = copy ? copy + blockIdx.x * cols : nullptr;
 	for (uint64_t i = threadIdx.x; i < packs; i += blockDim.x) {
 		pack<float, W> v = load<W>(x, i);
 		sum += dot(v, v);
 	}
 	float s = rstd_of(reduce_row<0>(sum, 0.0F, add()), cols, eps);
 	for (uint64_t i = threadIdx.x; i < packs; i += blockDim.x) {
-		put_normal(y, w, offset, i, load<W>(x, i), s);
+		put_normal(y, copy, w, offset, i, load<W>(x, i), s);
 	}
 	if (threadIdx.x == 0) {
 		rstd[blockIdx.x] = s;
@@ -101,7 +104,7 @@ template <int W> __device__ __forceinline__ pack<float, W> weighted(pack<float, 
 }
 
 template <int W>
-__device__ __forceinline__ void put_gradient(float *dx, int accumulate, uint64_t i, const pack<float, W> &d,
+__device__ __forceinline__ void put_gradient(float *dx, uint16_t *copy, int accumulate, uint64_t i, const pack<float, W> &d,
 	const pack<float, W> &x, float rstd, float c)
 {
 	pack<float, W> v = {};
@@ -114,11 +117,12 @@ __device__ __forceinline__ void put_gradient(float *dx, int accumulate, uint64_t
 		v.v[k] = accumulate ? v.v[k] + g : g;
 	}
 	store<W>(dx, i, v);
+	store_rounded<W>(copy, i, v);
 }
 
 template <int G, int K>
 __global__ void __launch_bounds__(G ? THREADS : 1024) backward_kept(const float *dy, const float *x, const float *w, float offset,
-	const float *rstd, uint64_t rows, uint64_t cols, int accumulate, float *dx)
+	const float *rstd, uint64_t rows, uint64_t cols, int accumulate, float *dx, uint16_t *copy)
 {
 	row<G> r(rows);
 	unsigned packs = (unsigned)(cols / 4);
@@ -127,6 +131,7 @@ __global__ void __launch_bounds__(G ? THREADS : 1024) backward_kept(const float 
 	dy += r.number * cols;
 	x += r.number * cols;
 	dx += r.number * cols;
+	copy = copy ? copy + r.number * cols : nullptr;
 #pragma unroll
 	for (int k = 0; k < K; k++) {
 		unsigned i = r.lane + k * r.step;
@@ -150,26 +155,27 @@ __global__ void __launch_bounds__(G ? THREADS : 1024) backward_kept(const float 
 	for (int k = 0; k < K; k++) {
 		unsigned i = r.lane + k * r.step;
 		if (r.live && i < packs) {
-			put_gradient(dx, accumulate, i, d[k], v[k], s, c);
+			put_gradient(dx, copy, accumulate, i, d[k], v[k], s, c);
 		}
 	}
 }
 
 template <int W>
 __global__ void __launch_bounds__(1024) backward_twice(const float *dy, const float *x, const float *w, float offset,
-	const float *rstd, uint64_t cols, int accumulate, float *dx)
+	const float *rstd, uint64_t cols, int accumulate, float *dx, uint16_t *copy)
 {
 	uint64_t packs = cols / W;
 	float sum = 0.0F, s = rstd[blockIdx.x];
 	dy += blockIdx.x * cols;
 	x += blockIdx.x * cols;
 	dx += blockIdx.x * cols;
+	copy = copy ? copy + blockIdx.x * cols : nullptr;
 	for (uint64_t i = threadIdx.x; i < packs; i += blockDim.x) {
 		sum += dot(weighted(load<W>(dy, i), w, offset, i), load<W>(x, i));
 	}
 	float c = reduce_row<0>(sum, 0.0F, add()) / (float)cols * s * s;
 	for (uint64_t i = threadIdx.x; i < packs; i += blockDim.x) {
-		put_gradient(dx, accumulate, i, weighted(load<W>(dy, i), w, offset, i), load<W>(x, i), s, c);
+		put_gradient(dx, copy, accumulate, i, weighted(load<W>(dy, i), w, offset, i), load<W>(x, i), s, c);
 	}
 }
 
@@ -200,7 +206,7 @@ __global__ void __launch_bounds__(THREADS) gradient_of_w(const float *dy, const 
 } // namespace
 
 cudaError_t launch_rmsnorm(cudaStream_t stream, const float *d_x, const float *d_w, float offset, float eps, uint64_t rows,
-	uint64_t cols, float *d_y, float *d_rstd)
+	uint64_t cols, float *d_y, uint16_t *d_copy, float *d_rstd)
 {
 	bool wide = packed(d_x, cols, cols) && aligned(d_y) && aligned(d_w);
 	if (rows == 0 || cols == 0) {
@@ -209,7 +215,7 @@ cudaError_t launch_rmsnorm(cudaStream_t stream, const float *d_x, const float *d
 	if (wide && cols / 4 <= ROW_PACKS_MAX) {
 		return launch_rows(rows, cols / 4, [&](auto shape, unsigned blocks, unsigned threads) {
 			forward_kept<decltype(shape)::G, decltype(shape)::K>
-				<<<blocks, threads, 0, stream>>>(d_x, d_w, offset, eps, rows, cols, d_y, d_rstd);
+				<<<blocks, threads, 0, stream>>>(d_x, d_w, offset, eps, rows, cols, d_y, d_copy, d_rstd);
 		});
 	}
 	if (too_many(rows)) {
@@ -217,15 +223,15 @@ cudaError_t launch_rmsnorm(cudaStream_t stream, const float *d_x, const float *d
 	}
 	unsigned threads = cols < 1024 ? 128 : 1024;
 	if (wide) {
-		forward_twice<4><<<(unsigned)rows, threads, 0, stream>>>(d_x, d_w, offset, eps, cols, d_y, d_rstd);
+		forward_twice<4><<<(unsigned)rows, threads, 0, stream>>>(d_x, d_w, offset, eps, cols, d_y, d_copy, d_rstd);
 	} else {
-		forward_twice<1><<<(unsigned)rows, threads, 0, stream>>>(d_x, d_w, offset, eps, cols, d_y, d_rstd);
+		forward_twice<1><<<(unsigned)rows, threads, 0, stream>>>(d_x, d_w, offset, eps, cols, d_y, d_copy, d_rstd);
 	}
 	return cudaGetLastError();
 }
 
 cudaError_t launch_rmsnorm_dx(cudaStream_t stream, const float *d_dy, const float *d_x, const float *d_w, float offset,
-	const float *d_rstd, uint64_t rows, uint64_t cols, int accumulate, float *d_dx)
+	const float *d_rstd, uint64_t rows, uint64_t cols, int accumulate, float *d_dx, uint16_t *d_copy)
 {
 	bool wide = packed(d_x, cols, cols) && aligned(d_dy) && aligned(d_w) && aligned(d_dx);
 	if (rows == 0 || cols == 0) {
@@ -234,7 +240,7 @@ cudaError_t launch_rmsnorm_dx(cudaStream_t stream, const float *d_dy, const floa
 	if (wide && cols / 4 <= ROW_PACKS_MAX) {
 		return launch_rows(rows, cols / 4, [&](auto shape, unsigned blocks, unsigned threads) {
 			backward_kept<decltype(shape)::G, decltype(shape)::K>
-				<<<blocks, threads, 0, stream>>>(d_dy, d_x, d_w, offset, d_rstd, rows, cols, accumulate, d_dx);
+				<<<blocks, threads, 0, stream>>>(d_dy, d_x, d_w, offset, d_rstd, rows, cols, accumulate, d_dx, d_copy);
 		});
 	}
 	if (too_many(rows)) {
@@ -242,9 +248,11 @@ cudaError_t launch_rmsnorm_dx(cudaStream_t stream, const float *d_dy, const floa
 	}
 	unsigned threads = cols < 1024 ? 128 : 1024;
 	if (wide) {
-		backward_twice<4><<<(unsigned)rows, threads, 0, stream>>>(d_dy, d_x, d_w, offset, d_rstd, cols, accumulate, d_dx);
+		backward_twice<4><<<(unsigned)rows, threads, 0, stream>>>(
+			d_dy, d_x, d_w, offset, d_rstd, cols, accumulate, d_dx, d_copy);
 	} else {
-		backward_twice<1><<<(unsigned)rows, threads, 0, stream>>>(d_dy, d_x, d_w, offset, d_rstd, cols, accumulate, d_dx);
+		backward_twice<1><<<(unsigned)rows, threads, 0, stream>>>(
+			d_dy, d_x, d_w, offset, d_rstd, cols, accumulate, d_dx, d_copy);
 	}
 	return cudaGetLastError();
 }

@@ -30,6 +30,11 @@ __global__ void __launch_bounds__(THREADS) turn(struct launch_rope r, uint32_t r
 		}
 		store<W>(x, p, y);
 		store<W>(x + r.half, p, z);
+		if (r.d_copy != nullptr) {
+			uint16_t *copy = r.d_copy + (x - r.d_x);
+			store_rounded<W>(copy, p, y);
+			store_rounded<W>(copy + r.half, p, z);
+		}
 	}
 }
 

@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
 enum { THREADS = 256 }; // of a block, where nothing else is said
@@ -24,6 +25,25 @@ template <int W, typename T> static __device__ __forceinline__ pack<T, W> load(c
 template <int W, typename T> static __device__ __forceinline__ void store(T *p, uint64_t i, const pack<T, W> &x)
 {
 	reinterpret_cast<pack<T, W> *>(p)[i] = x;
+}
+
+// Packs rounded to BF16: a copy for products beside what is stored as f32. p of NULL: none is wanted.
+template <int W> static __device__ __forceinline__ void store_rounded(uint16_t *p, uint64_t i, const pack<float, W> &x)
+{
+	if (p == nullptr) {
+		return;
+	}
+	if constexpr (W % 2 == 0) {
+		pack<uint32_t, W / 2> y;
+#pragma unroll
+		for (int w = 0; w < W; w += 2) {
+			__nv_bfloat162 both = __floats2bfloat162_rn(x.v[w], x.v[w + 1]);
+			y.v[w / 2] = *reinterpret_cast<uint32_t *>(&both);
+		}
+		reinterpret_cast<pack<uint32_t, W / 2> *>(p)[i] = y;
+	} else {
+		reinterpret_cast<__nv_bfloat16 *>(p)[i] = __float2bfloat16_rn(x.v[0]);
+	}
 }
 
 // Whether packs of 4 elements can be loaded from p.
@@ -55,8 +75,27 @@ template <typename T, int N> struct arrays {
 	T *p[N];
 };
 
-template <int INS, int OUTS, int W, int U, typename I, typename O, typename F>
-static __device__ __forceinline__ void map_pack(const pack<I, W> (&x)[INS], arrays<O, OUTS> out, const F &f, uint64_t i)
+// Copies in BF16 of results, each NULL where none is wanted.
+template <int N> struct rounded {
+	uint16_t *p[N];
+};
+
+template <typename O, int OUTS, int W>
+static __device__ __forceinline__ void put(const arrays<O, OUTS> &out, int, int a, uint64_t i, const pack<O, W> &y)
+{
+	store<W>(out.p[a], i, y);
+}
+
+template <int OUTS, int W>
+static __device__ __forceinline__ void put(
+	const arrays<float, OUTS> &out, const rounded<OUTS> &copies, int a, uint64_t i, const pack<float, W> &y)
+{
+	store<W>(out.p[a], i, y);
+	store_rounded<W>(copies.p[a], i, y);
+}
+
+template <int INS, int OUTS, int W, int U, typename I, typename O, typename C, typename F>
+static __device__ __forceinline__ void map_pack(const pack<I, W> (&x)[INS], arrays<O, OUTS> out, const C &copies, const F &f, uint64_t i)
 {
 	pack<O, W> y[OUTS];
 #pragma unroll
@@ -75,13 +114,14 @@ static __device__ __forceinline__ void map_pack(const pack<I, W> (&x)[INS], arra
 	}
 #pragma unroll
 	for (int a = 0; a < OUTS; a++) {
-		store<W>(out.p[a], i, y[a]);
+		put(out, copies, a, i, y[a]);
 	}
 }
 
 // All of a thread's loads come before its first store: results may lie where arguments lay.
-template <int INS, int OUTS, int W, int U, typename I, typename O, typename F>
-static __global__ void __launch_bounds__(THREADS) map_kernel(arrays<const I, INS> in, arrays<O, OUTS> out, F f, uint64_t n)
+// C: rounded<OUTS>, or int where there are no copies.
+template <int INS, int OUTS, int W, int U, typename I, typename O, typename C, typename F>
+static __global__ void __launch_bounds__(THREADS) map_kernel(arrays<const I, INS> in, arrays<O, OUTS> out, C copies, F f, uint64_t n)
 {
 	uint64_t packs = n / W, first = (uint64_t)blockIdx.x * (THREADS * U) + threadIdx.x;
 	pack<I, W> x[U][INS];
@@ -99,7 +139,7 @@ static __global__ void __launch_bounds__(THREADS) map_kernel(arrays<const I, INS
 	for (int u = 0; u < U; u++) {
 		uint64_t i = first + u * THREADS;
 		if (i < packs) {
-			map_pack<INS, OUTS, W, U>(x[u], out, f, i);
+			map_pack<INS, OUTS, W, U>(x[u], out, copies, f, i);
 		}
 	}
 	if (W > 1 && blockIdx.x == 0 && threadIdx.x < n % W) {
@@ -109,12 +149,12 @@ static __global__ void __launch_bounds__(THREADS) map_kernel(arrays<const I, INS
 		for (int a = 0; a < INS; a++) {
 			last[a] = load<1>(in.p[a], i);
 		}
-		map_pack<INS, OUTS, 1, U>(last, out, f, i);
+		map_pack<INS, OUTS, 1, U>(last, out, copies, f, i);
 	}
 }
 
-template <int INS, int OUTS, typename I, typename O, typename F>
-static cudaError_t map(cudaStream_t stream, arrays<const I, INS> in, arrays<O, OUTS> out, F f, uint64_t n)
+template <int INS, int OUTS, typename I, typename O, typename F, typename C = int>
+static cudaError_t map(cudaStream_t stream, arrays<const I, INS> in, arrays<O, OUTS> out, F f, uint64_t n, C copies = C())
 {
 	constexpr int U = INS > 2 ? 2 : 4;
 	bool wide = true;
@@ -132,9 +172,9 @@ static cudaError_t map(cudaStream_t stream, arrays<const I, INS> in, arrays<O, O
 		return cudaErrorInvalidConfiguration;
 	}
 	if (wide) {
-		map_kernel<INS, OUTS, 4, U><<<(unsigned)blocks, THREADS, 0, stream>>>(in, out, f, n);
+		map_kernel<INS, OUTS, 4, U><<<(unsigned)blocks, THREADS, 0, stream>>>(in, out, copies, f, n);
 	} else {
-		map_kernel<INS, OUTS, 1, U><<<(unsigned)blocks, THREADS, 0, stream>>>(in, out, f, n);
+		map_kernel<INS, OUTS, 1, U><<<(unsigned)blocks, THREADS, 0, stream>>>(in, out, copies, f, n);
 	}
 	return cudaGetLastError();
 }

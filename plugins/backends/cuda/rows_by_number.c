@@ -21,8 +21,8 @@ int cuda_gather_rows(void *vb, const float *d_x, const uint32_t *d_index, const 
 	if (rc || rows == 0 || cols == 0) {
 		return rc;
 	}
-	cuda_wrote(b, d_y, rows * cols * sizeof(float));
-	return cuda_check(b, "gather_rows", launch_gather_rows(b->stream, d_x, d_index, d_factor, rows, cols, d_y));
+	void *d_copy = cuda_wrote_beside(b, d_y, rows * cols);
+	return cuda_check(b, "gather_rows", launch_gather_rows(b->stream, d_x, d_index, d_factor, rows, cols, d_y, d_copy));
 }
 
 int cuda_scatter_rows(void *vb, const float *d_x, const uint32_t *d_index, const float *d_factor, uint64_t rows,

@@ -9,7 +9,7 @@ namespace {
 // y = f * x, of rows that may be one and the same.
 template <int W>
 __global__ void __launch_bounds__(THREADS) gather(const float *x, const uint32_t *index, const float *factor, uint64_t rows,
-	uint64_t cols, float *y, uint32_t across)
+	uint64_t cols, float *y, uint16_t *copy, uint32_t across)
 {
 	struct tile t = this_tile(across);
 	if (t.row >= rows) {
@@ -20,6 +20,7 @@ __global__ void __launch_bounds__(THREADS) gather(const float *x, const uint32_t
 	pack<float, W> v[TILE_PACKS];
 	x += (index ? (uint64_t)index[t.row] : t.row) * cols;
 	y += t.row * cols;
+	copy = copy ? copy + t.row * cols : nullptr;
 #pragma unroll
 	for (int u = 0; u < TILE_PACKS; u++) {
 		uint64_t i = t.first + u * blockDim.x;
@@ -36,6 +37,7 @@ __global__ void __launch_bounds__(THREADS) gather(const float *x, const uint32_t
 				v[u].v[w] *= f;
 			}
 			store<W>(y, i, v[u]);
+			store_rounded<W>(copy, i, v[u]);
 		}
 	}
 }
@@ -100,7 +102,7 @@ __global__ void __launch_bounds__(THREADS) dot(const float *x, const float *y, u
 } // namespace
 
 cudaError_t launch_gather_rows(cudaStream_t stream, const float *d_x, const uint32_t *d_index, const float *d_factor,
-	uint64_t rows, uint64_t cols, float *d_y)
+	uint64_t rows, uint64_t cols, float *d_y, uint16_t *d_copy)
 {
 	if (rows == 0 || cols == 0) {
 		return cudaSuccess;
@@ -111,9 +113,9 @@ cudaError_t launch_gather_rows(cudaStream_t stream, const float *d_x, const uint
 		return cudaErrorInvalidConfiguration;
 	}
 	if (wide) {
-		gather<4><<<t.blocks, t.block, 0, stream>>>(d_x, d_index, d_factor, rows, cols, d_y, t.across);
+		gather<4><<<t.blocks, t.block, 0, stream>>>(d_x, d_index, d_factor, rows, cols, d_y, d_copy, t.across);
 	} else {
-		gather<1><<<t.blocks, t.block, 0, stream>>>(d_x, d_index, d_factor, rows, cols, d_y, t.across);
+		gather<1><<<t.blocks, t.block, 0, stream>>>(d_x, d_index, d_factor, rows, cols, d_y, d_copy, t.across);
 	}
 	return cudaGetLastError();
 }

@@ -105,6 +105,10 @@ int cuda_xent_backward(void *vb, float *d_logits, uint64_t rows, uint64_t ld, ui
 	if (!d_weight || !d_lse) {
 		return cuda_refuse(b, CWP_EVALUE, "xent_backward: %s is NULL", d_lse ? "weight" : "lse");
 	}
-	cuda_wrote(b, d_logits, ((rows - 1) * ld + n) * sizeof(float));
+	if (ld == n) {
+		x.d_copy = cuda_wrote_beside(b, d_logits, rows * n);
+	} else {
+		cuda_wrote(b, d_logits, ((rows - 1) * ld + n) * sizeof(float));
+	}
 	return cuda_check(b, "xent_backward", launch_xent_backward(b->stream, &x));
 }

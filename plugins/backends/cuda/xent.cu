@@ -124,6 +124,7 @@ template <int W> __global__ void __launch_bounds__(THREADS) backward(struct laun
 	}
 	uint64_t packs = x.n / W;
 	float *g = x.d_logits + t.row * x.ld, weight = x.d_weight[t.row];
+	uint16_t *copy = x.d_copy ? x.d_copy + t.row * x.ld : nullptr;
 	// Without a weight a token takes no part in the loss, whatever its logits are: they are not read.
 	bool part = weight != 0.0F;
 	double lse = x.d_lse[t.row];
@@ -148,6 +149,7 @@ template <int W> __global__ void __launch_bounds__(THREADS) backward(struct laun
 				p.v[w] = part && target == i * W + w ? __fsub_rn(y, weight) : y;
 			}
 			store<W>(g, i, p);
+			store_rounded<W>(copy, i, p);
 		}
 	}
 }

@@ -221,6 +221,82 @@ static void test_regions(void **state)
 	cuda_copies_destroy(c);
 }
 
+static int wished(const struct cuda_copies *c, uint64_t i, uint64_t n, uint64_t rows)
+{
+	struct cuda_source s;
+	if (!cuda_copies_wished(c, source(i).from, n, &s)) {
+		return 0;
+	}
+	assert_int_equal(s.from, source(i).from);
+	assert_true(s.rows == rows && s.cols == COLS && s.ld == COLS);
+	return 1;
+}
+
+static void fulfil(struct cuda_copies *c, uint64_t i)
+{
+	struct cuda_source s = source(i);
+	put(c, i);
+	cuda_copies_fulfilled(c, &s);
+}
+
+/* What products had to wait for is made beside its source, as long as it is of use. */
+static void test_wishes(void **state)
+{
+	(void)state;
+	struct cuda_copies *c = make(8);
+	struct cuda_source s = source(0), odd = source(1), apart = source(2);
+	assert_false(wished(c, 0, ROWS * COLS, ROWS));
+	cuda_copies_wish(c, &s);
+	odd.cols = odd.ld = COLS - 1;
+	apart.ld++;
+	cuda_copies_wish(c, &odd);
+	cuda_copies_wish(c, &apart);
+	assert_false(wished(c, 1, ROWS * COLS, ROWS));
+	assert_false(wished(c, 2, ROWS * COLS, ROWS));
+	assert_true(wished(c, 0, ROWS * COLS, ROWS));
+	assert_true(wished(c, 0, COLS, 1)); /* any number of whole rows */
+	assert_false(wished(c, 0, COLS + 1, 0));
+	assert_false(wished(c, 0, 0, 0));
+	/* Of use: nothing changes. */
+	for (int i = 0; i < 10; i++) {
+		fulfil(c, 0);
+		assert_true(has(c, 0));
+		assert_true(has(c, 0));
+		cuda_copies_wrote(c, s.from, s.from + 4);
+		assert_true(wished(c, 0, ROWS * COLS, ROWS));
+	}
+	/* Every other time: still worth it. */
+	for (int i = 0; i < 20; i++) {
+		fulfil(c, 0);
+		assert_true(i % 2 == 1 || has(c, 0));
+		cuda_copies_wrote(c, s.from, s.from + 4);
+		assert_true(wished(c, 0, ROWS * COLS, ROWS));
+	}
+	/* In vain, written over or evicted: no more. */
+	for (int i = 0; wished(c, 0, ROWS * COLS, ROWS); i++) {
+		assert_true(i < 4);
+		fulfil(c, 0);
+		if (i % 2 == 0) {
+			cuda_copies_wrote(c, s.from, s.from + 4);
+		} else {
+			for (uint64_t other = 10; other < 19; other++) {
+				put(c, other);
+			}
+			assert_false(has(c, 0));
+		}
+	}
+	/* Until somebody waits for it again. Others take the place of the oldest. */
+	cuda_copies_wish(c, &s);
+	assert_true(wished(c, 0, ROWS * COLS, ROWS));
+	for (uint64_t i = 1; i <= 256; i++) {
+		struct cuda_source other = source(i);
+		cuda_copies_wish(c, &other);
+	}
+	assert_false(wished(c, 0, ROWS * COLS, ROWS));
+	assert_true(wished(c, 1, ROWS * COLS, ROWS) && wished(c, 256, ROWS * COLS, ROWS));
+	cuda_copies_destroy(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -232,6 +308,7 @@ int main(void)
 		cmocka_unit_test(test_loaded_stay),
 		cmocka_unit_test(test_parts),
 		cmocka_unit_test(test_regions),
+		cmocka_unit_test(test_wishes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

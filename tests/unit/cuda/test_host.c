@@ -319,6 +319,53 @@ static void test_copies(void **state)
 	close_backend(b);
 }
 
+/* An operation is asked to round what it writes once a product had to do so, and no longer when nobody multiplies it. */
+static void test_copies_beside(void **state)
+{
+	(void)state;
+	struct cuda *b = open_backend(CUDA_BF16);
+	float *d_x = allocate(b, 4000);
+	uint64_t ld = 0;
+	assert_int_equal(cuda_zero(b, d_x, 4000), 0);
+	assert_null(cuda_wrote_beside(b, d_x, 240));
+	assert_non_null(cuda_bf16(b, d_x, 10, 24, 24, &ld));
+	uint64_t rounds = fake.rounds;
+	const void *d_copy = cuda_wrote_beside(b, d_x, 240);
+	assert_non_null(d_copy);
+	assert_ptr_equal(cuda_bf16(b, d_x, 10, 24, 24, &ld), d_copy);
+	assert_int_equal(ld, 24);
+	d_copy = cuda_wrote_beside(b, d_x, 120); /* less tokens */
+	assert_non_null(d_copy);
+	assert_ptr_equal(cuda_bf16(b, d_x, 5, 24, 24, &ld), d_copy);
+	assert_int_equal(fake.rounds, rounds);
+	/* Another matrix than was thought: it is made as ever, and what is wished changes. */
+	assert_non_null(cuda_wrote_beside(b, d_x, 240));
+	assert_non_null(cuda_bf16(b, d_x, 5, 48, 48, &ld));
+	assert_int_equal(fake.rounds, ++rounds);
+	d_copy = cuda_wrote_beside(b, d_x, 240);
+	assert_ptr_equal(cuda_bf16(b, d_x, 5, 48, 48, &ld), d_copy);
+	assert_int_equal(fake.rounds, rounds);
+	/* What others write meanwhile makes it untrue. */
+	assert_non_null(cuda_wrote_beside(b, d_x, 240));
+	cuda_wrote(b, d_x + 239, 4);
+	assert_non_null(cuda_bf16(b, d_x, 5, 48, 48, &ld));
+	assert_int_equal(fake.rounds, ++rounds);
+	int vain = 0;
+	while (cuda_wrote_beside(b, d_x, 240)) {
+		assert_true(++vain < 5);
+	}
+	/* Weights are written by loads alone. */
+	float w[240] = {0};
+	assert_int_equal(cuda_load_begin(b) | cuda_load(b, d_x + 500, w, CWP_F32, 240) | cuda_load_wait(b), 0);
+	assert_non_null(cuda_bf16(b, d_x + 500, 10, 24, 24, &ld));
+	assert_null(cuda_wrote_beside(b, d_x + 500, 240));
+	close_backend(b);
+	b = open_backend(CUDA_F32);
+	d_x = allocate(b, 4000);
+	assert_null(cuda_wrote_beside(b, d_x, 240));
+	close_backend(b);
+}
+
 /* Without reserve(), copies grow up to a quarter of the device, then the oldest go; and all go for alloc(). */
 static void test_copies_make_way(void **state)
 {
@@ -573,6 +620,7 @@ int main(void)
 		cmocka_unit_test(test_loads),
 		cmocka_unit_test(test_beside),
 		cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_copies_beside),
 		cmocka_unit_test(test_copies_make_way),
 		cmocka_unit_test(test_reserve),
 		cmocka_unit_test(test_products),
