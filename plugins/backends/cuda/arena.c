@@ -134,6 +134,16 @@ int cuda_arena_give(struct cuda_arena *a, uint64_t address, uint64_t *ret_bytes)
 	return 0;
 }
 
+uint64_t cuda_arena_end(const struct cuda_arena *a, uint64_t address)
+{
+	for (const struct part *p = a->first; p; p = p->after) {
+		if (address >= p->at && address - p->at < p->size) {
+			return p->at + p->size;
+		}
+	}
+	return 0;
+}
+
 int cuda_arena_holds(const struct cuda_arena *a, uint64_t address)
 {
 	return address >= a->base && address - a->base < a->size;

@@ -20,6 +20,8 @@ int cuda_arena_take(struct cuda_arena *a, uint64_t bytes, uint64_t *ret_address)
 int cuda_arena_give(struct cuda_arena *a, uint64_t address, uint64_t *ret_bytes);
 /* What a part of this many bytes takes; UINT64_MAX: more than there can be. */
 uint64_t cuda_arena_round(uint64_t bytes);
+/* Where the part ends in which an address lies, taken or not; 0: in none. */
+uint64_t cuda_arena_end(const struct cuda_arena *a, uint64_t address);
 int cuda_arena_holds(const struct cuda_arena *a, uint64_t address);
 uint64_t cuda_arena_size(const struct cuda_arena *a);
 uint64_t cuda_arena_free(const struct cuda_arena *a);    /* in all */

@@ -109,6 +109,19 @@ void cuda_memory_give(struct cuda *b, void *d_p)
 	(void)give_to_driver(b, d_p);
 }
 
+size_t cuda_memory_behind(const struct cuda *b, const void *d_p)
+{
+	const struct cuda_memory *m = b->memory;
+	uint64_t at = (uint64_t)(uintptr_t)d_p, end = m->arena ? cuda_arena_end(m->arena, at) : 0;
+	for (size_t i = 0; end == 0 && i < m->n; i++) {
+		uint64_t begin = (uint64_t)(uintptr_t)m->piece[i].d_p;
+		if (at >= begin && at - begin < m->piece[i].bytes) {
+			end = begin + m->piece[i].bytes;
+		}
+	}
+	return (size_t)((end ? end : UINTPTR_MAX) - at);
+}
+
 static void *take_from_arena(struct cuda_memory *m, uint64_t bytes)
 {
 	uint64_t address = 0;

@@ -18,6 +18,8 @@ int cuda_memory_lost(struct cuda *b, const char *op);
  * reserve() alone. */
 void *cuda_memory_take(struct cuda *b, uint64_t bytes);
 void cuda_memory_give(struct cuda *b, void *d_p);
+/* Bytes from d_p to the end of what alloc() gave with it; of other memory, to the end of all addresses. */
+size_t cuda_memory_behind(const struct cuda *b, const void *d_p);
 
 /* Copies in BF16, cache.c: their memory for good; and all that they hold given back. */
 int cuda_cache_region(struct cuda *b, void *d_p, uint64_t bytes);

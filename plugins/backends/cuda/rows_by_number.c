@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Rows gathered, scattered and multiplied: what mixtures of experts need. */
-#include "plugins/backends/cuda/cuda.h"
+#include "plugins/backends/cuda/memory.h"
 #include "plugins/backends/cuda/ops_rows.h"
 
 static int check(struct cuda *b, const char *op, const float *d_x, const float *d_y, uint64_t rows, uint64_t cols)
@@ -33,8 +33,8 @@ int cuda_scatter_rows(void *vb, const float *d_x, const uint32_t *d_index, const
 	if (rc || rows == 0 || cols == 0) {
 		return rc;
 	}
-	/* Only the device knows which rows; any from the first on. */
-	cuda_wrote(b, d_y, d_index ? UINTPTR_MAX - (uintptr_t)d_y : rows * cols * sizeof(float));
+	/* Only the device knows which rows: any from the first on. */
+	cuda_wrote(b, d_y, d_index ? cuda_memory_behind(b, d_y) : rows * cols * sizeof(float));
 	return cuda_check(b, "scatter_rows", launch_scatter_rows(b->stream, d_x, d_index, d_factor, rows, cols, d_y));
 }
 

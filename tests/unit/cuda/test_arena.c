@@ -137,6 +137,10 @@ static void test_all_of_it(void **state)
 	assert_true(cuda_arena_holds(a, second + CUDA_ALIGN - 1));
 	assert_false(cuda_arena_holds(a, second + CUDA_ALIGN));
 	assert_false(cuda_arena_holds(a, BASE));
+	assert_int_equal(cuda_arena_end(a, second - 1), second);
+	assert_int_equal(cuda_arena_end(a, second), second + CUDA_ALIGN);
+	assert_int_equal(cuda_arena_end(a, second + CUDA_ALIGN), 0);
+	assert_int_equal(cuda_arena_end(a, BASE), 0);
 	cuda_arena_destroy(a);
 }
 

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "plugins/backends/cuda/arena.h"
 #include "plugins/backends/cuda/memory.h"
 #include "plugins/backends/cuda/ops_base.h"
 #include "tests/unit/cuda/fake_runtime.h"
@@ -302,6 +303,13 @@ static void test_copies(void **state)
 	count_rounds(b, d_x, 1);
 	cuda_wrote(b, d_x + 100, 0);
 	count_rounds(b, d_x, 0);
+	/* All that lies behind an address, and nothing of other memory. */
+	assert_int_equal(cuda_memory_behind(b, d_x + 1), cuda_arena_round(sizeof x) - 4);
+	cuda_wrote(b, d_y + 1, cuda_memory_behind(b, d_y + 1));
+	count_rounds(b, d_x, 0);
+	cuda_wrote(b, d_x + 199, cuda_memory_behind(b, d_x + 199));
+	count_rounds(b, d_x, 1);
+	assert_true(cuda_memory_behind(b, x) == UINTPTR_MAX - (uintptr_t)x);
 	/* The copy itself, padding included. */
 	uint64_t ld = 0;
 	uint16_t copy[240];
@@ -430,6 +438,7 @@ static void test_reserve(void **state)
 	cuda_free(b, d_early);
 	cuda_free(b, d_x);
 	float *d_a = allocate(b, 128 * 512 * 4), *d_b = allocate(b, 100000 * 4), *d_c = allocate(b, 128 * 195 * 4);
+	assert_int_equal(cuda_memory_behind(b, d_a + 3), 128 * 512 * 4 - 12);
 	assert_int_equal(cuda_zero(b, d_a, 128 * 512 * 4) | cuda_zero(b, d_b, 100000 * 4), 0);
 	assert_int_equal(cuda_matmul(b, 0, 1, 128, 195, 512, d_a, 512, d_b, 512, 0, d_c, 195), 0);
 	assert_int_equal(cuda_load_begin(b) | cuda_load(b, d_b, x, CWP_BF16, 64) | cuda_load_wait(b), 0);
