@@ -6,6 +6,7 @@
 
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/checkpoint.h"
+#include "engine/calibrate/emission.h"
 #include "engine/calibrate/forward.h"
 #include "engine/model/ops.h"
 
@@ -18,6 +19,7 @@ struct run {
 	struct cwe_pass pass;
 	struct cwe_forward forward;
 	struct cwe_statistics statistics;
+	struct cwe_emission emission;
 	struct cwe_boundary gradient; /* one slot */
 	float *d_dnorm;               /* of each norm [samples of a piece, its width], when wanted */
 	uint64_t dnorm_samples, dnorm_floats;
@@ -40,23 +42,6 @@ static void advance_forward(void *arg, uint32_t layer, uint64_t tokens)
 	advance(r, tokens, 1);
 }
 
-static int emit(struct run *r, uint32_t layer, uint32_t set, struct cwb_err *err)
-{
-	struct cwe_module_statistics s;
-	uint32_t n = cwe_linears(&r->c->model->arch, layer);
-	for (uint32_t l = 0; l < n; l++) {
-		int e = cwe_statistics_get(&r->statistics, &r->pass.layer, l, &s, err);
-		if (e != 0) {
-			return e;
-		}
-		s.samples = r->c->corpus->set_samples[set];
-		if ((e = r->c->module(r->c->arg, layer, set, l, &s, err)) != 0) {
-			return e;
-		}
-	}
-	return 0;
-}
-
 /* Statistics of inputs need no backward pass: two slots of boundaries, layers in rising order. */
 static int run_forward_only(struct run *r, struct cwb_err *err)
 {
@@ -66,7 +51,7 @@ static int run_forward_only(struct run *r, struct cwb_err *err)
 	struct cwe_tap tap = cwe_statistics_tap(&r->statistics, 0);
 	r->done = c->first * c->corpus->tokens;
 	for (uint32_t l = c->first; e == 0 && l < c->model->arch.layers; l++) {
-		e = cwe_pass_layer(&r->pass, l, l + 1 < c->model->arch.layers ? l + 1 : CWE_NO_LAYER, err);
+		e = cwe_emission_layer(&r->emission, l, l + 1 < c->model->arch.layers ? l + 1 : CWE_NO_LAYER, err);
 		e = e == 0 ? cwe_forward_begin(&r->forward, l, err) : e;
 		size_t i = 0;
 		for (uint32_t set = 0; e == 0 && set < c->corpus->sets; set++) {
@@ -74,15 +59,14 @@ static int run_forward_only(struct run *r, struct cwb_err *err)
 			for (; e == 0 && i < c->corpus->pieces && c->corpus->piece[i].set == set; i++) {
 				e = cwe_pass_piece(&r->pass, &c->corpus->piece[i], l & 1, (l + 1) & 1, &tap, err);
 				advance(r, c->corpus->piece[i].tokens, 1);
+				e = e == 0 ? cwe_emission_some(&r->emission, err) : e;
 			}
-			e = e == 0 ? emit(r, l, set, err) : e;
+			e = e == 0 ? cwe_emission_set(&r->emission, l, set, err) : e;
 		}
 		e = e == 0 ? cwe_forward_end(&r->forward, l, digest, err) : e;
-		e = e == 0 && c->layer_done != NULL ? c->layer_done(c->arg, l, digest, err) : e;
-		if (e == 0) {
-			cwe_forward_drop(&r->forward, l);
-		}
+		e = e == 0 ? cwe_emission_through(&r->emission, l, digest, err) : e;
 	}
+	e = e == 0 ? cwe_emission_finish(&r->emission, err) : e;
 	cwe_forward_drop(&r->forward, c->model->arch.layers);
 	return e;
 }
@@ -96,14 +80,18 @@ static int run_weights(struct cwe_calibration *c, struct cwb_err *err)
 		return e;
 	}
 	e = cwe_statistics_new(c->model, c->needs, 0, &r.statistics, err);
+	r.forward = (struct cwe_forward){.c = c, .pass = &r.pass};
+	r.emission = (struct cwe_emission){.c = c, .statistics = &r.statistics, .forward = &r.forward, .next = CWE_NO_LAYER};
+	e = e == 0 && cwe_device_remote(c->model->device) ? cwe_statistics_keeps(&r.statistics, err) : e;
 	r.done = c->first * c->corpus->tokens;
 	for (uint32_t l = c->first; e == 0 && l < c->model->arch.layers; l++) {
 		const struct cwp_host *host = &c->model->device->host->table;
 		e = host->cancelled(host->ctx) ? cwb_err_set(err, CWP_ECANCELLED, "cancelled") : 0;
-		e = e == 0 ? cwe_pass_layer(&r.pass, l, l + 1 < c->model->arch.layers ? l + 1 : CWE_NO_LAYER, err) : e;
+		e = e == 0 ? cwe_emission_layer(&r.emission, l, l + 1 < c->model->arch.layers ? l + 1 : CWE_NO_LAYER, err) : e;
 		e = e == 0 ? cwe_statistics_begin(&r.statistics, l, err) : e;
 		for (uint32_t set = 0; e == 0 && set < c->corpus->sets; set++) {
-			e = emit(&r, l, set, err);
+			e = cwe_emission_set(&r.emission, l, set, err);
+			e = e == 0 ? cwe_emission_finish(&r.emission, err) : e;
 		}
 		advance(&r, c->corpus->tokens, 1);
 		e = e == 0 && c->layer_done != NULL ? c->layer_done(c->arg, l, "", err) : e;
@@ -224,27 +212,25 @@ static int backward_layer(struct run *r, uint32_t l, struct cwb_err *err)
 	for (int i = 0; r->d_dnorm != NULL && i < CWE_NORMS; i++) {
 		tap.d_dnorm[i] = dnorm_of(r, i);
 	}
-	int e = cwe_forward_to(&r->forward, l, err);
-	e = e == 0 ? cwe_pass_layer(&r->pass, l, l > 0 ? l - 1 : CWE_NO_LAYER, err) : e;
+	int e = r->forward.have[l] ? 0 : cwe_emission_finish(&r->emission, err);
+	e = e == 0 ? cwe_forward_to(&r->forward, l, err) : e;
+	e = e == 0 ? cwe_emission_layer(&r->emission, l, l > 0 ? l - 1 : CWE_NO_LAYER, err) : e;
 	size_t i = 0;
 	for (uint32_t set = 0; e == 0 && set < c->corpus->sets; set++) {
 		e = cwe_statistics_begin(&r->statistics, l, err);
 		for (; e == 0 && i < c->corpus->pieces && c->corpus->piece[i].set == set; i++) {
 			e = backward_piece(r, l, &c->corpus->piece[i], &tap, err);
 			advance(r, c->corpus->piece[i].tokens, 4);
+			e = e == 0 ? cwe_emission_some(&r->emission, err) : e;
 		}
-		e = e == 0 ? emit(r, l, set, err) : e;
+		e = e == 0 ? cwe_emission_set(&r->emission, l, set, err) : e;
 	}
 	char digest[65] = "";
 	if (e == 0 && c->checkpoint && l > 0) {
 		e = cwe_gradient_save(c->scratch, l, &r->gradient, digest, err);
 	}
 	c->passes += e == 0;
-	e = e == 0 && c->layer_done != NULL ? c->layer_done(c->arg, l, digest, err) : e;
-	if (e == 0) {
-		cwe_forward_drop(&r->forward, l);
-	}
-	return e;
+	return e == 0 ? cwe_emission_through(&r->emission, l, digest, err) : e;
 }
 
 static int run_backward(struct run *r, struct cwb_err *err)
@@ -261,6 +247,7 @@ static int run_backward(struct run *r, struct cwb_err *err)
 	for (uint32_t l = c->resume; e == 0 && l > 0; l--) {
 		e = backward_layer(r, l - 1, err);
 	}
+	e = e == 0 ? cwe_emission_finish(&r->emission, err) : e;
 	return e == 0 && c->embedding != NULL ? c->embedding(c->arg, &r->gradient, err) : e;
 }
 
@@ -269,11 +256,13 @@ void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t
 {
 	int gradients = (needs & GRADIENTS) != 0;
 	uint64_t row = (uint64_t)m->arch.hidden * sizeof(float);
+	/* Twice where those of one layer go to the host while the next ones are gathered. */
+	uint64_t statistics = (cwe_device_remote(m->device) ? 2 : 1) * cwe_statistics_bytes(&m->arch, needs);
 	if ((needs & MEASURED) == 0) {
-		*ret = (struct cwe_calibration_bounds){.device = cwe_ahead_bytes(m) + cwe_statistics_bytes(&m->arch, needs)};
+		*ret = (struct cwe_calibration_bounds){.device = cwe_ahead_bytes(m) + statistics, .host = cwe_statistics_host_bytes(m, needs)};
 		return;
 	}
-	uint64_t staging = 0, host = 0, base = cwe_pass_bytes(m, tokens, widest, &ret->host) + cwe_statistics_bytes(&m->arch, needs);
+	uint64_t staging = 0, host = 0, base = cwe_pass_bytes(m, tokens, widest, &ret->host) + statistics;
 	if (gradients) {
 		cwe_boundary_staging(m->device, widest * m->arch.hidden, CWP_F32, &staging, &host);
 	}
@@ -281,11 +270,16 @@ void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t
 	uint64_t ws = cwe_workspace_bytes(m, widest, longest, gradients);
 	uint64_t head = gradients ? cwe_head_bytes(m, widest) + tokens * sizeof(float) : 0;
 	ret->device = base + (ws > head ? ws : head);
-	ret->host += host;
+	ret->host += host + cwe_statistics_host_bytes(m, needs);
 	uint64_t slot = cwe_device_boundary_dtype(m->device) == CWP_F32 ? tokens * row : tokens * row / 2;
 	ret->kept = slot * (gradients ? (uint64_t)m->arch.layers + 1 : 2);
 	ret->boundaries = ret->kept + (gradients ? tokens * row : 0);
 	ret->checkpoint = gradients ? 2 * tokens * row : 0;
+	if (cwe_device_remote(m->device)) {
+		/* News of a layer come when the next one is nearly through. */
+		ret->checkpoint += gradients ? tokens * row : 0;
+		ret->kept += gradients ? 0 : slot;
+	}
 }
 
 static int prepare(struct run *r, struct cwb_err *err)
@@ -306,6 +300,10 @@ static int prepare(struct run *r, struct cwb_err *err)
 		return e;
 	}
 	if ((e = cwe_forward_new(c, &r->pass, !gradients, &r->forward, err)) != 0) {
+		return e;
+	}
+	r->emission = (struct cwe_emission){.c = c, .statistics = &r->statistics, .forward = &r->forward, .next = CWE_NO_LAYER};
+	if (cwe_device_remote(m->device) && c->norm == NULL && (e = cwe_statistics_keeps(&r->statistics, err)) != 0) {
 		return e;
 	}
 	for (size_t i = 0; c->norm != NULL && i < corpus->pieces; i++) {

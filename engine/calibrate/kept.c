@@ -82,6 +82,7 @@ int cwe_kept_begin(struct cwe_boundary *b, uint32_t slot, uint32_t layer, int du
 	if (f->fd < 0) {
 		return cwb_err_errno(err, "scratch: %s cannot be made", name);
 	}
+	f->layer = layer;
 	if (durable && cwb_digest_begin(&f->digest) != 0) {
 		return cwb_err_set(err, -ENOMEM, "no memory for the digest of %s", name);
 	}
@@ -168,6 +169,7 @@ int cwe_kept_take(struct cwe_boundary *b, uint32_t slot, uint32_t layer, const c
 	int same = r == 0 && strcmp(found, digest) == 0;
 	if (same && !cwe_boundary_in_memory(b, slot)) {
 		f->fd = fd;
+		f->layer = layer;
 		return 1;
 	}
 	(void)close(fd);
@@ -182,6 +184,8 @@ void cwe_kept_drop(struct cwe_boundary *b, uint32_t slot, uint32_t layer)
 		return;
 	}
 	name_of(layer, name);
-	close_file(&b->kept->file[slot]);
+	if (b->kept->file[slot].layer == layer) {
+		close_file(&b->kept->file[slot]);
+	}
 	(void)unlinkat(b->kept->folder, name, 0); /* best effort: the scratch folder goes as a whole at the end */
 }

@@ -11,6 +11,7 @@
 struct cwe_kept_file {
 	int fd;      /* -1: none */
 	uint64_t at; /* elements written, in order */
+	uint32_t layer; /* whose input it is */
 	int digesting;
 	struct cwb_digest digest;
 };

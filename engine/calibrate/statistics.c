@@ -50,19 +50,6 @@ static struct cwe_statistics_place places_most(const struct cwe_arch *a)
 	return most;
 }
 
-static uint64_t widest_input(const struct cwe_arch *a)
-{
-	uint64_t widest = 0;
-	for (uint32_t l = 0; l < a->layers; l++) {
-		for (uint32_t i = 0; i < cwe_linears_scored(a, l); i++) {
-			struct cwe_linear linear;
-			cwe_linear_at(a, l, i, &linear);
-			widest = linear.cols > widest ? linear.cols : widest;
-		}
-	}
-	return widest;
-}
-
 static uint64_t lines(uint64_t bytes)
 {
 	return (bytes + 63) / 64 * 64;
@@ -93,7 +80,6 @@ static uint64_t lay_out(const struct cwe_arch *a, uint32_t needs, uint64_t wides
 	s->d_absmax = place(base, at);
 	at += lines(s->inputs * sizeof(float));
 	if (needs & CWP_STAT_GRAM) {
-		s->widest_input = widest_input(a);
 		s->d_gram = place(base, at);
 		at += lines(most.gram * sizeof(float));
 	}
@@ -108,6 +94,13 @@ uint64_t cwe_statistics_bytes(const struct cwe_arch *arch, uint32_t needs)
 {
 	struct cwe_statistics s = {0};
 	return lay_out(arch, needs, 0, NULL, &s);
+}
+
+uint64_t cwe_statistics_host_bytes(const struct cwe_model *m, uint32_t needs)
+{
+	struct cwe_statistics s = {0};
+	uint64_t bytes = lay_out(&m->arch, needs, 0, NULL, &s);
+	return cwe_device_remote(m->device) ? bytes + s.weights * sizeof(float) : 0;
 }
 
 /* A one for each token: a bias is a weight whose input is always 1. */
@@ -130,15 +123,14 @@ static int host_memory(struct cwe_statistics *s, struct cwb_err *err)
 	s->place = calloc(cwe_linears_most(&s->model->arch), sizeof *s->place);
 	int ranges = (s->needs & CWP_STAT_ACT_RANGE) != 0;
 	s->range = ranges ? calloc(2 * s->inputs + 1, sizeof *s->range) : NULL;
-	int staged = !(s->model->device->ops->flags & CWP_BACKEND_HOST_MEMORY);
+	int staged = cwe_device_remote(s->model->device);
 	if (staged) {
-		s->host = malloc((4 * s->weights + 3 * s->biases + s->inputs) * sizeof *s->host);
-		s->host_act = malloc(3 * s->inputs * sizeof *s->host_act);
-		s->host_histogram = s->d_histogram != NULL ? malloc(CWP_HISTOGRAM_BINS * sizeof *s->host_histogram) : NULL;
-		s->host_gram = s->d_gram != NULL ? malloc(s->widest_input * s->widest_input * sizeof *s->host_gram) : NULL;
+		const struct cwp_backend *ops = s->model->device->ops;
+		s->host_block = ops->host_alloc(s->model->device->b, s->bytes);
+		s->host_weights = ops->host_alloc(s->model->device->b, s->weights * sizeof *s->host_weights);
 	}
-	return s->tokens != NULL && s->place != NULL && (!ranges || s->range != NULL) && (!staged || (s->host != NULL && s->host_act != NULL &&
-			(s->d_histogram == NULL || s->host_histogram != NULL) && (s->d_gram == NULL || s->host_gram != NULL)))
+	return s->tokens != NULL && s->place != NULL && (!ranges || s->range != NULL) &&
+			(!staged || (s->host_block != NULL && s->host_weights != NULL))
 		? 0 : cwb_err_set(err, -ENOMEM, "no memory for statistics");
 }
 
@@ -165,22 +157,34 @@ int cwe_statistics_new(struct cwe_model *m, uint32_t needs, uint64_t widest, str
 
 void cwe_statistics_free(struct cwe_statistics *s)
 {
+	if (s->model != NULL && cwe_device_remote(s->model->device)) {
+		const struct cwp_backend *ops = s->model->device->ops;
+		(void)ops->fetch_wait(s->model->device->b);
+		ops->host_free(s->model->device->b, s->host_block);
+		ops->host_free(s->model->device->b, s->host_weights);
+	}
 	if (s->model != NULL) {
+		cwe_device_free(s->model->device, s->d_spare, s->bytes);
 		cwe_device_free(s->model->device, s->d_block, s->bytes);
 		cwe_device_free(s->model->device, s->d_ones, s->widest * sizeof *s->d_ones);
 	}
 	free(s->tokens);
 	free(s->place);
-	free(s->host);
-	free(s->host_act);
-	free(s->host_gram);
-	free(s->host_histogram);
+	free(s->kept_tokens);
+	free(s->kept_place);
+	free(s->kept_range);
 	free(s->range);
 	memset(s, 0, sizeof *s);
 }
 
 int cwe_statistics_begin(struct cwe_statistics *s, uint32_t layer, struct cwb_err *err)
 {
+	if (s->d_spare != NULL) {
+		void *d_block = s->d_block;
+		s->d_block = s->d_spare;
+		s->d_spare = d_block;
+		(void)lay_out(&s->model->arch, s->needs, s->widest, s->d_block, s);
+	}
 	s->layer = layer;
 	(void)places(&s->model->arch, layer, s->place);
 	memset(s->tokens, 0, cwe_linears_most(&s->model->arch) * sizeof *s->tokens);
@@ -277,89 +281,3 @@ struct cwe_tap cwe_statistics_tap(struct cwe_statistics *s, int gradients)
 		.gradient = gradients && (s->needs & GRADIENTS) ? take_gradient : NULL};
 }
 
-/* Device array -> host pointer: itself, or a copy in the staging buffer. */
-static int to_host(struct cwe_statistics *s, const void *d, void *staging, uint64_t bytes, const void **ret,
-	struct cwb_err *err)
-{
-	if (d == NULL || (s->model->device->ops->flags & CWP_BACKEND_HOST_MEMORY)) {
-		*ret = d;
-		return 0;
-	}
-	*ret = staging;
-	return CWE_OP(s->model->device, download, staging, d, bytes);
-}
-
-static int get_gradients(struct cwe_statistics *s, const struct cwe_linear *l, uint32_t linear, const void *grad[3],
-	const void *bias[3], struct cwb_err *err)
-{
-	uint64_t n = l->rows * l->cols, at = s->place[linear].bias;
-	int r = 0;
-	for (int i = 0; r == 0 && i < 3; i++) {
-		float *host = s->host != NULL ? s->host + (uint64_t)i * s->weights : NULL;
-		float *host_bias = s->host != NULL ? s->host + 4 * s->weights + s->inputs + (uint64_t)i * s->biases : NULL;
-		int biased = l->bias && s->d_bias[i] != NULL;
-		r = to_host(s, s->d_grad[i] != NULL ? s->d_grad[i] + l->weight_at : NULL, host, n * sizeof(float), &grad[i], err);
-		r = r == 0 ? to_host(s, biased ? s->d_bias[i] + at : NULL, host_bias, l->rows * sizeof(float), &bias[i], err) : r;
-	}
-	return r;
-}
-
-/* x x^T of a matrix's input, with its lower triangle. */
-static int get_gram(struct cwe_statistics *s, const struct cwe_linear *l, uint32_t linear, const float **ret, struct cwb_err *err)
-{
-	float *d = s->d_gram != NULL && !l->kept ? s->d_gram + s->place[linear].gram : NULL, *g = d;
-	int r = 0;
-	if (d != NULL && s->host_gram != NULL) {
-		g = s->host_gram;
-		r = CWE_OP(s->model->device, download, g, d, l->cols * l->cols * sizeof *g);
-	}
-	for (uint64_t i = 1; r == 0 && g != NULL && i < l->cols; i++) {
-		for (uint64_t k = 0; k < i; k++) {
-			g[i * l->cols + k] = g[k * l->cols + i];
-		}
-	}
-	*ret = g;
-	return r;
-}
-
-static int get_histogram(
-	struct cwe_statistics *s, const struct cwe_linear *l, uint32_t linear, const void **ret, struct cwb_err *err)
-{
-	uint64_t at = s->place[linear].input * CWP_HISTOGRAM_BINS;
-	*ret = NULL;
-	return s->d_histogram == NULL || l->kept ? 0
-		: to_host(s, s->d_histogram + at, s->host_histogram, CWP_HISTOGRAM_BINS * sizeof(uint64_t), ret, err);
-}
-
-int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, uint32_t linear,
-	struct cwe_module_statistics *ret, struct cwb_err *err)
-{
-	struct cwe_linear l;
-	const void *grad[3] = {NULL}, *bias[3] = {NULL}, *weight, *sum, *sq, *abs, *absmax, *histogram;
-	const float *gram;
-	cwe_linear_at(&s->model->arch, s->layer, linear, &l);
-	int r = CWE_OP(s->model->device, sync);
-	r = r == 0 ? get_gradients(s, &l, linear, grad, bias, err) : r;
-	if (r != 0 ||
-		(r = to_host(s, layer->d_weight[linear], s->host != NULL ? s->host + 3 * s->weights : NULL,
-			l.rows * l.cols * sizeof(float), &weight, err)) != 0 ||
-		(r = to_host(s, s->d_act + l.input_at, s->host_act, l.cols * sizeof(double), &sum, err)) != 0 ||
-		(r = to_host(s, s->d_act + s->inputs + l.input_at, s->host_act != NULL ? s->host_act + s->inputs : NULL,
-			l.cols * sizeof(double), &sq, err)) != 0 ||
-		(r = to_host(s, s->needs & CWP_STAT_ACT_ABS ? s->d_act + 2 * s->inputs + l.input_at : NULL,
-			s->host_act != NULL ? s->host_act + 2 * s->inputs : NULL, l.cols * sizeof(double), &abs, err)) != 0 ||
-		(r = get_gram(s, &l, linear, &gram, err)) != 0 || (r = get_histogram(s, &l, linear, &histogram, err)) != 0 ||
-		(r = to_host(s, s->d_absmax + l.input_at, s->host != NULL ? s->host + 4 * s->weights : NULL,
-			l.cols * sizeof(float), &absmax, err)) != 0) {
-		return r;
-	}
-	*ret = (struct cwe_module_statistics){.rows = l.rows, .cols = l.cols, .tokens = s->tokens[linear], .weight = weight,
-		.grad_sum = grad[0], .grad_abs = grad[1], .grad_sq = grad[2], .bias_sum = bias[0], .bias_abs = bias[1],
-		.bias_sq = bias[2], .act_sum = s->needs & CWP_STAT_ACT_SUM ? sum : NULL,
-		.act_sq = s->needs & CWP_STAT_ACT_SQ ? sq : NULL,
-		.act_abs = abs,
-		.act_absmax = s->needs & CWP_STAT_ACT_ABSMAX ? absmax : NULL, .gram = gram, .act_histogram = histogram,
-		.act_least = s->range != NULL ? s->range + l.input_at : NULL,
-		.act_greatest = s->range != NULL ? s->range + s->inputs + l.input_at : NULL};
-	return 0;
-}

@@ -45,13 +45,19 @@ struct cwe_statistics {
 	uint64_t biases;    /* elements, 0 when not wanted */
 	void *d_block;
 	uint64_t bytes;
-	uint64_t widest_input; /* channels */
-	float *host;        /* staging for devices without host memory */
-	double *host_act;
-	float *host_gram;
 	uint64_t *d_histogram; /* of the distinct inputs one after another; NULL when not wanted */
-	uint64_t *host_histogram;
 	float *range;       /* [2, inputs] least and greatest, on the host; NULL when not wanted */
+
+	/* Where memory is the backend's own: what lies in d_block and the layer's weights, at the same offsets. */
+	char *host_block;
+	float *host_weights;
+	/* What was kept: cwe_statistics_keep. */
+	void *d_spare;       /* the other block; NULL: nothing is kept */
+	uint32_t kept_layer;
+	uint64_t *kept_tokens;
+	struct cwe_statistics_place *kept_place;
+	float *kept_range;
+	int fetching;        /* it is on its way */
 };
 
 /* Bytes of device memory for these needs, biases left out. */
@@ -64,6 +70,18 @@ void cwe_statistics_free(struct cwe_statistics *s);
 int cwe_statistics_begin(struct cwe_statistics *s, uint32_t layer, struct cwb_err *err);
 /* A tap that adds to s: give its result to the layer's passes. gradients: in the backward pass too. */
 struct cwe_tap cwe_statistics_tap(struct cwe_statistics *s, int gradients);
+/* Of host memory, where memory is the backend's own; else 0. */
+uint64_t cwe_statistics_host_bytes(const struct cwe_model *model, uint32_t needs);
+
+/* Where memory is the backend's own: finished statistics go to the host while the next ones are gathered, in another block.
+ * keeps: takes memory for that, as much again. keep: all of the layer at hand, and its weights, are on their way; what was kept
+ * before is gone, and the layer's memory stays as it is until they are there. settle: they are. kept: of one matrix, after
+ * settle, until the next keep. */
+int cwe_statistics_keeps(struct cwe_statistics *s, struct cwb_err *err);
+int cwe_statistics_keep(struct cwe_statistics *s, const struct cwe_layer *layer, struct cwb_err *err);
+int cwe_statistics_settle(struct cwe_statistics *s, struct cwb_err *err);
+void cwe_statistics_kept(const struct cwe_statistics *s, uint32_t linear, struct cwe_module_statistics *ret);
+
 /* The finished statistics of one matrix of the layer. Valid until the next call. */
 int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, uint32_t linear,
 	struct cwe_module_statistics *ret, struct cwb_err *err);

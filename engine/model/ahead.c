@@ -35,7 +35,7 @@ static void *load(void *arg)
 }
 
 /* Signals stay with the threads that the program made itself. */
-static int start(struct cwe_ahead *a, uint32_t next, struct cwb_err *err)
+int cwe_ahead_begin(struct cwe_ahead *a, uint32_t next, struct cwb_err *err)
 {
 	sigset_t all, old;
 	int r = cwe_device_load_begin(a->model->device, err);
@@ -91,5 +91,5 @@ int cwe_ahead_take(struct cwe_ahead *a, struct cwe_layer *layer, uint32_t index,
 		r = cwe_layer_load(a->model, index, layer, err);
 	}
 	a->taken = r == 0 ? index : CWE_NO_LAYER;
-	return r == 0 && remote && next != CWE_NO_LAYER ? start(a, next, err) : r;
+	return r == 0 && remote && next != CWE_NO_LAYER ? cwe_ahead_begin(a, next, err) : r;
 }

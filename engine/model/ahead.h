@@ -30,3 +30,5 @@ void cwe_ahead_free(struct cwe_ahead *a, struct cwe_layer *layer);
  * (CWE_NO_LAYER: of none): until it is taken, or another, the model's weights are not to be loaded in another way. Errors as
  * cwe_layer_load. [worker] */
 int cwe_ahead_take(struct cwe_ahead *a, struct cwe_layer *layer, uint32_t index, uint32_t next, struct cwb_err *err);
+/* The second half alone: only when nothing reads the other layer's memory any more. */
+int cwe_ahead_begin(struct cwe_ahead *a, uint32_t next, struct cwb_err *err);

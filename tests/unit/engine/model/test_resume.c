@@ -166,6 +166,16 @@ static void open_model(struct synthetic *s)
 	assert_int_equal(s->corpus.pieces, SETS);
 }
 
+/* No pass is made twice; but where news of a layer come while the next one is measured, the layer may have to be. */
+static void check_passes(uint32_t passes, uint32_t full)
+{
+	if (getenv("CWP_TEST_REMOTE") != NULL) {
+		assert_true(passes >= full);
+	} else {
+		assert_int_equal(passes, full);
+	}
+}
+
 static void check(uint32_t needs, uint64_t memory)
 {
 	struct synthetic s;
@@ -184,7 +194,7 @@ static void check(uint32_t needs, uint64_t memory)
 		r = r != 0 ? attempt(j) : 1;
 		assert_memory_equal(j->value, whole->value, sizeof j->value);
 		assert_memory_equal(j->loss, whole->loss, sizeof j->loss);
-		assert_int_equal(j->passes, full);
+		check_passes(j->passes, full);
 		finish(j);
 		if (r == 1) {
 			break; /* it came to its end */
@@ -201,7 +211,7 @@ static void check(uint32_t needs, uint64_t memory)
 	} while (r != 0);
 	assert_true(attempts > 2);
 	assert_memory_equal(j->value, whole->value, sizeof j->value);
-	assert_int_equal(j->passes, full);
+	check_passes(j->passes, full);
 	assert_int_equal(j->heads, needs & CWP_STAT_GRAD_SQ ? 1 : 0);
 	finish(j);
 	free(whole);

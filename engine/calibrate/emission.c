@@ -1,0 +1,114 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Giving statistics, at once or beside the computation. */
+#include <stdio.h>
+
+#include "engine/calibrate/emission.h"
+
+/* Gradients of norms come piece by piece: who wants them wants them with their layer's matrices. */
+static int is_late(const struct cwe_emission *e)
+{
+	return cwe_device_remote(e->c->model->device) && e->c->norm == NULL;
+}
+
+static int give(struct cwe_emission *e, uint32_t layer, uint32_t set, uint32_t linear, struct cwe_module_statistics *s,
+	struct cwb_err *err)
+{
+	s->samples = e->c->corpus->set_samples[set];
+	return e->c->module(e->c->arg, layer, set, linear, s, err);
+}
+
+/* What was kept is on the host: the memory of its layer is free. */
+static int settle(struct cwe_emission *e, struct cwb_err *err)
+{
+	uint32_t next = e->next;
+	int r = cwe_statistics_settle(e->statistics, err);
+	e->next = CWE_NO_LAYER;
+	return r == 0 && next != CWE_NO_LAYER ? cwe_ahead_begin(&e->forward->pass->ahead, next, err) : r;
+}
+
+int cwe_emission_layer(struct cwe_emission *e, uint32_t index, uint32_t next, struct cwb_err *err)
+{
+	struct cwe_pass *pass = e->forward->pass;
+	int r = 0;
+	if (!is_late(e)) {
+		return cwe_pass_layer(pass, index, next, err);
+	}
+	if (pass->ahead.next != index) {
+		r = settle(e, err); /* it comes into the memory of the one before */
+	}
+	r = r == 0 ? cwe_pass_layer(pass, index, CWE_NO_LAYER, err) : r;
+	e->next = next;
+	return r;
+}
+
+/* The next matrix that waits; behind the last one the layer may be through. */
+static int give_next(struct cwe_emission *e, struct cwb_err *err)
+{
+	struct cwe_module_statistics s;
+	cwe_statistics_kept(e->statistics, e->linear, &s);
+	int r = give(e, e->layer, e->set, e->linear, &s, err);
+	e->pending = ++e->linear < cwe_linears(&e->c->model->arch, e->layer);
+	return r;
+}
+
+static int give_through(struct cwe_emission *e, uint32_t layer, const char *digest, struct cwb_err *err)
+{
+	int r = e->c->layer_done != NULL ? e->c->layer_done(e->c->arg, layer, digest, err) : 0;
+	if (r == 0) {
+		cwe_forward_drop(e->forward, layer);
+	}
+	return r;
+}
+
+int cwe_emission_some(struct cwe_emission *e, struct cwb_err *err)
+{
+	int r = is_late(e) ? settle(e, err) : 0;
+	r = r == 0 && e->pending ? give_next(e, err) : r;
+	if (r == 0 && !e->pending && e->through) {
+		e->through = 0;
+		r = give_through(e, e->layer, e->digest, err);
+	}
+	return r;
+}
+
+int cwe_emission_finish(struct cwe_emission *e, struct cwb_err *err)
+{
+	int r = 0;
+	do {
+		r = cwe_emission_some(e, err);
+	} while (r == 0 && (e->pending || e->through));
+	return r;
+}
+
+int cwe_emission_set(struct cwe_emission *e, uint32_t layer, uint32_t set, struct cwb_err *err)
+{
+	struct cwe_layer *loaded = &e->forward->pass->layer;
+	if (is_late(e)) {
+		int r = cwe_emission_finish(e, err);
+		r = r == 0 ? cwe_statistics_keep(e->statistics, loaded, err) : r;
+		e->layer = layer;
+		e->set = set;
+		e->linear = 0;
+		e->pending = r == 0;
+		return r;
+	}
+	int r = 0;
+	for (uint32_t l = 0; r == 0 && l < cwe_linears(&e->c->model->arch, layer); l++) {
+		struct cwe_module_statistics s;
+		r = cwe_statistics_get(e->statistics, loaded, l, &s, err);
+		r = r == 0 ? give(e, layer, set, l, &s, err) : r;
+	}
+	return r;
+}
+
+int cwe_emission_through(struct cwe_emission *e, uint32_t layer, const char *digest, struct cwb_err *err)
+{
+	if (!e->pending) {
+		int r = cwe_emission_finish(e, err);
+		return r == 0 ? give_through(e, layer, digest, err) : r;
+	}
+	e->through = 1;
+	(void)snprintf(e->digest, sizeof e->digest, "%s", digest);
+	return 0;
+}
