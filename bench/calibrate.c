@@ -127,7 +127,7 @@ static int make_samples(struct bench *b, struct cwb_err *err)
 			s->weight[t] = t > 0 ? 1.0F / (float)(o->length - 1) : 0;
 		}
 	}
-	return cwe_corpus_new(&b->set, 1, cwe_device_remote(&b->device) ? 8192 : 0, &b->corpus, err);
+	return cwe_corpus_new(&b->set, 1, cwe_device_remote(&b->device) ? 4096 : 0, &b->corpus, err);
 }
 
 static int open_device(struct bench *b, struct cwb_err *err)

@@ -268,7 +268,7 @@ void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t
 	}
 	base += staging;
 	uint64_t ws = cwe_workspace_bytes(m, widest, longest, gradients);
-	uint64_t head = gradients ? cwe_head_bytes(m, widest) + tokens * sizeof(float) : 0;
+	uint64_t head = gradients ? cwe_head_bytes(m, widest, 1) + tokens * sizeof(float) : 0;
 	ret->device = base + (ws > head ? ws : head);
 	ret->host += host + cwe_statistics_host_bytes(m, needs);
 	uint64_t slot = cwe_device_boundary_dtype(m->device) == CWP_F32 ? tokens * row : tokens * row / 2;

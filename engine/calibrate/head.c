@@ -21,19 +21,19 @@ struct batch {
 	double *d_sum; /* becomes lse */
 	uint32_t *d_target, *d_best_token;
 	float *d_block;
-	uint64_t capacity, bytes;
+	uint64_t capacity, step, bytes; /* step: rows of logits at once */
 	struct cwe_resident_head resident;
 };
 
-static uint64_t lay_out(const struct cwe_arch *a, uint64_t rows, float *base, struct batch *b)
+static uint64_t lay_out(const struct cwe_arch *a, uint64_t rows, uint64_t step, float *base, struct batch *b)
 {
 	uint64_t d = a->hidden, at = 0;
 	struct {
 		void *p;
 		uint64_t n;
 	} part[] = {{&b->d_norm, d}, {&b->d_x, rows * d}, {&b->d_h, rows * d}, {&b->d_dh, rows * d}, {&b->d_rstd, rows},
-		{&b->d_w, (uint64_t)CWE_HEAD_SLICE * d}, {&b->d_logits, (uint64_t)CWE_HEAD_ROWS * CWE_HEAD_SLICE},
-		{&b->d_spare, a->logit_softcap > 0 ? (uint64_t)CWE_HEAD_ROWS * CWE_HEAD_SLICE : 0},
+		{&b->d_w, (uint64_t)CWE_HEAD_SLICE * d}, {&b->d_logits, step * CWE_HEAD_SLICE},
+		{&b->d_spare, a->logit_softcap > 0 ? step * CWE_HEAD_SLICE : 0},
 		{&b->d_max, rows}, {&b->d_target_logit, rows}, {&b->d_best, rows}, {&b->d_weight, rows},
 		{&b->d_sum, 2 * rows}, {&b->d_target, rows}, {&b->d_best_token, rows}};
 	for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
@@ -44,23 +44,40 @@ static uint64_t lay_out(const struct cwe_arch *a, uint64_t rows, float *base, st
 	return at;
 }
 
-static uint64_t capacity_for(uint64_t widest)
+/* Predictions of a batch. The projection is read once for each, or, where memory is the backend's own, is there already. */
+static uint64_t batch_for(const struct cwe_model *m)
 {
-	return CWE_HEAD_BATCH + (widest > CWE_PIECE_TOKENS ? widest : CWE_PIECE_TOKENS);
+	return cwe_device_remote(m->device) ? CWE_HEAD_ROWS_MOST : CWE_HEAD_BATCH;
+}
+
+static uint64_t capacity_for(const struct cwe_model *m, uint64_t widest)
+{
+	return batch_for(m) + (widest > CWE_PIECE_TOKENS ? widest : CWE_PIECE_TOKENS);
+}
+
+/* More rows at once than the CPU takes, as many as a backend is told of in any case, where each operation has a price. */
+static uint64_t step_for(const struct cwe_model *m, uint64_t widest)
+{
+	uint64_t step = widest < CWE_HEAD_ROWS_MOST ? widest : CWE_HEAD_ROWS_MOST;
+	return cwe_device_remote(m->device) && step > CWE_HEAD_ROWS ? step : CWE_HEAD_ROWS;
+}
+
+static uint64_t block_bytes(const struct cwe_model *m, uint64_t widest)
+{
+	struct batch local;
+	return lay_out(&m->arch, capacity_for(m, widest), step_for(m, widest), NULL, &local) * sizeof(float);
 }
 
 /* What is left of a workspace's room, which is not there at the same time: the whole projection may take it. */
-static uint64_t free_room(const struct cwe_model *m, uint64_t widest)
+static uint64_t free_room(const struct cwe_model *m, uint64_t widest, int gradients)
 {
-	struct batch local;
-	uint64_t room = cwe_workspace_bytes(m, widest, widest, 0), block = lay_out(&m->arch, capacity_for(widest), NULL, &local) * sizeof(float);
+	uint64_t room = cwe_workspace_bytes(m, widest, widest, gradients), block = block_bytes(m, widest);
 	return room > block ? room - block : 0;
 }
 
-uint64_t cwe_head_bytes(const struct cwe_model *m, uint64_t widest)
+uint64_t cwe_head_bytes(const struct cwe_model *m, uint64_t widest, int gradients)
 {
-	struct batch local;
-	return lay_out(&m->arch, capacity_for(widest), NULL, &local) * sizeof(float) + cwe_resident_head_bytes(m, free_room(m, widest));
+	return block_bytes(m, widest) + cwe_resident_head_bytes(m, free_room(m, widest, gradients));
 }
 
 /* Statistics of the output projection's input over every token of a piece, whose last boundary is in d_dh. */
@@ -134,8 +151,8 @@ static int walk(struct batch *b, int backward, struct cwb_err *err)
 		uint64_t n = v - first < CWE_HEAD_SLICE ? v - first : CWE_HEAD_SLICE;
 		const float *d_w;
 		int r = cwe_resident_head_rows(m, &b->resident, first, n, b->d_w, &d_w, err);
-		for (uint64_t row = 0; r == 0 && row < b->rows; row += CWE_HEAD_ROWS) {
-			uint64_t rows = b->rows - row < CWE_HEAD_ROWS ? b->rows - row : CWE_HEAD_ROWS;
+		for (uint64_t row = 0; r == 0 && row < b->rows; row += b->step) {
+			uint64_t rows = b->rows - row < b->step ? b->rows - row : b->step;
 			r = cwe_model_logits(m, b->d_h + row * d, rows, d_w, n, b->d_logits, err);
 			if (r == 0 && !backward) {
 				r = CWE_OP(m->device, xent_slice, b->d_logits, rows, n, n, (uint32_t)first, b->d_target + row,
@@ -291,20 +308,21 @@ static int run_batch(struct batch *b, const struct cwe_corpus *c, const struct c
 	return gradient != NULL ? backward(b, c, gradient, dnorm, err) : 0;
 }
 
-static int prepare(struct batch *b, const struct cwe_corpus *c, struct cwb_err *err)
+static int prepare(struct batch *b, const struct cwe_corpus *c, int gradients, struct cwb_err *err)
 {
 	struct cwe_model *m = b->model;
-	b->capacity = capacity_for(c->widest);
-	b->bytes = lay_out(&m->arch, b->capacity, NULL, b) * sizeof(float);
+	b->capacity = capacity_for(m, c->widest);
+	b->step = step_for(m, c->widest);
+	b->bytes = block_bytes(m, c->widest);
 	b->token = malloc(b->capacity * sizeof *b->token);
 	if (b->token == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for a piece of %llu tokens", (unsigned long long)c->widest);
 	}
 	int r = cwe_device_bytes(m->device, b->bytes, (void **)&b->d_block, err);
 	if (r == 0) {
-		(void)lay_out(&m->arch, b->capacity, b->d_block, b);
+		(void)lay_out(&m->arch, b->capacity, b->step, b->d_block, b);
 		r = cwe_model_final_norm(m, b->d_norm, err);
-		r = r == 0 ? cwe_resident_head_new(m, free_room(m, c->widest), &b->resident, err) : r;
+		r = r == 0 ? cwe_resident_head_new(m, free_room(m, c->widest, gradients), &b->resident, err) : r;
 	}
 	return r;
 }
@@ -318,14 +336,14 @@ int cwe_head_run(struct cwe_model *model, const struct cwe_corpus *corpus, struc
 		return cwb_err_set(err, -ENOMEM, "no memory for the output projection");
 	}
 	b->model = model;
-	int r = prepare(b, corpus, err);
+	int r = prepare(b, corpus, gradient != NULL, err);
 	uint64_t sample = 0, next = 0;
 	for (size_t i = 0; r == 0 && i < corpus->pieces; i++) {
 		const struct cwe_piece *p = &corpus->piece[i];
 		r = gather(b, corpus, p, boundary, last, trace, err);
 		b->pieces++;
 		next += p->samples;
-		if (r == 0 && (b->rows >= CWE_HEAD_BATCH || i + 1 == corpus->pieces)) {
+		if (r == 0 && (b->rows >= batch_for(model) || i + 1 == corpus->pieces)) {
 			float *dnorm = trace != NULL && trace->dnorm != NULL ? trace->dnorm + sample * model->arch.hidden : NULL;
 			r = run_batch(b, corpus, score, gradient, trace, dnorm, err);
 			b->first_piece = i + 1;

@@ -7,9 +7,8 @@
 #include "engine/calibrate/boundary.h"
 #include "engine/calibrate/corpus.h"
 
-/* Rows of logits held at once, and vocabulary entries a slice: fixed, so that no limit changes a result. */
-#define CWE_HEAD_ROWS 1024
-#define CWE_HEAD_SLICE 4096
+/* Rows of logits held at once where memory is the backend's own, at most. */
+#define CWE_HEAD_ROWS_MOST 4096
 /* Predictions whose hidden rows are gathered before the vocabulary is walked. */
 #define CWE_HEAD_BATCH 8192
 
@@ -30,8 +29,9 @@ struct cwe_head_trace {
 	float *act_absmax; /* [hidden] its largest magnitude */
 };
 
-/* Bytes of device memory that cwe_head_run needs for a corpus whose widest piece has this many tokens. */
-uint64_t cwe_head_bytes(const struct cwe_model *model, uint64_t widest);
+/* Bytes of device memory that cwe_head_run needs for a corpus whose widest piece has this many tokens, in the place of a
+ * workspace for as many, of both directions where there are gradients. */
+uint64_t cwe_head_bytes(const struct cwe_model *model, uint64_t widest, int gradients);
 
 /* last: boundary slot with the output of the last layer [tokens, hidden]. score: results. gradient: when not NULL, slot
  * 0 of it [tokens, hidden] gets the gradient of each sample's loss (sum of weight * NLL). trace: may be NULL; its

@@ -14,7 +14,7 @@ uint64_t cwe_loglik_bytes(const struct cwe_model *m, uint64_t tokens, uint64_t w
 {
 	uint64_t row = (uint64_t)m->arch.hidden * sizeof(float);
 	uint64_t host, pass = cwe_pass_bytes(m, tokens, widest, &host) + cwe_workspace_bytes(m, widest, longest, 0);
-	uint64_t head = cwe_head_bytes(m, widest);
+	uint64_t head = cwe_head_bytes(m, widest, 0);
 	*ret_boundaries = 2 * tokens * (cwe_device_boundary_dtype(m->device) == CWP_F32 ? row : row / 2);
 	return pass + host + head + 2 * tokens * sizeof(float);
 }

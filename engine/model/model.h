@@ -70,7 +70,7 @@ struct cwe_part {
 };
 struct cwe_part cwe_layer_part(const struct cwe_model *model, const struct cwe_layer *layer, enum cwe_role role, uint32_t expert);
 
-/* Rows of the embedding matrix, times embedding_scale -> d_x [count, hidden], each read once. CWP_ENUMBER as above;
+/* Rows of the embedding matrix, times embedding_scale -> d_x [count, hidden]. CWP_ENUMBER as above;
  * CWP_EVALUE when an id is not in the vocabulary. */
 int cwe_model_embed(struct cwe_model *model, const uint32_t *id, uint64_t count, float *d_x, struct cwb_err *err);
 /* Rows [first, first + rows) of the output projection (or of the embedding, when tied) -> d_w [rows, hidden]. */

@@ -215,24 +215,59 @@ static uint64_t *sort_tokens(const struct cwe_model *m, const uint32_t *id, uint
 	return order;
 }
 
-/* The rows of the embedding in their places, times the family's factor; each is read once. */
-static int embed_host(struct cwe_model *m, const struct cwe_tensor *t, const uint64_t *order, uint64_t count, float *x,
-	struct cwb_err *err)
+/* Tokens that one thread looks up at a time. */
+#define EMBED_TOKENS 256
+
+struct embedding {
+	struct cwe_model *m;
+	const struct cwe_tensor *t;
+	const uint64_t *order;
+	uint64_t count;
+	float *x;
+	struct cwb_err *err; /* of each piece */
+};
+
+/* Rows of the embedding in their places, times the family's factor; ids that follow one another are read once. */
+static void embed_piece(void *arg, size_t piece)
 {
-	float scale = m->arch.embedding_scale;
-	uint64_t d = m->arch.hidden;
+	const struct embedding *e = arg;
+	const uint64_t *order = e->order;
+	float scale = e->m->arch.embedding_scale;
+	uint64_t d = e->m->arch.hidden, first = piece * EMBED_TOKENS, left = e->count - first;
+	uint64_t end = first + (left < EMBED_TOKENS ? left : EMBED_TOKENS);
 	int r = 0;
-	for (uint64_t i = 0; r == 0 && i < count; i++) {
-		float *to = x + (order[i] & UINT32_MAX) * d;
-		if (i > 0 && order[i] >> 32 == order[i - 1] >> 32) {
-			memcpy(to, x + (order[i - 1] & UINT32_MAX) * d, d * sizeof *to);
+	for (uint64_t i = first; r == 0 && i < end; i++) {
+		float *to = e->x + (order[i] & UINT32_MAX) * d;
+		if (i > first && order[i] >> 32 == order[i - 1] >> 32) {
+			memcpy(to, e->x + (order[i - 1] & UINT32_MAX) * d, d * sizeof *to);
 			continue;
 		}
-		r = cwe_model_read_host(m, t, order[i] >> 32, 1, to, err);
+		r = cwe_model_read_host(e->m, e->t, order[i] >> 32, 1, to, &e->err[piece]);
 		for (uint64_t k = 0; scale != 1 && r == 0 && k < d; k++) {
 			to[k] *= scale;
 		}
 	}
+}
+
+static int embed_host(struct cwe_model *m, const struct cwe_tensor *t, const uint64_t *order, uint64_t count, float *x,
+	struct cwb_err *err)
+{
+	const struct cwp_host *host = &m->device->host->table;
+	uint64_t pieces = (count + EMBED_TOKENS - 1) / EMBED_TOKENS;
+	struct embedding e = {m, t, order, count, x, calloc(pieces + 1, sizeof *e.err)};
+	if (e.err == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for embeddings");
+	}
+	if (pieces == 1) {
+		embed_piece(&e, 0);
+	} else {
+		host->parallel_for(host->ctx, pieces, embed_piece, &e);
+	}
+	int r = 0;
+	for (uint64_t i = 0; r == 0 && i < pieces; i++) {
+		r = e.err[i].code != 0 ? cwb_err_set(err, e.err[i].code, "%s", e.err[i].message) : 0;
+	}
+	free(e.err);
 	return r;
 }
 

@@ -113,8 +113,9 @@ void cwe_workspace_use(const struct cwe_model *m, uint64_t tokens, struct cwp_ba
 	struct cwp_backend_use use = {.size = sizeof use};
 	cwe_linears_sum_most(a, &use.weights, &use.sum);
 	use.weights *= m->splits ? 2 : 1;
-	use.tokens = tokens * max_u64(a->moe.top_k, 1);
-	use.width = max_u64(max_u64(a->hidden, q), max_u64(inner, a->moe.experts));
+	use.weights = max_u64(use.weights, (uint64_t)CWE_HEAD_SLICE * a->hidden);
+	use.tokens = max_u64(tokens * max_u64(a->moe.top_k, 1), CWE_HEAD_ROWS);
+	use.width = max_u64(max_u64(max_u64(a->hidden, q), max_u64(inner, a->moe.experts)), CWE_HEAD_SLICE);
 	*ret = use;
 }
 

@@ -6,6 +6,10 @@
 #include "engine/model/model.h"
 #include "engine/model/routing.h"
 
+/* Rows of logits held at once, and vocabulary entries a slice (head.h): fixed, so that no limit changes a result. */
+#define CWE_HEAD_ROWS 1024
+#define CWE_HEAD_SLICE 4096
+
 /* T: tokens of the chunk at hand, at most `tokens`. Arrays that the architecture or the pass does not need are NULL. */
 struct cwe_workspace {
 	uint64_t tokens;

@@ -14,7 +14,7 @@
 /* What alignment may take of it. */
 #define ROUNDING_PART 128u
 /* Tokens that go through the layers at once, where the memory is enough: measured (doc/performance.md). */
-#define PIECE_MOST 8192u
+#define PIECE_MOST 4096u
 #define STEP 1 /* seconds between two tries */
 
 static uint64_t max_u64(uint64_t a, uint64_t b)

@@ -117,9 +117,9 @@ static int fake_attention_backward(void *vb, const struct cwp_attention *at, con
 	struct fake_access a = fake_begin(vb, "attention_backward");
 	uint64_t t = tokens_of(&at->sequences), q = t * at->heads * at->head_dim * F, kv = t * at->kv_heads * at->head_dim * F;
 	const float *pq = fake_read(&a, d_q, q), *k = fake_read(&a, d_k, kv), *v = fake_read(&a, d_v, kv);
-	const float *out = fake_read(&a, d_out, q), *lse = fake_read(&a, d_lse, t * at->heads * F), *dout = fake_read(&a, d_dout, q);
+	const float *out = fake_read(&a, d_out, q), *lse = fake_read(&a, d_lse, t * at->heads * F), *dy = fake_read(&a, d_dout, q);
 	float *dq = fake_write(&a, d_dq, q), *dk = fake_write(&a, d_dk, kv), *dv = fake_write(&a, d_dv, kv);
-	RETURN(attention_backward, at, pq, k, v, out, lse, dout, dq, dk, dv);
+	RETURN(attention_backward, at, pq, k, v, out, lse, dy, dq, dk, dv);
 }
 
 static int fake_attention_decode(void *vb, const struct cwp_attention *at, const float *d_q, const float *d_k_cache,
