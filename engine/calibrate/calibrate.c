@@ -3,6 +3,7 @@
 /* The passes over the layers. */
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/checkpoint.h"
@@ -25,6 +26,23 @@ struct run {
 	uint64_t dnorm_samples, dnorm_floats;
 	uint64_t done, total;
 };
+
+static double now(void)
+{
+	struct timespec t;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int cwe_calibration_due(const struct cwe_calibration *c)
+{
+	return c->checkpoint && (c->checkpoint_pause <= 0 || now() >= c->checkpoint_last + c->checkpoint_pause);
+}
+
+void cwe_calibration_kept(struct cwe_calibration *c)
+{
+	c->checkpoint_last = now();
+}
 
 static void advance(struct run *r, uint64_t tokens, unsigned weight)
 {
@@ -141,10 +159,11 @@ static int run_to_head(struct run *r, struct cwb_err *err)
 	cwe_workspace_free(c->model, &r->pass.ws);
 	e = e == 0 ? run_head(r, err) : e;
 	c->passes += e == 0;
-	if (e != 0 || !c->checkpoint) {
+	if (e != 0 || !cwe_calibration_due(c)) {
 		return e;
 	}
 	e = cwe_gradient_save(c->scratch, layers, &r->gradient, digest, err);
+	cwe_calibration_kept(c);
 	return e == 0 && c->head_done != NULL ? c->head_done(c->arg, digest, err) : e;
 }
 
@@ -226,8 +245,9 @@ static int backward_layer(struct run *r, uint32_t l, struct cwb_err *err)
 		e = e == 0 ? cwe_emission_set(&r->emission, l, set, err) : e;
 	}
 	char digest[65] = "";
-	if (e == 0 && c->checkpoint && l > 0) {
+	if (e == 0 && l > 0 && cwe_calibration_due(c)) {
 		e = cwe_gradient_save(c->scratch, l, &r->gradient, digest, err);
+		cwe_calibration_kept(c);
 	}
 	c->passes += e == 0;
 	return e == 0 ? cwe_emission_through(&r->emission, l, digest, err) : e;
@@ -278,7 +298,7 @@ void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t
 	if (cwe_device_remote(m->device)) {
 		/* News of a layer come when the next one is nearly through. */
 		ret->checkpoint += gradients ? tokens * row : 0;
-		ret->kept += gradients ? 0 : slot;
+		ret->kept += gradients ? 0 : 2 * slot; /* and the last one that was kept */
 	}
 }
 
@@ -322,6 +342,7 @@ int cwe_calibrate_run(struct cwe_calibration *c, struct cwb_err *err)
 		return run_weights(c, err);
 	}
 	struct run r = {.c = c, .gradient.fd = -1};
+	cwe_calibration_kept(c); /* nothing is done yet */
 	int gradients = (c->needs & GRADIENTS) != 0;
 	/* A backward pass over a token costs about four times a forward pass, statistics included. */
 	r.total = c->corpus->tokens * m->arch.layers * (gradients ? 5 : 1);

@@ -48,6 +48,10 @@ struct cwe_calibration {
 	int (*boundary_done)(void *arg, uint32_t layer, const char *digest, struct cwb_err *err);
 	/* The gradient at the output of the last layer is kept, and set_loss is complete. May be NULL. */
 	int (*head_done)(void *arg, const char *digest, struct cwb_err *err);
+	/* Seconds after a checkpoint in which no other is kept; 0: each layer's is. Where a layer takes less time than a checkpoint
+	 * of it, an attempt may well do some layers again: their news come with the digest "", and once more. */
+	double checkpoint_pause;
+	double checkpoint_last;  /* of the run itself: when the last one was kept */
 	uint32_t passes;         /* result: all samples through one layer, forward or backward, or the head, in this run so far */
 };
 
@@ -63,6 +67,10 @@ struct cwe_calibration_bounds {
 };
 void cwe_calibration_bounds(const struct cwe_model *model, uint64_t tokens, uint64_t widest, uint64_t longest,
 	uint32_t needs, struct cwe_calibration_bounds *ret);
+
+/* Whether a checkpoint is to be kept now; one was. For the passes themselves. */
+int cwe_calibration_due(const struct cwe_calibration *c);
+void cwe_calibration_kept(struct cwe_calibration *c);
 
 /* Runs it. Errors of the callbacks end it. CWP_ECANCELLED when the host says so, between pieces. [worker] */
 int cwe_calibrate_run(struct cwe_calibration *c, struct cwb_err *err);

@@ -56,7 +56,7 @@ static int give_through(struct cwe_emission *e, uint32_t layer, const char *dige
 {
 	int r = e->c->layer_done != NULL ? e->c->layer_done(e->c->arg, layer, digest, err) : 0;
 	if (r == 0) {
-		cwe_forward_drop(e->forward, layer);
+		cwe_forward_over(e->forward, layer);
 	}
 	return r;
 }

@@ -54,7 +54,7 @@ int cwe_forward_begin(struct cwe_forward *f, uint32_t layer, struct cwb_err *err
 	}
 	f->have[out] = 0;
 	/* Nothing reads the last output where there is no backward pass. */
-	return cwe_kept_begin(&f->pass->boundary, cwe_forward_slot(f, out), out, !f->two || out < layers, err);
+	return cwe_kept_begin(&f->pass->boundary, cwe_forward_slot(f, out), out, (!f->two || out < layers) && cwe_calibration_due(f->c), err);
 }
 
 int cwe_forward_end(struct cwe_forward *f, uint32_t layer, char ret_digest[CWB_DIGEST_HEX], struct cwb_err *err)
@@ -63,8 +63,31 @@ int cwe_forward_end(struct cwe_forward *f, uint32_t layer, char ret_digest[CWB_D
 	f->have[out] = 1;
 	f->c->passes++;
 	ret_digest[0] = '\0';
-	return f->pass->boundary.kept == NULL || (f->two && out == f->c->model->arch.layers)
-		? 0 : cwe_kept_end(&f->pass->boundary, cwe_forward_slot(f, out), ret_digest, err);
+	if (f->pass->boundary.kept == NULL || (f->two && out == f->c->model->arch.layers)) {
+		return 0;
+	}
+	int r = cwe_kept_end(&f->pass->boundary, cwe_forward_slot(f, out), ret_digest, err);
+	if (r == 0 && ret_digest[0] != '\0') {
+		cwe_calibration_kept(f->c);
+		f->durable = out;
+	}
+	return r;
+}
+
+void cwe_forward_over(struct cwe_forward *f, uint32_t layer)
+{
+	if (f->two && f->c->checkpoint_pause > 0) {
+		/* The last one that was kept is all that there is for attempts to come, until there is another. */
+		int last = layer + 1 == f->c->model->arch.layers;
+		for (uint32_t l = 0; l <= layer; l++) {
+			f->have[l] = 0;
+			if (last || l != f->durable) {
+				cwe_forward_drop(f, l);
+			}
+		}
+		return;
+	}
+	cwe_forward_drop(f, layer);
 }
 
 void cwe_forward_drop(struct cwe_forward *f, uint32_t layer)
@@ -88,6 +111,7 @@ static int take(struct cwe_forward *f, uint32_t layer, struct cwb_err *err)
 		host->log(host->ctx, CWP_LOG_WARNING, text);
 	}
 	f->have[layer] = r == 1;
+	f->durable = r == 1 ? layer : f->durable;
 	return r;
 }
 
@@ -107,7 +131,7 @@ static int through_layer(struct cwe_forward *f, uint32_t l, uint32_t next, struc
 	}
 	r = r == 0 ? cwe_forward_end(f, l, digest, err) : r;
 	if (r == 0 && f->two) {
-		cwe_forward_drop(f, l);
+		cwe_forward_over(f, l);
 	}
 	return r == 0 && digest[0] != '\0' && !f->two && c->boundary_done != NULL ? c->boundary_done(c->arg, l + 1, digest, err) : r;
 }

@@ -12,6 +12,7 @@ struct cwe_forward {
 	struct cwe_pass *pass;
 	int two;       /* slots are used in turn, else each input has its own */
 	uint8_t *have; /* [layers + 1] that are in their slots, whole */
+	uint32_t durable; /* the last input that was kept or taken, 0: none */
 	void *arg;
 	void (*advance)(void *arg, uint32_t layer, uint64_t tokens); /* a piece is through a layer; NULL: nobody asks */
 };
@@ -28,5 +29,7 @@ int cwe_forward_to(struct cwe_forward *f, uint32_t layer, struct cwb_err *err);
  * is of its file, "" when there is none. */
 int cwe_forward_begin(struct cwe_forward *f, uint32_t layer, struct cwb_err *err);
 int cwe_forward_end(struct cwe_forward *f, uint32_t layer, char ret_digest[CWB_DIGEST_HEX], struct cwb_err *err);
+/* A layer is through. Its input is of no use any more, unless attempts to come have no other. */
+void cwe_forward_over(struct cwe_forward *f, uint32_t layer);
 /* The input of a layer is of no use any more. */
 void cwe_forward_drop(struct cwe_forward *f, uint32_t layer);

@@ -114,6 +114,10 @@ int cwe_kept_end(struct cwe_boundary *b, uint32_t slot, char ret_digest[CWB_DIGE
 	if (r != 0) {
 		return r;
 	}
+	ret_digest[0] = '\0';
+	if (!f->digesting) {
+		return 0; /* nobody will want it */
+	}
 	f->digesting = 0;
 	if (cwb_digest_end_hex(&f->digest, ret_digest) != 0) {
 		return cwb_err_set(err, -ENOMEM, "no memory for a digest");

@@ -26,7 +26,7 @@ void cwe_kept_close(struct cwe_boundary *b); /* cwe_boundary_free does it; files
 
 /* What is put into the slot from now on, in order, is the input of `layer`. durable: an attempt to come may want it. */
 int cwe_kept_begin(struct cwe_boundary *b, uint32_t slot, uint32_t layer, int durable, struct cwb_err *err);
-/* All of it was put: on disk on return. ret_digest: SHA-256 of the file. */
+/* All of it was put: on disk on return, if it is durable. ret_digest: SHA-256 of the file, "" if not. */
 int cwe_kept_end(struct cwe_boundary *b, uint32_t slot, char ret_digest[CWB_DIGEST_HEX], struct cwb_err *err);
 /* The slot gets what an earlier attempt kept. 1: it is; 0: the file is missing, or not what was kept. */
 int cwe_kept_take(struct cwe_boundary *b, uint32_t slot, uint32_t layer, const char *digest, struct cwb_err *err);

@@ -19,6 +19,9 @@
 #include "engine/pipeline/tiles.h"
 #include "engine/pipeline/unseen.h"
 
+/* Seconds between checkpoints on a backend that is through a layer before its checkpoint would be written. */
+#define CHECKPOINT_PAUSE 60
+
 struct scoring {
 	struct cwe_run *run;
 	struct cwe_tiles tiles;
@@ -40,8 +43,8 @@ static int take_module(void *arg, uint32_t layer, uint32_t set, uint32_t linear,
 	struct cwe_tile_layer *record = &sc->tiles.layer[layer];
 	const struct cwe_run_module *m = &sc->run->module[sc->run->layer_at[layer] + linear];
 	int r = 0;
-	if (linear >= cwe_linears_scored(&sc->run->model.arch, layer)) {
-		return 0; /* a router stays as it is */
+	if (linear >= cwe_linears_scored(&sc->run->model.arch, layer) || record->done) {
+		return 0; /* a router stays as it is; what an earlier attempt wrote is complete */
 	}
 	if (m->first && set == 0) {
 		memset(sc->seen, 0, cwe_linears_most(&sc->run->model.arch));
@@ -77,6 +80,10 @@ static int went_on(const struct scoring *sc)
 static int layer_done(void *arg, uint32_t layer, const char *digest, struct cwb_err *err)
 {
 	struct scoring *sc = arg;
+	if (sc->tiles.layer[layer].done) {
+		cwe_gradient_remove(sc->run->p->scratch, layer); /* the journal does not name it */
+		return 0;
+	}
 	strncpy(sc->tiles.layer[layer].next, digest, 64);
 	sc->tiles.layer[layer].cached = 0;
 	sc->tiles.passes = sc->passes + sc->calibration->passes;
@@ -88,7 +95,9 @@ static int layer_done(void *arg, uint32_t layer, const char *digest, struct cwb_
 	if (r != 0) {
 		return r;
 	}
-	cwe_gradient_remove(sc->run->p->scratch, layer + 1);
+	for (uint32_t l = layer + 1; l <= sc->tiles.layers && (digest[0] != '\0' || layer == 0); l++) {
+		cwe_gradient_remove(sc->run->p->scratch, l);
+	}
 	return went_on(sc);
 }
 
@@ -134,6 +143,19 @@ static uint32_t resume_at(const struct cwe_tiles *t)
 	return l;
 }
 
+/* The layer below which the backward pass goes on: the lowest whose gradient is kept among those, `layers` for the head's.
+ * *ret_digest: of the gradient, NULL when there is none, and the forward pass is to be made. */
+static uint32_t gradient_at(const struct cwe_tiles *t, const char **ret_digest)
+{
+	uint32_t l = resume_at(t);
+	while (l < t->layers && t->layer[l].next[0] == '\0') {
+		l++;
+	}
+	const char *digest = l < t->layers ? t->layer[l].next : t->head;
+	*ret_digest = digest[0] != '\0' ? digest : NULL;
+	return l;
+}
+
 /* How many layers are complete, from the first on. */
 static uint32_t first_open(const struct cwe_tiles *t)
 {
@@ -149,17 +171,18 @@ static void go_on(struct scoring *sc, int gradients, struct cwe_calibration *c)
 {
 	const struct cwe_tiles *t = &sc->tiles;
 	const struct cwp_host *host = &sc->run->p->host->table;
-	uint32_t at = resume_at(t), layers = t->layers, last = 0;
-	int head = gradients && (at < layers || t->head[0] != '\0');
+	const char *digest;
+	uint32_t at = gradient_at(t, &digest), layers = t->layers, last = 0;
+	int head = gradients && digest != NULL;
 	c->resume = gradients ? at : layers;
 	c->first = gradients ? 0 : first_open(t);
-	c->resume_digest = !head ? NULL : at < layers ? t->layer[at].next : t->head;
+	c->resume_digest = head ? digest : NULL;
 	for (uint32_t l = 1; gradients && l <= (head ? at - 1 : layers); l++) {
 		memcpy(sc->kept[l], t->boundary[l], sizeof sc->kept[l]);
 		last = t->boundary[l][0] != '\0' ? l : last;
 	}
-	if (c->first > 0) {
-		memcpy(sc->kept[c->first], t->layer[c->first - 1].next, sizeof sc->kept[0]);
+	for (uint32_t l = 1; l <= c->first; l++) {
+		memcpy(sc->kept[l], t->layer[l - 1].next, sizeof sc->kept[0]);
 	}
 	c->kept = (const char (*)[CWB_DIGEST_HEX])sc->kept;
 	char text[128];
@@ -190,13 +213,16 @@ static int calibrate(struct scoring *sc, struct cwb_err *err)
 	if (r != 0) {
 		return r;
 	}
+	const char *digest;
+	uint32_t from = gradient_at(&sc->tiles, &digest);
 	for (size_t s = 0; s < run->sets; s++) {
 		/* The head's pass adds its losses up; one that is not repeated left them in the journal. */
-		run->set_loss[s] = !gradients ? NAN : at < layers ? sc->tiles.layer[layers - 1].loss[s]
-			: sc->tiles.head[0] != '\0' ? sc->tiles.head_loss[s] : 0;
+		run->set_loss[s] = !gradients ? NAN : digest == NULL ? 0 : from < layers ? sc->tiles.layer[layers - 1].loss[s]
+			: sc->tiles.head_loss[s];
 	}
 	struct cwe_calibration c = {.model = &run->model, .corpus = &run->corpus, .needs = run->needs,
 		.scratch = run->p->scratch, .boundary_memory = run->boundary_memory, .checkpoint = 1, .arg = sc,
+		.checkpoint_pause = cwe_device_remote(&run->device) ? CHECKPOINT_PAUSE : 0,
 		.module = take_module, .layer_done = layer_done, .boundary_done = boundary_done, .head_done = head_done,
 		.progress = progress, .set_loss = run->set_loss};
 	go_on(sc, gradients, &c);

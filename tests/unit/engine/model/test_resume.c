@@ -33,6 +33,7 @@ struct journal {
 	struct synthetic *s;
 	uint32_t needs;
 	uint64_t memory;
+	double pause;
 	char kept[LAYERS + 1][CWB_DIGEST_HEX], gradient[LAYERS + 1][CWB_DIGEST_HEX];
 	int done[LAYERS];
 	double loss[SETS];
@@ -100,6 +101,12 @@ static int attempt(struct journal *j)
 	while (gradients && c.resume > 0 && j->done[c.resume - 1]) {
 		c.resume--;
 	}
+	if (c.resume > 0) {
+		/* With pauses: from the lowest layer whose gradient was kept. */
+		while (gradients && c.resume < LAYERS && j->gradient[c.resume][0] == '\0') {
+			c.resume++;
+		}
+	}
 	while (!gradients && c.first < LAYERS && j->done[c.first]) {
 		c.first++;
 	}
@@ -110,7 +117,7 @@ static int attempt(struct journal *j)
 	c.resume_digest = gradients && j->gradient[c.resume][0] != '\0' ? j->gradient[c.resume] : NULL;
 	memcpy(kept, j->kept, sizeof kept);
 	for (uint32_t l = 0; l <= LAYERS; l++) {
-		int wanted = gradients ? c.resume_digest == NULL || l < c.resume : l == c.first;
+		int wanted = gradients ? c.resume_digest == NULL || l < c.resume : l <= c.first && (j->pause > 0 || l == c.first);
 		if (!wanted) {
 			kept[l][0] = '\0';
 		} else if (!gradients && l > 0) {
@@ -118,6 +125,7 @@ static int attempt(struct journal *j)
 		}
 	}
 	c.kept = (const char (*)[CWB_DIGEST_HEX])kept;
+	c.checkpoint_pause = j->pause;
 	for (int i = 0; i < SETS; i++) {
 		j->loss[i] = c.resume_digest != NULL ? j->loss[i] : 0;
 	}
@@ -260,6 +268,36 @@ static void damage(uint32_t layer, enum damage how)
 }
 
 /* Boundaries that are not what was kept: one in the middle costs its layer, the lowest ones more. */
+/* Hardly a checkpoint, and one now and then: broken off again and again, the same numbers. */
+static void pauses(void **state)
+{
+	struct synthetic s;
+	(void)state;
+	open_model(&s);
+	for (int c = 0; c < 8; c++) {
+		uint32_t needs = c & 1 ? CWP_STAT_GRAD_SQ : CWP_STAT_ACT_SQ;
+		struct journal *whole = start(&s, needs, c & 2 ? UINT64_MAX : 0);
+		assert_int_equal(attempt(whole), 0);
+		assert_int_equal(cwb_file_remove_tree(AT_FDCWD, folder, NULL), 0);
+		for (int first = 3; first < 60; first += 8) {
+			struct journal *j = start(&s, needs, whole->memory);
+			int r, left = first;
+			do {
+				j->pause = c & 4 ? 1e-3 : 1e9;
+				j->left = left;
+				left += 5; /* each attempt comes a little further */
+				r = attempt(j);
+			} while (r != 0);
+			assert_memory_equal(j->value, whole->value, sizeof j->value);
+			assert_memory_equal(j->loss, whole->loss, sizeof j->loss);
+			finish(j);
+		}
+		free(whole);
+	}
+	assert_int_equal(s.device.allocated, 0);
+	synthetic_close(&s);
+}
+
 static void damaged(void **state)
 {
 	struct synthetic s;
@@ -296,6 +334,6 @@ static void damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_in_memory), cmocka_unit_test(gradients_on_disk),
-		cmocka_unit_test(inputs_in_memory), cmocka_unit_test(inputs_on_disk), cmocka_unit_test(damaged)};
+		cmocka_unit_test(inputs_in_memory), cmocka_unit_test(inputs_on_disk), cmocka_unit_test(damaged), cmocka_unit_test(pauses)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
