@@ -113,7 +113,7 @@ __device__ __forceinline__ void gather(const T (&v)[4], T (*part)[32 * 4], T *ou
 }
 
 template <int WANT, bool WIDE>
-__global__ void __launch_bounds__(THREADS) partial_sums(const float *x, uint64_t rows, uint64_t cols, uint64_t ld, struct cut cut,
+__global__ void __launch_bounds__(THREADS, 4) partial_sums(const float *x, uint64_t rows, uint64_t cols, uint64_t ld, struct cut cut,
 	struct partial p)
 {
 	__shared__ double part[WARPS][32 * 4];
