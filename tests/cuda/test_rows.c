@@ -14,12 +14,12 @@
 
 #include "tests/cuda/pair.h"
 
-static const uint64_t matrices[][2] = {{1, 1}, {3, 7}, {5, 64}, {17, 576}, {33, 577}, {130, 48}, {9, 1536}, {70, 128}, {0, 8}, {2048, 1536},
-	{2000, 3584}, {8, 49152}};
+static const uint64_t matrices[][2] = {{1, 1}, {3, 7}, {5, 64}, {17, 576}, {33, 577}, {130, 48}, {9, 1536}, {70, 128}, {21, 320}, {0, 8},
+	{2048, 1536}, {2000, 3584}, {64, 9216}, {8, 49152}};
 
 static size_t count_matrices(void)
 {
-	return sizeof(matrices) / sizeof(*matrices) - (pair.sizes == PAIR_LARGE ? 0 : 3);
+	return sizeof(matrices) / sizeof(*matrices) - (pair.sizes == PAIR_LARGE ? 0 : 4);
 }
 
 struct norm {
