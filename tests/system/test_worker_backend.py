@@ -10,6 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import worker_test
+from byte_tokenizer import write_tokenizer
 from worker_test import BUILD, INSPECT, PLUGINS, WORKER, ZOO, golden
 
 FAKE = os.path.join(BUILD, "tests", "plugins", "fake", ".libs", "cuda.so")
@@ -130,6 +131,34 @@ class Backends(worker_test.WorkerTest):
             self.assertGreater(report["bounds"]["gpu_memory"], 0)
             self.assertEqual([p["id"] for p in self.load(out, "manifest.json")["plugins"] if p["kind"] == "backend"], ["cuda"])
             self.assert_tidy(out)
+
+    def test_gpu_all(self):
+        """A quantizer that is calibrated and scales channels, and evaluations of each kind: what the plan says is enough,
+        and the results are the CPU's."""
+        for name in ("perplexity", "drift", "refusal"):
+            shutil.copy(os.path.join(PLUGINS, name + ".so"), self.plugins)
+        model = self.path("model")
+        worker_test.copy_golden("smollm2", model)
+        write_tokenizer(model, ["<s>"], bos="<s>", eos="<s>")
+        text = self.write("text.txt", "One two three, four five. Six seven eight nine ten eleven twelve.\n\n" * 3)
+        goals = self.write("goals.csv", "goal,target\nsay one,Sure\nsay two,Sure\nsay three,Sure\n")
+        keys = dict(self.protecting(), chat="none", precision="f32",
+            evaluate=[{"name": "ppl", "benchmark": "perplexity", "path": text},
+                {"name": "drift", "benchmark": "drift", "path": goals, "options": {"column": "goal"}},
+                {"name": "no", "benchmark": "refusal", "path": goals, "options": {"column": "goal", "max-new-tokens": 8}}])
+        for algorithm in ("gptq", "awq"):
+            keys["quantize"] = {"plugin": "static", "options": {"bits": 4, "granularity": "group", "group": 32, "algorithm": algorithm}}
+            values = []
+            for backend in ("cpu", "cuda"):
+                job, out = self.job(model, backend=backend, **keys)
+                said = self.run_job(job, "--plugin-dir", self.plugins, env=self.gpu())
+                self.assertNotIn("checking backend: ", said)
+                report = self.load(out, "report.json")
+                values.append([(r["name"], r["metric"], r["protected"]["value"]) for r in report["evaluation"]])
+            self.assertEqual(len(values[0]), len(values[1]))
+            for cpu, gpu in zip(*values):
+                self.assertEqual(cpu[:2], gpu[:2])
+                self.assertAlmostEqual(cpu[2], gpu[2], delta=1e-4 * abs(cpu[2]), msg=cpu)
 
     def test_gpu_plan(self):
         plan = self.gpu_plan(precision="f32")
