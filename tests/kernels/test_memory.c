@@ -131,11 +131,46 @@ static void test_large(void **state)
 	be->close(b);
 }
 
+/* Large transfers go in pieces. */
+static void test_moves(void **state)
+{
+	(void)state;
+	static const size_t sizes[] = {0, 1, 1000, (size_t)4 << 20, ((size_t)5 << 20) + 3};
+	struct test_host h;
+	void *b = test_open(&h, 3);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		size_t n = sizes[i];
+		unsigned char *x = malloc(n + 1), *y = malloc(n + 1), *d = be->alloc(b, n + 1), *e = be->alloc(b, n + 1);
+		assert_true(x && y && d && e);
+		for (size_t j = 0; j <= n; j++) {
+			x[j] = (unsigned char)(j * 7 + j / 4096 + 1);
+			y[j] = d[j] = e[j] = 0xee;
+		}
+		assert_int_equal(be->upload(b, d, x, n), 0);
+		assert_int_equal(be->copy(b, e, d, n), 0);
+		assert_int_equal(be->download(b, y, e, n), 0);
+		assert_memory_equal(x, y, n);
+		assert_int_equal(be->zero(b, d, n), 0);
+		size_t set = 0;
+		for (size_t j = 0; j < n; j++) {
+			set += d[j] != 0;
+		}
+		assert_int_equal(set, 0);
+		assert_true(d[n] == 0xee && e[n] == 0xee && y[n] == 0xee);
+		be->free(b, d);
+		be->free(b, e);
+		free(x);
+		free(y);
+	}
+	be->close(b);
+}
+
 static int group(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_overhead),
 		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_moves),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

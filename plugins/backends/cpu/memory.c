@@ -39,31 +39,52 @@ void cpu_free(void *vb, void *d_p)
 	free(d_p);
 }
 
-int cpu_upload(void *vb, void *d_dst, const void *src, size_t bytes)
+/* Bytes that are moved, or set to 0 where there is no source. Pages of new memory lie near the threads that write them first. */
+enum { MOVE_PIECE = 1 << 20, MOVE_ALONE = 4 << 20 };
+
+struct move {
+	char *dst;
+	const char *src;
+	size_t bytes;
+};
+
+static void move_piece(void *arg, size_t i)
 {
-	(void)vb;
-	if (bytes) {
-		memcpy(d_dst, src, bytes);
+	const struct move *m = arg;
+	size_t first = i * MOVE_PIECE, n = m->bytes - first < MOVE_PIECE ? m->bytes - first : MOVE_PIECE;
+	if (m->src) {
+		memcpy(m->dst + first, m->src + first, n);
+	} else {
+		memset(m->dst + first, 0, n);
+	}
+}
+
+static int move(struct cpu *b, void *dst, const void *src, size_t bytes)
+{
+	struct move m = {dst, src, bytes};
+	if (bytes >= MOVE_ALONE) {
+		cpu_run(b, (bytes + MOVE_PIECE - 1) / MOVE_PIECE, move_piece, &m);
+	} else if (bytes && src) {
+		memcpy(dst, src, bytes);
+	} else if (bytes) {
+		memset(dst, 0, bytes);
 	}
 	return 0;
+}
+
+int cpu_upload(void *vb, void *d_dst, const void *src, size_t bytes)
+{
+	return move(vb, d_dst, src, bytes);
 }
 
 int cpu_download(void *vb, void *dst, const void *d_src, size_t bytes)
 {
-	(void)vb;
-	if (bytes) {
-		memcpy(dst, d_src, bytes);
-	}
-	return 0;
+	return move(vb, dst, d_src, bytes);
 }
 
 int cpu_zero(void *vb, void *d_dst, size_t bytes)
 {
-	(void)vb;
-	if (bytes) {
-		memset(d_dst, 0, bytes);
-	}
-	return 0;
+	return move(vb, d_dst, NULL, bytes);
 }
 
 int cpu_sync(void *vb)
