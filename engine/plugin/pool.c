@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Threads that sleep until there is numbered work, then take the numbers one by one. */
+/* Threads that wait until there is numbered work, then take the numbers one by one. A thread that comes too late for a round
+ * is not waited for. */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -11,19 +12,27 @@
 
 #include "engine/plugin/pool.h"
 
-enum { MAX_THREADS = 1024 };
+enum {
+	MAX_THREADS = 1024,
+	SPINS = 1000 /* looks at what is waited for before a thread sleeps: some 20 to 50 microseconds */
+};
+
+/* Whether a round takes threads in; the other bits count those of ours that are in it. */
+#define OPEN 0x80000000u
 
 struct cwe_pool {
 	uint32_t threads; /* with the caller */
 	uint32_t started; /* threads of ours */
+	uint32_t spins;
 	int tried;        /* they were started, as far as the system let us */
 	pthread_t *id;    /* [threads - 1] */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	pthread_cond_t idle;
-	uint64_t round;   /* number of calls of run so far; under lock, as all below but next */
-	uint32_t busy;    /* threads of ours that have not finished this round */
-	int stop;
+	atomic_uint_least64_t round; /* number of calls of run so far; changed under lock */
+	atomic_int stop;             /* likewise */
+	atomic_uint gate;
+	/* Written while the gate is shut and nobody is in. */
 	size_t n;
 	void (*body)(void *arg, size_t i);
 	void *arg;
@@ -46,31 +55,68 @@ static void take_numbers(struct cwe_pool *p, size_t n, void (*body)(void *arg, s
 	inside = 0;
 }
 
+/* Tells the processor that this thread only waits. */
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#endif
+}
+
+/* Waits for another round than `done`; 0 when the pool ends. */
+static int wait_for_round(struct cwe_pool *p, uint64_t done)
+{
+	for (uint32_t i = 0; i < p->spins; i++) {
+		if (atomic_load(&p->round) != done || atomic_load(&p->stop)) {
+			break;
+		}
+		relax();
+	}
+	if (atomic_load(&p->round) == done && !atomic_load(&p->stop)) {
+		pthread_mutex_lock(&p->lock);
+		while (atomic_load(&p->round) == done && !atomic_load(&p->stop)) {
+			pthread_cond_wait(&p->wake, &p->lock);
+		}
+		pthread_mutex_unlock(&p->lock);
+	}
+	return !atomic_load(&p->stop);
+}
+
+static int enter(struct cwe_pool *p)
+{
+	unsigned gate = atomic_load(&p->gate);
+	while (gate & OPEN) {
+		if (atomic_compare_exchange_weak(&p->gate, &gate, gate + 1)) {
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* The last one out of a round that is shut wakes its caller. */
+static void leave(struct cwe_pool *p)
+{
+	if (atomic_fetch_sub(&p->gate, 1) == 1) {
+		pthread_mutex_lock(&p->lock);
+		pthread_cond_signal(&p->idle);
+		pthread_mutex_unlock(&p->lock);
+	}
+}
+
 static void *thread_main(void *data)
 {
 	struct cwe_pool *p = data;
 	uint64_t done = 0;
 
-	pthread_mutex_lock(&p->lock);
-	for (;;) {
-		while (!p->stop && p->round == done) {
-			pthread_cond_wait(&p->wake, &p->lock);
-		}
-		if (p->stop) {
-			break;
-		}
-		done = p->round;
-		size_t n = p->n;
-		void (*body)(void *, size_t) = p->body;
-		void *arg = p->arg;
-		pthread_mutex_unlock(&p->lock);
-		take_numbers(p, n, body, arg);
-		pthread_mutex_lock(&p->lock);
-		if (--p->busy == 0) {
-			pthread_cond_signal(&p->idle);
+	while (wait_for_round(p, done)) {
+		done = atomic_load(&p->round);
+		if (enter(p)) {
+			/* It may be a later round by now, which lasts until this thread leaves. */
+			done = atomic_load(&p->round);
+			take_numbers(p, p->n, p->body, p->arg);
+			leave(p);
 		}
 	}
-	pthread_mutex_unlock(&p->lock);
 	return NULL;
 }
 
@@ -94,6 +140,8 @@ static void start_threads(struct cwe_pool *p)
 {
 	sigset_t all, old;
 
+	/* Where threads share processors, one that waits would keep another from its work. */
+	p->spins = p->threads <= usable_cpus() ? SPINS : 0;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	while (p->started + 1 < p->threads) {
@@ -137,7 +185,7 @@ void cwe_pool_free(struct cwe_pool *pool)
 		return;
 	}
 	pthread_mutex_lock(&pool->lock);
-	pool->stop = 1;
+	atomic_store(&pool->stop, 1);
 	pthread_cond_broadcast(&pool->wake);
 	pthread_mutex_unlock(&pool->lock);
 	for (uint32_t i = 0; i < pool->started; i++) {
@@ -184,18 +232,25 @@ void cwe_pool_run(struct cwe_pool *pool, size_t n, void (*body)(void *arg, size_
 	if (!pool->tried) {
 		start_threads(pool);
 	}
-	pthread_mutex_lock(&pool->lock);
 	pool->n = n;
 	pool->body = body;
 	pool->arg = arg;
 	atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-	pool->busy = pool->started;
-	pool->round++;
+	atomic_store(&pool->gate, OPEN);
+	pthread_mutex_lock(&pool->lock);
+	atomic_fetch_add(&pool->round, 1);
 	pthread_cond_broadcast(&pool->wake);
 	pthread_mutex_unlock(&pool->lock);
 	take_numbers(pool, n, body, arg);
+	atomic_fetch_and(&pool->gate, ~OPEN);
+	for (uint32_t i = 0; i < pool->spins && atomic_load(&pool->gate) != 0; i++) {
+		relax();
+	}
+	if (atomic_load(&pool->gate) == 0) {
+		return;
+	}
 	pthread_mutex_lock(&pool->lock);
-	while (pool->busy > 0) {
+	while (atomic_load(&pool->gate) != 0) {
 		pthread_cond_wait(&pool->idle, &pool->lock);
 	}
 	pthread_mutex_unlock(&pool->lock);
