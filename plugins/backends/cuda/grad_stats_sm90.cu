@@ -7,7 +7,8 @@
 //
 // Both operands are stored with their tokens as rows, which are steps of the reduction: tensor cores take them so, transposed.
 // Blocks stay and take tile after tile; the copying warpgroup is then already in the next tile. Two blocks of a cluster have
-// tiles one below the other, and each copies half of the columns' operand into both.
+// tiles one below the other, and each copies half of the columns' operand into both; of four, two are also side by side, and
+// copy half of the rows' operand for each other. Block r of four has the tile r / 2 down and r % 2 across.
 //
 // The statistic so far is read when a tile begins and first needed when its first sample ends, so the reading costs no time.
 #include "plugins/backends/cuda/launch.h"
@@ -44,8 +45,19 @@ __host__ __device__ constexpr int shared_bytes(int width)
 	return stages(width) * stage_bytes(width) + 2048;
 }
 
+// Tiles of a cluster below each other and side by side.
+__host__ __device__ constexpr int tiles_down(int cluster)
+{
+	return cluster == 1 ? 1 : 2;
+}
+
+__host__ __device__ constexpr int tiles_across(int cluster)
+{
+	return cluster == 4 ? 2 : 1;
+}
+
 struct maps {
-	CUtensorMap dy, x;           // whole stages: dY 64 tokens, X 64 / CLUSTER
+	CUtensorMap dy, x;           // whole stages: dY 64 tokens / tiles_across, X 64 / tiles_down
 	CUtensorMap dy_step, x_step; // STEP tokens
 };
 
@@ -54,8 +66,8 @@ struct work {
 	uint32_t samples;
 	float *out; // [splits, rows, cols]
 	uint64_t rows, cols;
-	uint32_t down;   // CLUSTER tiles below each other
-	uint32_t across; // tiles beside each other
+	uint32_t down;   // clusters below each other
+	uint32_t across; // and beside each other
 	uint32_t splits;
 	int add;   // to what out holds
 	int pairs; // columns can be read and written two at a time
@@ -76,7 +88,7 @@ struct item {
 // Tiles that run together lie in a band of at most BAND columns, so that they share what they read in the second-level cache.
 template <int WIDTH, int CLUSTER> __device__ __forceinline__ item item_at(const work &w, uint32_t index, uint32_t rank)
 {
-	constexpr uint32_t BAND = 8;
+	constexpr uint32_t DOWN = tiles_down(CLUSTER), ACROSS = tiles_across(CLUSTER), BAND = 8 / ACROSS;
 	uint32_t tiles = w.down * w.across, split = index / tiles;
 	index %= tiles;
 	uint32_t bands = (w.across + BAND - 1) / BAND, broad = (w.across + bands - 1) / bands;
@@ -84,8 +96,8 @@ template <int WIDTH, int CLUSTER> __device__ __forceinline__ item item_at(const 
 	index -= first * w.down;
 	broad = left < broad ? left : broad;
 	item it;
-	it.row = (index / broad * CLUSTER + rank) * ROWS;
-	it.col = (first + index % broad) * WIDTH;
+	it.row = (index / broad * DOWN + rank / ACROSS) * ROWS;
+	it.col = ((first + index % broad) * ACROSS + rank % ACROSS) * WIDTH;
 	it.first = (uint32_t)((uint64_t)w.samples * split / w.splits);
 	it.end = (uint32_t)((uint64_t)w.samples * (split + 1) / w.splits);
 	it.token = (uint32_t)w.start[it.first];
@@ -140,10 +152,18 @@ template <int WIDTH> struct shared {
 template <int WIDTH, int CLUSTER>
 __device__ __forceinline__ void copy_stage(const maps &m, shared<WIDTH> s, uint32_t stage, const item &it, uint32_t t, uint32_t rank)
 {
+	constexpr uint32_t DOWN = tiles_down(CLUSTER), ACROSS = tiles_across(CLUSTER);
+	uint32_t below = rank / ACROSS, beside = rank % ACROSS;
 	sm90::barrier_expect(s.full(stage), stage_bytes(WIDTH));
 #pragma unroll
 	for (int i = 0; i < ROWS / PANEL; i++) {
-		sm90::copy_box(s.dy(stage) + i * PANEL_BYTES, &m.dy, it.row + i * PANEL, t, s.full(stage));
+		uint32_t to = s.dy(stage) + i * PANEL_BYTES, row = it.row + i * PANEL;
+		if (ACROSS == 1) {
+			sm90::copy_box(to, &m.dy, row, t, s.full(stage));
+		} else {
+			sm90::copy_box_to(to + beside * (PANEL_BYTES / ACROSS), &m.dy, row, t + beside * (DEPTH / ACROSS), s.full(stage),
+				(uint16_t)(3 << (below * ACROSS)));
+		}
 	}
 #pragma unroll
 	for (int i = 0; i < WIDTH / PANEL; i++) {
@@ -151,8 +171,8 @@ __device__ __forceinline__ void copy_stage(const maps &m, shared<WIDTH> s, uint3
 		if (CLUSTER == 1) {
 			sm90::copy_box(to, &m.x, col, t, s.full(stage));
 		} else {
-			sm90::copy_box_to(to + rank * (PANEL_BYTES / CLUSTER), &m.x, col, t + rank * (DEPTH / CLUSTER),
-				s.full(stage), (1 << CLUSTER) - 1);
+			sm90::copy_box_to(to + below * (PANEL_BYTES / DOWN), &m.x, col, t + below * (DEPTH / DOWN), s.full(stage),
+				(uint16_t)((ACROSS == 1 ? 3 : 5) << beside));
 		}
 	}
 }
@@ -268,6 +288,12 @@ __device__ __forceinline__ void clear_rest(uint32_t dy, uint32_t left, uint32_t 
 	asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "n"(GROUP) : "memory");
 }
 
+// Blocks that copy into this one's memory, itself included.
+__host__ __device__ constexpr int feeders(int cluster)
+{
+	return cluster == 4 ? 3 : cluster;
+}
+
 // A warp is done with a stage.
 template <int WIDTH, int CLUSTER> __device__ __forceinline__ void release(shared<WIDTH> s, uint32_t stage)
 {
@@ -276,8 +302,8 @@ template <int WIDTH, int CLUSTER> __device__ __forceinline__ void release(shared
 		if (lane == 0) {
 			sm90::barrier_arrive(s.empty(stage));
 		}
-	} else if (lane < CLUSTER) {
-		sm90::barrier_arrive(s.empty(stage), lane);
+	} else if (lane < feeders(CLUSTER)) {
+		sm90::barrier_arrive(s.empty(stage), CLUSTER == 4 ? sm90::cluster_rank() ^ lane : lane);
 	}
 }
 
@@ -397,7 +423,7 @@ __global__ void __launch_bounds__(THREADS, 1) grad_tiles(const __grid_constant__
 	if (threadIdx.x == 0) {
 		for (uint32_t i = 0; i < stages(WIDTH); i++) {
 			sm90::barrier_init(s.full(i), 1);
-			sm90::barrier_init(s.empty(i), 2 * GROUP / 32 * CLUSTER);
+			sm90::barrier_init(s.empty(i), 2 * GROUP / 32 * feeders(CLUSTER));
 		}
 		sm90::barrier_init_fence();
 	}
@@ -443,6 +469,15 @@ template <int WIDTH, int CLUSTER, bool SQUARE> cudaError_t start(const maps &m, 
 	c.stream = stream;
 	c.attrs = &cluster;
 	c.numAttrs = CLUSTER == 1 ? 0 : 1;
+	if (CLUSTER > 2) {
+		// A cluster lies in one part of the GPU; what does not fit at once would come after all others.
+		int fit = 0;
+		e = cudaOccupancyMaxActiveClusters(&fit, kernel, &c);
+		if (e != cudaSuccess || fit < 1) {
+			return e != cudaSuccess ? e : cudaErrorInvalidConfiguration;
+		}
+		c.gridDim.x = (unsigned)(items < (uint64_t)fit ? items : (uint64_t)fit) * CLUSTER;
+	}
 	return cudaLaunchKernelEx(&c, kernel, m, w);
 }
 
@@ -488,8 +523,8 @@ struct grad_cut cuda_grad_sm90_cut(const struct grad_launch *g)
 cudaError_t cuda_grad_sm90(const struct grad_launch *g, const struct grad_cut *cut, float *d_parts, cudaStream_t stream)
 {
 	struct maps m;
-	cudaError_t e = cuda_tensor_map(&m.dy, g->d_dy, g->tokens, g->rows, g->lddy, DEPTH);
-	e = e != cudaSuccess ? e : cuda_tensor_map(&m.x, g->d_x, g->tokens, g->cols, g->ldx, DEPTH / cut->cluster);
+	cudaError_t e = cuda_tensor_map(&m.dy, g->d_dy, g->tokens, g->rows, g->lddy, DEPTH / tiles_across((int)cut->cluster));
+	e = e != cudaSuccess ? e : cuda_tensor_map(&m.x, g->d_x, g->tokens, g->cols, g->ldx, DEPTH / tiles_down((int)cut->cluster));
 	e = e != cudaSuccess ? e : cuda_tensor_map(&m.dy_step, g->d_dy, g->tokens, g->rows, g->lddy, STEP);
 	e = e != cudaSuccess ? e : cuda_tensor_map(&m.x_step, g->d_x, g->tokens, g->cols, g->ldx, STEP);
 	int device = 0, processors = 0;
@@ -504,17 +539,19 @@ cudaError_t cuda_grad_sm90(const struct grad_launch *g, const struct grad_cut *c
 	w.out = cut->splits == 1 ? g->d_out : d_parts;
 	w.rows = g->rows;
 	w.cols = g->cols;
-	w.down = (uint32_t)over(g->rows, ROWS * cut->cluster);
-	w.across = (uint32_t)over(g->cols, cut->width);
+	w.down = (uint32_t)over(g->rows, ROWS * tiles_down((int)cut->cluster));
+	w.across = (uint32_t)over(g->cols, cut->width * tiles_across((int)cut->cluster));
 	w.splits = cut->splits;
 	w.add = cut->splits == 1;
 	w.pairs = g->cols % 2 == 0 && (uintptr_t)w.out % 8 == 0;
 	if (cut->width == 192) {
-		e = cut->cluster == 2 ? start<192, 2>(m, w, processors, g->square, stream)
-				      : start<192, 1>(m, w, processors, g->square, stream);
+		e = cut->cluster == 4 ? start<192, 4>(m, w, processors, g->square, stream)
+			: cut->cluster == 2 ? start<192, 2>(m, w, processors, g->square, stream)
+					    : start<192, 1>(m, w, processors, g->square, stream);
 	} else {
-		e = cut->cluster == 2 ? start<128, 2>(m, w, processors, g->square, stream)
-				      : start<128, 1>(m, w, processors, g->square, stream);
+		e = cut->cluster == 4 ? start<128, 4>(m, w, processors, g->square, stream)
+			: cut->cluster == 2 ? start<128, 2>(m, w, processors, g->square, stream)
+					    : start<128, 1>(m, w, processors, g->square, stream);
 	}
 	return e != cudaSuccess || cut->splits == 1
 		       ? e
