@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernels of attention on tensor cores against those in f32, then the speed of both. Stands alone: nvcc with the kernels'
 // files and attention_plan.c. Prints "ok" last and returns 0 where all is right.
-//     try_attention [check] [time] [TOKENS]
+//     try_attention [check] [time] [variants] [TOKENS]
+// variants: other tiles of heads of 128, part by part.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -14,9 +15,12 @@
 
 #include <cwp/backend.h>
 
+#include "plugins/backends/cuda/attention_backward.cu"
+#include "plugins/backends/cuda/attention_forward.cu"
 #include "plugins/backends/cuda/launch.h"
 
 static int failures;
+static int longest_first; // blocks of all sequences, not of each
 
 #define MUST(call) must((call), #call, __LINE__)
 
@@ -106,7 +110,11 @@ static void drop(arrays &x)
 }
 
 // One call as the backend makes it, all heads and sequences as one piece. which: 0 f32, 1 bf16.
-static void run(const shape &s, const std::vector<uint64_t> &start, arrays &x, int which, int backward, int upload)
+// only: instead of all of it.
+typedef cudaError_t (*part_fn)(const attention_args &a, cudaStream_t stream);
+
+static void run(const shape &s, const std::vector<uint64_t> &start, arrays &x, int which, int backward, int upload, part_fn only = nullptr,
+	uint32_t only_rows = 0)
 {
 	cwp_attention a = {};
 	a.size = sizeof(a);
@@ -121,10 +129,16 @@ static void run(const shape &s, const std::vector<uint64_t> &start, arrays &x, i
 		attention_plan plan;
 		uint32_t rows = !which ? attention_f32_rows(s.head_dim)
 			: backward ? attention_bf16_backward_rows(s.head_dim) : attention_bf16_forward_rows(s.head_dim);
+		rows = only_rows ? only_rows : rows;
 		if (attention_plan_init(&plan, &a, rows) != 0) {
 			exit(1);
 		}
 		n_blocks = plan.n_blocks;
+		if (longest_first) {
+			std::stable_sort(plan.blocks, plan.blocks + n_blocks, [](const attention_block &a, const attention_block &b) {
+				return a.before + a.first > b.before + b.first;
+			});
+		}
 		MUST(cudaMemcpy(x.blocks, plan.blocks, n_blocks * sizeof(*plan.blocks), cudaMemcpyHostToDevice));
 		attention_plan_done(&plan);
 	}
@@ -171,7 +185,9 @@ static void run(const shape &s, const std::vector<uint64_t> &start, arrays &x, i
 		printf("scratch\n");
 		exit(1);
 	}
-	if (!backward) {
+	if (only != nullptr) {
+		MUST(only(k, nullptr));
+	} else if (!backward) {
 		MUST(which ? attention_pack_forward(&k, nullptr) : cudaSuccess);
 		MUST(which ? attention_bf16_forward(&k, nullptr) : attention_f32_forward(&k, nullptr));
 	} else {
@@ -212,17 +228,18 @@ static void check(const shape &s, const std::vector<uint64_t> &start)
 	drop(x);
 }
 
-static double time_of(const shape &s, const std::vector<uint64_t> &start, arrays &x, int which, int backward, int repeats)
+static double time_of(const shape &s, const std::vector<uint64_t> &start, arrays &x, int which, int backward, int repeats, part_fn only = nullptr,
+	uint32_t only_rows = 0)
 {
 	cudaEvent_t from, to;
 	std::vector<float> ms;
 	MUST(cudaEventCreate(&from));
 	MUST(cudaEventCreate(&to));
-	run(s, start, x, which, backward, 1);
+	run(s, start, x, which, backward, 1, only, only_rows);
 	for (int i = 0; i < repeats; i++) {
 		float t = 0;
 		MUST(cudaEventRecord(from));
-		run(s, start, x, which, backward, 0);
+		run(s, start, x, which, backward, 0, only, only_rows);
 		MUST(cudaEventRecord(to));
 		MUST(cudaEventSynchronize(to));
 		MUST(cudaEventElapsedTime(&t, from, to));
@@ -252,17 +269,83 @@ static void time_all(const shape &s, uint64_t tokens, uint64_t length)
 	drop(x);
 }
 
+// Parts of attention for heads of 128, with what the backend has chosen first.
+struct part_variant {
+	const char *name;
+	int backward;
+	part_fn f;
+	uint32_t rows; // of a block
+};
+
+static cudaError_t pack_forward(const attention_args &a, cudaStream_t stream)
+{
+	return attention_pack_forward(&a, stream);
+}
+
+static cudaError_t pack_backward(const attention_args &a, cudaStream_t stream)
+{
+	return attention_pack_backward(&a, stream);
+}
+
+static const part_variant part_variants[] = {
+	{"packing", 0, pack_forward, 0},
+	{"forward 2 x 32, 2", 0, forward<128, 2, 32, 2>, 128},
+	{"forward 2 x 32, 1", 0, forward<128, 2, 32, 1>, 128},
+	{"forward 2 x 64, 1", 0, forward<128, 2, 64, 1>, 128},
+	{"forward 2 x 64, 2", 0, forward<128, 2, 64, 2>, 128},
+	{"forward 1 x 32, 2", 0, forward<128, 1, 32, 2>, 64},
+	{"forward 1 x 32, 2, 3 blocks", 0, forward<128, 1, 32, 2, 3>, 64},
+	{"forward 1 x 32, 2, 4 blocks", 0, forward<128, 1, 32, 2, 4>, 64},
+	{"forward 1 x 64, 1, 3 blocks", 0, forward<128, 1, 64, 1, 3>, 64},
+	{"forward 1 x 64, 1, 4 blocks", 0, forward<128, 1, 64, 1, 4>, 64},
+	{"forward 1 x 64, 2", 0, forward<128, 1, 64, 2>, 64},
+	{"packing, backward", 1, pack_backward, 0},
+	{"keys 64, 32, 2", 1, backward_keys<128, 128, 64, 32, 2>, 64},
+	{"keys 64, 32, 1", 1, backward_keys<128, 128, 64, 32, 1>, 64},
+	{"keys 32, 32, 2", 1, backward_keys<128, 128, 32, 32, 2>, 64},
+	{"keys 32, 32, 1", 1, backward_keys<128, 128, 32, 32, 1>, 64},
+	{"keys 64, 16, 2", 1, backward_keys<128, 128, 64, 16, 2>, 64},
+	{"keys 32, 16, 2", 1, backward_keys<128, 128, 32, 16, 2>, 64},
+	{"keys halves 64, 32, 2", 1, backward_keys<128, 64, 64, 32, 2>, 64},
+	{"keys halves 32, 32, 2, 3 blocks", 1, backward_keys<128, 64, 32, 32, 2, 3>, 64},
+	{"queries 64, 2", 1, backward_queries<128, 64, 2>, 64},
+	{"queries 64, 1", 1, backward_queries<128, 64, 1>, 64},
+	{"queries 32, 2", 1, backward_queries<128, 32, 2>, 64},
+	{"queries 32, 2, 3 blocks", 1, backward_queries<128, 32, 2, 3>, 64},
+	{"queries 32, 1, 4 blocks", 1, backward_queries<128, 32, 1, 4>, 64},
+};
+
+static void time_variants(const shape &s, uint64_t tokens, uint64_t length)
+{
+	std::vector<uint64_t> start;
+	for (uint64_t i = 0; i <= tokens; i += length) {
+		start.push_back(i);
+	}
+	arrays x = make(s, start.back());
+	printf("%s, %llu tokens of %llu, microseconds\n", s.name, static_cast<unsigned long long>(tokens), static_cast<unsigned long long>(length));
+	run(s, start, x, 0, 0, 1); // what backward reads of forward
+	for (const part_variant &v : part_variants) {
+		run(s, start, x, 1, v.backward, 1); // packed rows
+		printf("    %-34s %8.1f", v.name, 1e3 * time_of(s, start, x, 1, v.backward, 15, v.f, v.rows));
+		longest_first = 1;
+		printf(" %8.1f longest first\n", 1e3 * time_of(s, start, x, 1, v.backward, 15, v.f, v.rows));
+		longest_first = 0;
+	}
+	drop(x);
+}
+
 int main(int argc, char **argv)
 {
 	static const shape shapes[] = {{"28 over 4 of 128", 28, 4, 128, 0, 0}, {"9 over 3 of 64", 9, 3, 64, 0, 0},
 		{"4 over 2 of 32, window 50", 4, 2, 32, 50, 0}, {"4 of 80, cap 2", 4, 4, 80, 0, 2}, {"4 of 96", 4, 4, 96, 0, 0},
 		{"4 over 2 of 256, window 99", 4, 2, 256, 99, 5}, {"3 of 13", 3, 3, 13, 0, 0}};
 	const std::vector<uint64_t> mixed = {0, 0, 1, 2, 66, 195, 707, 1000, 1000, 3100};
-	int all = argc < 2, checks = all, times = all;
+	int all = argc < 2, checks = all, times = all, variants = 0;
 	uint64_t tokens = 65536;
 	for (int i = 1; i < argc; i++) {
 		checks |= !strcmp(argv[i], "check");
 		times |= !strcmp(argv[i], "time");
+		variants |= !strcmp(argv[i], "variants");
 		tokens = atoll(argv[i]) > 0 ? strtoull(argv[i], nullptr, 10) : tokens;
 	}
 	for (size_t i = 0; checks && i < sizeof(shapes) / sizeof(shapes[0]); i++) {
@@ -275,6 +358,10 @@ int main(int argc, char **argv)
 		time_all(shapes[1], tokens, 512);
 		time_all(shapes[1], tokens / 4, 64);
 		time_all(shapes[5], 8192, 512);
+	}
+	if (variants) {
+		time_variants(shapes[0], 8192, 512);
+		time_variants(shapes[0], tokens, 512);
 	}
 	printf(failures ? "%d wrong\n" : "ok\n", failures);
 	return failures != 0;

@@ -143,8 +143,9 @@ template <int D, int BQ> __device__ __forceinline__ void copy_stage(
 }
 
 // OUT columns of dk and dv are computed by one block of threads: a part of D where D is too wide for the registers.
-template <int D, int OUT, int BQ, int QS, int STAGES>
-__global__ void __launch_bounds__(THREADS) keys_kernel(const attention_args a)
+// LEAST: blocks of a multiprocessor at once that registers must be enough for.
+template <int D, int OUT, int BQ, int QS, int STAGES, int LEAST>
+__global__ void __launch_bounds__(THREADS, LEAST) keys_kernel(const attention_args a)
 {
 	using memory = keys_memory<D, BQ, STAGES>;
 	extern __shared__ __align__(128) unsigned char shared[];
@@ -217,7 +218,8 @@ template <int D, int BN, int STAGES> struct queries_memory {
 	static constexpr int all = 2 * queries + 2 * STAGES * keys;
 };
 
-template <int D, int BN, int STAGES> __global__ void __launch_bounds__(THREADS) queries_kernel(const attention_args a)
+template <int D, int BN, int STAGES, int LEAST>
+__global__ void __launch_bounds__(THREADS, LEAST) queries_kernel(const attention_args a)
 {
 	using memory = queries_memory<D, BN, STAGES>;
 	extern __shared__ __align__(128) unsigned char shared[];
@@ -281,14 +283,27 @@ template <int D, int BN, int STAGES> __global__ void __launch_bounds__(THREADS) 
 }
 
 // Tiles: OUT, BQ, QS and stages of the kernel over queries; BN and stages of the one over keys.
+template <int D, int OUT, int BQ, int QS, int STAGES, int LEAST = 1>
+static cudaError_t backward_keys(const attention_args &a, cudaStream_t stream)
+{
+	const uint64_t work = static_cast<uint64_t>(a.blocks) * a.kv_count;
+	return start(
+		keys_kernel<D, OUT, BQ, QS, STAGES, LEAST>, work * (D / OUT), THREADS, keys_memory<D, BQ, STAGES>::all, stream, a);
+}
+
+template <int D, int BN, int STAGES, int LEAST = 1>
+static cudaError_t backward_queries(const attention_args &a, cudaStream_t stream)
+{
+	const uint64_t work = static_cast<uint64_t>(a.blocks) * a.kv_count;
+	return start(
+		queries_kernel<D, BN, STAGES, LEAST>, work * a.group, THREADS, queries_memory<D, BN, STAGES>::all, stream, a);
+}
+
 template <int D, int OUT, int BQ, int QS, int BN, int STAGES>
 static cudaError_t backward(const attention_args &a, cudaStream_t stream)
 {
-	const uint64_t work = static_cast<uint64_t>(a.blocks) * a.kv_count;
-	cudaError_t e = start(keys_kernel<D, OUT, BQ, QS, STAGES>, work * (D / OUT), THREADS, keys_memory<D, BQ, STAGES>::all, stream, a);
-	return e != cudaSuccess ? e
-				: start(queries_kernel<D, BN, STAGES>, work * a.group, THREADS, queries_memory<D, BN, STAGES>::all,
-					  stream, a);
+	cudaError_t e = backward_keys<D, OUT, BQ, QS, STAGES>(a, stream);
+	return e != cudaSuccess ? e : backward_queries<D, BN, STAGES>(a, stream);
 }
 
 uint32_t attention_bf16_backward_rows(uint32_t head_dim)

@@ -198,7 +198,9 @@ template <int D, int MT, int BN, int STAGES> struct forward_memory {
 	static constexpr int all = queries + 2 * STAGES * keys;
 };
 
-template <int D, int MT, int BN, int STAGES> __global__ void __launch_bounds__(THREADS) forward_kernel(const attention_args a)
+// LEAST: blocks of a multiprocessor at once that registers must be enough for.
+template <int D, int MT, int BN, int STAGES, int LEAST>
+__global__ void __launch_bounds__(THREADS, LEAST) forward_kernel(const attention_args a)
 {
 	using memory = forward_memory<D, MT, BN, STAGES>;
 	extern __shared__ __align__(128) unsigned char shared[];
@@ -257,9 +259,9 @@ template <int D, int MT, int BN, int STAGES> __global__ void __launch_bounds__(T
 	finish<D, MT>(r, a, block, head, block.first + warp * 16 * MT, lane);
 }
 
-template <int D, int MT, int BN, int STAGES> static cudaError_t forward(const attention_args &a, cudaStream_t stream)
+template <int D, int MT, int BN, int STAGES, int LEAST = 1> static cudaError_t forward(const attention_args &a, cudaStream_t stream)
 {
-	return start(forward_kernel<D, MT, BN, STAGES>, static_cast<uint64_t>(a.blocks) * a.kv_count * a.group, THREADS,
+	return start(forward_kernel<D, MT, BN, STAGES, LEAST>, static_cast<uint64_t>(a.blocks) * a.kv_count * a.group, THREADS,
 		forward_memory<D, MT, BN, STAGES>::all, stream, a);
 }
 
