@@ -3,6 +3,7 @@
 /* A backend in host memory whose operations on elements, rows and columns are those of the CUDA backend, with kernels that are
  * emulated: for tests/cuda on machines without a GPU. It has no other operations. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +14,20 @@
 #include "plugins/backends/cuda/memory.h"
 #include "plugins/backends/cuda/ops_rows.h"
 
+enum { MOST_COPIES = 64 };
+
+/* Numbers that an operation was asked to round besides, for a product that will not come: they are compared when the numbers
+ * themselves are downloaded. */
+struct copy {
+	const float *d_p;
+	uint64_t n;
+	uint16_t *d_copy;
+};
+
 struct emulated {
 	struct cuda b; /* first: operations take it for one */
+	struct copy copy[MOST_COPIES];
+	size_t copies;
 	void *scratch;
 	void *table;
 };
@@ -80,11 +93,39 @@ const void *cuda_table(struct cuda *b, const char *op, const void *table, size_t
 	return e->table;
 }
 
+static int meet(const struct copy *c, const void *d_p, size_t bytes)
+{
+	return (uintptr_t)c->d_p < (uintptr_t)d_p + bytes && (uintptr_t)d_p < (uintptr_t)(c->d_p + c->n);
+}
+
 void cuda_wrote(struct cuda *b, const void *d_p, size_t bytes)
 {
-	(void)b;
-	(void)d_p;
-	(void)bytes;
+	struct emulated *e = (struct emulated *)b;
+	for (size_t i = e->copies; i-- > 0;) {
+		if (meet(&e->copy[i], d_p, bytes)) {
+			free(e->copy[i].d_copy);
+			e->copy[i] = e->copy[--e->copies];
+		}
+	}
+}
+
+void *cuda_wrote_beside(struct cuda *b, const float *d_p, uint64_t n)
+{
+	struct emulated *e = (struct emulated *)b;
+	cuda_wrote(b, d_p, n * sizeof(float));
+	uint16_t *d_copy = n % 8 || e->copies == MOST_COPIES ? NULL : aligned_alloc(64, (n * 2 + 63) / 64 * 64);
+	if (d_copy) {
+		memset(d_copy, 0x55, n * 2);
+		e->copy[e->copies++] = (struct copy){d_p, n, d_copy};
+	}
+	return d_copy;
+}
+
+static int rounded(float x, uint16_t bits)
+{
+	uint32_t u;
+	memcpy(&u, &x, sizeof(u));
+	return x != x ? (bits & 0x7fff) > 0x7f80 : bits == (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
 size_t cuda_memory_behind(const struct cuda *b, const void *d_p)
@@ -98,6 +139,9 @@ static void emulated_close(void *vb)
 {
 	struct emulated *e = vb;
 	if (e) {
+		while (e->copies > 0) {
+			free(e->copy[--e->copies].d_copy);
+		}
 		free(e->scratch);
 		free(e->table);
 	}
@@ -132,22 +176,40 @@ static void *emulated_alloc(void *b, size_t bytes)
 
 static void emulated_free(void *b, void *d_p)
 {
-	(void)b;
+	cuda_wrote(b, d_p, d_p ? malloc_usable_size(d_p) : 0);
 	free(d_p);
 }
 
 static int emulated_copy(void *b, void *d_dst, const void *src, size_t bytes)
 {
-	(void)b;
+	cuda_wrote(b, d_dst, bytes);
 	if (bytes) {
 		memcpy(d_dst, src, bytes);
 	}
 	return 0;
 }
 
+static int emulated_download(void *vb, void *dst, const void *d_src, size_t bytes)
+{
+	const struct emulated *e = vb;
+	for (size_t i = 0; i < e->copies; i++) {
+		const struct copy *c = &e->copy[i];
+		for (uint64_t k = 0; meet(c, d_src, bytes) && k < c->n; k++) {
+			if (!rounded(c->d_p[k], c->d_copy[k])) {
+				return cuda_refuse(vb, CWP_EPLUGIN, "number %llu of %llu is %g, but its copy in BF16 is %04x", (unsigned long long)k,
+					(unsigned long long)c->n, (double)c->d_p[k], c->d_copy[k]);
+			}
+		}
+	}
+	if (bytes) {
+		memcpy(dst, d_src, bytes);
+	}
+	return 0;
+}
+
 static int emulated_zero(void *b, void *d_dst, size_t bytes)
 {
-	(void)b;
+	cuda_wrote(b, d_dst, bytes);
 	if (bytes) {
 		memset(d_dst, 0, bytes);
 	}
@@ -240,7 +302,7 @@ static const struct cwp_backend backend = {
 	.alloc = emulated_alloc,
 	.free = emulated_free,
 	.upload = emulated_copy,
-	.download = emulated_copy,
+	.download = emulated_download,
 	.zero = emulated_zero,
 	.sync = emulated_sync,
 	.convert = cuda_convert,
