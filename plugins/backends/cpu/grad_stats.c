@@ -19,8 +19,9 @@
 #include "plugins/backends/cpu/cpu.h"
 
 enum {
-	TILE_ROWS = 192,
+	TILE_ROWS = 192, /* at most, and half or a quarter ... */
 	TILE_COLS = 192,
+	ENOUGH = 64,     /* ... where there would be fewer tiles than this */
 	DEPTH = 256,            /* tokens of one block at most */
 	PACK_ROWS = 64,         /* tokens of one piece of copying */
 	BATCH_FLOATS = 4 << 20, /* of panels in a batch ... */
@@ -206,6 +207,26 @@ static size_t even(uint64_t n, size_t most, size_t micro)
 	return round_up((size_t)((n + count - 1) / count), micro);
 }
 
+/* By the shape alone: many threads find work in small matrices too, and elements do not depend on it. */
+static void choose_tile(struct stats *w)
+{
+	size_t rows = TILE_ROWS, cols = TILE_COLS;
+	for (;;) {
+		w->tile_rows = even(w->s->rows, rows, w->p->mr);
+		w->tile_cols = even(w->s->cols, cols, w->p->nr);
+		uint64_t down = (w->s->rows + w->tile_rows - 1) / w->tile_rows;
+		uint64_t across = (w->s->cols + w->tile_cols - 1) / w->tile_cols;
+		if (down * across >= ENOUGH || (rows == TILE_ROWS / 4 && cols == TILE_COLS / 2)) {
+			return;
+		}
+		if (rows >= cols && rows > TILE_ROWS / 4) {
+			rows /= 2;
+		} else {
+			cols /= 2;
+		}
+	}
+}
+
 static int check(struct cpu *b, const struct cwp_grad_stats *s)
 {
 	if (!s || s->size < sizeof(*s) || s->flags != 0) {
@@ -342,8 +363,7 @@ int cpu_grad_stats(void *vb, const struct cwp_grad_stats *s)
 	}
 	const struct panels *p = b->panels;
 	struct stats w = {.b = b, .p = p, .s = s};
-	w.tile_rows = even(s->rows, TILE_ROWS, p->mr);
-	w.tile_cols = even(s->cols, TILE_COLS, p->nr);
+	choose_tile(&w);
 	w.across = (size_t)((s->cols + w.tile_cols - 1) / w.tile_cols);
 	w.cells = w.tile_rows * w.tile_cols;
 	w.rows = round_up((size_t)s->rows, p->mr);

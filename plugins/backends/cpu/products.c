@@ -10,8 +10,9 @@
 #include "plugins/backends/cpu/cpu.h"
 
 enum {
-	TILE_M = 96, /* at most */
+	TILE_M = 96, /* at most, and half where there would be fewer tiles than ENOUGH */
 	TILE_N = 192,
+	ENOUGH = 64,
 	CHUNK = 2048,      /* depth that is packed at a time, at most */
 	CHUNK_LEAST = 256, /* ... and at least, where B's panels would take more than B_BYTES */
 	B_BYTES = 24 << 20,
@@ -173,6 +174,9 @@ static void part(struct cpu *b, struct product *w, const struct gemm *all, size_
 	w->g.a += all->trans_a ? row : row * all->lda;
 	w->g.c += row * all->ldc;
 	w->tile_m = even(w->g.m, TILE_M, w->p->mr);
+	if (w->across * up(w->g.m, w->tile_m) < ENOUGH) {
+		w->tile_m = even(w->g.m, TILE_M / 2, w->p->mr);
+	}
 	w->a_pieces = up(w->g.m, w->a_each);
 	w->b_pieces = row == 0 ? up(all->n, w->b_each) : 0;
 	cpu_run(b, w->a_pieces + w->b_pieces, pack_piece, w);
