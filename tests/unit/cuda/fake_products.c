@@ -225,14 +225,26 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t lt, cublasLtMatmu
 	cublasLtMatmulHeuristicResult_t ret[], int *ret_n)
 {
 	assert_non_null(lt);
-	assert_true(wanted == 1 && c == out);
+	assert_true(wanted >= 1 && c == out);
 	/* op(A) [n, k], op(B) [k, m], C [n, m]. */
 	assert_int_equal(a->data[d->data[0] ? 2 : 1], c->data[1]);
 	assert_int_equal(b->data[d->data[1] ? 1 : 2], c->data[2]);
 	assert_int_equal(a->data[d->data[0] ? 1 : 2], b->data[d->data[1] ? 2 : 1]);
-	ret[0].state = CUBLAS_STATUS_SUCCESS;
-	ret[0].algo.data[0] = p->data[0];
-	*ret_n = 1;
+	*ret_n = wanted < 4 ? wanted : 4;
+	for (int i = 0; i < *ret_n; i++) {
+		ret[i].state = i == 1 ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS;
+		ret[i].algo.data[0] = p->data[0];
+		ret[i].algo.data[1] = (uint64_t)i;
+	}
+	return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo, cublasLtMatmulAlgoConfigAttributes_t attribute,
+	void *value, size_t size, size_t *ret_size)
+{
+	assert_true(attribute == CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION && size == sizeof(uint32_t));
+	*(uint32_t *)value = algo->data[1] == 0 ? 7 : 1;
+	*ret_size = size;
 	return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -271,6 +283,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t lt, cublasLtMatmulDesc_t d, const
 	/* What the choice was told of the first operand's rows holds. */
 	assert_int_equal((uintptr_t)a % algo->data[0], 0);
 	assert_int_equal(la->data[3] * (p.bf16 ? 2 : 4) % algo->data[0], 0);
+	fake.way = algo->data[1];
 	if (fake.stays) {
 		return CUBLAS_STATUS_EXECUTION_FAILED;
 	}

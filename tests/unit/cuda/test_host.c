@@ -530,6 +530,27 @@ static void test_products(void **state)
 	}
 }
 
+/* Much result for few steps is written by small tiles, whatever is first; others are computed as cuBLASLt likes best. */
+static void test_ways(void **state)
+{
+	(void)state;
+	static const struct {
+		int trans_a, trans_b;
+		uint64_t m, n, k, way;
+	} list[] = {{0, 0, 2048, 64, 16, 2}, {0, 0, 2048, 64, 17, 0}, {0, 0, 2047, 64, 16, 0}, {0, 1, 2048, 64, 16, 0}, {1, 0, 2048, 64, 16, 0}};
+	for (int precision = 0; precision < 2; precision++) {
+		struct cuda *b = open_backend(precision ? CUDA_BF16 : CUDA_F32);
+		float *d_a = allocate(b, 2048 * 64 * 4), *d_b = allocate(b, 64 * 64 * 4), *d_c = allocate(b, 2048 * 64 * 4);
+		assert_int_equal(cuda_zero(b, d_a, 2048 * 64 * 4) | cuda_zero(b, d_b, 64 * 64 * 4), 0);
+		for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+			uint64_t lda = list[i].trans_a ? list[i].m : list[i].k, ldb = list[i].trans_b ? list[i].k : list[i].n;
+			assert_int_equal(cuda_matmul(b, list[i].trans_a, list[i].trans_b, list[i].m, list[i].n, list[i].k, d_a, lda, d_b, ldb, 0, d_c, 64), 0);
+			assert_int_equal(fake.way, precision ? list[i].way : 0);
+		}
+		close_backend(b);
+	}
+}
+
 /* Parts of one copy serve X^T X, and its weights all pieces. */
 static void test_products_share_copies(void **state)
 {
@@ -633,6 +654,7 @@ int main(void)
 		cmocka_unit_test(test_copies_make_way),
 		cmocka_unit_test(test_reserve),
 		cmocka_unit_test(test_products),
+		cmocka_unit_test(test_ways),
 		cmocka_unit_test(test_products_share_copies),
 		cmocka_unit_test(test_lost),
 		cmocka_unit_test(test_codes),
