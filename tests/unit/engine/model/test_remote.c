@@ -156,9 +156,10 @@ static void same_as_the_cpu(void **state)
 	(void)state;
 	for (size_t f = 0; f < SYNTHETIC_FAMILIES; f++) {
 		struct numbers cpu = measure(synthetic_family[f], NULL, 0, NULL);
-		const uint64_t room[] = {UINT64_MAX, 20000, 0};
-		for (size_t i = 0; i < sizeof room / sizeof *room; i++) {
-			struct numbers remote = measure(synthetic_family[f], "f32", room[i], i == 1 ? NULL : "/tmp");
+		const uint64_t room[] = {20000, UINT64_MAX, 0};
+		/* Where boundaries lie is no affair of a family. */
+		for (size_t i = 0; i < (f == 0 ? sizeof room / sizeof *room : 1); i++) {
+			struct numbers remote = measure(synthetic_family[f], "f32", room[i], i == 0 ? NULL : "/tmp");
 			assert_same(&cpu, &remote);
 			free(remote.data);
 		}
