@@ -99,7 +99,7 @@ static int run_weights(struct cwe_calibration *c, struct cwb_err *err)
 	}
 	e = cwe_statistics_new(c->model, c->needs, 0, &r.statistics, err);
 	r.forward = (struct cwe_forward){.c = c, .pass = &r.pass};
-	r.emission = (struct cwe_emission){.c = c, .statistics = &r.statistics, .forward = &r.forward, .next = CWE_NO_LAYER};
+	r.emission = (struct cwe_emission){.c = c, .statistics = &r.statistics, .forward = &r.forward};
 	e = e == 0 && cwe_device_remote(c->model->device) ? cwe_statistics_keeps(&r.statistics, err) : e;
 	r.done = c->first * c->corpus->tokens;
 	for (uint32_t l = c->first; e == 0 && l < c->model->arch.layers; l++) {
@@ -322,7 +322,7 @@ static int prepare(struct run *r, struct cwb_err *err)
 	if ((e = cwe_forward_new(c, &r->pass, !gradients, &r->forward, err)) != 0) {
 		return e;
 	}
-	r->emission = (struct cwe_emission){.c = c, .statistics = &r->statistics, .forward = &r->forward, .next = CWE_NO_LAYER};
+	r->emission = (struct cwe_emission){.c = c, .statistics = &r->statistics, .forward = &r->forward};
 	if (cwe_device_remote(m->device) && c->norm == NULL && (e = cwe_statistics_keeps(&r->statistics, err)) != 0) {
 		return e;
 	}

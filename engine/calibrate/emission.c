@@ -18,13 +18,11 @@ static int give(struct cwe_emission *e, uint32_t layer, uint32_t set, uint32_t l
 	return e->c->module(e->c->arg, layer, set, linear, s, err);
 }
 
-/* What was kept is on the host: the memory of its layer is free. */
+/* What was fetched is on the host: the memory of its layer is free. */
 static int settle(struct cwe_emission *e, struct cwb_err *err)
 {
-	uint32_t next = e->next;
-	int r = cwe_statistics_settle(e->statistics, err);
-	e->next = CWE_NO_LAYER;
-	return r == 0 && next != CWE_NO_LAYER ? cwe_ahead_begin(&e->forward->pass->ahead, next, err) : r;
+	e->clear = 1;
+	return cwe_statistics_settle(e->statistics, err);
 }
 
 int cwe_emission_layer(struct cwe_emission *e, uint32_t index, uint32_t next, struct cwb_err *err)
@@ -34,12 +32,13 @@ int cwe_emission_layer(struct cwe_emission *e, uint32_t index, uint32_t next, st
 	if (!is_late(e)) {
 		return cwe_pass_layer(pass, index, next, err);
 	}
-	if (pass->ahead.next != index) {
-		r = settle(e, err); /* it comes into the memory of the one before */
+	if (pass->ahead.next != index || !e->clear) {
+		r = settle(e, err); /* weights come into the memory of the layer before */
 	}
-	r = r == 0 ? cwe_pass_layer(pass, index, CWE_NO_LAYER, err) : r;
-	e->next = next;
-	return r;
+	r = r == 0 ? cwe_pass_layer(pass, index, next, err) : r;
+	e->clear = 0;
+	e->pieces = 0;
+	return r == 0 ? cwe_statistics_weights(e->statistics, &pass->layer, err) : r;
 }
 
 /* The next matrix that waits; behind the last one the layer may be through. */
@@ -61,7 +60,8 @@ static int give_through(struct cwe_emission *e, uint32_t layer, const char *dige
 	return r;
 }
 
-int cwe_emission_some(struct cwe_emission *e, struct cwb_err *err)
+/* Waiting for the host's memory and giving of one matrix. */
+static int give_some(struct cwe_emission *e, struct cwb_err *err)
 {
 	int r = is_late(e) ? settle(e, err) : 0;
 	r = r == 0 && e->pending ? give_next(e, err) : r;
@@ -72,31 +72,37 @@ int cwe_emission_some(struct cwe_emission *e, struct cwb_err *err)
 	return r;
 }
 
+/* The device has some pieces to do before the host waits for what comes from it. */
+int cwe_emission_some(struct cwe_emission *e, struct cwb_err *err)
+{
+	return ++e->pieces <= e->c->corpus->pieces / 4 ? 0 : give_some(e, err);
+}
+
 int cwe_emission_finish(struct cwe_emission *e, struct cwb_err *err)
 {
 	int r = 0;
 	do {
-		r = cwe_emission_some(e, err);
+		r = give_some(e, err);
 	} while (r == 0 && (e->pending || e->through));
 	return r;
 }
 
 int cwe_emission_set(struct cwe_emission *e, uint32_t layer, uint32_t set, struct cwb_err *err)
 {
-	struct cwe_layer *loaded = &e->forward->pass->layer;
 	if (is_late(e)) {
 		int r = cwe_emission_finish(e, err);
-		r = r == 0 ? cwe_statistics_keep(e->statistics, loaded, err) : r;
+		r = r == 0 ? cwe_statistics_keep(e->statistics, err) : r;
 		e->layer = layer;
 		e->set = set;
 		e->linear = 0;
+		e->pieces = 0;
 		e->pending = r == 0;
 		return r;
 	}
 	int r = 0;
 	for (uint32_t l = 0; r == 0 && l < cwe_linears(&e->c->model->arch, layer); l++) {
 		struct cwe_module_statistics s;
-		r = cwe_statistics_get(e->statistics, loaded, l, &s, err);
+		r = cwe_statistics_get(e->statistics, &e->forward->pass->layer, l, &s, err);
 		r = r == 0 ? give(e, layer, set, l, &s, err) : r;
 	}
 	return r;

@@ -11,14 +11,15 @@ struct cwe_emission {
 	struct cwe_calibration *c;
 	struct cwe_statistics *statistics;
 	struct cwe_forward *forward;
-	uint32_t next;  /* layer that is to be loaded once what was kept is on the host, or CWE_NO_LAYER */
+	int clear;      /* the weights of the layer at hand are on the host */
+	uint64_t pieces; /* through the layer since the last news */
 	int pending;    /* matrices from `linear` on are to be given */
 	uint32_t layer, set, linear;
 	int through;    /* and then the layer is through */
 	char digest[CWB_DIGEST_HEX];
 };
 
-/* pass->layer becomes layer `index`; `next` is loaded when that does no harm. */
+/* cwe_pass_layer, and the layer's weights are on their way to the host. */
 int cwe_emission_layer(struct cwe_emission *e, uint32_t index, uint32_t next, struct cwb_err *err);
 /* After each piece: gives something of what waits. */
 int cwe_emission_some(struct cwe_emission *e, struct cwb_err *err);

@@ -100,7 +100,7 @@ uint64_t cwe_statistics_host_bytes(const struct cwe_model *m, uint32_t needs)
 {
 	struct cwe_statistics s = {0};
 	uint64_t bytes = lay_out(&m->arch, needs, 0, NULL, &s);
-	return cwe_device_remote(m->device) ? bytes + s.weights * sizeof(float) : 0;
+	return cwe_device_remote(m->device) ? bytes + 2 * s.weights * sizeof(float) : 0;
 }
 
 /* A one for each token: a bias is a weight whose input is always 1. */
@@ -162,6 +162,7 @@ void cwe_statistics_free(struct cwe_statistics *s)
 		(void)ops->fetch_wait(s->model->device->b);
 		ops->host_free(s->model->device->b, s->host_block);
 		ops->host_free(s->model->device->b, s->host_weights);
+		ops->host_free(s->model->device->b, s->spare_weights);
 	}
 	if (s->model != NULL) {
 		cwe_device_free(s->model->device, s->d_spare, s->bytes);

@@ -53,11 +53,13 @@ struct cwe_statistics {
 	float *host_weights;
 	/* What was kept: cwe_statistics_keep. */
 	void *d_spare;       /* the other block; NULL: nothing is kept */
+	float *spare_weights; /* of the layer at hand, while those in host_weights are looked at */
 	uint32_t kept_layer;
 	uint64_t *kept_tokens;
 	struct cwe_statistics_place *kept_place;
 	float *kept_range;
-	int fetching;        /* it is on its way */
+	int fetching;        /* something of it is on its way */
+	int fresh;           /* spare_weights are of a layer of which nothing was kept yet */
 };
 
 /* Bytes of device memory for these needs, biases left out. */
@@ -74,11 +76,12 @@ struct cwe_tap cwe_statistics_tap(struct cwe_statistics *s, int gradients);
 uint64_t cwe_statistics_host_bytes(const struct cwe_model *model, uint32_t needs);
 
 /* Where memory is the backend's own: finished statistics go to the host while the next ones are gathered, in another block.
- * keeps: takes memory for that, as much again. keep: all of the layer at hand, and its weights, are on their way; what was kept
- * before is gone, and the layer's memory stays as it is until they are there. settle: they are. kept: of one matrix, after
- * settle, until the next keep. */
+ * keeps: takes memory for that, as much again. weights: those of a layer that is measured from now on are on their way. keep: all
+ * of the layer at hand is; what was kept before is gone, and the layer's memory stays as it is until they are there. settle: they
+ * are. kept: of one matrix, after settle, until the next keep. */
 int cwe_statistics_keeps(struct cwe_statistics *s, struct cwb_err *err);
-int cwe_statistics_keep(struct cwe_statistics *s, const struct cwe_layer *layer, struct cwb_err *err);
+int cwe_statistics_weights(struct cwe_statistics *s, const struct cwe_layer *layer, struct cwb_err *err);
+int cwe_statistics_keep(struct cwe_statistics *s, struct cwb_err *err);
 int cwe_statistics_settle(struct cwe_statistics *s, struct cwb_err *err);
 void cwe_statistics_kept(const struct cwe_statistics *s, uint32_t linear, struct cwe_module_statistics *ret);
 

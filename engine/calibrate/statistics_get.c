@@ -127,24 +127,39 @@ int cwe_statistics_keeps(struct cwe_statistics *s, struct cwb_err *err)
 	if (s->kept_tokens == NULL || s->kept_place == NULL || (s->range != NULL && s->kept_range == NULL)) {
 		return cwb_err_set(err, -ENOMEM, "no memory for statistics");
 	}
+	s->spare_weights = s->model->device->ops->host_alloc(s->model->device->b, s->weights * sizeof *s->spare_weights);
+	if (s->spare_weights == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for the weights of a layer");
+	}
 	return cwe_device_bytes(s->model->device, s->bytes, &s->d_spare, err);
 }
 
-int cwe_statistics_keep(struct cwe_statistics *s, const struct cwe_layer *layer, struct cwb_err *err)
+int cwe_statistics_weights(struct cwe_statistics *s, const struct cwe_layer *layer, struct cwb_err *err)
+{
+	uint64_t weights, inputs;
+	cwe_linears_sum(&s->model->arch, layer->index, &weights, &inputs);
+	s->fetching = 1;
+	s->fresh = 1;
+	return CWE_OP(s->model->device, fetch, s->spare_weights, layer->d_block, weights * sizeof(float));
+}
+
+int cwe_statistics_keep(struct cwe_statistics *s, struct cwb_err *err)
 {
 	uint32_t n = cwe_linears(&s->model->arch, s->layer);
-	uint64_t weights, inputs;
-	int r = cwe_statistics_settle(s, err);
+	if (s->fresh) {
+		float *weights = s->host_weights;
+		s->host_weights = s->spare_weights;
+		s->spare_weights = weights;
+		s->fresh = 0;
+	}
 	s->kept_layer = s->layer;
 	memcpy(s->kept_tokens, s->tokens, n * sizeof *s->tokens);
 	memcpy(s->kept_place, s->place, n * sizeof *s->place);
 	if (s->range != NULL) {
 		memcpy(s->kept_range, s->range, 2 * s->inputs * sizeof *s->range);
 	}
-	cwe_linears_sum(&s->model->arch, s->layer, &weights, &inputs);
-	r = r == 0 ? CWE_OP(s->model->device, fetch, s->host_block, s->d_block, s->bytes) : r;
-	s->fetching = r == 0;
-	return r == 0 ? CWE_OP(s->model->device, fetch, s->host_weights, layer->d_block, weights * sizeof(float)) : r;
+	s->fetching = 1;
+	return CWE_OP(s->model->device, fetch, s->host_block, s->d_block, s->bytes);
 }
 
 int cwe_statistics_settle(struct cwe_statistics *s, struct cwb_err *err)
