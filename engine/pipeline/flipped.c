@@ -15,61 +15,146 @@
 #define TEXTS (UINT64_C(8) << 20)      /* bytes of all their texts in a report, about */
 #define TEXT_LEAST 128                 /* bytes of one that are shown at least */
 
-const struct cwe_metric_record *cwe_outcomes_primary(const struct cwe_outcomes *o)
+/* An item's choices under each model, and the metric that has them. */
+struct choice {
+	struct cwe_pair pair;
+	size_t metric, at; /* numbers: of the metric, of the item in the list */
+};
+
+struct choices {
+	struct choice *of;
+	size_t n;
+	int there[CWE_COMPARED]; /* the models that gave any */
+};
+
+static int has_choices(const struct cwe_metric_record *m)
 {
-	for (size_t i = 0; i < o->metrics; i++) {
-		const struct cwe_metric_record *m = &o->metric[i];
-		for (size_t k = 0; m->group == NULL && k < m->items[CWE_COMPARED_ORIGINAL]; k++) {
-			if (m->item[CWE_COMPARED_ORIGINAL][k].choice >= 0) {
-				return m;
-			}
-		}
+	int found = 0;
+	for (size_t k = 0; m->group == NULL && !found && k < m->items[CWE_COMPARED_ORIGINAL]; k++) {
+		found = m->item[CWE_COMPARED_ORIGINAL][k].choice >= 0;
 	}
-	return NULL;
+	return found;
 }
 
-static int give_flips(struct cwe_outcomes *o, size_t primary, const struct cwe_pair *pair, size_t n, enum cwe_compared which)
+static int by_item(const void *a, const void *b)
+{
+	const struct choice *x = *(const struct choice *const *)a, *y = *(const struct choice *const *)b;
+	int order = strcmp(x->pair.of[CWE_COMPARED_ORIGINAL]->id, y->pair.of[CWE_COMPARED_ORIGINAL]->id);
+	return order != 0 ? order : x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* The items of a metric behind those that are there. */
+static int add_choices(struct choices *c, const struct cwe_outcomes *o, size_t metric)
+{
+	const struct cwe_metric_record *m = &o->metric[metric];
+	struct cwe_pair *pair = NULL;
+	size_t n = 0;
+	int r = cwe_pairs_match((const struct cwe_outcome *const *)m->item, m->items, &pair, &n);
+	struct choice *more = r == 0 ? realloc(c->of, (c->n + n + 1) * sizeof *more) : NULL;
+	if (more == NULL) {
+		free(pair);
+		return -ENOMEM;
+	}
+	c->of = more;
+	for (size_t k = 0; k < CWE_COMPARED; k++) {
+		c->there[k] |= m->items[k] > 0;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (pair[i].of[CWE_COMPARED_ORIGINAL]->choice >= 0) {
+			c->of[c->n] = (struct choice){pair[i], metric, c->n};
+			c->n++;
+		}
+	}
+	free(pair);
+	return 0;
+}
+
+/* Of equal ids the first stays. */
+static int leave_repeated_out(struct choices *c)
+{
+	struct choice **sorted = malloc((c->n + 1) * sizeof(struct choice *));
+	size_t kept = 0;
+	if (sorted == NULL) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < c->n; i++) {
+		sorted[i] = &c->of[i];
+	}
+	qsort(sorted, c->n, sizeof *sorted, by_item);
+	for (size_t i = 0, first = 0; i < c->n; i++) {
+		const char *id = sorted[i]->pair.of[CWE_COMPARED_ORIGINAL]->id;
+		first = strcmp(id, sorted[first]->pair.of[CWE_COMPARED_ORIGINAL]->id) == 0 ? first : i;
+		sorted[i]->at = first == i; /* whether it stays */
+	}
+	for (size_t i = 0; i < c->n; i++) {
+		if (c->of[i].at) {
+			c->of[kept++] = c->of[i];
+		}
+	}
+	c->n = kept;
+	free(sorted);
+	return 0;
+}
+
+/* Each item that has a choice, once: under the first metric of all items that tells it. Evaluations whose metrics are of
+ * different items, as refusals of harmful and of harmless prompts, have several such metrics. */
+static int list_choices(const struct cwe_outcomes *o, struct choices *ret)
+{
+	struct choices c = {0};
+	size_t metrics = 0;
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < o->metrics; i++) {
+		if (has_choices(&o->metric[i])) {
+			r = add_choices(&c, o, i);
+			metrics++;
+		}
+	}
+	r = r == 0 && metrics > 1 ? leave_repeated_out(&c) : r;
+	if (r != 0) {
+		free(c.of);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
+static int give_flips(struct cwe_outcomes *o, const struct choices *c, enum cwe_compared which)
 {
 	struct cwp_metric_sink sink = cwe_outcomes_sink(o);
 	struct cwp_metric m = {.size = sizeof m, .name = CWE_FLIPS, .direction = CWP_LOWER_IS_BETTER, .ideal = 0, .form = CWP_FORM_MEAN,
 		.low = NAN, .high = NAN, .standard_error = NAN};
 	double flips = 0;
-	if (o->metric[primary].items[which] == 0) {
+	if (!c->there[which]) {
 		return 0;
 	}
-	for (size_t i = 0; i < n; i++) {
-		const struct cwe_outcome *a = pair[i].of[CWE_COMPARED_ORIGINAL], *b = pair[i].of[which];
-		m.n += a->choice >= 0 && b->choice >= 0;
-		flips += cwe_pair_flipped(&pair[i], CWE_COMPARED_ORIGINAL, which);
+	for (size_t i = 0; i < c->n; i++) {
+		const struct cwe_outcome *b = c->of[i].pair.of[which];
+		m.n += b != NULL && b->choice >= 0;
+		flips += cwe_pair_flipped(&c->of[i].pair, CWE_COMPARED_ORIGINAL, which);
 	}
 	m.value = m.n > 0 ? flips / (double)m.n : NAN;
 	cwe_outcomes_begin(o, which);
 	sink.metric(o, &m);
-	for (size_t i = 0; i < n; i++) {
-		const struct cwe_outcome *a = pair[i].of[CWE_COMPARED_ORIGINAL], *b = pair[i].of[which];
-		struct cwp_item item = {.size = sizeof item, .id = a->id, .group = a->group, .weight = 1, .choice = -1,
-			.value = cwe_pair_flipped(&pair[i], CWE_COMPARED_ORIGINAL, which)};
-		if (a->choice >= 0 && b->choice >= 0) {
-			sink.item(o, &item);
+	for (size_t i = 0; i < c->n; i++) {
+		const struct cwe_outcome *a = c->of[i].pair.of[CWE_COMPARED_ORIGINAL], *b = c->of[i].pair.of[which];
+		if (a == NULL || b == NULL || b->choice < 0) {
+			continue;
 		}
+		struct cwp_item item = {.size = sizeof item, .id = a->id, .group = a->group, .weight = 1, .choice = -1,
+			.value = cwe_pair_flipped(&c->of[i].pair, CWE_COMPARED_ORIGINAL, which)};
+		sink.item(o, &item);
 	}
 	return o->failed;
 }
 
 int cwe_outcomes_add_flips(struct cwe_outcomes *o)
 {
-	const struct cwe_metric_record *m = cwe_outcomes_primary(o);
-	struct cwe_pair *pair = NULL;
-	size_t n = 0;
-	if (m == NULL || cwe_outcomes_find(o, CWE_FLIPS, NULL) != NULL) {
-		return 0;
-	}
-	size_t primary = (size_t)(m - o->metric); /* the list grows */
-	int r = cwe_pairs_match((const struct cwe_outcome *const *)m->item, m->items, &pair, &n);
+	struct choices c = {0};
+	int r = cwe_outcomes_find(o, CWE_FLIPS, NULL) == NULL ? list_choices(o, &c) : 0;
 	for (int k = 0; r == 0 && k < CWE_COMPARED; k++) {
-		r = give_flips(o, primary, pair, n, (enum cwe_compared)k);
+		r = give_flips(o, &c, (enum cwe_compared)k);
 	}
-	free(pair);
+	free(c.of);
 	return r;
 }
 
@@ -106,24 +191,21 @@ static int append(const struct cwe_benchmark *b, const struct cwe_metric_record 
 
 int cwe_flipped_report(const struct cwe_benchmark *b, struct cwe_run *run)
 {
-	const struct cwe_metric_record *m = cwe_outcomes_primary(&b->outcomes);
-	struct cwe_pair *pair = NULL;
-	size_t n = 0, shown = 0;
+	struct choices c = {0};
+	size_t shown = 0;
 	uint64_t share = TEXTS / (4 * FLIPPED * (run->job->n_evaluations + 1));
 	size_t most = share > CWE_ITEM_TEXT_LIMIT ? CWE_ITEM_TEXT_LIMIT : share < TEXT_LEAST ? TEXT_LEAST : (size_t)share;
-	if (m == NULL) {
-		return 0;
-	}
-	int r = cwe_pairs_match((const struct cwe_outcome *const *)m->item, m->items, &pair, &n);
+	int r = list_choices(&b->outcomes, &c);
 	/* First those of the output. */
 	for (int others = 0; others < 2; others++) {
-		for (size_t i = 0; r == 0 && i < n && shown < FLIPPED; i++) {
-			int of_output = cwe_pair_flipped(&pair[i], CWE_COMPARED_ORIGINAL, CWE_COMPARED_PROTECTED);
-			int wanted = others ? !of_output && cwe_pair_flipped(&pair[i], CWE_COMPARED_ORIGINAL, CWE_COMPARED_QUANTIZED) : of_output;
-			r = wanted ? append(b, m, &pair[i], most, run->flipped) : 0;
+		for (size_t i = 0; r == 0 && i < c.n && shown < FLIPPED; i++) {
+			const struct cwe_pair *pair = &c.of[i].pair;
+			int of_output = cwe_pair_flipped(pair, CWE_COMPARED_ORIGINAL, CWE_COMPARED_PROTECTED);
+			int wanted = others ? !of_output && cwe_pair_flipped(pair, CWE_COMPARED_ORIGINAL, CWE_COMPARED_QUANTIZED) : of_output;
+			r = wanted ? append(b, &b->outcomes.metric[c.of[i].metric], pair, most, run->flipped) : 0;
 			shown += (size_t)wanted;
 		}
 	}
-	free(pair);
+	free(c.of);
 	return r;
 }

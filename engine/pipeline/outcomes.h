@@ -58,10 +58,8 @@ int cwe_outcomes_same(struct cwe_outcomes *o, enum cwe_compared from, enum cwe_c
 /* The metric of this name and group, or NULL; an item's texts, or NULL. */
 const struct cwe_metric_record *cwe_outcomes_find(const struct cwe_outcomes *o, const char *name, const char *group);
 const struct cwe_item_texts *cwe_outcomes_texts(const struct cwe_outcomes *o, const char *id);
-/* The first metric of all items whose items have choices, or NULL: flips are told of it. flipped.c */
-const struct cwe_metric_record *cwe_outcomes_primary(const struct cwe_outcomes *o);
-/* Adds the metric "flips" where there is a primary one: 1 for items whose choice differs from the original's, else 0. All
- * models are there. 0 or -ENOMEM. flipped.c */
+/* Adds the metric "flips" where items have choices: 1 for those whose choice differs from the original's, else 0. Each item
+ * counts once, by the first metric of all items that tells its choice. All models are there. 0 or -ENOMEM. flipped.c */
 #define CWE_FLIPS "flips"
 int cwe_outcomes_add_flips(struct cwe_outcomes *o);
 void cwe_outcomes_free(struct cwe_outcomes *o);

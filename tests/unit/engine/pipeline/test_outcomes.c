@@ -257,6 +257,64 @@ static void test_flipped(void **state)
 	end(&a);
 }
 
+/* An item with a choice under the metric named last. */
+static void give_choice(struct all *a, size_t i, int64_t choice, int harmful)
+{
+	struct cwp_metric_sink sink = cwe_outcomes_sink(&a->b.outcomes);
+	char id[16];
+	struct cwp_item item = {.size = sizeof item, .flags = harmful ? CWP_ITEM_HARMFUL : 0, .id = id, .value = choice == 0, .weight = 1,
+		.choice = choice};
+	(void)snprintf(id, sizeof id, "%zu", i);
+	sink.item(sink.ctx, &item);
+}
+
+/* Refusals: a metric of harmful items (0 to 9), one of harmless ones (10 to 29), and a judge's of all with choices of its own. The
+ * quantized model chooses otherwise on items 3 and 12, the protected one on 12 and 13. */
+static void give_refusals(struct all *a, int k)
+{
+	static const char *const name[] = {"refusal_rate", "over_refusal", "judge_unsafe_rate"};
+	struct cwp_metric_sink sink = cwe_outcomes_sink(&a->b.outcomes);
+	cwe_outcomes_begin(&a->b.outcomes, (enum cwe_compared)k);
+	for (size_t part = 0; part < 3; part++) {
+		struct cwp_metric m = {.size = sizeof m, .name = name[part], .n = part == 0 ? 10 : 20, .low = NAN, .high = NAN, .standard_error = NAN,
+			.ideal = NAN, .form = CWP_FORM_MEAN};
+		sink.metric(sink.ctx, &m);
+		for (size_t i = part == 1 ? 10 : 0; i < (part == 0 ? 10 : 30); i++) {
+			int flipped = (k == CWE_COMPARED_QUANTIZED && (i == 3 || i == 12)) || (k == CWE_COMPARED_PROTECTED && (i == 12 || i == 13));
+			give_choice(a, i, part < 2 ? flipped : k, i < 10);
+		}
+	}
+	assert_int_equal(a->b.outcomes.failed, 0);
+}
+
+/* Flips are of all items with choices, each by the first metric that has it. */
+static void test_several_metrics(void **state)
+{
+	static const char *const id[] = {"12", "13", "3"}, *const metric[] = {"over_refusal", "over_refusal", "refusal_rate"};
+	struct all a;
+	json_t *item;
+	size_t i;
+	(void)state;
+	begin(&a);
+	for (int k = 0; k < CWE_COMPARED; k++) {
+		give_refusals(&a, k);
+	}
+	report(&a);
+	const json_t *row = row_of(&a, "flips", NULL);
+	near(at(row, "n", NULL, NULL), 30, 0);
+	near(at(row, "original", "value", NULL), 0, 0);
+	near(at(row, "quantized", "value", NULL), 2 / 30.0, 1e-12);
+	near(at(row, "protected", "value", NULL), 2 / 30.0, 1e-12);
+	near(at(row_of(&a, "over_refusal", NULL), "flips", "protected", "count"), 2, 0);
+	near(at(row_of(&a, "refusal_rate", NULL), "flips", "protected", "count"), 0, 0);
+	assert_int_equal(json_array_size(a.run.flipped), 3);
+	json_array_foreach (a.run.flipped, i, item) {
+		assert_string_equal(json_string_value(json_object_get(item, "id")), id[i]);
+		assert_string_equal(json_string_value(json_object_get(item, "metric")), metric[i]);
+	}
+	end(&a);
+}
+
 /* Groups of which there are too many, items that only some models have, and an item's choice without a value. */
 static void test_edges(void **state)
 {
@@ -297,6 +355,6 @@ static void test_edges(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_other_forms), cmocka_unit_test(test_flipped),
-		cmocka_unit_test(test_edges)};
+		cmocka_unit_test(test_several_metrics), cmocka_unit_test(test_edges)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
