@@ -42,8 +42,10 @@ static int open_data(struct cwe_run *run, struct cwe_benchmark *b, struct cwb_er
 		b->answer = calloc(b->count + 1, sizeof *b->answer);
 		b->too_long = calloc(b->count + 1, sizeof *b->too_long);
 		b->judged = calloc(b->count + 1, sizeof *b->judged);
+		b->windowed = calloc(b->count + 1, sizeof *b->windowed);
 		b->long_items = json_object();
-		r = b->answer != NULL && b->too_long != NULL && b->judged != NULL && b->long_items != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for %llu answers", (unsigned long long)b->count);
+		r = b->answer != NULL && b->too_long != NULL && b->judged != NULL && b->windowed != NULL && b->long_items != NULL ? 0
+			: cwb_err_set(err, -ENOMEM, "no memory for %llu answers", (unsigned long long)b->count);
 	}
 	return cwe_run_place(err, r, job->line, job->column, "evaluate", job->name);
 }
@@ -100,6 +102,7 @@ void cwe_benchmark_close(struct cwe_benchmark *b)
 	json_decref(b->long_items);
 	free(b->too_long);
 	free(b->judged);
+	free(b->windowed);
 	free(b->answer);
 	free(b->data);
 	memset(b, 0, sizeof *b);
@@ -109,6 +112,7 @@ void cwe_benchmark_clear(struct cwe_benchmark *b)
 {
 	for (uint64_t i = 0; b->answer != NULL && i < b->count; i++) {
 		free((char *)(uintptr_t)b->answer[i].text);
+		free((struct cwp_window *)(uintptr_t)b->answer[i].window);
 		b->answer[i] = b->too_long[i] ? (struct cwp_answer){.size = sizeof *b->answer, .flags = CWP_ANSWER_TOO_LONG}
 			: (struct cwp_answer){.size = sizeof *b->answer, .greedy = 1};
 	}

@@ -31,6 +31,7 @@ struct cwe_benchmark {
 	uint8_t *judged;      /* [count] requests for the judge */
 	uint64_t judges;      /* of them */
 	int judging;          /* the judge is at work: its requests are those that count */
+	uint8_t *windowed;    /* [count] requests that are cut into windows */
 	uint8_t *too_long;    /* [count] requests that do not fit the model's context */
 	json_t *long_items;   /* object: names of the items they belong to, in their order */
 	uint64_t first_drift; /* number of its first distribution among all benchmarks' */

@@ -127,6 +127,7 @@ static int add(struct cwe_run *run, struct cwe_benchmark *b, uint64_t owner, con
 	if (q->kind == CWP_REQUEST_GENERATE) {
 		return add_generation(run, b, q, err);
 	}
+	b->windowed[owner] = q->kind == CWP_REQUEST_ROLLING || q->kind == CWP_REQUEST_WINDOWS;
 	if (q->kind == CWP_REQUEST_ROLLING) {
 		return cwe_request_rolling(list, owner, t, q->continuation, q->continuation_length, window < context ? window : context, err);
 	}

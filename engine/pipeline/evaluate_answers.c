@@ -3,7 +3,7 @@
 /* Answers that are kept: all of a model and benchmark on scratch, so that a later attempt goes on behind them, and those of
  * the original and of the plainly quantized model in the cache (base/cache.h), so that jobs on one model, and the points of a
  * sweep, ask them once. A file holds the key, a record for each
- * request with its text, and a digest of all before it. */
+ * request with its text and its windows, and a digest of all before it. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -18,11 +18,11 @@
 #define NAME "answers"        /* of the file in an entry of the cache */
 #define LIMIT (1u << 30)      /* bytes of a file */
 #define TEXT_LIMIT (64u << 20)
-#define VERSION 1             /* to be raised when the same requests get other answers though no key says so */
+#define VERSION 2             /* to be raised when the same requests get other answers though no key says so */
 
 struct record {
 	double loglik, kl;
-	uint64_t tokens, text_length;
+	uint64_t tokens, text_length, windows;
 	uint32_t greedy, flags;
 };
 
@@ -63,10 +63,33 @@ static void file_name(const char key[65], char ret[32])
 	(void)snprintf(ret, 32, "answers-%.16s", key);
 }
 
-/* One record and its text into the answer; 0 where they are what this benchmark can have. */
+static int take_windows(const char *data, size_t length, size_t *at, uint64_t n, struct cwp_window **ret)
+{
+	size_t size;
+	if (n > SIZE_MAX || __builtin_mul_overflow((size_t)n, sizeof **ret, &size) || size > length - *at) {
+		return -1;
+	}
+	struct cwp_window *window = malloc(size + 1);
+	if (window == NULL) {
+		return -1;
+	}
+	memcpy(window, data + *at, size);
+	*at += size;
+	for (uint64_t i = 0; i < n; i++) {
+		if (!isfinite(window[i].loglik)) {
+			free(window);
+			return -1;
+		}
+	}
+	*ret = window;
+	return 0;
+}
+
+/* One record, its text and its windows into the answer; 0 where they are what this benchmark can have. */
 static int take_record(const char *data, size_t length, size_t *at, struct cwp_answer *a)
 {
 	struct record x;
+	struct cwp_window *window = NULL;
 	if (length - *at < sizeof x) {
 		return -1;
 	}
@@ -82,9 +105,14 @@ static int take_record(const char *data, size_t length, size_t *at, struct cwp_a
 	memcpy(text, data + *at, x.text_length);
 	text[x.text_length] = '\0';
 	*at += x.text_length;
+	if (x.windows > 0 && take_windows(data, length, at, x.windows, &window) != 0) {
+		free(text);
+		return -1;
+	}
 	free((char *)(uintptr_t)a->text);
+	free((struct cwp_window *)(uintptr_t)a->window);
 	*a = (struct cwp_answer){.size = sizeof *a, .greedy = x.greedy, .loglik = x.loglik, .tokens = x.tokens, .text = text,
-		.text_length = x.text_length, .flags = x.flags, .kl = x.kl};
+		.text_length = x.text_length, .flags = x.flags, .kl = x.kl, .window = window, .windows = (size_t)x.windows};
 	return 0;
 }
 
@@ -153,7 +181,7 @@ static char *make_file(const struct cwe_benchmark *b, const char key[65], size_t
 	size_t length = 64 + sizeof b->count + 64, at = 64;
 	char digest[65];
 	for (uint64_t i = 0; i < b->count; i++) {
-		length += sizeof(struct record) + b->answer[i].text_length;
+		length += sizeof(struct record) + b->answer[i].text_length + b->answer[i].windows * sizeof *b->answer[i].window;
 	}
 	char *data = length <= LIMIT ? malloc(length) : NULL;
 	if (data == NULL) {
@@ -164,13 +192,17 @@ static char *make_file(const struct cwe_benchmark *b, const char key[65], size_t
 	at += sizeof b->count;
 	for (uint64_t i = 0; i < b->count; i++) {
 		const struct cwp_answer *a = &b->answer[i];
-		const struct record x = {a->loglik, a->kl, a->tokens, a->text_length, a->greedy, a->flags};
+		const struct record x = {a->loglik, a->kl, a->tokens, a->text_length, a->windows, a->greedy, a->flags};
 		memcpy(data + at, &x, sizeof x);
 		at += sizeof x;
 		if (a->text_length > 0) {
 			memcpy(data + at, a->text, a->text_length);
 		}
 		at += a->text_length;
+		if (a->windows > 0) {
+			memcpy(data + at, a->window, a->windows * sizeof *a->window);
+		}
+		at += a->windows * sizeof *a->window;
 	}
 	if (cwb_digest_buffer(data, at, digest) != 0) {
 		free(data);

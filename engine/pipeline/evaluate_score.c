@@ -99,6 +99,21 @@ static int prepare(struct pass *p, struct cwb_err *err)
 	return p->score.nll != NULL && p->score.greedy != NULL ? list_askers(p, err) : cwb_err_set(err, -ENOMEM, "no memory for scores");
 }
 
+/* A window behind those of its request that are there. */
+static int add_window(struct cwp_answer *a, const struct cwe_sequence_score *sum, struct cwb_err *err)
+{
+	struct cwp_window *window = (struct cwp_window *)(uintptr_t)a->window;
+	size_t n = a->windows;
+	/* Doubles at powers of two. */
+	if ((n & (n - 1)) == 0 && (window = realloc(window, (n > 0 ? 2 * n : 1) * sizeof *window)) == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for the windows of a text");
+	}
+	window[n] = (struct cwp_window){sum->loglik, sum->tokens};
+	a->window = window;
+	a->windows++;
+	return 0;
+}
+
 /* The tokens of one sequence, up to its request. */
 static int collect_one(const struct pass *p, size_t i, struct cwb_err *err)
 {
@@ -107,7 +122,10 @@ static int collect_one(const struct pass *p, size_t i, struct cwb_err *err)
 	a->loglik += sum.loglik;
 	a->tokens += sum.tokens;
 	a->greedy &= (uint32_t)sum.greedy;
-	return isfinite(sum.loglik) ? 0 : not_finite(p, i, err);
+	if (!isfinite(sum.loglik)) {
+		return not_finite(p, i, err);
+	}
+	return p->b->windowed[p->b->list.owner[i]] ? add_window(a, &sum, err) : 0;
 }
 
 /* The sequence that a token belongs to. */

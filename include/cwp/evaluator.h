@@ -60,6 +60,12 @@ enum cwp_answer_flag {
 	CWP_ANSWER_ENDED = 2     /* GENERATE: the model ended the text itself, or a stop string did */
 };
 
+/* One window of a text. */
+struct cwp_window {
+	double loglik;
+	uint64_t tokens; /* scored ones */
+};
+
 /* The host owns it; it lives until answer() returns. */
 struct cwp_answer {
 	uint32_t size;
@@ -72,6 +78,8 @@ struct cwp_answer {
 	size_t text_length;
 	uint32_t flags;  /* enum cwp_answer_flag */
 	double kl;       /* DRIFT: sum over the vocabulary of p log(p / q), p the original's, q this model's; nats */
+	const struct cwp_window *window; /* ROLLING, WINDOWS: [windows] in the text's order, what loglik and tokens are sums of */
+	size_t windows;
 };
 
 enum cwp_direction { CWP_LOWER_IS_BETTER = -1, CWP_IDEAL_IS_BEST = 0, CWP_HIGHER_IS_BETTER = 1 };

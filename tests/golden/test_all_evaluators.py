@@ -120,7 +120,13 @@ def check_all(rows):
         assert abs(sum(shares) - 1) < 1e-12, (name, shares)
     assert rows["multijail", "refusal_rate"]["n"] == 10 and rows["xstest", "over_refusal"]["n"] > 0
 
-    assert 5 < value(rows, "articles", "token_perplexity_128") < 500
+    articles = rows["articles", "token_perplexity_128"]
+    assert 5 < articles["original"]["value"] < 500 and articles["n"] > 3, articles
+    # From the windows; paired, the change is surer than the two by themselves.
+    low, high = articles["original"]["low"], articles["original"]["high"]
+    assert low < articles["original"]["value"] < high and articles["original"]["standard_error"] > 0, articles
+    change = articles["change"]["quantized"]
+    assert 0 < change["high"] - change["low"] < high - low, articles
 
 
 def check_judged(folder):

@@ -134,7 +134,7 @@ def check_new_kinds(folder, rows, prompt):
     line = {"context_ids": ids[0], "continuation_ids": ids[1]} if prompt != TEXT else {"context": TEXT, "continuation": " ok"}
     want = {"chat": inspect(folder, "loglik", line)["loglik"], "kl": 0, "same": 1, "too_long": 3,
             # The second generated text met its string, the first one went on.
-            "ended": 2 ** 3, "window_tokens": 2 * 3,
+            "ended": 2 ** 3, "window_tokens": 2 * 3, "window_count": 2, "window_rest": 0,
             "windows": sum(inspect(folder, "loglik", {"context_ids": list(TEXT[i:i + 1].encode()), "continuation_ids":
                            list(TEXT[i + 1:i + 4].encode())})["loglik"] for i in (0, 4))}
     for metric, value in want.items():

@@ -242,7 +242,8 @@ static void test_windows(void **state)
 			}
 		}
 		assert_int_equal(n, q.continuation_length);
-		const struct cwp_answer a = {.size = sizeof a, .loglik = number(row, "ll"), .tokens = (uint64_t)number(row, "n")};
+		const struct cwp_window window = {number(row, "ll"), (uint64_t)number(row, "n")};
+		const struct cwp_answer a = {.size = sizeof a, .loglik = window.loglik, .tokens = window.tokens, .window = &window, .windows = 1};
 		assert_int_equal(e->answer(x, 0, &a), 0);
 		finish_into(e, x, &kept);
 		near(metric_of(&kept, "token_perplexity_2048")->m.value, reference("wikitext-gptq", "perplexity"), 1e-5);

@@ -414,10 +414,15 @@ static void test_windows(void **state)
 	assert_memory_equal(q.continuation, "one two three\n\nfour five six\n", 29);
 	finish_into(e, x, &kept); /* no answer: the name is there, and no value */
 	assert_true(isnan(metric_of(&kept, "token_perplexity_4")->m.value) && kept.metric[0].m.n == 0 && kept.metric[0].items == 0);
-	const struct cwp_answer a = {.size = sizeof a, .loglik = -12, .tokens = 6};
+	const struct cwp_window window[] = {{-3, 3}, {-9, 3}};
+	const struct cwp_answer a = {.size = sizeof a, .loglik = -12, .tokens = 6, .window = window, .windows = 2};
 	assert_int_equal(e->answer(x, 0, &a), 0);
 	finish_into(e, x, &kept);
-	assert_true(fabs(kept.metric[0].m.value - exp(2)) < 1e-12 && kept.metric[0].m.n == 2 && kept.metric[0].items == 1);
+	assert_true(fabs(kept.metric[0].m.value - exp(2)) < 1e-12 && kept.metric[0].m.n == 2 && kept.metric[0].items == 2);
+	/* The host draws the interval from its items: the windows. */
+	assert_true(kept.metric[0].m.form == CWP_FORM_EXP_MEAN && isnan(kept.metric[0].m.low) && isnan(kept.metric[0].m.standard_error));
+	assert_true(item_of(&kept.metric[0], "0")->value == 1 && item_of(&kept.metric[0], "0")->weight == 3);
+	assert_true(item_of(&kept.metric[0], "1")->value == 3 && item_of(&kept.metric[0], "1")->weight == 3);
 	e->close(x);
 	x = NULL;
 	/* One passage of the two. */

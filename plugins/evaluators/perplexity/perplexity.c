@@ -6,8 +6,7 @@
  *   UTF-8 bytes; token_perplexity by the model's own tokens: compare that one between models of one tokenizer only.
  * windows: the texts as one stream in windows of `window` tokens that do not overlap and have no beginning-of-text token; in
  *   each all but the first are scored (GPTQ's, Wanda's and SparseGPT's evaluation of WikiText-2, which multiply the mean by the
- *   window and divide by it again). token_perplexity_2048, the window in its name. An interval needs several texts: none is
- *   given.
+ *   window and divide by it again). token_perplexity_2048, the window in its name. Its items are the windows.
  * documents: paragraphs (between empty lines), file, or wikitext: the articles of WikiText's raw test text. Rolling takes those
  *   as task wikitext of lm-evaluation-harness does: spaces of tokens taken out before scoring, words and bytes counted before
  *   that, an empty word at either end counted too.
@@ -56,6 +55,8 @@ struct perplexity {
 	uint32_t window;
 	enum form form;
 	char name[32]; /* of the metric of windows */
+	struct cwp_window *part; /* [parts] the windows of the stream */
+	size_t parts;
 };
 
 static void close_perplexity(void *state)
@@ -64,6 +65,7 @@ static void close_perplexity(void *state)
 	if (p != NULL) {
 		free(p->text);
 		free(p->document);
+		free(p->part);
 		free(p);
 	}
 }
@@ -277,6 +279,19 @@ static int answer(void *state, uint64_t i, const struct cwp_answer *a)
 	struct perplexity *p = state;
 	p->document[i].loglik = a->loglik;
 	p->document[i].tokens = (double)a->tokens;
+	if (p->form == FORM_WINDOWS) {
+		size_t n = a->size >= sizeof *a ? a->windows : 0; /* a host that knows none */
+		struct cwp_window *part = malloc((n + 1) * sizeof *part);
+		if (part == NULL) {
+			return -ENOMEM;
+		}
+		for (size_t k = 0; k < n; k++) {
+			part[k] = a->window[k];
+		}
+		free(p->part);
+		p->part = part;
+		p->parts = n;
+	}
 	return 0;
 }
 
@@ -312,17 +327,20 @@ static void give(const struct perplexity *p, const struct cwp_metric_sink *sink,
 	}
 }
 
-/* The windows' metric: one text, so that nothing says how sure it is. */
+/* The windows' metric. The host draws its interval from the windows, as if they were texts of their own. */
 static void give_windows(const struct perplexity *p, const struct cwp_metric_sink *sink)
 {
 	const struct document *d = &p->document[0];
 	double mean = d->tokens > 0 ? -d->loglik / d->tokens : NAN;
 	struct cwp_metric m = {.size = sizeof m, .name = p->name, .direction = CWP_LOWER_IS_BETTER, .ideal = NAN, .value = exp(mean),
-		.n = p->window > 1 ? (uint64_t)(d->tokens / (p->window - 1)) : 0, .standard_error = NAN, .low = NAN, .high = NAN,
-		.form = CWP_FORM_OTHER};
-	struct cwp_item item = {.size = sizeof item, .id = "text", .value = mean, .weight = d->tokens, .choice = -1};
+		.n = p->parts, .standard_error = NAN, .low = NAN, .high = NAN, .form = CWP_FORM_EXP_MEAN};
+	char id[32];
 	sink->metric(sink->ctx, &m);
-	if (d->tokens > 0) {
+	for (size_t i = 0; i < p->parts; i++) {
+		double tokens = (double)p->part[i].tokens;
+		struct cwp_item item = {.size = sizeof item, .id = id, .value = tokens > 0 ? -p->part[i].loglik / tokens : 0, .weight = tokens,
+			.choice = -1};
+		(void)snprintf(id, sizeof id, "%zu", i);
 		sink->item(sink->ctx, &item);
 	}
 }

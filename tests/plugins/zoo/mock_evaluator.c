@@ -37,7 +37,7 @@ struct mock {
 	char mark[512];     /* a file that says that this process died once */
 	unsigned finished;
 	double judged, verdict_tokens, verdict_sum;
-	double chat, kl, same, windows, window_tokens, too_long, ended;
+	double chat, kl, same, windows, window_tokens, window_count, window_rest, too_long, ended;
 	double loglik, rolling, tokens, bytes, sum, stopped_tokens, stopped_bytes;
 	const char *stop[2];
 };
@@ -179,6 +179,11 @@ static int answer(void *state, uint64_t i, const struct cwp_answer *a)
 	} else if (i == 6) {
 		m->windows = a->loglik;
 		m->window_tokens = (double)a->tokens;
+		m->window_count = (double)a->windows;
+		m->window_rest = a->loglik;
+		for (size_t k = 0; k < a->windows; k++) {
+			m->window_rest -= a->window[k].tokens == 3 ? a->window[k].loglik : NAN;
+		}
 	} else if (i == REQUESTS) {
 		m->judged = a->loglik;
 	} else if (i == REQUESTS + 1) {
@@ -236,6 +241,8 @@ static int finish(void *state, const struct cwp_metric_sink *sink)
 	give(sink, "same", m->same);
 	give(sink, "windows", m->windows);
 	give(sink, "window_tokens", m->window_tokens);
+	give(sink, "window_count", m->window_count);
+	give(sink, "window_rest", m->window_rest);
 	give(sink, "too_long", m->too_long);
 	give(sink, "ended", m->ended);
 	if (m->fault == JUDGE) {
