@@ -154,6 +154,18 @@ static int add_evaluation(struct cwe_run *run, const struct cwj_evaluation *job,
 	return r == 0 && job->judge != NULL ? add_model(run, "judge", job->judge, err) : r;
 }
 
+/* What the evaluators said when they were looked at. */
+static int add_read(struct cwe_run *run, struct cwb_err *err)
+{
+	const char *path;
+	json_t *value;
+	int r = 0;
+	json_object_foreach(run->read, path, value) {
+		r = r == 0 ? add_file(run, path, err) : r;
+	}
+	return r;
+}
+
 static int add_inputs(struct cwe_run *run, struct cwb_err *err)
 {
 	run->inputs = json_object();
@@ -174,7 +186,7 @@ static int add_inputs(struct cwe_run *run, struct cwb_err *err)
 	for (size_t i = 0; r == 0 && i < run->job->n_evaluations; i++) {
 		r = add_evaluation(run, &run->job->evaluations[i], err);
 	}
-	return r;
+	return r == 0 ? add_read(run, err) : r;
 }
 
 /* The folder of the cache keeps the digests of inputs too. Without one, or with one that cannot be used, all are read. */

@@ -210,6 +210,7 @@ void cwe_run_close(struct cwe_run *run)
 	json_decref(run->unseen);
 	json_decref(run->quantizer_notes);
 	json_decref(run->inputs);
+	json_decref(run->read);
 	cwb_known_clear(&run->written);
 	json_decref(run->asked.each);
 	json_decref(run->evaluation);
@@ -224,14 +225,27 @@ void cwe_run_close(struct cwe_run *run)
 	}
 }
 
-/* Evaluators run last; what is wrong with them is found first. */
+static void note_read(void *arg, const char *path)
+{
+	struct cwe_run *run = arg;
+	run->unlisted |= json_object_set_new(run->read, path, json_null()) != 0;
+}
+
+/* Evaluators run last; what is wrong with them is found first. What they read is known then. */
 static int check_evaluators(struct cwe_run *run, struct cwb_err *err)
 {
 	int r = 0;
+	if (run->job->n_evaluations > 0 && (run->read = json_object()) == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
+	}
+	run->p->host->reads = run->read != NULL ? note_read : NULL;
+	run->p->host->reads_arg = run;
 	for (size_t i = 0; r == 0 && i < run->job->n_evaluations; i++) {
 		r = cwe_benchmark_check(run, &run->job->evaluations[i], err);
 	}
-	return r;
+	run->p->host->reads = NULL;
+	return r == 0 && run->unlisted ? cwb_err_set(err, CWP_EVALUE, "a file that an evaluation reads cannot be listed: its name is not UTF-8, "
+		"or memory is short") : r;
 }
 
 /* Scores on scratch that do not match their digests are made again, once. */

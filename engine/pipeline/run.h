@@ -132,6 +132,8 @@ struct cwe_run {
 
 	/* Identity and results. */
 	json_t *inputs;         /* object: path -> {size, sha256} */
+	json_t *read;           /* object: paths that evaluators read besides their data -> null; NULL without evaluations */
+	int unlisted;           /* one of them cannot be on that list */
 	struct cwb_known known;   /* digests of inputs that are not read again; only while inputs are looked at */
 	struct cwb_known written; /* digests of output files, computed while they were written */
 	char identity[65];      /* digest of job and inputs: what scratch belongs to */

@@ -93,6 +93,14 @@ static void host_fail(void *ctx, const char *text)
 	pthread_mutex_unlock(&failure_lock);
 }
 
+static void host_reads(void *ctx, const char *path)
+{
+	struct cwe_host *host = ctx;
+
+	if (host->reads != NULL && path != NULL)
+		host->reads(host->reads_arg, path);
+}
+
 void cwe_host_init(struct cwe_host *host, struct cwe_pool *pool, uint64_t seed)
 {
 	memset(host, 0, sizeof(*host));
@@ -108,6 +116,7 @@ void cwe_host_init(struct cwe_host *host, struct cwe_pool *pool, uint64_t seed)
 		.random = host_random,
 		.fail = host_fail,
 		.calibrated = host_calibrated,
+		.reads = host_reads,
 	};
 	cwe_host_offer_records(host);
 	host->pool = pool;

@@ -22,6 +22,9 @@ struct cwe_host {
 	int (*calibrated)(void *arg, const char *identity);
 	void *calibrated_arg;
 	uint64_t excluded;
+	/* Gets each path that a plugin reads besides its data; may be NULL. */
+	void (*reads)(void *arg, const char *path);
+	void *reads_arg;
 	char failure[512];     /* what a plugin said through fail(), of this thread of calls */
 };
 

@@ -24,8 +24,10 @@ static int records_open(void *ctx, const char *path, const struct cwp_record_sou
 	struct cwe_records *records = NULL;
 	int rc = cwe_records_open(path, source->data, source->records, &records, &err);
 
-	if (rc == 0)
+	if (rc == 0) {
 		*ret = (struct cwp_records *)records;
+		((struct cwe_host *)ctx)->table.reads(ctx, path);
+	}
 	return explain(ctx, rc, &err);
 }
 

@@ -70,6 +70,10 @@ struct cwp_host {
 		size_t *ret_length);
 	/* As calibrated(), for record i of a set that the host knows; 0 for other data. To be asked once for each item. */
 	int (*records_calibrated)(void *ctx, struct cwp_records *records, uint64_t i);
+
+	/* Tells of a file besides the data file that results depend on: prompts, phrases, other parts of a set. Reports and
+	 * manifests list it with its digest. records_open() tells itself. Only while open() runs. [worker] */
+	void (*reads)(void *ctx, const char *path);
 };
 
 #ifdef __cplusplus

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets in jobs: a file by its set's name and one by its columns, what is calibrated on is not evaluated on, and every
 refusal of sets that do not fit together."""
+import hashlib
 import json
 import os
 import shutil
@@ -135,6 +136,34 @@ class Data(worker_test.WorkerTest):
         self.assertEqual(plan.returncode, 0, plan.stderr)
         self.assertEqual(len(json.loads(plan.stdout)["warnings"]), 1)
         self.assertIn("share 3 of 5 items", json.loads(plan.stdout)["warnings"][0])
+
+    def test_all_read(self):
+        """Report and manifest have the digests of all files that evaluators read."""
+        config = self.load(self.model, "config.json")
+        config["max_position_embeddings"] = 512  # as far as a token is a byte
+        self.write(os.path.join("model", "config.json"), json.dumps(config))
+        head = "question,choice0,choice1,choice2,choice3,answer\r\n"
+        names = ["test/botany_test.csv", "test/zoology_test.csv", "dev/botany_dev.csv", "dev/zoology_dev.csv"]
+        for folder in ("test", "dev"):
+            os.mkdir(self.path(folder))
+        for i, name in enumerate(names):
+            self.write(name, head + "What is %d?,a,b,c,d,%d\r\n" % (i, i))
+        self.write("test/notes.txt", "not read")
+        self.write("phrases.txt", "Sorry\n")
+        prompts = self.write("prompts.csv", "text\nHi\n")
+        job, output = self.job(self.model, chat="none", evaluate=[
+            {"name": "know", "benchmark": "mmlu", "path": self.path(names[0]), "options": {"subjects": "all", "shots": 1}},
+            {"name": "refuse", "benchmark": "refusal", "path": prompts,
+             "options": {"column": "text", "phrases": "phrases.txt", "max-new-tokens": 2}}])
+        self.run_job(job)
+        read = [self.path(n) for n in names[:2]] + [self.path("test/../" + n) for n in names[2:]] + [prompts, self.path("phrases.txt")]
+        for name in ("report.json", "manifest.json"):
+            inputs = self.load(output, name)["inputs"]
+            self.assertEqual(sorted(p for p in inputs if not p.startswith(self.model + "/")), sorted(read))
+            for path in read:
+                with open(path, "rb") as f:
+                    data = f.read()
+                self.assertEqual(inputs[path], {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()})
 
     def test_own_columns(self):
         rows = "Frage;\"Antwort\"\n".replace(";", ",") + "".join("\"Q, %d?\",\"A\n%d\"\n" % (i, i) for i in range(4))

@@ -3,6 +3,7 @@
 /* Small text files that an option names. */
 #include <errno.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +111,9 @@ int safe_file_read(const struct cwp_host *host, const char *option, const char *
 			strerror(-r));
 	} else if (r == 0 && (length = tidy(text, length, &wrong)) == SIZE_MAX) {
 		r = safe_fail(host, CWP_EFORMAT, "%s: %.300s: byte %zu is no UTF-8 text, or a NUL", option, path, wrong);
+	}
+	if (r == 0 && host->size > offsetof(struct cwp_host, reads)) {
+		host->reads(host->ctx, path);
 	}
 	free(path);
 	if (r != 0 || text == NULL) {
