@@ -168,8 +168,8 @@ int cwe_benchmark_check(struct cwe_run *run, const struct cwj_evaluation *job, s
 {
 	struct cwe_benchmark b = {.job = job};
 	int r = cwe_benchmark_open(run, job, &b, err);
+	r = r == 0 && job->judge != NULL ? cwe_judge_check(run, &b, err) : r;
 	r = r == 0 ? cwe_evaluation_estimate(run, &b, err) : r;
-	r = r == 0 && job->judge != NULL ? cwe_judge_check(run, job, err) : r;
 	if (r == 0 && run->job->n_gates > 0) {
 		/* Empty answers: the metrics' names are what counts. */
 		cwe_benchmark_clear(&b);

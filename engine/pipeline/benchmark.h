@@ -25,12 +25,17 @@ struct cwe_benchmark {
 	uint64_t generations; /* requests that generate text */
 	uint64_t generation_tokens; /* of their prompts, and new ones at most */
 	uint64_t generated_tokens;  /* new ones at most */
+	uint64_t longest_prompt, longest_answer; /* tokens of one request that generates text */
 	uint64_t items;       /* as far as requests name theirs */
 	const char *last_item;
 	uint64_t drifts;      /* requests for distributions */
 	uint8_t *judged;      /* [count] requests for the judge */
 	uint64_t judges;      /* of them */
 	int judging;          /* the judge is at work: its requests are those that count */
+	/* What the judge may be asked of one model, at most: tokens of its prompts with the answers in them, new ones, and operations
+	 * that a token takes. 0 without one. */
+	uint64_t judge_tokens, judge_generated;
+	double judge_operations;
 	uint8_t *windowed;    /* [count] requests that are cut into windows */
 	uint8_t *too_long;    /* [count] requests that do not fit the model's context */
 	json_t *long_items;   /* object: names of the items they belong to, in their order */

@@ -111,6 +111,8 @@ static int add_generation(struct cwe_run *run, struct cwe_benchmark *b, const st
 	if (r == 0 && fits) {
 		b->generations++;
 		b->generated_tokens += q->max_new_tokens;
+		b->longest_prompt = ids.count > b->longest_prompt ? ids.count : b->longest_prompt;
+		b->longest_answer = q->max_new_tokens > b->longest_answer ? q->max_new_tokens : b->longest_answer;
 		b->generation_tokens += ids.count + q->max_new_tokens;
 	}
 	return r != 0 || fits ? r : cwb_err_set(err, CWP_ELIMIT, "the prompt and its new tokens do not fit");

@@ -27,11 +27,14 @@ struct cwe_evaluation {
  * evaluations name the same one. evaluate_judge.c. */
 int cwe_evaluation_judge(struct cwe_evaluation *e, struct cwe_benchmark *b, struct cwb_err *err);
 void cwe_judge_close(struct cwe_judge *judge); /* NULL is allowed */
-/* Opens an evaluation's judge: what is wrong with it is found before any work. evaluate_judge.c. */
-int cwe_judge_check(struct cwe_run *run, const struct cwj_evaluation *job, struct cwb_err *err);
+/* Opens a benchmark's judge: what is wrong with it is found before any work. How much it may be asked goes into the benchmark.
+ * evaluate_judge.c. */
+int cwe_judge_check(struct cwe_run *run, struct cwe_benchmark *b, struct cwb_err *err);
 
 /* Whether beginnings that sequences share are computed once, for each model alike. evaluate_plan.c. */
 int cwe_evaluation_shares(const struct cwe_run *run, const struct cwe_sample_set *set);
+/* Operations that a token takes: two for each weight that it meets. evaluate_plan.c. */
+double cwe_evaluation_operations(const struct cwe_arch *arch);
 /* Adds what a benchmark asks to run->asked, with the time that it may take. evaluate_plan.c. */
 int cwe_evaluation_estimate(struct cwe_run *run, const struct cwe_benchmark *b, struct cwb_err *err);
 /* The warnings of a run, with one more where its evaluations take long; a new reference, NULL: no memory. evaluate_plan.c. */

@@ -58,10 +58,64 @@ static uint64_t tokens_at_once(const struct cwe_model *m)
 	return fit > TOKENS_LEAST ? fit : TOKENS_LEAST;
 }
 
-int cwe_judge_check(struct cwe_run *run, const struct cwj_evaluation *job, struct cwb_err *err)
+/* The judge in the place of the model: what asks a model looks there. */
+static void take_place(const struct cwe_run *run, const struct cwe_judge *j, struct cwj_job *job, struct cwe_run *ret)
+{
+	*job = *run->job;
+	job->chat.format = NULL; /* the judge's own */
+	*ret = *run;
+	ret->job = job;
+	ret->source = j->source;
+	ret->model = j->model;
+	ret->tokenizer = j->tokenizer;
+	ret->chat = j->chat;
+	ret->chat_evaluated = j->chat_evaluated;
+}
+
+/* Requests of a judge have what was asked in them, or nothing: then the longest prompt stands for it. Answers, which nobody
+ * knows yet, are as long as one may be. */
+static int count_requests(struct cwe_run *run, struct cwe_benchmark *b, struct cwb_err *err)
+{
+	uint64_t context = run->model.arch.context;
+	int r = 0;
+	for (uint64_t i = 0; r == 0 && i < b->count; i++) {
+		struct cwp_request q = {0};
+		struct cwe_ids prompt = {0}, rest = {0};
+		int fits;
+		if (!b->judged[i]) {
+			continue;
+		}
+		r = cwe_benchmark_request(run, b, i, &q, err);
+		r = r == 0 ? cwe_benchmark_prompt_ids(run, &q, &prompt, &fits, err) : r;
+		r = r == 0 && q.kind == CWP_REQUEST_LOGLIK
+			? cwe_request_prompt_ids(run->tokenizer, q.continuation, q.continuation_length, &rest, err) : r;
+		if (r == 0) {
+			uint64_t tokens = prompt.count + rest.count + (q.context_length == 0 ? b->longest_prompt : 0) + b->longest_answer;
+			b->judge_tokens += tokens < context ? tokens : context;
+			b->judge_generated += q.kind == CWP_REQUEST_GENERATE ? q.max_new_tokens : 0;
+		}
+		free(prompt.id);
+		free(rest.id);
+	}
+	return r;
+}
+
+int cwe_judge_check(struct cwe_run *run, struct cwe_benchmark *b, struct cwb_err *err)
 {
 	struct cwe_judge *j = NULL;
-	int r = open_judge(run, job, &j, err);
+	struct cwj_job job;
+	struct cwe_run own;
+	int r = open_judge(run, b->job, &j, err);
+	if (r != 0 || j == NULL || b->judges == 0) {
+		cwe_judge_close(j);
+		return r;
+	}
+	take_place(run, j, &job, &own);
+	own.warnings = json_array(); /* those of the judge come when it is asked */
+	b->judge_operations = cwe_evaluation_operations(&j->model.arch);
+	r = own.warnings != NULL ? count_requests(&own, b, err) : cwb_err_set(err, -ENOMEM, "no memory for a plan");
+	json_decref(own.warnings);
+	j->chat = own.chat;
 	cwe_judge_close(j);
 	return r;
 }
@@ -141,18 +195,11 @@ int cwe_evaluation_judge(struct cwe_evaluation *e, struct cwe_benchmark *b, stru
 	if (r != 0 || e->judge == NULL) {
 		return r;
 	}
-	/* The judge in the place of the model: what asks a model looks there. */
 	struct cwe_judge *j = e->judge;
-	struct cwe_run run = *e->run;
-	struct cwj_job job = *e->run->job;
-	job.chat.format = NULL; /* the judge's own */
-	run.job = &job;
-	run.beside += cwe_tokenizer_size(run.tokenizer) * CWE_TOKENIZER_BYTES;
-	run.source = j->source;
-	run.model = j->model;
-	run.tokenizer = j->tokenizer;
-	run.chat = j->chat;
-	run.chat_evaluated = j->chat_evaluated;
+	struct cwe_run run;
+	struct cwj_job job;
+	take_place(e->run, j, &job, &run);
+	run.beside += cwe_tokenizer_size(e->run->tokenizer) * CWE_TOKENIZER_BYTES;
 	struct cwe_benchmark own = *b;
 	memset(&own.list, 0, sizeof own.list);
 	own.judging = 1;

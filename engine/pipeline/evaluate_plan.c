@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/model/linears.h"
 #include "engine/model/ops.h"
 #include "engine/pipeline/evaluate.h"
 
@@ -70,16 +71,17 @@ static int measure(struct cwe_run *run, uint64_t rows, double *ret, struct cwb_e
 	return r;
 }
 
-/* Operations that a token takes: two for each weight that it meets. */
-static double operations(const struct cwe_run *run)
+double cwe_evaluation_operations(const struct cwe_arch *a)
 {
-	const struct cwe_arch *a = &run->model.arch;
 	double weights = (double)a->vocabulary * (double)a->hidden;
-	for (size_t i = 0; i < run->modules; i++) {
-		const struct cwe_run_module *m = &run->module[i];
-		/* Of the experts a token meets some. */
-		double part = a->moe.experts > 0 && strstr(m->name, ".experts.") != NULL ? (double)a->moe.top_k / (double)a->moe.experts : 1;
-		weights += part * (double)m->rows * (double)m->cols;
+	for (uint32_t layer = 0; layer < a->layers; layer++) {
+		for (uint32_t i = 0, n = cwe_linears(a, layer); i < n; i++) {
+			struct cwe_linear l;
+			cwe_linear_at(a, layer, i, &l);
+			/* Of the experts a token meets some. */
+			double part = a->moe.experts > 0 && strstr(l.name, ".experts.") != NULL ? (double)a->moe.top_k / (double)a->moe.experts : 1;
+			weights += part * (double)l.rows * (double)l.cols;
+		}
 	}
 	return 2 * weights;
 }
@@ -117,8 +119,9 @@ int cwe_evaluation_estimate(struct cwe_run *run, const struct cwe_benchmark *b, 
 	uint64_t tokens = layout.corpus.tokens, longest = cwe_shared_longest(set);
 	cwe_shared_free(&layout);
 	double models = cwe_run_may_protect(run) ? 3 : 2, many = asked->rate[0] > 0 ? asked->rate[0] : 1, few = asked->rate[1] > 0 ? asked->rate[1] : 1;
-	double seconds = models * operations(run) * ((double)(tokens + b->generation_tokens - b->generated_tokens) / many +
-		(double)b->generated_tokens / few);
+	double seconds = models * cwe_evaluation_operations(&run->model.arch) *
+		((double)(tokens + b->generation_tokens - b->generated_tokens) / many + (double)b->generated_tokens / few);
+	seconds += models * b->judge_operations * ((double)b->judge_tokens / many + (double)b->judge_generated / few);
 	asked->seconds += seconds;
 	asked->requests += b->count;
 	asked->tokens += set->tokens;
@@ -128,8 +131,14 @@ int cwe_evaluation_estimate(struct cwe_run *run, const struct cwe_benchmark *b, 
 	asked->generated += b->generated_tokens;
 	json_t *row = json_pack("{s:s,s:s,s:o,s:I,s:I,s:I,s:I,s:f}", "name", b->job->name, "benchmark", b->job->benchmark, "items",
 		b->items > 0 ? json_integer((json_int_t)b->items) : json_null(), "requests", (json_int_t)b->count, "too_long",
-		(json_int_t)json_object_size(b->long_items), "tokens", (json_int_t)(tokens + b->generation_tokens - b->generated_tokens),
-		"generated", (json_int_t)b->generated_tokens, "seconds", rounded(seconds));
+		(json_int_t)json_object_size(b->long_items), "tokens",
+		(json_int_t)(tokens + b->generation_tokens - b->generated_tokens + b->judge_tokens), "generated",
+		(json_int_t)(b->generated_tokens + b->judge_generated), "seconds", rounded(seconds));
+	if (b->judges > 0 && row != NULL && json_object_set_new(row, "judge", json_pack("{s:I,s:I,s:I}", "requests", (json_int_t)b->judges, "tokens",
+			(json_int_t)b->judge_tokens, "generated", (json_int_t)b->judge_generated)) != 0) {
+		json_decref(row);
+		row = NULL;
+	}
 	return json_array_append_new(asked->each, row) == 0 ? 0 : cwb_err_set(err, -ENOMEM, "no memory for a plan");
 }
 

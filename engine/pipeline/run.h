@@ -80,7 +80,8 @@ struct cwe_run_asked {
 	uint64_t generated;        /* new tokens at most */
 	double rate[2];            /* measured floating-point operations a second: many rows, few rows; 0: not measured yet */
 	double seconds;            /* of all models */
-	json_t *each;              /* array of {name, benchmark, items, requests, too_long, tokens, generated, seconds} */
+	json_t *each;              /* array of {name, benchmark, items, requests, too_long, tokens, generated, seconds}, judge
+				    * where there is one */
 };
 
 struct cwe_run {

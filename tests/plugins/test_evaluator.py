@@ -95,16 +95,21 @@ def run_job(folder, plugins, fault, more="", chat="none", judge="", cache=None, 
     return done.returncode, done.stdout.decode("utf-8", "replace")
 
 
-def planned_memory(folder, plugins):
+def plan_of(folder, plugins, fault, judge):
     path = os.path.join(folder, "job.yaml")
     with open(path, "w", encoding="utf-8") as f:
-        f.write(JOB.format(folder=folder, fault="none", more="", chat="none", judge="", bits=8))
+        f.write(JOB.format(folder=folder, fault=fault, more="", chat="none", judge=judge and ", judge: {model: %s}" % judge, bits=8))
     done = subprocess.run([os.path.join(BUILD, "cwp-inspect"), "plan", path, "--plugin-dir", plugins, "--threads", "2"],
                           stdout=subprocess.PIPE, check=True)
-    plan = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def planned_memory(folder, plugins):
+    plan = plan_of(folder, plugins, "none", "")
     row, = plan["evaluations"]
     known = {key: row[key] for key in ("name", "requests", "too_long", "generated")}
     assert known == {"name": "mock", "requests": 10, "too_long": 2, "generated": 12} and row["tokens"] > 40 and row["seconds"] > 0, row
+    assert "judge" not in row, row
     return -(-plan["bounds"]["memory"] // 1024)  # KiB
 
 
@@ -288,6 +293,11 @@ def check_judge(folder, plugins):
         assert got not in (0, 2) and got < 128 and text in said, (status, got, said)
         assert not os.path.exists(os.path.join(folder, "out", "manifest.json")), fault
         shutil.rmtree(os.path.join(folder, "out"), ignore_errors=True)
+    # Both its requests have an answer of 6 tokens at most and, as far as a plan knows, the longest prompt behind a first token; one
+    # scores 3 tokens, the other makes 5.
+    (alone,), (row,) = (plan_of(folder, plugins, *which)["evaluations"] for which in (("none", ""), ("judge", judge)))
+    assert row["judge"] == {"requests": 2, "tokens": 2 * (1 + len(TEXT) + 6) + 3, "generated": 5}, row
+    assert row["tokens"] == alone["tokens"] + row["judge"]["tokens"] and row["generated"] == alone["generated"] + 5, (row, alone)
     status, said = run_job(folder, plugins, "judge", judge=judge)
     assert status == 0, said
     check_answers(folder)
