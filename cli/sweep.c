@@ -35,7 +35,8 @@ static enum cwc_colour point_colour(const char *state)
 	return strcmp(state, "missing") == 0 ? CWC_RED : cwc_state_colour(state);
 }
 
-static void print_points(const struct cwc *cwc, const json_t *points, struct cwc_text *text)
+static void print_points(const struct cwc *cwc, const json_t *points, const char *best,
+	struct cwc_text *text)
 {
 	static const char *const head[] = {"POINT", "STATE", "BITS", "PROTECTED", "TOOK"};
 	struct cwc_text took = {0};
@@ -53,7 +54,8 @@ static void print_points(const struct cwc *cwc, const json_t *points, struct cwc
 		const char *state = cwc_string(point, "state");
 		const json_t *seconds = json_object_get(point, "seconds");
 
-		cwc_table_add(&table, cwc_string(point, "name"));
+		cwc_table_add_coloured(&table, cwc_string(point, "name"),
+			strcmp(cwc_string(point, "name"), best) == 0 ? CWC_BOLD : CWC_PLAIN);
 		cwc_table_add_coloured(&table, state, point_colour(state));
 		add_number(&table, json_object_get(point, "bits_per_weight"), 1, "");
 		add_number(&table, json_object_get(point, "share"), 100, "%");
@@ -66,6 +68,44 @@ static void print_points(const struct cwc *cwc, const json_t *points, struct cwc
 	cwc_table_render(&table, text, cwc->width, cwc->colour);
 	cwc_table_free(&table);
 	cwc_text_free(&took);
+}
+
+static void add_measure(struct cwc_text *text, const json_t *value)
+{
+	if (json_is_number(value)) {
+		cwc_text_number(text, json_number_value(value));
+	} else {
+		cwc_text_printf(text, "no number");
+	}
+}
+
+/* What the gates say of all points together. */
+static void print_best(const json_t *best, struct cwc_text *text)
+{
+	const json_t *bits = json_object_get(best, "bits_per_weight"), *row;
+	int passed = json_is_true(json_object_get(best, "passed"));
+	size_t i;
+
+	if (!json_is_object(best)) {
+		return;
+	}
+	cwc_text_printf(text, passed ? "\nSmallest that passes the gate: " : "\nNone passes the gate. Closest: ");
+	cwc_text_clean(text, cwc_string(best, "name"), strlen(cwc_string(best, "name")), 0);
+	if (json_is_number(bits)) {
+		cwc_text_printf(text, ", ");
+		cwc_text_number(text, json_number_value(bits));
+		cwc_text_printf(text, " bits a weight");
+	}
+	json_array_foreach(json_object_get(best, "failed"), i, row)
+	{
+		cwc_text_printf(text, "; ");
+		cwc_text_clean(text, cwc_string(row, "metric"), strlen(cwc_string(row, "metric")), 0);
+		cwc_text_printf(text, " is ");
+		add_measure(text, json_object_get(row, "measured"));
+		cwc_text_printf(text, ", the bound ");
+		add_measure(text, json_object_get(row, "bound"));
+	}
+	cwc_text_printf(text, "\n");
 }
 
 static const json_t *find_row(const json_t *point, const json_t *like)
@@ -138,7 +178,8 @@ void cwc_sweep_report(const struct cwc *cwc, const json_t *report, struct cwc_te
 	const json_t *points = json_object_get(report, "points"), *point, *row;
 	size_t i, j;
 
-	print_points(cwc, points, text);
+	print_points(cwc, points, cwc_string(json_object_get(report, "best"), "name"), text);
+	print_best(json_object_get(report, "best"), text);
 	json_array_foreach(points, i, point)
 	{
 		json_array_foreach(json_object_get(point, "evaluation"), j, row)

@@ -170,6 +170,42 @@ static size_t count(const struct view *v, const char *state)
 	return n;
 }
 
+/* What the gates say of all points together. */
+static void best(FILE *f, const struct view *v)
+{
+	const json_t *best = json_object_get(v->report, "best"), *row;
+	double bits = cwe_report_number_of(best, "bits_per_weight");
+	size_t i;
+	if (!json_is_object(best)) {
+		return;
+	}
+	int passed = json_is_true(json_object_get(best, "passed"));
+	(void)fputs(passed ? "<p>Smallest that passes the gate: <b dir=auto>" : "<p><span class=bad>None passes the gate.</span> Closest: <b dir=auto>", f);
+	cwe_report_escape(f, cwe_report_text_of(best, "name"));
+	(void)fputs("</b>", f);
+	if (isfinite(bits)) {
+		(void)fprintf(f, ", %.3f bits a weight", bits);
+	}
+	if (!passed) {
+		(void)fprintf(f, "; %.0f of %.0f conditions met", cwe_report_number_of(best, "met"), cwe_report_number_of(best, "conditions"));
+	}
+	json_array_foreach (json_object_get(best, "failed"), i, row) {
+		(void)fputs("; ", f);
+		cwe_report_escape(f, cwe_report_text_of(row, "metric"));
+		(void)fputs(" is ", f);
+		cwe_report_number(f, cwe_report_number_of(row, "measured"));
+		(void)fputs(", the bound ", f);
+		cwe_report_number(f, cwe_report_number_of(row, "bound"));
+	}
+	(void)fputs(".</p>", f);
+}
+
+static int is_best(const struct view *v, const json_t *point)
+{
+	const json_t *best = json_object_get(v->report, "best");
+	return json_is_object(best) && strcmp(cwe_report_text_of(best, "name"), cwe_report_text_of(point, "name")) == 0;
+}
+
 static void summary(FILE *f, const struct view *v)
 {
 	size_t rejected = count(v, "rejected"), missing = count(v, "missing");
@@ -181,7 +217,9 @@ static void summary(FILE *f, const struct view *v)
 	if (missing > 0) {
 		(void)fprintf(f, ", <span class=bad>%zu without a result</span>", missing);
 	}
-	(void)fputs(".</p></section>\n", f);
+	(void)fputs(".</p>", f);
+	best(f, v);
+	(void)fputs("</section>\n", f);
 }
 
 /* The first condition that failed, or that all passed. */
@@ -220,6 +258,9 @@ static void results(FILE *f, const struct view *v)
 		key_cells(f, v, point);
 		(void)fprintf(f, "<td class=%s>", strcmp(state, "done") == 0 ? "ok" : "bad");
 		cwe_report_escape(f, state);
+		if (is_best(v, point)) {
+			(void)fputs(strcmp(state, "done") == 0 ? " <span class=tag>best</span>" : " <span class=tag>closest</span>", f);
+		}
 		(void)fputs("</td>", f);
 		cwe_report_cell(f, cwe_report_number_of(point, "bits_per_weight"), "%.3f");
 		cwe_report_cell(f, 100 * cwe_report_number_of(point, "share"), "%.3g %%");

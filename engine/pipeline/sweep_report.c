@@ -114,8 +114,9 @@ static json_t *build(const struct cwj_sweep *sweep, size_t *found)
 			points = NULL;
 		}
 	}
-	return json_pack("{s:i,s:{s:s,s:s,s:s},s:o,s:o}", "version", 1, "job", "name", sweep->name, "model",
-		sweep->points[0].job->model, "output", sweep->output, "matrix", keys_json(sweep), "points", points);
+	json_t *best = cwe_sweep_best(points);
+	return json_pack("{s:i,s:{s:s,s:s,s:s},s:o,s:o,s:o}", "version", 1, "job", "name", sweep->name, "model",
+		sweep->points[0].job->model, "output", sweep->output, "matrix", keys_json(sweep), "best", best, "points", points);
 }
 
 static int write_files(const char *output, const json_t *report, struct cwb_err *err)

@@ -465,6 +465,12 @@ class Sweeps(Case):
             ["ppl.word", "N", "ORIGINAL", "QUANTIZED", "PROTECTED"],
             ["fraction=0", "9", "10.0", "12.5", "[12.0,", "13.0]", "-"], [], ["report", "/o/report.html"], []])
         self.assertEqual(json.loads(cwpctl("report", "7", "--json", daemon=daemon).stdout)["report"], report)
+        report["best"] = {"name": "fraction=0", "passed": True, "bits_per_weight": 4.25, "met": 1, "conditions": 1, "failed": []}
+        self.check(cwpctl("report", "7", daemon=daemon), 0, "\nSmallest that passes the gate: fraction=0, 4.25 bits a weight\n")
+        report["best"].update(passed=False, met=0, failed=[{"metric": "ppl.w\x1b", "measured": 2.5, "bound": 2.0},
+                                                           {"metric": "a.b", "measured": None, "bound": 0.5}])
+        self.check(cwpctl("report", "7", daemon=daemon), 0, "\nNone passes the gate. Closest: fraction=0, 4.25 bits a weight; "
+                   "ppl.w\\x1b is 2.50, the bound 2.00; a.b is no number, the bound 0.500\n")
         self.check(cwpctl("compare", "7", "8", daemon=daemon), 65, "", "7 is a sweep, whose report compares its jobs already")
 
 

@@ -60,6 +60,7 @@ class Sweep(worker_test.WorkerTest):
             self.assertNotIn(word, html)
         self.assertIn("try &lt;b&gt;&amp;", html)
         self.assertIn("A sweep of 6 jobs: 6 done.", html)
+        self.assertIsNone(report["best"])  # there is no gate
         charts = self.charts(html)
         self.assertEqual(len(charts), len(report["points"][0]["evaluation"]))
         for chart in charts:
@@ -119,9 +120,27 @@ class Sweep(worker_test.WorkerTest):
             html = f.read()
         self.assertIn("1 done, <span class=bad>2 rejected by their gate</span>, <span class=bad>1 without a result</span>", html)
         self.assertIn("failed: ppl.word_perplexity", html)
+        self.assertEqual((report["best"]["name"], report["best"]["passed"]), ("group=16,at-most-times=9", True))
+        self.assertIn("<p>Smallest that passes the gate: <b dir=auto>group=16,at-most-times=9</b>, ", html)
+        self.assertEqual(html.count(" <span class=tag>best</span>"), 1)
         shutil.rmtree(os.path.join(output, "group=32,at-most-times=9"))
         self.run_job(job, status=2)
-        self.assertEqual([p["state"] for p in self.load(output, "report.json")["points"]], ["done", "rejected", "done", "rejected"])
+        report = self.load(output, "report.json")
+        self.assertEqual([p["state"] for p in report["points"]], ["done", "rejected", "done", "rejected"])
+        self.assertEqual(report["best"]["name"], "group=32,at-most-times=9")  # fewer scales
+
+    def test_none_passes(self):
+        gate = [{"metric": "ppl.word_perplexity", "at-most-times": 0.001}]
+        job, output = self.sweep({"quantize.options.group": [32, 16]}, gate=gate)
+        self.run_job(job, status=2)
+        best = self.load(output, "report.json")["best"]
+        self.assertEqual((best["name"], best["passed"], best["met"], best["conditions"]), ("group=32", False, 0, 1))
+        self.assertEqual([row["metric"] for row in best["failed"]], ["ppl.word_perplexity"])
+        with open(os.path.join(output, "report.html"), encoding="utf-8") as f:
+            html = f.read()
+        self.assertIn("<span class=bad>None passes the gate.</span> Closest: <b dir=auto>group=32</b>", html)
+        self.assertIn("; 0 of 1 conditions met; ppl.word_perplexity is ", html)
+        self.assertEqual(html.count(" <span class=tag>closest</span>"), 1)
 
     def refused(self, matrix, place, words, verb="plan", **parts):
         job, output = self.sweep(matrix, False, **parts)
