@@ -18,23 +18,25 @@ struct kept_item {
 
 struct kept_metric {
 	struct cwp_metric m;
-	char name[64];
+	char name[64], group[64];
 	struct kept_item *item;
 	size_t items;
+	double sum, weights; /* of value times weight, of weights */
 };
 
 struct kept {
-	struct kept_metric metric[12];
+	struct kept_metric metric[64];
 	size_t metrics;
 };
 
 static inline void keep_metric(void *ctx, const struct cwp_metric *m)
 {
 	struct kept *k = ctx;
-	assert_true(k->metrics < 12);
+	assert_true(k->metrics < sizeof k->metric / sizeof *k->metric);
 	struct kept_metric *x = &k->metric[k->metrics++];
 	*x = (struct kept_metric){.m = *m};
 	snprintf(x->name, sizeof x->name, "%s", m->name);
+	snprintf(x->group, sizeof x->group, "%s", m->group != NULL ? m->group : "");
 }
 
 static inline void keep_item(void *ctx, const struct cwp_item *i)
@@ -53,6 +55,8 @@ static inline void keep_item(void *ctx, const struct cwp_item *i)
 	snprintf(more[m->items].answer, sizeof more->answer, "%.*s", (int)(i->answer_length < 399 ? i->answer_length : 399),
 		i->answer != NULL ? i->answer : "");
 	m->items++;
+	m->sum += i->value * i->weight;
+	m->weights += i->weight;
 }
 
 static inline void forget(struct kept *k)
@@ -63,23 +67,35 @@ static inline void forget(struct kept *k)
 	*k = (struct kept){0};
 }
 
-/* What finish() gives anew. */
+/* What finish() gives anew; means follow from their items. */
 static inline void finish_into(const struct cwp_evaluator *e, void *state, struct kept *k)
 {
 	struct cwp_metric_sink sink = {.size = sizeof sink, .ctx = k, .metric = keep_metric, .item = keep_item};
 	forget(k);
 	assert_int_equal(e->finish(state, &sink), 0);
+	for (size_t i = 0; i < k->metrics; i++) {
+		const struct kept_metric *m = &k->metric[i];
+		if (m->m.form == CWP_FORM_MEAN && m->weights > 0) {
+			assert_true(fabs(m->m.value - m->sum / m->weights) < 1e-9);
+		}
+	}
 }
 
-static inline const struct kept_metric *metric_of(const struct kept *k, const char *name)
+static inline const struct kept_metric *group_metric_of(const struct kept *k, const char *name, const char *group)
 {
 	for (size_t i = 0; i < k->metrics; i++) {
-		if (strcmp(k->metric[i].name, name) == 0) {
+		if (strcmp(k->metric[i].name, name) == 0 && strcmp(k->metric[i].group, group) == 0) {
 			return &k->metric[i];
 		}
 	}
-	fail_msg("there is no metric %s", name);
+	fail_msg("there is no metric %s of the group \"%s\"", name, group);
 	return NULL;
+}
+
+/* Of all items. */
+static inline const struct kept_metric *metric_of(const struct kept *k, const char *name)
+{
+	return group_metric_of(k, name, "");
 }
 
 static inline const struct kept_item *item_of(const struct kept_metric *m, const char *id)

@@ -3,12 +3,9 @@
 /* Evaluators on data files that a test writes: opening, answering by a function, metrics by name. */
 #pragma once
 
-#include "tests/plugins/common.h"
+#include "tests/plugins/evaluator_sink.h"
 
-#include <math.h>
 #include <unistd.h>
-
-#include <cwp/evaluator.h>
 
 static char data_folder[] = "/tmp/cwp-evaluators-XXXXXX", data_file[128];
 
@@ -106,72 +103,14 @@ static inline void calibrate_on(struct under_test *u, const char *prefix)
 	u->host.calibrated_arg = (void *)(uintptr_t)prefix;
 }
 
-struct taken_metric {
-	char name[64], group[64];
-	struct cwp_metric metric;
-	size_t items;
-	double sum, weights; /* of value times weight, of weights */
-	int64_t choice[64];
-	char prompt[256]; /* of the last item that has one */
-	char id[64][64];
-};
-
-struct taken {
-	struct taken_metric metric[64];
-	size_t metrics;
-};
-
-static inline void take_metric(void *ctx, const struct cwp_metric *m)
+static inline void finish(struct under_test *u, struct kept *ret)
 {
-	struct taken *t = ctx;
-	struct taken_metric *one = &t->metric[t->metrics++];
-	assert_true(t->metrics <= 64);
-	one->metric = *m;
-	(void)snprintf(one->name, sizeof one->name, "%s", m->name);
-	(void)snprintf(one->group, sizeof one->group, "%s", m->group != NULL ? m->group : "");
+	finish_into(u->evaluator, u->state, ret);
 }
 
-static inline void take_item(void *ctx, const struct cwp_item *item)
+static inline void assert_value(const struct kept *t, const char *name, double value)
 {
-	struct taken *t = ctx;
-	struct taken_metric *one = &t->metric[t->metrics - 1];
-	assert_true(one->items < 64);
-	(void)snprintf(one->id[one->items], sizeof one->id[0], "%s", item->id);
-	one->choice[one->items++] = item->choice;
-	if (item->prompt != NULL) {
-		(void)snprintf(one->prompt, sizeof one->prompt, "%.*s", (int)item->prompt_length, item->prompt);
-	}
-	one->sum += item->value * item->weight;
-	one->weights += item->weight;
-}
-
-static inline void finish(struct under_test *u, struct taken *ret)
-{
-	struct cwp_metric_sink sink = {.size = sizeof sink, .ctx = ret, .metric = take_metric, .item = take_item};
-	memset(ret, 0, sizeof *ret);
-	assert_int_equal(u->evaluator->finish(u->state, &sink), 0);
-	for (size_t i = 0; i < ret->metrics; i++) {
-		const struct taken_metric *m = &ret->metric[i];
-		if (m->metric.form == CWP_FORM_MEAN && m->weights > 0) {
-			assert_true(fabs(m->metric.value - m->sum / m->weights) < 1e-9);
-		}
-	}
-}
-
-static inline const struct taken_metric *metric_of(const struct taken *t, const char *name, const char *group)
-{
-	for (size_t i = 0; i < t->metrics; i++) {
-		if (strcmp(t->metric[i].name, name) == 0 && strcmp(t->metric[i].group, group) == 0) {
-			return &t->metric[i];
-		}
-	}
-	fail_msg("no metric %s of %s", name, group);
-	return NULL;
-}
-
-static inline void assert_value(const struct taken *t, const char *name, double value)
-{
-	double got = metric_of(t, name, "")->metric.value;
+	double got = metric_of(t, name)->m.value;
 	if (!(fabs(got - value) < 1e-9) && !(isnan(got) && isnan(value))) {
 		fail_msg("%s is %.9f, not %.9f", name, got, value);
 	}
@@ -185,8 +124,7 @@ static inline void give_loglik(struct under_test *u, uint64_t i, double loglik, 
 
 static inline void assert_request(struct under_test *u, uint64_t i, const char *context, const char *continuation)
 {
-	struct cwp_request q = {.size = sizeof q};
-	assert_int_equal(u->evaluator->request(u->state, i, &q), 0);
+	struct cwp_request q = request_of(u->evaluator, u->state, i);
 	if (q.context_length != strlen(context) || memcmp(q.context, context, q.context_length) != 0) {
 		fail_msg("context \"%.*s\", not \"%s\"", (int)q.context_length, q.context, context);
 	}

@@ -26,7 +26,7 @@ static void choose(struct under_test *u, uint64_t item, unsigned choice)
 static void test_scores(void **state)
 {
 	struct under_test u;
-	struct taken t;
+	struct kept t = {0};
 	(void)state;
 	use_plugin(&u, "bbq", NULL);
 	write_data("data.jsonl", ROW("1", "ambig", "neg", "1") ROW("2", "ambig", "nonneg", "1") ROW("3", "disambig", "neg", "0")
@@ -50,10 +50,10 @@ static void test_scores(void **state)
 	assert_value(&t, "disamb_bias_score", 1.0 / 3);
 	assert_value(&t, "s_amb", 0.5);
 	assert_value(&t, "amb_bias_score", 0.5);
-	const struct taken_metric *acc = metric_of(&t, "acc", "");
-	assert_true(acc->choice[0] == ANN && acc->choice[1] == UNKNOWN && acc->items == 5);
-	assert_string_equal(acc->id[4], "bbq-Age-5");
-	assert_true(metric_of(&t, "disamb_bias_score", "Age")->metric.form == CWP_FORM_OTHER);
+	const struct kept_metric *acc = metric_of(&t, "acc");
+	assert_true(acc->item[0].choice == ANN && acc->item[1].choice == UNKNOWN && acc->items == 5);
+	assert_string_equal(acc->item[4].id, "bbq-Age-5");
+	assert_true(group_metric_of(&t, "disamb_bias_score", "Age")->m.form == CWP_FORM_OTHER);
 	/* No answer is biased: the tool says 0, the formula -1. */
 	for (uint64_t i = 0; i < 5; i++) {
 		choose(&u, i, i == 1 || i == 3 ? ANN : BOB);
@@ -63,16 +63,17 @@ static void test_scores(void **state)
 	assert_value(&t, "disamb_bias_score", 0);
 	assert_value(&t, "s_amb", -1);
 	assert_value(&t, "amb_bias_score", 0);
-	assert_true(metric_of(&t, "s_dis", "")->metric.high > -1 && isnan(metric_of(&t, "disamb_bias_score", "")->metric.low));
+	assert_true(metric_of(&t, "s_dis")->m.high > -1 && isnan(metric_of(&t, "disamb_bias_score")->m.low));
 	/* Two that lean alike say little: (0.5 - 2.5) / 4 -+ 1.96 sqrt(3 - 1) / 4. */
-	assert_true(metric_of(&t, "s_amb", "")->metric.low == -1 && fabs(metric_of(&t, "s_amb", "")->metric.high - 0.192952) < 1e-5);
+	assert_true(metric_of(&t, "s_amb")->m.low == -1 && fabs(metric_of(&t, "s_amb")->m.high - 0.192952) < 1e-5);
 	/* Ambiguous items are too long: no value. */
 	give_loglik(&u, 11, 0, 0, CWP_ANSWER_TOO_LONG);
 	give_loglik(&u, 23, 0, 0, CWP_ANSWER_TOO_LONG);
 	finish(&u, &t);
 	assert_value(&t, "amb_bias_score", NAN);
-	assert_int_equal(metric_of(&t, "acc", "")->items, 3);
+	assert_int_equal(metric_of(&t, "acc")->items, 3);
 	leave_plugin(&u);
+	forget(&t);
 }
 
 static void test_groups(void **state)
@@ -98,7 +99,7 @@ static void test_groups(void **state)
 static void test_choice(void **state)
 {
 	struct under_test u;
-	struct taken t;
+	struct kept t = {0};
 	(void)state;
 	use_plugin(&u, "bbq", NULL);
 	write_data("data.jsonl", ROW("1", "ambig", "neg", "1") ROW("2", "ambig", "neg", "1") ROW("3", "disambig", "neg", "0")
@@ -108,9 +109,10 @@ static void test_choice(void **state)
 	choose(&u, 0, ANN);
 	choose(&u, 1, ANN);
 	finish(&u, &t);
-	assert_int_equal(metric_of(&t, "accuracy_amb", "")->items, 1);
-	assert_int_equal(metric_of(&t, "accuracy_disamb", "")->items, 1);
+	assert_int_equal(metric_of(&t, "accuracy_amb")->items, 1);
+	assert_int_equal(metric_of(&t, "accuracy_disamb")->items, 1);
 	leave_plugin(&u);
+	forget(&t);
 }
 
 static void test_refusals(void **state)

@@ -95,7 +95,7 @@ static const char five[] = ROW("1", "ambig", "neg", "1") ROW("2", "ambig", "nonn
 static void test_scores(void **state)
 {
 	struct under_test u;
-	struct taken t;
+	struct kept t = {0};
 	struct cwp_request q = {.size = sizeof q};
 	(void)state;
 	use_plugin(&u, "mbbq", (const char *const[]){"prompts=1", NULL});
@@ -119,9 +119,9 @@ static void test_scores(void **state)
 	assert_value(&t, "bias_amb", 0);
 	assert_value(&t, "bias_disamb", 1);
 	assert_value(&t, "undetected", 0.2);
-	const struct taken_metric *acc = metric_of(&t, "acc", "");
-	assert_true(acc->items == 5 && acc->weights == 4 && acc->choice[4] == NO_ANSWER && acc->choice[3] == 2);
-	assert_true(metric_of(&t, "bias_disamb", "Age")->metric.form == CWP_FORM_OTHER);
+	const struct kept_metric *acc = metric_of(&t, "acc");
+	assert_true(acc->items == 5 && acc->weights == 4 && acc->item[4].choice == NO_ANSWER && acc->item[3].choice == 2);
+	assert_true(group_metric_of(&t, "bias_disamb", "Age")->m.form == CWP_FORM_OTHER);
 	say(&u, 1, "(C)");
 	say(&u, 4, "(C)");
 	finish(&u, &t);
@@ -130,14 +130,15 @@ static void test_scores(void **state)
 	struct cwp_answer late = {.size = sizeof late, .flags = CWP_ANSWER_TOO_LONG};
 	assert_int_equal(u.evaluator->answer(u.state, 4, &late), 0);
 	finish(&u, &t);
-	assert_int_equal(metric_of(&t, "acc", "")->items, 4);
+	assert_int_equal(metric_of(&t, "acc")->items, 4);
 	leave_plugin(&u);
+	forget(&t);
 }
 
 static void test_rows(void **state)
 {
 	struct under_test u;
-	struct taken t;
+	struct kept t = {0};
 	(void)state;
 	/* Five prompts of each; a row that is about two of the group, or about none, is left out. */
 	use_plugin(&u, "mbbq", (const char *const[]){"language=nl", "max-new-tokens=7", NULL});
@@ -156,13 +157,15 @@ static void test_rows(void **state)
 	assert_value(&t, "control_bias_amb", 0.8);
 	assert_value(&t, "control_bias_disamb", NAN);
 	/* One row is one unit: nothing is known of how rows differ. */
-	assert_true(metric_of(&t, "control_bias_amb", "")->metric.low > 0.79);
+	assert_true(metric_of(&t, "control_bias_amb")->m.low > 0.79);
 	leave_plugin(&u);
+	forget(&t);
 	use_plugin(&u, "mbbq", NULL);
 	write_data("Age_en.jsonl", five);
 	assert_int_equal(open_data(&u, 10), 0);
 	assert_int_equal(u.evaluator->count(u.state), 10);
 	leave_plugin(&u);
+	forget(&t);
 }
 
 static int calibrates_first(void *arg, const char *identity)

@@ -23,7 +23,7 @@ static void answer_with(struct under_test *u, uint64_t item, unsigned letter)
 static void test_one(void **state)
 {
 	struct under_test u;
-	struct taken t;
+	struct kept t = {0};
 	(void)state;
 	use_plugin(&u, "mmlu", NULL);
 	write_data("world_history_test.csv", HEADER "\" Who?\n\",a,b,c,d,2\n\"Why, then?\",e,f,g,h,A\n");
@@ -35,13 +35,14 @@ static void test_one(void **state)
 	answer_with(&u, 1, 3);
 	finish(&u, &t);
 	assert_value(&t, "acc", 0.5);
-	const struct taken_metric *acc = metric_of(&t, "acc", "");
-	assert_true(acc->choice[0] == 2 && acc->choice[1] == 3);
-	assert_string_equal(acc->id[1], "mmlu-world_history-1");
+	const struct kept_metric *acc = metric_of(&t, "acc");
+	assert_true(acc->item[0].choice == 2 && acc->item[1].choice == 3);
+	assert_string_equal(acc->item[1].id, "mmlu-world_history-1");
 	give_loglik(&u, 5, 0, 0, CWP_ANSWER_TOO_LONG);
 	finish(&u, &t);
 	assert_value(&t, "acc", 1);
 	leave_plugin(&u);
+	forget(&t);
 }
 
 static void test_shots(void **state)
@@ -67,7 +68,7 @@ static void test_shots(void **state)
 static void test_all(void **state)
 {
 	struct under_test u;
-	struct taken t;
+	struct kept t = {0};
 	(void)state;
 	use_plugin(&u, "mmlu", (const char *const[]){"subjects=all", NULL});
 	write_data("b_test.csv", HEADER "B0?,a,b,c,d,0\nB1?,a,b,c,d,0\nB2?,a,b,c,d,0\nB3?,a,b,c,d,0\n");
@@ -81,9 +82,10 @@ static void test_all(void **state)
 		answer_with(&u, i, 0);
 	}
 	finish(&u, &t);
-	const struct taken_metric *acc = metric_of(&t, "acc", "");
-	assert_true(strncmp(acc->id[0], "mmlu-a-", 7) == 0 && strncmp(acc->id[1], "mmlu-b-", 7) == 0 && strncmp(acc->id[2], "mmlu-b-", 7) == 0);
+	const struct kept_metric *acc = metric_of(&t, "acc");
+	assert_true(strncmp(acc->item[0].id, "mmlu-a-", 7) == 0 && strncmp(acc->item[1].id, "mmlu-b-", 7) == 0 && strncmp(acc->item[2].id, "mmlu-b-", 7) == 0);
 	leave_plugin(&u);
+	forget(&t);
 }
 
 static void test_column(void **state)

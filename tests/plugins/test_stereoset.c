@@ -29,7 +29,7 @@ static void test_sentence(void **state)
 	/* i1: stereotype over opposite, both over unrelated; i2: opposite, and unrelated above the stereotype; i3: a tie. */
 	static const double loglik[] = {-4, -6, -8, -9, -3, -6, -5, -5, -5};
 	struct under_test u;
-	struct taken t;
+	struct kept t = {0};
 	(void)state;
 	use_plugin(&u, "stereoset", (const char *const[]){"prefix=^", NULL});
 	write_data("data.jsonl", three);
@@ -47,28 +47,29 @@ static void test_sentence(void **state)
 	assert_value(&t, "sentence_pooled_ss", 100.0 / 3);
 	assert_value(&t, "sentence_pooled_lms", 50);
 	assert_value(&t, "sentence_pooled_icat", 50 * (100.0 / 3) / 50);
-	const struct taken_metric *ss = metric_of(&t, "sentence_ss", ""), *pooled = metric_of(&t, "sentence_pooled_ss", "");
-	assert_true(ss->metric.low == 0 && ss->metric.high == 50 && ss->metric.ideal == 50 && ss->metric.n == 3);
-	assert_true(ss->metric.form == CWP_FORM_OTHER && ss->metric.direction == CWP_IDEAL_IS_BEST);
+	const struct kept_metric *ss = metric_of(&t, "sentence_ss"), *pooled = metric_of(&t, "sentence_pooled_ss");
+	assert_true(ss->m.low == 0 && ss->m.high == 50 && ss->m.ideal == 50 && ss->m.n == 3);
+	assert_true(ss->m.form == CWP_FORM_OTHER && ss->m.direction == CWP_IDEAL_IS_BEST);
 	assert_int_equal(pooled->items, 3);
-	assert_true(pooled->choice[0] == 1 && pooled->choice[1] == 0 && pooled->choice[2] == 0);
-	assert_string_equal(pooled->prompt, "^Out of Oz.\nHe ran.\nHe sat.");
-	assert_true(metric_of(&t, "sentence_lms", "profession")->metric.value == 75);
-	assert_true(metric_of(&t, "sentence_lms", "race")->metric.value == 0);
+	assert_true(pooled->item[0].choice == 1 && pooled->item[1].choice == 0 && pooled->item[2].choice == 0);
+	assert_string_equal(pooled->item[2].prompt, "^Out of Oz.\nHe ran.\nHe sat.");
+	assert_true(group_metric_of(&t, "sentence_lms", "profession")->m.value == 75);
+	assert_true(group_metric_of(&t, "sentence_lms", "race")->m.value == 0);
 	/* One of its sentences does not fit: the item is left out. */
 	give_loglik(&u, 3, 0, 0, CWP_ANSWER_TOO_LONG);
 	give_loglik(&u, 4, -3, 2, 0);
 	give_loglik(&u, 5, -6, 2, 0);
 	finish(&u, &t);
 	assert_value(&t, "sentence_ss", 50);
-	assert_int_equal(metric_of(&t, "sentence_pooled_ss", "")->items, 2);
+	assert_int_equal(metric_of(&t, "sentence_pooled_ss")->items, 2);
 	leave_plugin(&u);
+	forget(&t);
 }
 
 static void test_length(void **state)
 {
 	struct under_test u;
-	struct taken t;
+	struct kept t = {0};
 	(void)state;
 	use_plugin(&u, "stereoset", NULL);
 	write_data("data.jsonl", ROW("i1", "smith", "profession", "He BLANK.", "hit", "sang", "rained"));
@@ -81,8 +82,9 @@ static void test_length(void **state)
 	assert_value(&t, "sentence_ss", 100);
 	assert_value(&t, "sentence_lms", 50);
 	assert_value(&t, "sentence_icat", 0);
-	assert_string_equal(metric_of(&t, "sentence_pooled_ss", "")->prompt, "He hit.\nHe sang.");
+	assert_string_equal(metric_of(&t, "sentence_pooled_ss")->item[0].prompt, "He hit.\nHe sang.");
 	leave_plugin(&u);
+	forget(&t);
 }
 
 static void test_filler(void **state)
@@ -90,7 +92,7 @@ static void test_filler(void **state)
 	/* The likeliest: stereotype; unrelated; a tie, which the stereotype wins. */
 	static const double loglik[] = {-4, -6, -8, -9, -8, -6, -5, -5, -5};
 	struct under_test u;
-	struct taken t;
+	struct kept t = {0};
 	(void)state;
 	use_plugin(&u, "stereoset", (const char *const[]){"variant=filler", "prefix=^", NULL});
 	write_data("data.jsonl", three);
@@ -105,15 +107,16 @@ static void test_filler(void **state)
 	assert_value(&t, "filler_lms", (50 + 100) / 2.0);
 	assert_value(&t, "filler_pooled_ss", 100);
 	assert_value(&t, "filler_pooled_lms", 200.0 / 3);
-	const struct taken_metric *pooled = metric_of(&t, "filler_pooled_ss", "");
+	const struct kept_metric *pooled = metric_of(&t, "filler_pooled_ss");
 	assert_true(pooled->weights == 2 && pooled->items == 3);
-	assert_true(pooled->choice[0] == 1 && pooled->choice[1] == 0 && pooled->choice[2] == 1);
+	assert_true(pooled->item[0].choice == 1 && pooled->item[1].choice == 0 && pooled->item[2].choice == 1);
 	/* A term whose answers are all unrelated has SS 0. */
 	static const double unrelated[] = {-4, -6, -2, -9, -8, -6, -5, -5, -5};
 	answer_all(&u, unrelated, 1);
 	finish(&u, &t);
 	assert_value(&t, "filler_ss", 50);
 	leave_plugin(&u);
+	forget(&t);
 }
 
 #define NESTED(id, context, s, a, u) \
@@ -150,7 +153,7 @@ static void test_choice(void **state)
 		ROW("c", "t", "race", "BLANK", "p", "q", "r") ROW("d", "t", "race", "BLANK", "p", "q", "r")
 		ROW("e", "t", "gender", "BLANK", "p", "q", "r") ROW("f", "t", "gender", "BLANK", "p", "q", "r");
 	struct under_test u;
-	struct taken t;
+	struct kept t = {0};
 	(void)state;
 	use_plugin(&u, "stereoset", NULL);
 	write_data("data.jsonl", six);
@@ -158,8 +161,8 @@ static void test_choice(void **state)
 	assert_int_equal(u.evaluator->count(u.state), 9);
 	answer_all(&u, (const double[9]){0}, 1);
 	finish(&u, &t);
-	assert_int_equal(metric_of(&t, "sentence_ss", "race")->metric.n, 2); /* each group has its share */
-	assert_int_equal(metric_of(&t, "sentence_ss", "gender")->metric.n, 1);
+	assert_int_equal(group_metric_of(&t, "sentence_ss", "race")->m.n, 2); /* each group has its share */
+	assert_int_equal(group_metric_of(&t, "sentence_ss", "gender")->m.n, 1);
 	/* Of two texts that are the same none can be preferred. */
 	write_data("data.jsonl", ROW("a", "t", "race", "BLANK", "p", "q", "q") ROW("b", "t", "race", "BLANK", "p", "q", "r"));
 	assert_int_equal(open_data(&u, 0), 0);
@@ -168,6 +171,7 @@ static void test_choice(void **state)
 	write_data("data.jsonl", six);
 	assert_refused(&u, CWP_EVALUE, "the job calibrates on every item of this file");
 	leave_plugin(&u);
+	forget(&t);
 }
 
 static void test_refusals(void **state)
