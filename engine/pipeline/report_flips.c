@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "engine/pipeline/outcomes.h"
 #include "engine/pipeline/report_p.h"
 
 enum { WIDTH = 150, HEIGHT = 16 };
@@ -19,13 +20,36 @@ static int has_flips(const json_t *row)
 	return cwe_report_is_whole(row) && (flips_of(row, "quantized") != NULL || flips_of(row, "protected") != NULL);
 }
 
-/* Metrics of one evaluation that rest on the same choices have the same flips: the first speaks for all. */
+static int same_evaluation(const json_t *a, const json_t *b)
+{
+	return strcmp(cwe_report_text_of(a, "name"), cwe_report_text_of(b, "name")) == 0;
+}
+
+/* Whether two metrics with as many items as this one may have none in common: the evaluation has that many with choices. */
+static int may_be_others(const json_t *rows, const json_t *row)
+{
+	double n = fmax(cwe_report_number_of(flips_of(row, "quantized"), "n"), cwe_report_number_of(flips_of(row, "protected"), "n"));
+	const json_t *all;
+	size_t i;
+	json_array_foreach (rows, i, all) {
+		if (cwe_report_is_whole(all) && same_evaluation(all, row) && strcmp(cwe_report_text_of(all, "metric"), CWE_FLIPS) == 0) {
+			return 2 * n <= cwe_report_number_of(all, "n");
+		}
+	}
+	return 0;
+}
+
+/* Metrics of one evaluation that rest on the same choices have the same flips: the first speaks for all. Other items may have
+ * as many by chance. */
 static int is_repeated(const json_t *rows, size_t at)
 {
 	const json_t *row = json_array_get(rows, at);
+	if (may_be_others(rows, row)) {
+		return 0;
+	}
 	for (size_t i = 0; i < at; i++) {
 		const json_t *other = json_array_get(rows, i);
-		if (has_flips(other) && strcmp(cwe_report_text_of(other, "name"), cwe_report_text_of(row, "name")) == 0 &&
+		if (has_flips(other) && same_evaluation(other, row) &&
 			json_equal(json_object_get(other, "flips"), json_object_get(row, "flips"))) {
 			return 1;
 		}

@@ -53,6 +53,32 @@ static void test_escaping(void **state)
 	free(html);
 }
 
+/* How often a text is in another. */
+static int times(const char *html, const char *text)
+{
+	int n = 0;
+	for (const char *at = strstr(html, text); at != NULL; at = strstr(at + 1, text)) {
+		n++;
+	}
+	return n;
+}
+
+/* Two metrics with the same flips: one row where their items are the same, two where they may be others. */
+static void test_equal_flips(void **state)
+{
+	(void)state;
+#define FLIPPING(metric) "{\"name\":\"xs\",\"metric\":\"" metric "\",\"n\":3,\"flips\":{\"quantized\":{\"n\":3,\"count\":1,\"up\":1,\"down\":0,\"p\":1}," \
+	"\"protected\":null}}"
+#define REPORT(n) "{\"evaluation\":[" FLIPPING("refused") "," FLIPPING("over") ",{\"name\":\"xs\",\"metric\":\"flips\",\"n\":" n "}]}"
+	char *html = page(REPORT("3"));
+	const char *row = "<tr><th scope=row>xs<br><span class=ci>over</span></th><td class=n><span class=v>1</span>";
+	assert_int_equal(times(html, row), 0);
+	free(html);
+	html = page(REPORT("6"));
+	assert_int_equal(times(html, row), 1);
+	free(html);
+}
+
 static void test_empty(void **state)
 {
 	(void)state;
@@ -248,6 +274,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_escaping),
+		cmocka_unit_test(test_equal_flips),
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_map),
 		cmocka_unit_test(test_results),
