@@ -137,6 +137,24 @@ class Data(worker_test.WorkerTest):
         self.assertEqual(len(json.loads(plan.stdout)["warnings"]), 1)
         self.assertIn("share 3 of 5 items", json.loads(plan.stdout)["warnings"][0])
 
+    def test_windows(self):
+        """Perplexity in windows: an interval, and a gate that compares window by window."""
+        text = self.write("long.txt", "".join("%d times %d is %d. " % (i, i, i * i) for i in range(40)))
+        job, output = self.job(self.model, chat="none", evaluate=[
+            {"name": "ppl", "benchmark": "perplexity", "path": text, "options": {"form": "windows", "window": 32}}],
+            gate=[{"metric": "ppl.token_perplexity_32", "not-worse-by": 1e6}])
+        self.run_job(job)
+        report = self.load(output, "report.json")
+        row, gate = report["evaluation"][0], report["gate"][0]
+        self.assertEqual((row["form"], row["n"]), ("exp-mean", os.path.getsize(text) // 32))
+        for model in ("original", "protected"):
+            value = row[model]
+            self.assertTrue(0 < value["low"] < value["value"] < value["high"] and value["standard_error"] > 0, value)
+        self.assertTrue(gate["low"] < gate["measured"] < gate["high"] and 0 < gate["p"] < .01, gate)
+        with open(os.path.join(output, "outcomes.jsonl"), encoding="utf-8") as f:
+            items = [json.loads(line) for line in f]
+        self.assertEqual(sum("id" in line for line in items), row["n"])
+
     def test_all_read(self):
         """Report and manifest have the digests of all files that evaluators read."""
         config = self.load(self.model, "config.json")
