@@ -13,8 +13,10 @@
 #include "engine/model/ops.h"
 #include "engine/model/reading.h"
 
-/* Bytes that are read at a time on their way to a device: they stay in the cache. */
-#define STEP (4u << 20)
+/* Bytes that one thread reads at a time: they stay in the cache, and most matrices are several. */
+#define STEP (512u << 10)
+/* Rows at a time are a multiple of this, so that a block of rows that share scales is decoded once. */
+#define TOGETHER 128u
 
 /* Whether no number is NaN or infinite: those have all bits of the exponent set. */
 static int all_finite(const float *x, uint64_t n)
@@ -86,10 +88,51 @@ static int load(struct cwe_model *m, float *d, const void *src, uint32_t dtype, 
 		m->device->plugin->descriptor->id, r);
 }
 
-int cwe_model_read_host(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *x, struct cwb_err *err)
+/* Rows at a time of a width in bytes. */
+static uint64_t step_rows(const struct cwe_tensor *t, uint64_t rows, uint64_t bytes)
+{
+	uint64_t step = bytes > 0 && bytes < STEP ? STEP / bytes : 1;
+	step = (step + TOGETHER - 1) / TOGETHER * TOGETHER;
+	return t->whole || step > rows ? rows : step;
+}
+
+static int read_host(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *x, struct cwb_err *err)
 {
 	int r = cwe_weights_read_f32(m->weights, t, row, rows, x, err);
 	return r == 0 ? check_finite(m, t, row, x, rows * row_numbers(t), err) : r;
+}
+
+/* Rows in steps, which threads read at the same time. */
+struct steps {
+	struct cwe_model *m;
+	const struct cwe_tensor *t;
+	uint64_t row, rows, step;
+	float *x;
+	struct cwb_err *err; /* [steps] */
+};
+
+static void read_step(void *arg, size_t i)
+{
+	const struct steps *s = arg;
+	uint64_t at = i * s->step, n = s->rows - at < s->step ? s->rows - at : s->step;
+	int r = read_host(s->m, s->t, s->row + at, n, s->x + at * row_numbers(s->t), &s->err[i]);
+	s->err[i].code = r;
+}
+
+int cwe_model_read_host(struct cwe_model *m, const struct cwe_tensor *t, uint64_t row, uint64_t rows, float *x, struct cwb_err *err)
+{
+	struct steps s = {.m = m, .t = t, .row = row, .rows = rows, .x = x, .step = step_rows(t, rows, row_numbers(t) * sizeof *x)};
+	uint64_t n = s.step < rows ? (rows + s.step - 1) / s.step : 1;
+	if (n == 1 || (s.err = calloc(n, sizeof *s.err)) == NULL) {
+		return read_host(m, t, row, rows, x, err);
+	}
+	cwe_pool_run(m->device->host->pool, n, read_step, &s);
+	int r = 0;
+	for (uint64_t i = 0; r == 0 && i < n; i++) {
+		r = s.err[i].code == 0 ? 0 : cwb_err_set(err, s.err[i].code, "%s", s.err[i].message);
+	}
+	free(s.err);
+	return r;
 }
 
 /* Where rows go to: f32, through load(), or as they are stored, through upload(). */
@@ -129,7 +172,7 @@ static int read_raw(struct cwe_model *m, const struct cwe_tensor *t, uint64_t ro
 	struct cwb_err *err)
 {
 	uint64_t bytes = row_numbers(t) * (t->dtype == CWP_F32 ? sizeof(float) : sizeof(uint16_t));
-	uint64_t step = t->whole || bytes == 0 ? rows : bytes < STEP ? STEP / bytes : 1;
+	uint64_t step = step_rows(t, rows, bytes);
 	struct brought b = {m, t, row, d, stored};
 	struct cwe_reading r = {.first = row, .rows = rows, .step = step, .row_bytes = bytes, .fill = fill, .use = use, .arg = &b,
 		.threads = m->device->host->table.threads};

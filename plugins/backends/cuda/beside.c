@@ -1,7 +1,9 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Loads and transfers beside the computation, each on a stream of its own. A load goes through pinned memory to the device in the
- * type that it has and is widened there; its thread uses nothing that operations use but the list of what was loaded. */
+ * type that it has; its thread uses nothing that operations use but the list of what was loaded. Where there is room for all
+ * of it, it is widened when it is waited for: kernels of another stream would wait for the operations' own at every
+ * piece. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,12 +14,23 @@
 #include "plugins/backends/cuda/ranges.h"
 #include "plugins/backends/cuda/ring.h"
 
+/* Numbers as they were stored. */
+struct stored {
+	float *d_dst;
+	const char *d_raw;
+	uint32_t dtype;
+	uint64_t n;
+};
+
 struct cuda_beside {
 	cudaStream_t load, fetch, send;
 	cudaEvent_t before; /* what the operations called so far have done */
 	cudaEvent_t after;  /* what a stream beside has done */
 	struct cuda_ring ring; /* of loads */
-	void *chunk;           /* of the device, of loads */
+	char *chunk;           /* of the device, of loads */
+	uint64_t room_bytes, used;
+	struct stored *stored; /* in the chunk, to be widened */
+	size_t n_stored, stored_room;
 	pthread_mutex_t lock;  /* of what follows */
 	struct cuda_range *loaded;
 	size_t n, room;
@@ -71,6 +84,7 @@ void cuda_beside_close(struct cuda *b)
 	cuda_ring_close(&s->ring);
 	(void)pthread_mutex_destroy(&s->lock);
 	free(s->loaded);
+	free(s->stored);
 	free(s);
 	b->beside = NULL;
 }
@@ -86,7 +100,8 @@ int cuda_load_begin(void *vb)
 {
 	struct cuda *b = vb;
 	struct cuda_beside *s = b->beside;
-	s->chunk = s->chunk ? s->chunk : cuda_memory_chunk(b, "load_begin");
+	s->chunk = cuda_memory_chunk(b, "load_begin", &s->room_bytes);
+	s->used = 0;
 	return s->chunk ? cuda_check(b, "load_begin", order(s->before, b->stream, s->load)) : b->refused;
 }
 
@@ -126,23 +141,63 @@ void cuda_beside_drain(struct cuda *b)
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
+/* Widens what lies in the chunk. */
+static cudaError_t widen(struct cuda_beside *s, cudaStream_t stream)
+{
+	cudaError_t e = cudaSuccess;
+	for (size_t i = 0; e == cudaSuccess && i < s->n_stored; i++) {
+		const struct stored *p = &s->stored[i];
+		e = p->dtype == CWP_BF16 ? launch_from_bf16(stream, p->d_dst, (const void *)p->d_raw, p->n)
+					 : launch_from_f16(stream, p->d_dst, (const void *)p->d_raw, p->n);
+	}
+	s->n_stored = 0;
+	return e;
+}
+
+/* A place in the chunk for n numbers; one behind the last where they go on there. NULL: no memory for the list. */
+static void *place(struct cuda_beside *s, float *d_dst, uint32_t dtype, uint64_t n)
+{
+	struct stored *last = s->n_stored ? &s->stored[s->n_stored - 1] : NULL;
+	if (last && last->dtype == dtype && last->d_dst + last->n == d_dst && last->d_raw + 2 * last->n == s->chunk + s->used) {
+		last->n += n;
+	} else {
+		if (s->n_stored == s->stored_room) {
+			size_t room = s->stored_room ? 2 * s->stored_room : 64;
+			struct stored *stored = realloc(s->stored, room * sizeof(*stored));
+			if (!stored) {
+				return NULL;
+			}
+			s->stored = stored;
+			s->stored_room = room;
+		}
+		s->used = (s->used + 255) & ~(uint64_t)255;
+		s->stored[s->n_stored++] = (struct stored){d_dst, s->chunk + s->used, dtype, n};
+	}
+	void *d_raw = s->chunk + s->used;
+	s->used += 2 * n;
+	return d_raw;
+}
+
 /* One piece of at most CUDA_RING_PIECE bytes. */
 static cudaError_t load_piece(struct cuda_beside *s, float *d_dst, const char *src, uint32_t dtype, uint64_t n, size_t bytes)
 {
-	void *staged = NULL;
+	void *staged = NULL, *d_piece = d_dst;
 	cudaError_t e = cuda_ring_take(&s->ring, bytes, &staged);
 	if (e != cudaSuccess) {
 		return e;
 	}
 	memcpy(staged, src, bytes);
-	void *d_piece = dtype == CWP_F32 ? (void *)d_dst : s->chunk;
-	e = cudaMemcpyAsync(d_piece, staged, bytes, cudaMemcpyHostToDevice, s->load);
-	e = e != cudaSuccess ? e : cuda_ring_sent(&s->ring, s->load, NULL);
-	/* The chunk is used again in the order of the stream. */
-	if (e != cudaSuccess || dtype == CWP_F32) {
-		return e;
+	if (dtype != CWP_F32) {
+		/* Without room the chunk is used again, in the order of the stream. */
+		if (s->used + 255 + bytes > s->room_bytes) {
+			e = widen(s, s->load);
+			s->used = 0;
+		}
+		d_piece = place(s, d_dst, dtype, n);
+		e = d_piece ? e : cudaErrorMemoryAllocation;
 	}
-	return dtype == CWP_BF16 ? launch_from_bf16(s->load, d_dst, d_piece, n) : launch_from_f16(s->load, d_dst, d_piece, n);
+	e = e != cudaSuccess ? e : cudaMemcpyAsync(d_piece, staged, bytes, cudaMemcpyHostToDevice, s->load);
+	return e != cudaSuccess ? e : cuda_ring_sent(&s->ring, s->load, NULL);
 }
 
 int cuda_load(void *vb, float *d_dst, const void *src, uint32_t dtype, uint64_t n)
@@ -170,7 +225,8 @@ int cuda_load_wait(void *vb)
 	struct cuda *b = vb;
 	struct cuda_beside *s = b->beside;
 	cuda_beside_drain(b);
-	return cuda_check(b, "load_wait", order(s->after, s->load, b->stream));
+	cudaError_t e = order(s->after, s->load, b->stream);
+	return cuda_check(b, "load_wait", e != cudaSuccess ? e : widen(s, b->stream));
 }
 
 int cuda_fetch(void *vb, void *dst, const void *d_src, size_t bytes)

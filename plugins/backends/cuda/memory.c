@@ -24,6 +24,7 @@ struct cuda_memory {
 	cudaError_t error;         /* the driver's last word where it gave nothing */
 	struct cuda_arena *arena;  /* NULL before reserve() */
 	void *workspace, *chunk;
+	uint64_t chunk_bytes;
 	struct piece scratch, table[CUDA_TABLES];
 	unsigned next_table;
 };
@@ -178,9 +179,12 @@ void *cuda_memory_workspace(struct cuda *b, const char *op)
 	return part(b, op, "the workspace of products", &b->memory->workspace, CUDA_WORKSPACE);
 }
 
-void *cuda_memory_chunk(struct cuda *b, const char *op)
+void *cuda_memory_chunk(struct cuda *b, const char *op, uint64_t *ret_bytes)
 {
-	return part(b, op, "loading weights", &b->memory->chunk, CUDA_LOAD_CHUNK);
+	struct cuda_memory *m = b->memory;
+	m->chunk_bytes = m->chunk ? m->chunk_bytes : CUDA_LOAD_CHUNK;
+	*ret_bytes = m->chunk_bytes;
+	return part(b, op, "loading weights", &m->chunk, CUDA_LOAD_CHUNK);
 }
 
 /* Makes p at least `bytes` long; what was in it is lost. */
@@ -266,7 +270,11 @@ static int lay_out(struct cuda *b, const struct cuda_needs *needs)
 {
 	struct cuda_memory *m = b->memory;
 	m->workspace = m->workspace ? m->workspace : take_from_arena(m, needs->workspace);
-	m->chunk = m->chunk ? m->chunk : take_from_arena(m, needs->loading);
+	if (m->chunk) {
+		(void)give_to_driver(b, m->chunk); /* of loads before */
+	}
+	m->chunk = take_from_arena(m, needs->loading);
+	m->chunk_bytes = needs->loading;
 	m->scratch = (struct piece){take_from_arena(m, needs->scratch), needs->scratch};
 	for (size_t i = 0; i < CUDA_TABLES; i++) {
 		m->table[i] = (struct piece){take_from_arena(m, needs->table), needs->table};

@@ -7,9 +7,10 @@
 #include "plugins/backends/cuda/cuda.h"
 #include "plugins/backends/cuda/needs.h"
 
-/* Memory that stays until close(), CUDA_WORKSPACE and CUDA_LOAD_CHUNK bytes; NULL: explained. */
+/* Memory that stays until close(), CUDA_WORKSPACE bytes; NULL: explained. */
 void *cuda_memory_workspace(struct cuda *b, const char *op);
-void *cuda_memory_chunk(struct cuda *b, const char *op);
+/* Memory that loads pass through, another one after reserve(); NULL: explained. */
+void *cuda_memory_chunk(struct cuda *b, const char *op, uint64_t *ret_bytes);
 /* Whether all that there will ever be was taken. */
 int cuda_memory_reserved(const struct cuda *b);
 /* Where the driver gave no memory: 0 when there was none, else the code of another error, explained. */

@@ -25,7 +25,8 @@ void cuda_needs_find(const struct cwp_backend_use *use, int bf16, struct cuda_ne
 	 * take for a context with the code of all kernels and of cuBLASLt. */
 	ret->context = 600 * MIB;
 	ret->workspace = CUDA_WORKSPACE;
-	ret->loading = CUDA_LOAD_CHUNK;
+	/* A whole layer as it is stored, two bytes each; norms and biases are in the rest. */
+	ret->loading = cuda_arena_round(plus(times(2, use->weights), CUDA_LOAD_CHUNK));
 	/* Starts of sequences, or four words for each of them. */
 	ret->table = cuda_arena_round(plus(times(use->tokens, 32), 64 << 10));
 	/* Partial sums and two f32 numbers for each one of the widest activation. */

@@ -11,7 +11,7 @@
 enum {
 	/* Products of Hopper are fastest with 32 MiB; older devices take less of it. */
 	CUDA_WORKSPACE = 32 << 20,
-	/* Weights pass through device memory before they are widened, a chunk at a time. */
+	/* Weights pass through device memory before they are widened: all of a layer where there is room, else so much at a time. */
 	CUDA_LOAD_CHUNK = 8 << 20,
 	CUDA_PAGE = 2 << 20, /* the driver gives whole ones */
 	CUDA_TABLES = 4 /* of one operation at most 3, and the next one's first */
