@@ -7,8 +7,10 @@
  * CWP_BACKEND_HOST_MEMORY. All matrices are row-major; ld is the distance between rows in elements. Activations,
  * gradients and statistics are f32 unless said otherwise; sums over tokens inside an operation are f32 or better
  * in a fixed order. Work is cut into tiles by shapes only: the same call gives the same bytes with any number of
- * threads. All operations are called from the worker's main thread [worker] and may run asynchronously until
- * sync(); they return 0 or a negative code, CWP_ESTATE where the device is lost. `b` is what open() gave. */
+ * threads. All operations of one handle are called from one thread, the one that opened it or that called enter() last; where
+ * several handles are open, another thread may use another one at the same time. Operations may run asynchronously until
+ * sync(); they return 0 or a negative code, CWP_ESTATE where the device is lost. `b` is what open() gave. [worker]: from the
+ * handle's thread. */
 #ifndef CWP_BACKEND_H
 #define CWP_BACKEND_H
 
@@ -112,6 +114,15 @@ struct cwp_backend_use {
 	uint64_t tokens;  /* rows of activations in one call */
 	uint64_t width;   /* columns of activations in one call */
 	uint64_t sum;     /* columns of all different inputs of a layer's matrices together */
+	uint64_t handles; /* that reduce() will have, this one included; 0 or 1: it will not be called */
+};
+
+/* What reduce() makes of the numbers of several handles. */
+enum cwp_reduce {
+	CWP_REDUCE_SUM_F32 = 1,
+	CWP_REDUCE_SUM_F64 = 2,
+	CWP_REDUCE_SUM_U64 = 3,
+	CWP_REDUCE_MAX_F32 = 4
 };
 
 /* A device that open() can be asked for by its UUID. */
@@ -271,6 +282,15 @@ struct cwp_backend {
 	 * device. CWP_EMISSING past the last one, at once where there is nothing to choose from; another code where devices cannot
 	 * be asked for (no driver, one that is too old), with the reason through host->fail(). */
 	int (*devices)(const struct cwp_host *host, uint32_t index, struct cwp_backend_device *ret);
+
+	/* From here on the calling thread is the one that calls operations of this handle. No operation of it is being called then. A
+	 * thread that uses several handles calls it whenever it goes over to another one. */
+	int (*enter)(void *b);
+	/* d_x[0] [count] = sum or maximum (enum cwp_reduce) of d_x[k] [count] over k < n; d_x[k] is memory of b[k], handles of
+	 * different devices. The order of additions follows from n and count alone. What is in d_x[k] for k > 0 is of no use any
+	 * more. Each handle's operations called before are done before, those called later come after. The caller uses b[0], before and behind; no
+	 * thread calls another operation of any of the handles meanwhile. */
+	int (*reduce)(void *const *b, uint32_t n, uint32_t kind, void *const *d_x, uint64_t count);
 };
 
 #ifdef __cplusplus

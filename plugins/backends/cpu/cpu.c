@@ -230,4 +230,6 @@ const struct cwp_backend cpu_backend = {
 	.reserve = cpu_reserve,
 	.rows_alone = cpu_rows_alone,
 	.devices = cpu_devices,
+	.enter = cpu_sync,
+	.reduce = cpu_reduce,
 };

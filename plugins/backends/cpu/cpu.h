@@ -88,6 +88,7 @@ int cpu_copy(void *b, void *d_dst, const void *d_src, size_t bytes);
 int cpu_memory(void *b, uint64_t *ret_total, uint64_t *ret_free);
 uint64_t cpu_overhead(void *b, const struct cwp_backend_use *use);
 int cpu_reserve(void *b, uint64_t bytes, const struct cwp_backend_use *use);
+int cpu_reduce(void *const *b, uint32_t n, uint32_t kind, void *const *d_x, uint64_t count);
 int cpu_devices(const struct cwp_host *host, uint32_t index, struct cwp_backend_device *ret);
 
 int cpu_convert(void *b, float *d_dst, const void *d_src, uint32_t dtype, uint64_t n);

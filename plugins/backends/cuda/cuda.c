@@ -11,6 +11,7 @@
 #include "plugins/backends/cuda/ops_attention.h"
 #include "plugins/backends/cuda/ops_base.h"
 #include "plugins/backends/cuda/ops_grad.h"
+#include "plugins/backends/cuda/ops_reduce.h"
 #include "plugins/backends/cuda/ops_rows.h"
 
 enum { MOST_DEVICES = 64 };
@@ -122,6 +123,7 @@ static int set_up(struct cuda *b)
 	rc = rc ? rc : cuda_transfer_open(b);
 	rc = rc ? rc : cuda_beside_open(b);
 	rc = rc ? rc : cuda_cache_open(b);
+	rc = rc ? rc : cuda_reduce_open(b);
 	return rc ? rc : cuda_plans_open(b);
 }
 
@@ -135,6 +137,7 @@ static void cuda_close(void *vb)
 	if (b->stream) {
 		(void)cudaSetDevice(b->device);
 		(void)cudaStreamSynchronize(b->stream);
+		cuda_reduce_close(b);
 		cuda_beside_close(b);
 		cuda_transfer_close(b);
 		cuda_plans_close(b);
@@ -243,4 +246,6 @@ const struct cwp_backend cuda_backend = {
 	.reserve = cuda_reserve,
 	.rows_alone = cuda_rows_alone,
 	.devices = cuda_devices,
+	.enter = cuda_enter,
+	.reduce = cuda_reduce,
 };

@@ -29,6 +29,9 @@ struct cuda_beside;
 /* Products that were made ready. plans.c */
 struct cuda_plans;
 
+/* Sums over several devices. reduce.c */
+struct cuda_reduce;
+
 struct cuda {
 	const struct cwp_host *host;
 	enum cuda_precision precision;
@@ -42,6 +45,8 @@ struct cuda {
 	struct cuda_transfer *transfer;
 	struct cuda_beside *beside;
 	struct cuda_plans *plans;
+	struct cuda_reduce *reduce;
+	cudaEvent_t mark; /* of reduce(), made by the first one */
 	int refused; /* the code of the last refusal: what to return when a function gave NULL and explained it */
 	char name[128];
 };
@@ -88,5 +93,7 @@ int cuda_cache_open(struct cuda *b);
 void cuda_cache_close(struct cuda *b);
 int cuda_plans_open(struct cuda *b);
 void cuda_plans_close(struct cuda *b);
+int cuda_reduce_open(struct cuda *b);
+void cuda_reduce_close(struct cuda *b);
 
 #endif

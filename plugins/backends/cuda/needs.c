@@ -24,6 +24,9 @@ void cuda_needs_find(const struct cwp_backend_use *use, int bf16, struct cuda_ne
 	/* Less free memory than before open() is no measure on a device that others use too: this is more than drivers were seen to
 	 * take for a context with the code of all kernels and of cuBLASLt. */
 	ret->context = 600 * MIB;
+	if (use->handles > 1) {
+		ret->context += 600 * MIB; /* NCCL's own, likewise */
+	}
 	ret->workspace = CUDA_WORKSPACE;
 	/* A whole layer as it is stored, two bytes each; norms and biases are in the rest. */
 	ret->loading = cuda_arena_round(plus(times(2, use->weights), CUDA_LOAD_CHUNK));

@@ -95,6 +95,10 @@ int fake_send_wait(void *vb);
 /* Whether bytes of the device are part of a transfer under way: "" or what it is. */
 const char *fake_busy(const struct fake *b, size_t at, uint64_t bytes, int write);
 
+/* several.c */
+int fake_enter(void *vb);
+int fake_reduce(void *const *b, uint32_t n, uint32_t kind, void *const *d_x, uint64_t count);
+
 /* ops.c: fills in the operations that only pass on. */
 void fake_fill_ops(struct cwp_backend *table);
 

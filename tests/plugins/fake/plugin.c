@@ -164,7 +164,8 @@ static const void *get_interface(const char *id)
 			.sync = fake_sync, .copy = fake_copy, .host_alloc = fake_host_alloc, .host_free = fake_host_free,
 			.load_begin = fake_load_begin, .load = fake_load, .load_wait = fake_load_wait, .fetch = fake_fetch,
 			.fetch_wait = fake_fetch_wait, .send = fake_send, .send_wait = fake_send_wait, .memory = fake_memory,
-			.overhead = fake_overhead, .reserve = fake_reserve, .devices = fake_devices};
+			.overhead = fake_overhead, .reserve = fake_reserve, .devices = fake_devices,
+			.enter = fake_enter, .reduce = fake_reduce};
 		fake_fill_ops(&table);
 	}
 	return strcmp(id, CWP_BACKEND_INTERFACE) == 0 ? &table : NULL;

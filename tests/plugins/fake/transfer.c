@@ -160,7 +160,8 @@ int fake_fetch_wait(void *vb)
 		memcpy(b->fetch[i].host, b->memory + b->fetch[i].at, b->fetch[i].bytes);
 	}
 	b->fetches = 0;
-	return a.code != 0 ? a.code : finish_sends(b, "fetch_wait");
+	int r = finish_sends(b, "fetch_wait"); /* of a lost device too */
+	return a.code != 0 ? a.code : r;
 }
 
 int fake_send(void *vb, void *d_dst, const void *src, size_t bytes)

@@ -51,8 +51,8 @@ static void test_copies_fit(void **state)
 static void test_no_wrap(void **state)
 {
 	(void)state;
-	const struct cwp_backend_use most = {sizeof most, 0, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX},
-		wide = {sizeof wide, 0, 1, UINT64_C(1) << 33, UINT64_C(1) << 33, 1};
+	const struct cwp_backend_use most = {sizeof most, 0, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX},
+		wide = {sizeof wide, 0, 1, UINT64_C(1) << 33, UINT64_C(1) << 33, 1, 2};
 	struct cuda_needs n;
 	cuda_needs_find(&most, 1, &n);
 	assert_int_equal(cuda_needs_sum(&n), UINT64_MAX);
@@ -66,7 +66,7 @@ static void test_monotonous(void **state)
 	(void)state;
 	uint64_t before = 0;
 	for (uint64_t i = 0; i < 40; i++) {
-		struct cwp_backend_use u = {sizeof u, 0, i * 1000003, i * 37, i * 101, i * 303};
+		struct cwp_backend_use u = {sizeof u, 0, i * 1000003, i * 37, i * 101, i * 303, i / 10};
 		struct cuda_needs n;
 		cuda_needs_find(&u, 1, &n);
 		assert_true(cuda_needs_sum(&n) >= before);
