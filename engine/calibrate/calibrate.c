@@ -9,6 +9,7 @@
 #include "engine/calibrate/checkpoint.h"
 #include "engine/calibrate/emission.h"
 #include "engine/calibrate/forward.h"
+#include "engine/calibrate/lanes.h"
 #include "engine/model/ops.h"
 
 #define GRADIENTS (CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ)
@@ -143,7 +144,7 @@ static int run_head(struct run *r, struct cwb_err *err)
 		}
 	}
 	free(score.nll);
-	return e;
+	return e == 0 && c->lane != NULL ? cwe_lane_losses(c->lane, err) : e;
 }
 
 /* Forward through all layers, from where an earlier attempt was, and the head. Its gradient is kept. */
@@ -340,6 +341,9 @@ int cwe_calibrate_run(struct cwe_calibration *c, struct cwb_err *err)
 	struct cwe_model *m = c->model;
 	if ((c->needs & MEASURED) == 0) {
 		return run_weights(c, err);
+	}
+	if (c->n_more > 0 && c->lane == NULL) {
+		return cwe_lanes_run(c, err);
 	}
 	struct run r = {.c = c, .gradient.fd = -1};
 	cwe_calibration_kept(c); /* nothing is done yet */

@@ -8,6 +8,11 @@
 #include "engine/calibrate/head.h"
 #include "engine/calibrate/statistics.h"
 
+/* Devices that one calibration may use. */
+#define CWE_LANES_MAX 64
+
+struct cwe_lane;
+
 struct cwe_calibration {
 	struct cwe_model *model;
 	const struct cwe_corpus *corpus;
@@ -52,6 +57,12 @@ struct cwe_calibration {
 	 * of it, an attempt may well do some layers again: their news come with the digest "", and once more. */
 	double checkpoint_pause;
 	double checkpoint_last;  /* of the run itself: when the last one was kept */
+	/* Several devices (lanes.h): models of the same weights on the others. The samples are divided among all of them; their
+	 * statistics are added. Without what is told by sample (trace, norm, embedding). With checkpoint, what is told again after a
+	 * broken run are the layers that are not done; the passes are made anew. */
+	struct cwe_model *const *more;
+	uint32_t n_more;
+	struct cwe_lane *lane;   /* which of them this is; NULL for callers */
 	uint32_t passes;         /* result: all samples through one layer, forward or backward, or the head, in this run so far */
 };
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "engine/calibrate/emission.h"
+#include "engine/calibrate/lanes.h"
 
 /* Gradients of norms come piece by piece: who wants them wants them with their layer's matrices. */
 static int is_late(const struct cwe_emission *e)
@@ -89,8 +90,15 @@ int cwe_emission_finish(struct cwe_emission *e, struct cwb_err *err)
 
 int cwe_emission_set(struct cwe_emission *e, uint32_t layer, uint32_t set, struct cwb_err *err)
 {
+	int r = 0;
+	if (e->c->lane != NULL) {
+		r = cwe_lane_join(e->c->lane, e->statistics, err);
+		if (r != 0 || !cwe_lane_tells(e->c->lane)) {
+			return r;
+		}
+	}
 	if (is_late(e)) {
-		int r = cwe_emission_finish(e, err);
+		r = cwe_emission_finish(e, err);
 		r = r == 0 ? cwe_statistics_keep(e->statistics, err) : r;
 		e->layer = layer;
 		e->set = set;
@@ -99,7 +107,6 @@ int cwe_emission_set(struct cwe_emission *e, uint32_t layer, uint32_t set, struc
 		e->pending = r == 0;
 		return r;
 	}
-	int r = 0;
 	for (uint32_t l = 0; r == 0 && l < cwe_linears(&e->c->model->arch, layer); l++) {
 		struct cwe_module_statistics s;
 		r = cwe_statistics_get(e->statistics, &e->forward->pass->layer, l, &s, err);

@@ -78,8 +78,10 @@ int cwe_pass_layer(struct cwe_pass *p, uint32_t index, uint32_t next, struct cwb
 
 int cwe_pass_cancelled(const struct cwe_pass *p, struct cwb_err *err)
 {
-	const struct cwp_host *host = &p->model->device->host->table;
-	return host->cancelled(host->ctx) ? cwb_err_set(err, CWP_ECANCELLED, "cancelled") : 0;
+	const struct cwe_device *device = p->model->device;
+	const struct cwp_host *host = &device->host->table;
+	int stop = device->stop != NULL && atomic_load_explicit(device->stop, memory_order_relaxed);
+	return stop || host->cancelled(host->ctx) ? cwb_err_set(err, CWP_ECANCELLED, "cancelled") : 0;
 }
 
 int cwe_pass_embed(struct cwe_pass *pass, struct cwb_err *err)

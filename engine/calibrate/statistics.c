@@ -37,6 +37,11 @@ static struct cwe_statistics_place places(const struct cwe_arch *a, uint32_t lay
 	return sum;
 }
 
+struct cwe_statistics_place cwe_statistics_places(const struct cwe_statistics *s)
+{
+	return places(&s->model->arch, s->layer, NULL);
+}
+
 /* The most of any layer. */
 static struct cwe_statistics_place places_most(const struct cwe_arch *a)
 {

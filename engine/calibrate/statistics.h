@@ -85,6 +85,11 @@ int cwe_statistics_keep(struct cwe_statistics *s, struct cwb_err *err);
 int cwe_statistics_settle(struct cwe_statistics *s, struct cwb_err *err);
 void cwe_statistics_kept(const struct cwe_statistics *s, uint32_t linear, struct cwe_module_statistics *ret);
 
+/* Elements of all matrices of the layer at hand together. */
+struct cwe_statistics_place cwe_statistics_places(const struct cwe_statistics *s);
+/* Adds those of s[1 .. n), the same layer and needs on other devices, to those of s[0]; whose thread calls while the others wait. */
+int cwe_statistics_join(struct cwe_statistics *const *s, uint32_t n, struct cwb_err *err);
+
 /* The finished statistics of one matrix of the layer. Valid until the next call. */
 int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, uint32_t linear,
 	struct cwe_module_statistics *ret, struct cwb_err *err);

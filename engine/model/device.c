@@ -52,6 +52,11 @@ int cwe_device_check(struct cwe_device *d, const char *operation, int code, stru
 	return code == 0 ? 0 : cwe_host_error(d->host, d->plugin->descriptor->id, operation, told, err);
 }
 
+int cwe_device_enter(struct cwe_device *d, struct cwb_err *err)
+{
+	return cwe_device_check(d, "enter", d->ops->enter(d->b), err);
+}
+
 int cwe_device_copy(struct cwe_device *d, float *d_dst, const float *d_src, uint64_t n, struct cwb_err *err)
 {
 	return cwe_device_check(d, "copy", d->ops->copy(d->b, d_dst, d_src, n * sizeof *d_dst), err);

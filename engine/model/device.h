@@ -3,6 +3,7 @@
 /* A backend with its handle and host, and failures turned into errors: what the engine's numeric code calls. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@ struct cwe_device {
 	int loading;  /* between load_begin and load_wait */
 	uint64_t boundary_room; /* bytes of alloc() that boundaries may take, on a backend with memory of its own; who planned says it */
 	enum cwj_precision precision; /* of products: F32 or BF16 */
+	const atomic_int *stop; /* not 0 there: what runs here ends, as if cancelled; NULL: nobody says so */
 	char uuid[64];    /* "" where there is nothing to choose from */
 	char why[256];    /* why auto took the CPU; "": it did not, or was not asked for */
 };
@@ -48,6 +50,9 @@ int cwe_device_remote(const struct cwe_device *d);
 /* enum cwp_dtype in which activations are kept between layers: what the backend's products round to, where its memory is its
  * own, else CWP_F32. */
 uint32_t cwe_device_boundary_dtype(const struct cwe_device *d);
+
+/* Operations come from the calling thread from here on (enter() of backend.h). */
+int cwe_device_enter(struct cwe_device *d, struct cwb_err *err);
 
 /* n f32 elements of device memory; freed with cwe_device_free. n = 0 gives a valid pointer. */
 int cwe_device_floats(struct cwe_device *d, uint64_t n, float **ret, struct cwb_err *err);
