@@ -3,12 +3,15 @@
 /* The engine's calibration alone, without a scorer: statistics of random tokens, timed.
  *
  *     calibrate-run MODEL [--backend cpu|cuda] [--precision f32|bf16] [--needs grad_sq,grad_sum,grad_abs,act_sq]
- *         [--samples 128] [--length 512] [--threads N] [--gpu-memory BYTES] [--rounds 1] [--seed N] [--sums]
+ *         [--samples 128] [--length 512] [--threads N] [--gpu-memory BYTES] [--gpus N] [--rounds 1] [--seed N] [--sums]
+ *         [--values FILE]
  *
  * MODEL: a folder as bench/make_model.py writes it. Each round prints one line of JSON: seconds of the whole run and of its
  * parts, tokens a second, FLOP a token (products alone, as they are needed: forward, gradients at inputs and of weights, and
  * what has to be computed again for the backward pass, all layers and the head) and FLOP a second, memory of the device.
- * --gpu-memory is a limit: what does not fit is refused, boundaries that do not fit lie in the host's memory. --sums adds the sum of each statistic by matrix, for comparing runs. bench/fisher-gpu drives it. */
+ * --gpu-memory is a limit: what does not fit is refused, boundaries that do not fit lie in the host's memory. --sums adds the sum of each statistic by matrix, for comparing runs. --gpus: the samples
+ * are divided among so many devices; the limit is of each. --values writes all statistics of the last round, f32 one after another.
+ * bench/fisher-gpu and bench/gpus drive it. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,11 +22,13 @@
 
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/corpus.h"
+#include "engine/calibrate/share.h"
+#include "engine/model/companions.h"
 #include "engine/plugin/places.h"
 
 struct options {
-	const char *model, *backend, *precision;
-	uint32_t needs, threads, rounds;
+	const char *model, *backend, *precision, *values;
+	uint32_t needs, threads, rounds, gpus;
 	uint64_t samples, length, seed, memory;
 	int sums;
 };
@@ -36,6 +41,8 @@ struct bench {
 	struct cwe_device device;
 	struct cwe_source *source;
 	struct cwe_model model;
+	struct cwe_companions others; /* devices beside the first one */
+	FILE *values;
 	struct cwe_sample_set set;
 	struct cwe_corpus corpus;
 	uint64_t total, before, least; /* of the device's memory: all, free before anything was taken, least free since */
@@ -80,8 +87,9 @@ static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option names[] = {{"backend", 1, NULL, 'b'}, {"precision", 1, NULL, 'p'}, {"needs", 1, NULL, 'n'},
 		{"samples", 1, NULL, 's'}, {"length", 1, NULL, 'l'}, {"threads", 1, NULL, 't'}, {"gpu-memory", 1, NULL, 'm'},
-		{"rounds", 1, NULL, 'r'}, {"seed", 1, NULL, 'S'}, {"sums", 0, NULL, 'u'}, {NULL, 0, NULL, 0}};
-	*o = (struct options){.backend = "cpu", .precision = "f32", .needs = CWP_STAT_GRAD_SQ, .rounds = 1, .samples = 128, .length = 512};
+		{"rounds", 1, NULL, 'r'}, {"seed", 1, NULL, 'S'}, {"sums", 0, NULL, 'u'}, {"gpus", 1, NULL, 'g'}, {"values", 1, NULL, 'v'}, {NULL, 0, NULL, 0}};
+	*o = (struct options){.backend = "cpu", .precision = "f32", .needs = CWP_STAT_GRAD_SQ, 
+		.rounds = 1, .gpus = 1, .samples = 128, .length = 512};
 	for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
 		const char *text = optarg != NULL ? optarg : "";
 		uint64_t n = strtoull(text, NULL, 10);
@@ -95,6 +103,8 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'r': o->rounds = (uint32_t)n; break;
 		case 'S': o->seed = n; break;
 		case 'u': o->sums = 1; break;
+		case 'g': o->gpus = (uint32_t)n; break;
+		case 'v': o->values = text; break;
 		case 'n':
 			if (parse_needs(optarg, &o->needs) == 0) {
 				break;
@@ -104,7 +114,7 @@ static int parse(int argc, char **argv, struct options *o)
 		}
 	}
 	o->model = argv[optind];
-	return optind + 1 == argc && o->samples > 0 && o->length > 1 && o->rounds > 0 ? 0 : -1;
+	return optind + 1 == argc && o->samples > 0 && o->length > 1 && o->rounds > 0 && o->gpus > 0 && o->gpus <= CWE_LANES_MAX ? 0 : -1;
 }
 
 /* Samples of one sequence each, every prediction of it with the same weight. */
@@ -142,17 +152,15 @@ static int open_device(struct bench *b, struct cwb_err *err)
 }
 
 /* Memory as a job's plan has it: what the calibration needs at most and what the backend takes for itself, and boundaries in
- * what is left of the limit. Taken at once, so that more is never taken. */
-static int reserve(struct bench *b, struct cwb_err *err)
+ * what is left of the limit. Taken at once, so that more is never taken. tokens: of this device's part. */
+static int reserve_one(struct bench *b, struct cwe_model *model, uint64_t tokens, struct cwb_err *err)
 {
-	struct cwe_device *d = &b->device;
+	struct cwe_device *d = model->device;
 	struct cwp_backend_use use;
 	struct cwe_calibration_bounds bounds;
-	if (!cwe_device_remote(d)) {
-		return 0;
-	}
-	cwe_workspace_use(&b->model, b->corpus.widest, &use);
-	cwe_calibration_bounds(&b->model, b->corpus.tokens, b->corpus.widest, b->corpus.longest, b->o.needs, &bounds);
+	cwe_workspace_use(model, b->corpus.widest, &use);
+	use.handles = b->o.gpus;
+	cwe_calibration_bounds(model, tokens, b->corpus.widest, b->corpus.longest, b->o.needs, &bounds);
 	uint64_t least = bounds.device + d->ops->overhead(d->b, &use), limit = b->o.memory > 0 ? b->o.memory : b->before / 10 * 9;
 	if (least > limit) {
 		return cwb_err_set(err, CWP_ELIMIT, "the plan is %" PRIu64 " MB, more than the limit of %" PRIu64 " MB", least / 1000000, limit / 1000000);
@@ -160,7 +168,17 @@ static int reserve(struct bench *b, struct cwb_err *err)
 	d->boundary_room = bounds.boundaries < limit - least ? bounds.boundaries : limit - least;
 	(void)fprintf(stderr, "plan: %" PRIu64 " MB, of which %" PRIu64 " MB are the backend's own; boundaries %" PRIu64 " of %" PRIu64 " MB\n", least / 1000000,
 		(least - bounds.device) / 1000000, d->boundary_room / 1000000, bounds.boundaries / 1000000);
-	return cwe_device_check(d, "reserve", d->ops->reserve(d->b, least + d->boundary_room, &use), err);
+	int r = cwe_device_enter(d, err);
+	return r == 0 ? cwe_device_check(d, "reserve", d->ops->reserve(d->b, least + d->boundary_room, &use), err) : r;
+}
+
+static int reserve(struct bench *b, struct cwb_err *err)
+{
+	int r = 0;
+	for (uint32_t k = 0; r == 0 && cwe_device_remote(&b->device) && k <= b->others.n; k++) {
+		r = reserve_one(b, k == b->others.n ? &b->model : &b->others.model[k], cwe_share_tokens(&b->corpus, b->o.gpus), err);
+	}
+	return r;
 }
 
 static int open_all(struct bench *b, struct cwb_err *err)
@@ -179,6 +197,9 @@ static int open_all(struct bench *b, struct cwb_err *err)
 	r = r == 0 ? cwe_source_open(b->o.model, 0, &b->source, err) : r;
 	r = r == 0 ? cwe_model_open(b->source, NULL, &b->device, &b->model, err) : r;
 	r = r == 0 ? make_samples(b, err) : r;
+	if (r == 0 && b->o.gpus > 1) {
+		r = cwe_companions_open(b->registry, &b->model, b->o.gpus - 1, &b->others, err);
+	}
 	return r == 0 ? reserve(b, err) : r;
 }
 
@@ -194,10 +215,26 @@ static void close_all(struct bench *b)
 	}
 	free(b->set.sample);
 	cwe_corpus_free(&b->corpus);
+	cwe_companions_close(&b->others);
 	cwe_source_close(b->source);
 	cwe_device_close(&b->device);
 	cwe_registry_free(b->registry);
 	cwe_pool_free(b->pool);
+}
+
+/* f32 numbers of the last round; those in f64 rounded. */
+static int write_values(struct bench *b, const struct cwe_module_statistics *s, struct cwb_err *err)
+{
+	const float *grad[] = {s->grad_sum, s->grad_abs, s->grad_sq};
+	int bad = 0;
+	for (int i = 0; i < 3; i++) {
+		bad |= grad[i] != NULL && fwrite(grad[i], sizeof *grad[i], s->rows * s->cols, b->values) != s->rows * s->cols;
+	}
+	for (uint64_t c = 0; s->act_sq != NULL && c < s->cols; c++) {
+		float x = (float)s->act_sq[c];
+		bad |= fwrite(&x, sizeof x, 1, b->values) != 1;
+	}
+	return bad ? cwb_err_set(err, CWP_ESTATE, "%s cannot be written", b->o.values) : 0;
 }
 
 static double sum(const float *x, uint64_t n)
@@ -214,7 +251,9 @@ static int take_module(void *arg, uint32_t layer, uint32_t set, uint32_t linear,
 {
 	struct bench *b = arg;
 	(void)set;
-	(void)err;
+	if (b->values != NULL) {
+		return write_values(b, s, err);
+	}
 	if (b->o.sums) {
 		char name[CWE_MODULE_NAME_MAX];
 		double squares = 0;
@@ -305,10 +344,10 @@ static void print_round(const struct bench *b, double seconds)
 	double forward = gradients ? b->forward_end - b->begin : seconds;
 	/* From the end of the forward pass to that of the last layer's backward pass is the head and one layer. */
 	double last = gradients ? b->layer_end[a->layers - 1] - b->forward_end - layer : 0;
-	(void)printf("%s\"backend\": \"%s\", \"precision\": \"%s\", \"layers\": %u, \"tokens\": %.0f, \"seconds\": %.4f, \"forward\": %.4f, "
+	(void)printf("%s\"backend\": \"%s\", \"gpus\": %u, \"precision\": \"%s\", \"layers\": %u, \"tokens\": %.0f, \"seconds\": %.4f, \"forward\": %.4f, "
 		"\"head\": %.4f, \"backward_layer\": %.5f, \"tokens_per_second\": %.1f, \"flop_per_token\": %.6g, \"head_flop_per_token\": %.6g, "
 		"\"tflops\": %.3f, \"device_total\": %" PRIu64 ", \"device_taken\": %" PRIu64 ", \"allocated\": %zu, \"resident\": %" PRIu64 "}\n",
-		b->printed ? "}, " : "{", b->device.ops->describe(b->device.b), b->o.precision, a->layers, tokens, seconds, forward, last > 0 ? last : 0,
+		b->printed ? "}, " : "{", b->device.ops->describe(b->device.b), b->o.gpus, b->o.precision, a->layers, tokens, seconds, forward, last > 0 ? last : 0,
 		gradients ? layer : 0, tokens / seconds, layers + head, head, tokens * (layers + head) / seconds * 1e-12, b->total,
 		b->total - b->least, b->device.peak, (uint64_t)use.ru_maxrss * 1024);
 	(void)fflush(stdout);
@@ -317,14 +356,15 @@ static void print_round(const struct bench *b, double seconds)
 static int run(struct bench *b, struct cwb_err *err)
 {
 	struct cwe_calibration c = {.model = &b->model, .corpus = &b->corpus, .needs = b->o.needs, .boundary_memory = UINT64_MAX,
-		.resume = b->model.arch.layers, .arg = b, .module = take_module, .layer_done = take_layer, .progress = take_progress};
+		.resume = b->model.arch.layers, .arg = b, .module = take_module, .layer_done = take_layer, .progress = take_progress,
+		.more = b->others.list, .n_more = b->others.n};
 	b->forward_work = (uint64_t)b->model.arch.layers * b->corpus.tokens;
 	b->forward_end = 0;
 	b->printed = 0;
 	b->begin = now();
 	int r = cwe_calibrate_run(&c, err);
 	r = r == 0 ? cwe_device_check(&b->device, "sync", b->device.ops->sync(b->device.b), err) : r;
-	if (r == 0) {
+	if (r == 0 && b->values == NULL) {
 		print_round(b, now() - b->begin);
 	}
 	return r;
@@ -336,12 +376,19 @@ int main(int argc, char **argv)
 	struct cwb_err err = {0};
 	if (parse(argc, argv, &b.o) != 0) {
 		(void)fprintf(stderr, "usage: calibrate-run MODEL [--backend B] [--precision P] [--needs LIST] [--samples N] [--length N]\n"
-			"    [--threads N] [--gpu-memory BYTES] [--rounds N] [--seed N] [--sums]\n");
+			"    [--threads N] [--gpu-memory BYTES] [--gpus N] [--rounds N] [--seed N] [--sums] [--values FILE]\n");
 		return 64;
 	}
 	int r = open_all(&b, &err);
 	for (uint32_t i = 0; r == 0 && i < b.o.rounds; i++) {
 		r = run(&b, &err);
+	}
+	if (r == 0 && b.o.values != NULL) {
+		b.values = fopen(b.o.values, "wb"); /* not timed */
+		r = b.values != NULL ? run(&b, &err) : cwb_err_set(&err, CWP_ESTATE, "%s cannot be written", b.o.values);
+	}
+	if (b.values != NULL && fclose(b.values) != 0 && r == 0) {
+		r = cwb_err_set(&err, CWP_ESTATE, "%s cannot be written", b.o.values);
 	}
 	if (r != 0) {
 		(void)fprintf(stderr, "calibrate-run: %s\n", err.message);
