@@ -324,7 +324,8 @@ static int prepare(struct run *r, struct cwb_err *err)
 		return e;
 	}
 	r->emission = (struct cwe_emission){.c = c, .statistics = &r->statistics, .forward = &r->forward};
-	if (cwe_device_remote(m->device) && c->norm == NULL && (e = cwe_statistics_keeps(&r->statistics, err)) != 0) {
+	int tells = c->lane == NULL || cwe_lane_tells(c->lane);
+	if (tells && cwe_device_remote(m->device) && c->norm == NULL && (e = cwe_statistics_keeps(&r->statistics, err)) != 0) {
 		return e;
 	}
 	for (size_t i = 0; c->norm != NULL && i < corpus->pieces; i++) {

@@ -6,10 +6,12 @@
 #include "engine/calibrate/emission.h"
 #include "engine/calibrate/lanes.h"
 
-/* Gradients of norms come piece by piece: who wants them wants them with their layer's matrices. */
+/* Gradients of norms come piece by piece: who wants them wants them with their layer's matrices. A lane that tells nothing
+ * has nothing to fetch. */
 static int is_late(const struct cwe_emission *e)
 {
-	return cwe_device_remote(e->c->model->device) && e->c->norm == NULL;
+	const struct cwe_calibration *c = e->c;
+	return cwe_device_remote(c->model->device) && c->norm == NULL && (c->lane == NULL || cwe_lane_tells(c->lane));
 }
 
 static int give(struct cwe_emission *e, uint32_t layer, uint32_t set, uint32_t linear, struct cwe_module_statistics *s,

@@ -128,14 +128,7 @@ static int host_memory(struct cwe_statistics *s, struct cwb_err *err)
 	s->place = calloc(cwe_linears_most(&s->model->arch), sizeof *s->place);
 	int ranges = (s->needs & CWP_STAT_ACT_RANGE) != 0;
 	s->range = ranges ? calloc(2 * s->inputs + 1, sizeof *s->range) : NULL;
-	int staged = cwe_device_remote(s->model->device);
-	if (staged) {
-		const struct cwp_backend *ops = s->model->device->ops;
-		s->host_block = ops->host_alloc(s->model->device->b, s->bytes);
-		s->host_weights = ops->host_alloc(s->model->device->b, s->weights * sizeof *s->host_weights);
-	}
-	return s->tokens != NULL && s->place != NULL && (!ranges || s->range != NULL) &&
-			(!staged || (s->host_block != NULL && s->host_weights != NULL))
+	return s->tokens != NULL && s->place != NULL && (!ranges || s->range != NULL)
 		? 0 : cwb_err_set(err, -ENOMEM, "no memory for statistics");
 }
 

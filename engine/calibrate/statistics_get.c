@@ -82,6 +82,16 @@ static void look(const struct view *v, uint32_t linear, struct cwe_module_statis
 		.act_greatest = v->range != NULL ? v->range + s->inputs + l.input_at : NULL};
 }
 
+/* Where they come to; who never asks for any, since another device tells, takes no memory for it. */
+static int take_host(struct cwe_statistics *s, struct cwb_err *err)
+{
+	const struct cwp_backend *ops = s->model->device->ops;
+	void *b = s->model->device->b;
+	s->host_block = s->host_block != NULL ? s->host_block : ops->host_alloc(b, s->bytes);
+	s->host_weights = s->host_weights != NULL ? s->host_weights : ops->host_alloc(b, s->weights * sizeof *s->host_weights);
+	return s->host_block != NULL && s->host_weights != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for statistics");
+}
+
 /* One matrix's arrays and weight from the device. */
 static int fetch(struct cwe_statistics *s, const struct cwe_layer *layer, uint32_t linear, struct cwb_err *err)
 {
@@ -90,7 +100,8 @@ static int fetch(struct cwe_statistics *s, const struct cwe_layer *layer, uint32
 	struct cwe_linear l;
 	cwe_linear_at(&s->model->arch, s->layer, linear, &l);
 	arrays_of(s, &l, &s->place[linear], array);
-	int r = CWE_OP(device, fetch, s->host_weights + l.weight_at, layer->d_weight[linear], l.rows * l.cols * sizeof(float));
+	int r = take_host(s, err);
+	r = r != 0 ? r : CWE_OP(device, fetch, s->host_weights + l.weight_at, layer->d_weight[linear], l.rows * l.cols * sizeof(float));
 	for (int i = 0; r == 0 && i < ARRAYS; i++) {
 		if (array[i].d != NULL) {
 			r = CWE_OP(device, fetch, s->host_block + ((char *)array[i].d - (char *)s->d_block), array[i].d, array[i].bytes);
@@ -128,10 +139,11 @@ int cwe_statistics_keeps(struct cwe_statistics *s, struct cwb_err *err)
 		return cwb_err_set(err, -ENOMEM, "no memory for statistics");
 	}
 	s->spare_weights = s->model->device->ops->host_alloc(s->model->device->b, s->weights * sizeof *s->spare_weights);
-	if (s->spare_weights == NULL) {
-		return cwb_err_set(err, -ENOMEM, "no memory for the weights of a layer");
+	int r = take_host(s, err);
+	if (r == 0 && s->spare_weights == NULL) {
+		r = cwb_err_set(err, -ENOMEM, "no memory for the weights of a layer");
 	}
-	return cwe_device_bytes(s->model->device, s->bytes, &s->d_spare, err);
+	return r != 0 ? r : cwe_device_bytes(s->model->device, s->bytes, &s->d_spare, err);
 }
 
 int cwe_statistics_weights(struct cwe_statistics *s, const struct cwe_layer *layer, struct cwb_err *err)

@@ -341,7 +341,7 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *low, int *high)
 
 cudaError_t cudaSetDevice(int device)
 {
-	(void)device;
+	fake.device = device;
 	return now();
 }
 

@@ -15,6 +15,7 @@ struct fake_runtime {
 	uint64_t mallocs;    /* calls that gave memory */
 	uint64_t rounds;     /* matrices rounded to BF16 */
 	uint64_t way;        /* of the last product: its place in the list; the third is of small tiles */
+	int device;          /* the current one */
 	cudaError_t stays;   /* what every call says; 0: none */
 };
 
