@@ -114,7 +114,7 @@ static int parse(int argc, char **argv, struct options *o)
 		}
 	}
 	o->model = argv[optind];
-	return optind + 1 == argc && o->samples > 0 && o->length > 1 && o->rounds > 0 && o->gpus > 0 && o->gpus <= CWE_LANES_MAX ? 0 : -1;
+	return optind + 1 == argc && o->samples > 0 && o->length > 1 && (o->rounds > 0 || o->values != NULL) && o->gpus > 0 && o->gpus <= CWE_LANES_MAX ? 0 : -1;
 }
 
 /* Samples of one sequence each, every prediction of it with the same weight. */
