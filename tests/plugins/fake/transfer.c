@@ -64,6 +64,7 @@ static int finish_sends(struct fake *b, const char *op)
 {
 	int changed = 0;
 	size_t left = 0;
+	(void)pthread_mutex_lock(&b->lock); /* who loads looks at the lists */
 	for (size_t i = 0; i < b->sends; i++) {
 		struct fake_transfer *t = &b->send[i];
 		changed |= memcmp(t->host, t->copy, t->bytes) != 0;
@@ -74,6 +75,7 @@ static int finish_sends(struct fake *b, const char *op)
 		free(t->copy);
 	}
 	b->sends = left;
+	(void)pthread_mutex_unlock(&b->lock);
 	return changed ? fake_refuse(b, op, "host memory was changed before what send() took from it could be there") : 0;
 }
 
@@ -137,7 +139,9 @@ static int begin(struct fake_access *a, struct fake_transfer *list, size_t *coun
 	if (*count == FAKE_TRANSFERS) {
 		return fake_refuse(b, a->op, "%d transfers and no wait", FAKE_TRANSFERS);
 	}
+	(void)pthread_mutex_lock(&b->lock);
 	list[(*count)++] = (struct fake_transfer){.at = (size_t)(memory - b->memory), .bytes = bytes, .host = (char *)(uintptr_t)host};
+	(void)pthread_mutex_unlock(&b->lock);
 	return 0;
 }
 
@@ -159,7 +163,9 @@ int fake_fetch_wait(void *vb)
 	for (size_t i = 0; i < b->fetches; i++) {
 		memcpy(b->fetch[i].host, b->memory + b->fetch[i].at, b->fetch[i].bytes);
 	}
+	(void)pthread_mutex_lock(&b->lock);
 	b->fetches = 0;
+	(void)pthread_mutex_unlock(&b->lock);
 	int r = finish_sends(b, "fetch_wait"); /* of a lost device too */
 	return a.code != 0 ? a.code : r;
 }
@@ -173,7 +179,9 @@ int fake_send(void *vb, void *d_dst, const void *src, size_t bytes)
 	if (r == 0 && bytes > 0) {
 		char *copy = malloc(bytes);
 		if (copy == NULL) {
+			(void)pthread_mutex_lock(&b->lock);
 			b->sends--;
+			(void)pthread_mutex_unlock(&b->lock);
 			return -ENOMEM;
 		}
 		memcpy(copy, src, bytes);
@@ -187,11 +195,13 @@ int fake_send_wait(void *vb)
 {
 	struct fake_access a = fake_begin(vb, "send_wait");
 	struct fake *b = a.b;
+	(void)pthread_mutex_lock(&b->lock);
 	for (size_t i = 0; i < b->sends; i++) {
 		if (!b->send[i].waited) {
 			memcpy(b->memory + b->send[i].at, b->send[i].copy, b->send[i].bytes);
 			b->send[i].waited = 1;
 		}
 	}
+	(void)pthread_mutex_unlock(&b->lock);
 	return a.code;
 }
