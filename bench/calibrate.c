@@ -325,12 +325,15 @@ static double layer_seconds(const struct bench *b)
 {
 	double step[CWE_LAYERS_MAX];
 	uint32_t n = b->model.arch.layers, steps = 0;
+	if (n < 2) {
+		return 0;
+	}
 	for (uint32_t l = 0; l + 1 < n; l++) {
 		double d = b->layer_end[l] - b->layer_end[l + 1];
 		step[steps++] = d < 0 ? -d : d;
 	}
 	qsort(step, steps, sizeof *step, by_size);
-	return steps > 0 ? step[steps / 2] : 0;
+	return step[steps / 2];
 }
 
 static void print_round(const struct bench *b, double seconds)

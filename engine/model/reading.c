@@ -124,13 +124,13 @@ static int run(struct ring *g, uint32_t threads, struct cwb_err *err)
 
 int cwe_reading_run(const struct cwe_reading *reading, struct cwb_err *err)
 {
-	struct ring g = {.r = reading, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 	uint64_t step = reading->step < reading->rows ? reading->step : reading->rows;
 	if (reading->rows == 0) {
 		return 0;
 	}
-	g.steps = (reading->rows + reading->step - 1) / reading->step;
-	uint64_t threads = g.steps < reading->threads ? g.steps : reading->threads;
+	uint64_t steps = (reading->rows + reading->step - 1) / reading->step;
+	uint64_t threads = steps < reading->threads ? steps : reading->threads;
+	struct ring g = {.r = reading, .steps = steps, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 	threads = threads < CWE_READERS ? threads : CWE_READERS;
 	uint64_t wanted = threads > 1 ? 2 * threads : 1;
 	/* Fewer steps at a time where memory is short. */

@@ -105,8 +105,12 @@ static int add_window(struct cwp_answer *a, const struct cwe_sequence_score *sum
 	struct cwp_window *window = (struct cwp_window *)(uintptr_t)a->window;
 	size_t n = a->windows;
 	/* Doubles at powers of two. */
-	if ((n & (n - 1)) == 0 && (window = realloc(window, (n > 0 ? 2 * n : 1) * sizeof *window)) == NULL) {
-		return cwb_err_set(err, -ENOMEM, "no memory for the windows of a text");
+	if ((n & (n - 1)) == 0) {
+		struct cwp_window *grown = realloc(window, (n > 0 ? 2 * n : 1) * sizeof *grown);
+		if (grown == NULL) {
+			return cwb_err_set(err, -ENOMEM, "no memory for the windows of a text");
+		}
+		window = grown;
 	}
 	window[n] = (struct cwp_window){sum->loglik, sum->tokens};
 	a->window = window;

@@ -161,7 +161,7 @@ static void *place(struct cuda_beside *s, float *d_dst, uint32_t dtype, uint64_t
 	if (last && last->dtype == dtype && last->d_dst + last->n == d_dst && last->d_raw + 2 * last->n == s->chunk + s->used) {
 		last->n += n;
 	} else {
-		if (s->n_stored == s->stored_room) {
+		if (!s->stored || s->n_stored == s->stored_room) {
 			size_t room = s->stored_room ? 2 * s->stored_room : 64;
 			struct stored *stored = realloc(s->stored, room * sizeof(*stored));
 			if (!stored) {
