@@ -421,7 +421,7 @@ class Restart(SweepTest):
         db = sqlite3.connect(self.daemon.path("state", "cwp", "cwpd.db"))
         with db:
             db.executescript("DROP INDEX jobs_parent; ALTER TABLE jobs DROP COLUMN parent; ALTER TABLE jobs DROP COLUMN children;"
-                "ALTER TABLE jobs DROP COLUMN point; PRAGMA user_version = 1")
+                "ALTER TABLE jobs DROP COLUMN point; ALTER TABLE attempts DROP COLUMN gpu; PRAGMA user_version = 1")
         db.close()
         self.again()
         self.assertEqual(self.daemon.state(id), "done")

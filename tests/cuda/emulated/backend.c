@@ -268,6 +268,12 @@ static int no_grad_stats(void *b, const struct cwp_grad_stats *s)
 	return none(b, "grad_stats");
 }
 
+static int no_reduce(void *const *b, uint32_t n, uint32_t kind, void *const *d_x, uint64_t count)
+{
+	(void)b, (void)n, (void)kind, (void)d_x, (void)count;
+	return CWP_EVALUE;
+}
+
 static int no_devices(const struct cwp_host *host, uint32_t index, struct cwp_backend_device *ret)
 {
 	(void)host, (void)index, (void)ret;
@@ -346,6 +352,8 @@ static const struct cwp_backend backend = {
 	.reserve = emulated_reserve,
 	.rows_alone = emulated_sync,
 	.devices = no_devices,
+	.enter = emulated_sync,
+	.reduce = no_reduce,
 };
 
 static const void *get_interface(const char *id)
