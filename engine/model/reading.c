@@ -133,8 +133,10 @@ int cwe_reading_run(const struct cwe_reading *reading, struct cwb_err *err)
 	struct ring g = {.r = reading, .steps = steps, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 	threads = threads < CWE_READERS ? threads : CWE_READERS;
 	uint64_t wanted = threads > 1 ? 2 * threads : 1;
+	uint64_t bytes;
+	int large = __builtin_mul_overflow(step, reading->row_bytes, &bytes) || bytes > PTRDIFF_MAX - 1;
 	/* Fewer steps at a time where memory is short. */
-	while (g.slots < wanted && (g.slot[g.slots].raw = malloc(step * reading->row_bytes + 1)) != NULL) {
+	while (!large && g.slots < wanted && (g.slot[g.slots].raw = malloc(bytes + 1)) != NULL) {
 		g.slots++;
 	}
 	int r = g.slots > 0 ? run(&g, g.slots > 1 ? (uint32_t)threads : 1, err)

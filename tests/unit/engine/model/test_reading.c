@@ -96,7 +96,7 @@ static void errors(void **state)
 	}
 	struct cwb_err err = {0};
 	struct table t = {.rows = 4, .bad_fill = NONE, .bad_use = NONE, .later = NONE};
-	const struct cwe_reading r = {.rows = 4, .step = 1, .row_bytes = UINT64_MAX / 4, .threads = 2, .arg = &t, .fill = fill, .use = use};
+	const struct cwe_reading r = {.rows = 4, .step = 2, .row_bytes = UINT64_MAX / 2, .threads = 2, .arg = &t, .fill = fill, .use = use};
 	assert_int_equal(cwe_reading_run(&r, &err), -ENOMEM);
 }
 
