@@ -42,12 +42,13 @@ static void convert_chunk(void *arg, size_t i)
 	}
 }
 
-int cpu_convert(void *vb, float *d_dst, const void *d_src, uint32_t dtype, uint64_t n)
+/* A change of type, `op`: pieces of 16-bit numbers by `body`, f32 as it is. */
+static int change_type(struct cpu *b, const char *op, void *d_dst, const void *d_src, uint32_t dtype, uint64_t n,
+	void (*body)(void *arg, size_t i))
 {
-	struct cpu *b = vb;
-	int rc = cpu_check_matrix(b, "convert", "the target", d_dst, 1, n, n);
+	int rc = cpu_check_matrix(b, op, "the target", d_dst, 1, n, n);
 	if (!rc) {
-		rc = cpu_check_matrix(b, "convert", "the source", d_src, 1, n, n);
+		rc = cpu_check_matrix(b, op, "the source", d_src, 1, n, n);
 	}
 	if (rc) {
 		return rc;
@@ -58,12 +59,16 @@ int cpu_convert(void *vb, float *d_dst, const void *d_src, uint32_t dtype, uint6
 		return cpu_upload(b, d_dst, d_src, (size_t)n * sizeof(float));
 	case CWP_BF16:
 	case CWP_F16:
-		cpu_run(b, chunks(n), convert_chunk, &e);
+		cpu_run(b, chunks(n), body, &e);
 		return 0;
 	default:
-		return cpu_refuse(
-			b, CWP_EVALUE, "convert: type %u is none of F32, BF16, F16", dtype);
+		return cpu_refuse(b, CWP_EVALUE, "%s: type %u is none of F32, BF16, F16", op, dtype);
 	}
+}
+
+int cpu_convert(void *vb, float *d_dst, const void *d_src, uint32_t dtype, uint64_t n)
+{
+	return change_type(vb, "convert", d_dst, d_src, dtype, n, convert_chunk);
 }
 
 int cpu_load(void *vb, float *d_dst, const void *src, uint32_t dtype, uint64_t n)
@@ -121,26 +126,7 @@ static void narrow_chunk(void *arg, size_t i)
 
 int cpu_narrow(void *vb, void *d_dst, uint32_t dtype, const float *d_src, uint64_t n)
 {
-	struct cpu *b = vb;
-	int rc = cpu_check_matrix(b, "narrow", "the target", d_dst, 1, n, n);
-	if (!rc) {
-		rc = cpu_check_matrix(b, "narrow", "the source", d_src, 1, n, n);
-	}
-	if (rc) {
-		return rc;
-	}
-	struct elements e = {b, d_dst, d_src, dtype, n};
-	switch (dtype) {
-	case CWP_F32:
-		return cpu_upload(b, d_dst, d_src, (size_t)n * sizeof(float));
-	case CWP_BF16:
-	case CWP_F16:
-		cpu_run(b, chunks(n), narrow_chunk, &e);
-		return 0;
-	default:
-		return cpu_refuse(
-			b, CWP_EVALUE, "narrow: type %u is none of F32, BF16, F16", dtype);
-	}
+	return change_type(vb, "narrow", d_dst, d_src, dtype, n, narrow_chunk);
 }
 
 static void add_chunk(void *arg, size_t i)
