@@ -182,7 +182,7 @@ static int read_raw(struct cwe_model *m, const struct cwe_tensor *t, uint64_t ro
 /* The two summands of a weight, some rows at a time, through load(). */
 static int load_split(struct cwe_model *m, const struct cwe_tensor *t, float *d_quantized, float *d_exact, struct cwb_err *err)
 {
-	uint64_t cols = row_numbers(t), step = cols * sizeof(float) < STEP ? STEP / (cols * sizeof(float)) : 1;
+	uint64_t cols = row_numbers(t), step = step_rows(t, t->shape[0], cols * sizeof(float));
 	float *x = malloc(2 * step * cols * sizeof *x + 1);
 	int r = x != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory to read %s", t->name);
 	for (uint64_t row = 0; r == 0 && row < t->shape[0]; row += step) {
