@@ -31,7 +31,8 @@ static const struct kind_interface kinds[] = {
 		offsetof(struct cwp_scorer, finish), 0},
 	[CWP_KIND_QUANTIZER] = {CWP_QUANTIZER_INTERFACE, sizeof(struct cwp_quantizer), offsetof(struct cwp_quantizer, needs),
 		offsetof(struct cwp_quantizer, prepare), offsetof(struct cwp_quantizer, smooth)},
-	[CWP_KIND_BACKEND] = {CWP_BACKEND_INTERFACE, sizeof(struct cwp_backend), offsetof(struct cwp_backend, open), 0, 0},
+	[CWP_KIND_BACKEND] = {CWP_BACKEND_INTERFACE, sizeof(struct cwp_backend), offsetof(struct cwp_backend, open),
+		offsetof(struct cwp_backend, gptq_factor), 0},
 	[CWP_KIND_EVALUATOR] = {CWP_EVALUATOR_INTERFACE, sizeof(struct cwp_evaluator), offsetof(struct cwp_evaluator, open), 0, 0},
 };
 

@@ -134,6 +134,46 @@ struct cwp_backend_device {
 	uint64_t total; /* bytes of memory */
 };
 
+/* The factor that GPTQ (arXiv 2210.17323) rounds columns with, of the x x^T of a module's inputs. */
+struct cwp_gptq_factor {
+	uint32_t size;
+	uint32_t flags; /* 0 */
+	uint64_t n;
+	const float *d_gram;     /* [n, n] symmetric, every number finite */
+	const uint32_t *d_order; /* [n] the column that comes i-th, each once; NULL: column i */
+	double damping; /* added to every positive element of the diagonal; one that is not positive becomes 1 */
+	/* [n, n] overwritten: the upper triangle U with U^T U = the inverse of what was damped, in that order; 0 below it. */
+	float *d_u;
+	void *d_work; /* gptq_work(rows, n) bytes for any rows */
+};
+
+/* GPTQ's rounding of columns one after another, in the order that made U. Each one's error is made good by those that follow.
+ * Codes are integers of `bits`, value = (code - zero) * scale; codes, scales, zeros and exact as in struct cwp_quantizer_result. A
+ * scale comes of the range of its group's weights that are not protected: symmetric absmax / (2^(bits-1) - 1), else (max - min) /
+ * (2^bits - 1) of a range that holds 0; rounded to BF16 unless exact_scales, 1 where less than the least normal number. With an
+ * order, of the weights as they were before the first column, else of what they have become when their group's first one comes. */
+struct cwp_gptq_round {
+	uint32_t size;
+	uint32_t flags; /* 0 */
+	uint64_t rows;
+	uint64_t cols;
+	uint64_t group; /* columns of a scale; cols: one a row */
+	uint32_t bits;  /* 2 .. 8 */
+	uint32_t symmetric;
+	uint32_t exact_scales;
+	uint32_t compensated;    /* a protected weight keeps the value that it has when its column comes, else its own */
+	const uint32_t *d_order; /* [cols] as gptq_factor() had it */
+	const float *d_u;        /* [cols, cols] */
+	const float *d_weight;   /* [rows, cols] */
+	const uint8_t *d_mask;   /* protected weights, one bit each, as in struct cwp_quantizer_tile; NULL: none */
+	uint64_t mask_stride;    /* bytes */
+	uint8_t *d_codes;        /* [rows, cols] */
+	float *d_scales;         /* [rows, ceil(cols / group)] */
+	int8_t *d_zeros;         /* the same; NULL where symmetric */
+	float *d_exact;          /* [rows, cols] what protected weights are worth; only their places are written; NULL: not wanted */
+	void *d_work;            /* gptq_work(rows, cols) bytes */
+};
+
 struct cwp_backend {
 	uint32_t size;  /* sizeof(struct cwp_backend) */
 	uint32_t flags; /* enum cwp_backend_flags */
@@ -291,6 +331,15 @@ struct cwp_backend {
 	 * more. Each handle's operations called before are done before, those called later come after. The caller uses b[0], before and behind; no
 	 * thread calls another operation of any of the handles meanwhile. */
 	int (*reduce)(void *const *b, uint32_t n, uint32_t kind, void *const *d_x, uint64_t count);
+
+	/* The rest may be NULL, all together: the host computes it then. */
+
+	/* 1: a pivot is not positive, and d_u is of no use. */
+	int (*gptq_factor)(void *b, const struct cwp_gptq_factor *f);
+	/* CWP_ENUMBER where a weight, or what one has become, is not finite; what was written is of no use then. */
+	int (*gptq_round)(void *b, const struct cwp_gptq_round *r);
+	/* Bytes of d_work of both, at most, for a module of this shape. May be called before reserve(). */
+	uint64_t (*gptq_work)(void *b, uint64_t rows, uint64_t cols);
 };
 
 #ifdef __cplusplus
