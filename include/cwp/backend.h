@@ -139,7 +139,7 @@ struct cwp_gptq_factor {
 	uint32_t size;
 	uint32_t flags; /* 0 */
 	uint64_t n;
-	const float *d_gram;     /* [n, n] symmetric, every number finite */
+	const float *d_gram;     /* [n, n] symmetric, finite; of which [i][k] for k >= i is read: below may be anything */
 	const uint32_t *d_order; /* [n] the column that comes i-th, each once; NULL: column i */
 	double damping; /* added to every positive element of the diagonal; one that is not positive becomes 1 */
 	/* [n, n] overwritten: the upper triangle U with U^T U = the inverse of what was damped, in that order; 0 below it. */
