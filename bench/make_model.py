@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes a Llama or Qwen2 model of a given shape: config.json and one model.safetensors in bf16.
 
-    bench/make_model.py DIR [--shape llama-70b|smollm2|llama-1.6gb|qwen2-7b] [--layers N] [--weights sparse|random] [--seed N]
+    bench/make_model.py DIR [--shape llama-70b|llama-8b|smollm2|llama-1.6gb|qwen2-7b] [--layers N] [--weights sparse|random] [--seed N]
         [--samples NAME=COUNTxLENGTH,..]
 
 sparse: norms are ones and all else is a hole of the file, which takes no room on disk: enough for plans. random: normal
@@ -23,6 +23,9 @@ CACHE = os.environ.get("CWP_CACHE") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cwp")
 SHAPES = {
     "llama-70b": {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
+        "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 8192, "rope_theta": 500000.0,
+        "tie_word_embeddings": False},
+    "llama-8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
         "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 8192, "rope_theta": 500000.0,
         "tie_word_embeddings": False},
     "smollm2": {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
