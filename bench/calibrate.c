@@ -4,13 +4,14 @@
  *
  *     calibrate-run MODEL [--backend cpu|cuda] [--precision f32|bf16] [--needs grad_sq,grad_sum,grad_abs,act_sq]
  *         [--samples 128] [--length 512] [--threads N] [--gpu-memory BYTES] [--gpus N] [--rounds 1] [--seed N] [--sums]
- *         [--values FILE]
+ *         [--values FILE] [--plan]
  *
  * MODEL: a folder as bench/make_model.py writes it. Each round prints one line of JSON: seconds of the whole run and of its
  * parts, tokens a second, FLOP a token (products alone, as they are needed: forward, gradients at inputs and of weights, and
  * what has to be computed again for the backward pass, all layers and the head) and FLOP a second, memory of the device.
  * --gpu-memory is a limit: what does not fit is refused, boundaries that do not fit lie in the host's memory. --sums adds the sum of each statistic by matrix, for comparing runs. --gpus: the samples
  * are divided among so many devices; the limit is of each. --values writes all statistics of the last round, f32 one after another.
+ * --plan says what a run would take of the device and runs nothing: a model of holes is enough.
  * bench/fisher-gpu and bench/gpus drive it. */
 #include <getopt.h>
 #include <inttypes.h>
@@ -30,7 +31,7 @@ struct options {
 	const char *model, *backend, *precision, *values;
 	uint32_t needs, threads, rounds, gpus;
 	uint64_t samples, length, seed, memory;
-	int sums;
+	int sums, plan;
 };
 
 struct bench {
@@ -87,7 +88,7 @@ static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option names[] = {{"backend", 1, NULL, 'b'}, {"precision", 1, NULL, 'p'}, {"needs", 1, NULL, 'n'},
 		{"samples", 1, NULL, 's'}, {"length", 1, NULL, 'l'}, {"threads", 1, NULL, 't'}, {"gpu-memory", 1, NULL, 'm'},
-		{"rounds", 1, NULL, 'r'}, {"seed", 1, NULL, 'S'}, {"sums", 0, NULL, 'u'}, {"gpus", 1, NULL, 'g'}, {"values", 1, NULL, 'v'}, {NULL, 0, NULL, 0}};
+		{"rounds", 1, NULL, 'r'}, {"seed", 1, NULL, 'S'}, {"sums", 0, NULL, 'u'}, {"gpus", 1, NULL, 'g'}, {"values", 1, NULL, 'v'}, {"plan", 0, NULL, 'P'}, {NULL, 0, NULL, 0}};
 	*o = (struct options){.backend = "cpu", .precision = "f32", .needs = CWP_STAT_GRAD_SQ, 
 		.rounds = 1, .gpus = 1, .samples = 128, .length = 512};
 	for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
@@ -103,6 +104,7 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'r': o->rounds = (uint32_t)n; break;
 		case 'S': o->seed = n; break;
 		case 'u': o->sums = 1; break;
+		case 'P': o->plan = 1; break;
 		case 'g': o->gpus = (uint32_t)n; break;
 		case 'v': o->values = text; break;
 		case 'n':
@@ -152,24 +154,58 @@ static int open_device(struct bench *b, struct cwb_err *err)
 }
 
 /* Memory as a job's plan has it: what the calibration needs at most and what the backend takes for itself, and boundaries in
- * what is left of the limit. Taken at once, so that more is never taken. tokens: of this device's part. */
+ * what is left of the limit. tokens: of this device's part. */
+struct device_plan {
+	struct cwp_backend_use use;
+	struct cwe_calibration_bounds bounds;
+	uint64_t own, least, room, limit;
+};
+
+static int plan_one(struct bench *b, const struct cwe_model *model, uint64_t tokens, struct device_plan *ret, struct cwb_err *err)
+{
+	struct cwe_device *d = model->device;
+	struct device_plan p = {.limit = b->o.memory > 0 ? b->o.memory : b->before / 10 * 9};
+	cwe_workspace_use(model, b->corpus.widest, &p.use);
+	p.use.handles = b->o.gpus;
+	cwe_calibration_bounds(model, tokens, b->corpus.widest, b->corpus.longest, b->o.needs, &p.bounds);
+	p.own = d->ops->overhead(d->b, &p.use);
+	p.least = p.bounds.device + p.own;
+	if (p.least > p.limit) {
+		return cwb_err_set(err, CWP_ELIMIT, "the plan is %" PRIu64 " MB, more than the limit of %" PRIu64 " MB", p.least / 1000000, p.limit / 1000000);
+	}
+	p.room = p.bounds.boundaries < p.limit - p.least ? p.bounds.boundaries : p.limit - p.least;
+	*ret = p;
+	return 0;
+}
+
+/* Taken at once, so that more is never taken. */
 static int reserve_one(struct bench *b, struct cwe_model *model, uint64_t tokens, struct cwb_err *err)
 {
 	struct cwe_device *d = model->device;
-	struct cwp_backend_use use;
-	struct cwe_calibration_bounds bounds;
-	cwe_workspace_use(model, b->corpus.widest, &use);
-	use.handles = b->o.gpus;
-	cwe_calibration_bounds(model, tokens, b->corpus.widest, b->corpus.longest, b->o.needs, &bounds);
-	uint64_t least = bounds.device + d->ops->overhead(d->b, &use), limit = b->o.memory > 0 ? b->o.memory : b->before / 10 * 9;
-	if (least > limit) {
-		return cwb_err_set(err, CWP_ELIMIT, "the plan is %" PRIu64 " MB, more than the limit of %" PRIu64 " MB", least / 1000000, limit / 1000000);
+	struct device_plan p;
+	int r = plan_one(b, model, tokens, &p, err);
+	if (r != 0) {
+		return r;
 	}
-	d->boundary_room = bounds.boundaries < limit - least ? bounds.boundaries : limit - least;
-	(void)fprintf(stderr, "plan: %" PRIu64 " MB, of which %" PRIu64 " MB are the backend's own; boundaries %" PRIu64 " of %" PRIu64 " MB\n", least / 1000000,
-		(least - bounds.device) / 1000000, d->boundary_room / 1000000, bounds.boundaries / 1000000);
-	int r = cwe_device_enter(d, err);
-	return r == 0 ? cwe_device_check(d, "reserve", d->ops->reserve(d->b, least + d->boundary_room, &use), err) : r;
+	d->boundary_room = p.room;
+	(void)fprintf(stderr, "plan: %" PRIu64 " MB, of which %" PRIu64 " MB are the backend's own; boundaries %" PRIu64 " of %" PRIu64 " MB\n", p.least / 1000000,
+		p.own / 1000000, p.room / 1000000, p.bounds.boundaries / 1000000);
+	r = cwe_device_enter(d, err);
+	return r == 0 ? cwe_device_check(d, "reserve", d->ops->reserve(d->b, p.least + p.room, &p.use), err) : r;
+}
+
+/* --plan: what one device would hold, and the host beside. */
+static int print_plan(struct bench *b, struct cwb_err *err)
+{
+	struct device_plan p;
+	int r = plan_one(b, &b->model, cwe_share_tokens(&b->corpus, b->o.gpus), &p, err);
+	if (r == 0) {
+		(void)printf("{\"backend\": \"%s\", \"layers\": %u, \"tokens\": %" PRIu64 ", \"limit\": %" PRIu64 ", \"device\": %" PRIu64
+			", \"own\": %" PRIu64 ", \"boundaries\": %" PRIu64 ", \"boundaries_there\": %" PRIu64 ", \"host\": %" PRIu64 "}\n",
+			b->device.ops->describe(b->device.b), b->model.arch.layers, b->corpus.tokens, p.limit, p.bounds.device, p.own,
+			p.bounds.boundaries, p.room, p.bounds.host);
+	}
+	return r;
 }
 
 static int reserve(struct bench *b, struct cwb_err *err)
@@ -200,7 +236,7 @@ static int open_all(struct bench *b, struct cwb_err *err)
 	if (r == 0 && b->o.gpus > 1) {
 		r = cwe_companions_open(b->registry, &b->model, b->o.gpus - 1, &b->others, err);
 	}
-	return r == 0 ? reserve(b, err) : r;
+	return r == 0 && !b->o.plan ? reserve(b, err) : r;
 }
 
 static void close_all(struct bench *b)
@@ -379,14 +415,15 @@ int main(int argc, char **argv)
 	struct cwb_err err = {0};
 	if (parse(argc, argv, &b.o) != 0) {
 		(void)fprintf(stderr, "usage: calibrate-run MODEL [--backend B] [--precision P] [--needs LIST] [--samples N] [--length N]\n"
-			"    [--threads N] [--gpu-memory BYTES] [--gpus N] [--rounds N] [--seed N] [--sums] [--values FILE]\n");
+			"    [--threads N] [--gpu-memory BYTES] [--gpus N] [--rounds N] [--seed N] [--sums] [--values FILE] [--plan]\n");
 		return 64;
 	}
 	int r = open_all(&b, &err);
-	for (uint32_t i = 0; r == 0 && i < b.o.rounds; i++) {
+	r = r == 0 && b.o.plan ? print_plan(&b, &err) : r;
+	for (uint32_t i = 0; r == 0 && !b.o.plan && i < b.o.rounds; i++) {
 		r = run(&b, &err);
 	}
-	if (r == 0 && b.o.values != NULL) {
+	if (r == 0 && !b.o.plan && b.o.values != NULL) {
 		b.values = fopen(b.o.values, "wb"); /* not timed */
 		r = b.values != NULL ? run(&b, &err) : cwb_err_set(&err, CWP_ESTATE, "%s cannot be written", b.o.values);
 	}
