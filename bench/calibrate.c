@@ -4,7 +4,7 @@
  *
  *     calibrate-run MODEL [--backend cpu|cuda] [--precision f32|bf16] [--needs grad_sq,grad_sum,grad_abs,act_sq]
  *         [--samples 128] [--length 512] [--threads N] [--gpu-memory BYTES] [--gpus N] [--rounds 1] [--seed N] [--sums]
- *         [--values FILE] [--plan]
+ *         [--values FILE] [--plan] [--trace MILLISECONDS]
  *
  * MODEL: a folder as bench/make_model.py writes it. Each round prints one line of JSON: seconds of the whole run and of its
  * parts, tokens a second, FLOP a token (products alone, as they are needed: forward, gradients at inputs and of weights, and
@@ -12,7 +12,8 @@
  * --gpu-memory is a limit: what does not fit is refused, boundaries that do not fit lie in the host's memory. --sums adds the sum of each statistic by matrix, for comparing runs. --gpus: the samples
  * are divided among so many devices; the limit is of each. --values writes all statistics of the last round, f32 one after another.
  * --plan says what a run would take of the device and runs nothing: a model of holes is enough.
- * bench/fisher-gpu and bench/gpus drive it. */
+ * --trace: of each round, after its line, where the host's time goes on a backend with memory of its own: sums, and each call that takes
+ * so long. bench/fisher-gpu and bench/gpus drive it. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "bench/trace.h"
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/corpus.h"
 #include "engine/calibrate/share.h"
@@ -31,7 +33,8 @@ struct options {
 	const char *model, *backend, *precision, *values;
 	uint32_t needs, threads, rounds, gpus;
 	uint64_t samples, length, seed, memory;
-	int sums, plan;
+	int sums, plan, trace;
+	double trace_least; /* seconds */
 };
 
 struct bench {
@@ -88,7 +91,8 @@ static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option names[] = {{"backend", 1, NULL, 'b'}, {"precision", 1, NULL, 'p'}, {"needs", 1, NULL, 'n'},
 		{"samples", 1, NULL, 's'}, {"length", 1, NULL, 'l'}, {"threads", 1, NULL, 't'}, {"gpu-memory", 1, NULL, 'm'},
-		{"rounds", 1, NULL, 'r'}, {"seed", 1, NULL, 'S'}, {"sums", 0, NULL, 'u'}, {"gpus", 1, NULL, 'g'}, {"values", 1, NULL, 'v'}, {"plan", 0, NULL, 'P'}, {NULL, 0, NULL, 0}};
+		{"rounds", 1, NULL, 'r'}, {"seed", 1, NULL, 'S'}, {"sums", 0, NULL, 'u'}, {"gpus", 1, NULL, 'g'}, {"values", 1, NULL, 'v'},
+		{"plan", 0, NULL, 'P'}, {"trace", 1, NULL, 'T'}, {NULL, 0, NULL, 0}};
 	*o = (struct options){.backend = "cpu", .precision = "f32", .needs = CWP_STAT_GRAD_SQ, 
 		.rounds = 1, .gpus = 1, .samples = 128, .length = 512};
 	for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
@@ -107,6 +111,10 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'P': o->plan = 1; break;
 		case 'g': o->gpus = (uint32_t)n; break;
 		case 'v': o->values = text; break;
+		case 'T':
+			o->trace = 1;
+			o->trace_least = strtod(text, NULL) * 1e-3;
+			break;
 		case 'n':
 			if (parse_needs(optarg, &o->needs) == 0) {
 				break;
@@ -147,7 +155,13 @@ static int open_device(struct bench *b, struct cwb_err *err)
 	struct cwe_device *d = &b->device;
 	const struct cwe_device_choice choice = {.backend = b->o.backend,
 		.precision = strcmp(b->o.precision, "bf16") == 0 ? CWJ_PRECISION_BF16 : CWJ_PRECISION_F32};
+	double from = now();
 	int r = cwe_device_open(b->registry, &b->host, &choice, d, err);
+	if (r == 0 && b->o.trace) {
+		d->ops = trace_wrap(d->ops);
+		trace_begin(b->o.trace_least);
+		(void)printf("the device was opened in %.3f s\n", now() - from);
+	}
 	r = r == 0 ? cwe_device_check(d, "memory", d->ops->memory(d->b, &b->total, &b->before), err) : r;
 	b->least = b->before;
 	return r;
@@ -400,11 +414,17 @@ static int run(struct bench *b, struct cwb_err *err)
 	b->forward_work = (uint64_t)b->model.arch.layers * b->corpus.tokens;
 	b->forward_end = 0;
 	b->printed = 0;
+	if (b->o.trace) {
+		trace_begin(b->o.trace_least);
+	}
 	b->begin = now();
 	int r = cwe_calibrate_run(&c, err);
 	r = r == 0 ? cwe_device_check(&b->device, "sync", b->device.ops->sync(b->device.b), err) : r;
 	if (r == 0 && b->values == NULL) {
 		print_round(b, now() - b->begin);
+	}
+	if (b->o.trace) {
+		trace_print(stdout);
 	}
 	return r;
 }
@@ -415,7 +435,8 @@ int main(int argc, char **argv)
 	struct cwb_err err = {0};
 	if (parse(argc, argv, &b.o) != 0) {
 		(void)fprintf(stderr, "usage: calibrate-run MODEL [--backend B] [--precision P] [--needs LIST] [--samples N] [--length N]\n"
-			"    [--threads N] [--gpu-memory BYTES] [--gpus N] [--rounds N] [--seed N] [--sums] [--values FILE] [--plan]\n");
+			"    [--threads N] [--gpu-memory BYTES] [--gpus N] [--rounds N] [--seed N] [--sums] [--values FILE] [--plan]\n"
+			"    [--trace MILLISECONDS]\n");
 		return 64;
 	}
 	int r = open_all(&b, &err);
