@@ -93,3 +93,7 @@ int cwe_statistics_join(struct cwe_statistics *const *s, uint32_t n, struct cwb_
 /* The finished statistics of one matrix of the layer. Valid until the next call. */
 int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, uint32_t linear,
 	struct cwe_module_statistics *ret, struct cwb_err *err);
+/* The same on a device with memory of its own where weight and x x^T stay there: both are NULL, and *ret_d_gram is the latter
+ * as the device has it, of which only what lies right of the diagonal counts, and that. NULL: it was not asked for. */
+int cwe_statistics_get_there(struct cwe_statistics *s, uint32_t linear, struct cwe_module_statistics *ret, const float **ret_d_gram,
+	struct cwb_err *err);

@@ -16,6 +16,7 @@ struct view {
 	const struct cwe_statistics_place *place;
 	const float *range, *weight;
 	char *base; /* what is at d_block on the device */
+	int without_gram;
 };
 
 /* Arrays of one matrix in the block, NULL ones are not wanted. */
@@ -69,6 +70,7 @@ static void look(const struct view *v, uint32_t linear, struct cwe_module_statis
 	struct cwe_linear l;
 	cwe_linear_at(&s->model->arch, v->layer, linear, &l);
 	arrays_of(s, &l, &v->place[linear], array);
+	array[GRAM].d = v->without_gram ? NULL : array[GRAM].d;
 	for (int i = 0; i < ARRAYS; i++) {
 		p[i] = array[i].d != NULL ? v->base + ((char *)array[i].d - (char *)s->d_block) : NULL;
 	}
@@ -83,13 +85,32 @@ static void look(const struct view *v, uint32_t linear, struct cwe_module_statis
 }
 
 /* Where they come to; who never asks for any, since another device tells, takes no memory for it. */
+static int take_block(struct cwe_statistics *s, struct cwb_err *err)
+{
+	s->host_block = s->host_block != NULL ? s->host_block : s->model->device->ops->host_alloc(s->model->device->b, s->bytes);
+	return s->host_block != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for statistics");
+}
+
 static int take_host(struct cwe_statistics *s, struct cwb_err *err)
 {
 	const struct cwp_backend *ops = s->model->device->ops;
-	void *b = s->model->device->b;
-	s->host_block = s->host_block != NULL ? s->host_block : ops->host_alloc(b, s->bytes);
-	s->host_weights = s->host_weights != NULL ? s->host_weights : ops->host_alloc(b, s->weights * sizeof *s->host_weights);
-	return s->host_block != NULL && s->host_weights != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for statistics");
+	s->host_weights = s->host_weights != NULL ? s->host_weights
+		: ops->host_alloc(s->model->device->b, s->weights * sizeof *s->host_weights);
+	return s->host_weights != NULL ? take_block(s, err) : cwb_err_set(err, -ENOMEM, "no memory for statistics");
+}
+
+/* A matrix's arrays from the device; on their way. */
+static int fetch_arrays(struct cwe_statistics *s, const struct array array[ARRAYS], struct cwb_err *err)
+{
+	int r = 0;
+	for (int i = 0; r == 0 && i < ARRAYS; i++) {
+		if (array[i].d != NULL) {
+			r = take_block(s, err);
+			r = r == 0 ? CWE_OP(s->model->device, fetch, s->host_block + ((char *)array[i].d - (char *)s->d_block), array[i].d,
+				array[i].bytes) : r;
+		}
+	}
+	return r;
 }
 
 /* One matrix's arrays and weight from the device. */
@@ -102,11 +123,7 @@ static int fetch(struct cwe_statistics *s, const struct cwe_layer *layer, uint32
 	arrays_of(s, &l, &s->place[linear], array);
 	int r = take_host(s, err);
 	r = r != 0 ? r : CWE_OP(device, fetch, s->host_weights + l.weight_at, layer->d_weight[linear], l.rows * l.cols * sizeof(float));
-	for (int i = 0; r == 0 && i < ARRAYS; i++) {
-		if (array[i].d != NULL) {
-			r = CWE_OP(device, fetch, s->host_block + ((char *)array[i].d - (char *)s->d_block), array[i].d, array[i].bytes);
-		}
-	}
+	r = r == 0 ? fetch_arrays(s, array, err) : r;
 	return r == 0 ? CWE_OP(device, fetch_wait) : r;
 }
 
@@ -123,6 +140,25 @@ int cwe_statistics_get(struct cwe_statistics *s, const struct cwe_layer *layer, 
 		v.weight = s->host_weights + l.weight_at;
 		v.base = s->host_block;
 	}
+	if (r == 0) {
+		look(&v, linear, ret);
+	}
+	return r;
+}
+
+int cwe_statistics_get_there(struct cwe_statistics *s, uint32_t linear, struct cwe_module_statistics *ret, const float **ret_d_gram,
+	struct cwb_err *err)
+{
+	struct array array[ARRAYS];
+	struct cwe_linear l;
+	cwe_linear_at(&s->model->arch, s->layer, linear, &l);
+	arrays_of(s, &l, &s->place[linear], array);
+	*ret_d_gram = array[GRAM].d;
+	array[GRAM].d = NULL;
+	int r = fetch_arrays(s, array, err);
+	r = r == 0 ? CWE_OP(s->model->device, fetch_wait) : r;
+	const struct view v = {.s = s, .layer = s->layer, .tokens = s->tokens, .place = s->place, .range = s->range,
+		.base = s->host_block, .without_gram = 1};
 	if (r == 0) {
 		look(&v, linear, ret);
 	}

@@ -7,6 +7,7 @@
 
 #include "engine/calibrate/calibrate.h"
 #include "engine/pipeline/device.h"
+#include "engine/pipeline/quantize_device.h"
 
 /* What is left to the driver and to others of a device's memory, unless the job says how much it may take. */
 #define MARGIN_PART 16u
@@ -212,6 +213,7 @@ int cwe_run_piece_tokens(struct cwe_run *run, uint64_t *ret, struct cwb_err *err
 	if (!cwe_device_remote(&run->device)) {
 		return 0;
 	}
+	uint64_t there = cwe_quantizing_device_bytes(run, cwe_run_may_protect(run));
 	int r = find_budget(run, &total, &budget, err);
 	for (uint64_t most = PIECE_MOST; r == 0 && most > piece; most /= 2) {
 		uint64_t at_once = max_u64(min_u64(most, tokens), widest);
@@ -219,7 +221,7 @@ int cwe_run_piece_tokens(struct cwe_run *run, uint64_t *ret, struct cwb_err *err
 		cwe_calibration_bounds(&run->model, tokens, at_once, longest, run->needs | run->quantizer_needs, &b);
 		cwe_need_passes(&need, &run->model, at_once);
 		uint64_t own = overhead(run, &need.use);
-		piece = own < budget && b.device <= budget - own ? most : piece;
+		piece = own < budget && b.device + there <= budget - own ? most : piece;
 	}
 	*ret = piece;
 	return r;

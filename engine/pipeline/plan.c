@@ -16,6 +16,7 @@
 #include "engine/pipeline/candidates.h"
 #include "engine/pipeline/device.h"
 #include "engine/pipeline/drift.h"
+#include "engine/pipeline/quantize_device.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/sequential.h"
 #include "engine/pipeline/strips.h"
@@ -233,6 +234,25 @@ static int check_limits(const struct cwe_run *run, const struct cwe_bounds *b, s
 	return 0;
 }
 
+/* The GPU's memory. Where there is not enough to quantize on it too, that is left to the host. */
+static int plan_gpu(struct cwe_run *run, struct cwe_need *need, size_t n, struct cwe_need *sequential, uint64_t *ret_bytes,
+	struct cwb_err *err)
+{
+	uint64_t there = cwe_quantizing_device_bytes(run, cwe_run_may_protect(run));
+	struct cwb_err first = {0};
+	run->quantizes_there = there > 0;
+	cwe_run_sequential_need(run, sequential);
+	int r = cwe_run_gpu_plan(run, need, n, ret_bytes, there > 0 ? &first : err);
+	if (there == 0 || r != CWP_ELIMIT) {
+		return r == 0 || there == 0 ? r : cwb_err_set(err, r, "%s", first.message);
+	}
+	run->quantizes_there = 0;
+	cwe_run_sequential_need(run, sequential);
+	r = cwe_run_gpu_plan(run, need, n, ret_bytes, err);
+	return r == 0 ? cwe_run_warn(run, err, "quantize: modules are quantized on the host, which takes longer: the GPU has no room for the "
+		"%" PRIu64 " bytes that this takes there", there) : r;
+}
+
 int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *err)
 {
 	enum { SCORE, SUPER, SEQUENTIAL, EVALUATION, NEEDS };
@@ -242,12 +262,11 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 	uint64_t eval_scratch, most = 0;
 	score_bounds(run, &score, &need[SCORE]);
 	cwe_run_super_need(run, &need[SUPER]);
-	cwe_run_sequential_need(run, &need[SEQUENTIAL]);
 	evaluation_bounds(run, &need[EVALUATION], &eval_scratch);
 	if (cwe_plain_bytes(run) > 0) {
 		need[EVALUATION].host += cwe_smoothing_memory(run);
 	}
-	int r = cwe_run_gpu_plan(run, need, NEEDS, &b.gpu_memory, err);
+	int r = plan_gpu(run, need, NEEDS, &need[SEQUENTIAL], &b.gpu_memory, err);
 	if (r != 0) {
 		return r;
 	}

@@ -10,6 +10,7 @@
 #include "engine/format/gguf_encode.h"
 #include "engine/pipeline/carrier.h"
 #include "engine/pipeline/quantize.h"
+#include "engine/pipeline/quantize_device.h"
 #include "engine/pipeline/sequential.h"
 #include "engine/pipeline/strips.h"
 
@@ -206,24 +207,48 @@ static uint64_t most_scales(const struct cwe_run *run)
 	return most;
 }
 
+/* Memory that the device reaches fastest, where modules are quantized there. */
+static void *take(const struct cwe_quantizing *q, uint64_t bytes)
+{
+	const struct cwe_device *d = &q->run->device;
+	return q->there.d_block != NULL ? d->ops->host_alloc(d->b, bytes) : malloc(bytes);
+}
+
+static void give(const struct cwe_quantizing *q, void *p)
+{
+	if (q->there.d_block != NULL) {
+		q->run->device.ops->host_free(q->run->device.b, p);
+	} else {
+		free(p);
+	}
+}
+
+static int allocate(struct cwe_quantizing *q, struct cwb_err *err)
+{
+	struct cwe_run *run = q->run;
+	uint64_t weights = run->largest, scales = most_scales(run);
+	int exact = q->masked && run->quantizer_needs != 0;
+	q->weight = take(q, weights * sizeof *q->weight);
+	q->exact = exact ? take(q, weights * sizeof *q->exact) : NULL;
+	q->mask = q->masked ? malloc(cwe_run_mask_bytes(run)) : NULL;
+	q->codes = take(q, weights);
+	q->scales = take(q, (scales + 1) * sizeof *q->scales);
+	q->zeros = take(q, scales + 1);
+	q->code = calloc(run->tallest / CWE_ROW_TILE + 1, sizeof *q->code);
+	if (q->weight == NULL || (exact && q->exact == NULL) || (q->masked && q->mask == NULL) || q->codes == NULL || q->scales == NULL ||
+		q->zeros == NULL || q->code == NULL) {
+		return cwb_err_set(err, -ENOMEM, "no memory for quantizing");
+	}
+	memset(q->zeros, 0, scales + 1);
+	return 0;
+}
+
 int cwe_quantizing_new(struct cwe_run *run, int masked, struct cwe_quantizing *ret, struct cwb_err *err)
 {
 	struct cwe_quantizing q = {.run = run, .masked = masked};
-	uint64_t weights = run->largest, scales = most_scales(run);
-	int exact = masked && run->quantizer_needs != 0;
-	q.weight = malloc(weights * sizeof *q.weight);
-	q.exact = exact ? malloc(weights * sizeof *q.exact) : NULL;
-	q.mask = masked ? malloc(cwe_run_mask_bytes(run)) : NULL;
-	q.codes = malloc(weights);
-	q.scales = malloc((scales + 1) * sizeof *q.scales);
-	q.zeros = calloc(scales + 1, 1);
-	q.code = calloc(run->tallest / CWE_ROW_TILE + 1, sizeof *q.code);
-	if (q.weight == NULL || (exact && q.exact == NULL) || (masked && q.mask == NULL) || q.codes == NULL || q.scales == NULL ||
-		q.zeros == NULL || q.code == NULL) {
-		cwe_quantizing_free(&q);
-		return cwb_err_set(err, -ENOMEM, "no memory for quantizing");
-	}
-	int r = cwe_smoothing_wanted(run) ? cwe_smoothing_new(run, masked, &q.smoothing, err) : 0;
+	int r = cwe_quantizing_device_new(&q, err);
+	r = r == 0 ? allocate(&q, err) : r;
+	r = r == 0 && cwe_smoothing_wanted(run) ? cwe_smoothing_new(run, masked, &q.smoothing, err) : r;
 	if (r != 0) {
 		cwe_quantizing_free(&q);
 		return r;
@@ -234,14 +259,18 @@ int cwe_quantizing_new(struct cwe_run *run, int masked, struct cwe_quantizing *r
 
 void cwe_quantizing_free(struct cwe_quantizing *q)
 {
+	if (q->there.d_block != NULL) {
+		(void)q->run->device.ops->fetch_wait(q->run->device.b);
+	}
 	cwe_smoothing_free(q->smoothing);
-	free(q->weight);
-	free(q->exact);
+	give(q, q->weight);
+	give(q, q->exact);
 	free(q->mask);
-	free(q->codes);
-	free(q->scales);
-	free(q->zeros);
+	give(q, q->codes);
+	give(q, q->scales);
+	give(q, q->zeros);
 	free(q->code);
+	cwe_quantizing_device_free(q);
 	memset(q, 0, sizeof *q);
 }
 

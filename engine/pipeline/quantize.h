@@ -7,6 +7,15 @@
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/smooth.h"
 
+/* On a GPU (quantize_device.h); d_block NULL: everything is quantized on the host. */
+struct cwe_quantizing_there {
+	void *d_block, *d_work; /* the quantizer's */
+	uint64_t bytes;
+	uint8_t *d_codes, *d_mask; /* [largest module] as those below */
+	float *d_scales, *d_exact;
+	int8_t *d_zeros;
+};
+
 struct cwe_quantizing {
 	struct cwe_run *run;
 	int masked;      /* weights are protected */
@@ -20,6 +29,7 @@ struct cwe_quantizing {
 	float input_scale; /* what prepare() found for the module's inputs, where they have one scale */
 	int8_t input_zero; /* and their zero point */
 	struct cwe_smoothing *smoothing; /* NULL: the quantizer scales no channels */
+	struct cwe_quantizing_there there;
 	/* Of the module at hand. */
 	const struct cwe_run_module *m;
 	uint64_t stride; /* bytes of a row of the mask */

@@ -154,6 +154,7 @@ struct cwe_run {
 	int ended;              /* an earlier attempt wrote the manifest: only the end is missing */
 	struct cwe_bounds bounds;
 	struct cwe_run_gpu gpu;
+	int quantizes_there;    /* modules are quantized on the GPU (quantize_device.h), as planned */
 	uint64_t boundary_memory; /* bytes of boundaries that stay in the host's memory; more goes to scratch */
 	uint64_t piece;         /* tokens of a piece of the samples at most */
 	uint64_t beside;        /* bytes of texts beside the run's own: those of the model under test while a judge is at work */

@@ -10,7 +10,11 @@
 #include "engine/calibrate/pass.h"
 #include "engine/model/ops.h"
 #include "engine/pipeline/device.h"
+#include "engine/pipeline/quantize_device.h"
 #include "engine/pipeline/sequential.h"
+
+/* Host memory of a module that is quantized on the device, a column. */
+#define COLUMN_BYTES 64u
 
 struct sequential {
 	struct cwe_run *run;
@@ -24,6 +28,7 @@ struct sequential {
 	/* Of the module that was prepared last, in this layer. */
 	void *state;
 	struct cwe_linear linear;
+	int there; /* on the device */
 	uint64_t done; /* modules */
 	uint64_t *ahead; /* [modules of a layer] protected ones, where masks are read ahead */
 };
@@ -47,13 +52,16 @@ uint32_t cwe_run_module_flags(const struct cwe_run *run, const struct cwe_run_mo
 	return m->linear == q || m->linear == k ? CWP_MODULE_SCORES : 0;
 }
 
-/* The module's statistics to the plugin; the state before is released. */
-static int prepare(struct sequential *s, const struct cwe_run_module *m, const struct cwe_module_statistics *st, struct cwb_err *err)
+/* The module's statistics to the plugin; the state before is released. d_gram: x x^T where the module is on the device, else
+ * NULL. */
+static int prepare(struct sequential *s, const struct cwe_run_module *m, const struct cwe_module_statistics *st, const float *d_gram,
+	struct cwb_err *err)
 {
 	const struct cwe_run *run = s->run;
 	struct cwe_linear linear;
 	char note[512] = "";
 	void *state = NULL;
+	int there = d_gram != NULL;
 	cwe_linear_at(&run->model.arch, m->layer, m->linear, &linear);
 	s->q->input_scale = 0;
 	s->q->input_zero = 0;
@@ -64,27 +72,49 @@ static int prepare(struct sequential *s, const struct cwe_run_module *m, const s
 		.act_histogram = st->act_histogram,
 		.input_scale = &s->q->input_scale,
 		.act_least = st->act_least, .act_greatest = st->act_greatest, .input_zero = &s->q->input_zero,
-		.before = s->state != NULL && linear.input_at == s->linear.input_at ? s->state : NULL};
+		.before = s->state != NULL && there == s->there && linear.input_at == s->linear.input_at ? s->state : NULL};
+	if (there) {
+		module.backend = run->device.ops;
+		module.b = run->device.b;
+		module.d_weight = s->pass.layer.d_weight[m->linear];
+		module.d_gram = d_gram;
+		module.d_work = s->q->there.d_work;
+	}
 	int r = quantizer_of(s)->prepare(&run->p->host->table, run->quantizer_settings, &m->grid, &module, &state, note, sizeof note);
 	release(s);
 	if (r != 0) {
-		return cwe_host_error(run->p->host, run->job->quantize.plugin, m->name, r, err);
+		return there ? cwe_quantizing_failed(run, m, r, err)
+			: cwe_host_error(run->p->host, run->job->quantize.plugin, m->name, r, err);
 	}
 	s->state = state;
 	s->linear = linear;
+	s->there = there;
 	note[sizeof note - 1] = '\0';
 	return note[0] != '\0' ? cwe_sequential_note(&s->sequence, m->name, note, err) : 0;
+}
+
+static int quantize_here(struct sequential *s, const struct cwe_run_module *m, struct cwb_err *err)
+{
+	struct cwe_module_statistics st;
+	int r = cwe_statistics_get(&s->statistics, &s->pass.layer, m->linear, &st, err);
+	r = r == 0 && s->q->smoothing != NULL ? cwe_smoothing_module(s->q->smoothing, m, s->q->weight, &st, err) : r;
+	r = r == 0 ? prepare(s, m, &st, NULL, err) : r;
+	return r == 0 ? cwe_quantizing_module(s->q, m, st.weight, s->state, err) : r;
+}
+
+static int quantize_there(struct sequential *s, const struct cwe_run_module *m, struct cwb_err *err)
+{
+	struct cwe_module_statistics st;
+	const float *d_gram;
+	int r = cwe_statistics_get_there(&s->statistics, m->linear, &st, &d_gram, err);
+	r = r == 0 ? prepare(s, m, &st, d_gram, err) : r;
+	return r == 0 ? cwe_quantizing_module_there(s->q, m, s->pass.layer.d_weight[m->linear], s->state, err) : r;
 }
 
 /* Quantized again where an earlier attempt wrote it, which gives the same: the layer's output needs it. */
 static int quantize(struct sequential *s, const struct cwe_run_module *m, struct cwb_err *err)
 {
-	struct cwe_device *device = &s->run->device;
-	struct cwe_module_statistics st;
-	int r = cwe_statistics_get(&s->statistics, &s->pass.layer, m->linear, &st, err);
-	r = r == 0 && s->q->smoothing != NULL ? cwe_smoothing_module(s->q->smoothing, m, s->q->weight, &st, err) : r;
-	r = r == 0 ? prepare(s, m, &st, err) : r;
-	r = r == 0 ? cwe_quantizing_module(s->q, m, st.weight, s->state, err) : r;
+	int r = cwe_quantizing_is_there(s->q, m) ? quantize_there(s, m, err) : quantize_here(s, m, err);
 	if (r == 0 && s->plain != NULL) {
 		r = cwe_plain_put(s->plain, s->run, m, s->q->codes, s->q->scales, s->q->zeros, err);
 	} else if (r == 0 && !cwe_writer_has(s->writer, m->name)) {
@@ -94,7 +124,7 @@ static int quantize(struct sequential *s, const struct cwe_run_module *m, struct
 		return r;
 	}
 	cwe_quantizing_decode(s->q, m);
-	return CWE_OP(device, upload, s->pass.layer.d_weight[m->linear], s->q->weight, m->rows * m->cols * sizeof(float));
+	return cwe_quantizing_send(s->q, m, s->pass.layer.d_weight[m->linear], err);
 }
 
 /* past: the layer is done, all is written. */
@@ -323,22 +353,34 @@ int cwe_run_sequential_plain(struct cwe_run *run, struct cwe_plain *plain, struc
 	return r;
 }
 
+/* What its quantizer takes on the host for a module: on the device it keeps some numbers of each column here. */
+static uint64_t plugin_memory(const struct cwe_run *run, const struct cwe_run_module *m)
+{
+	const struct cwp_quantizer *q = run->quantizer->interface;
+	if (!m->quantized) {
+		return 0;
+	}
+	if (run->quantizes_there && q->device_memory(run->quantizer_settings, run->device.ops, run->device.b, m->rows, m->cols) > 0) {
+		return m->cols * COLUMN_BYTES;
+	}
+	return q->memory(run->quantizer_settings, m->rows, m->cols, run->p->host->table.threads);
+}
+
 void cwe_run_sequential_need(const struct cwe_run *run, struct cwe_need *ret)
 {
-	const struct cwp_quantizer *quantizer = run->quantizer->interface;
 	struct cwe_calibration_bounds b;
 	uint64_t plugin = 0;
 	if (run->quantizer_needs == 0) {
 		return;
 	}
 	for (size_t i = 0; i < run->modules; i++) {
-		const struct cwe_run_module *m = &run->module[i];
-		uint64_t n = m->quantized ? quantizer->memory(run->quantizer_settings, m->rows, m->cols, run->p->host->table.threads) : 0;
+		uint64_t n = plugin_memory(run, &run->module[i]);
 		plugin = n > plugin ? n : plugin;
 	}
 	cwe_calibration_bounds(&run->model, run->corpus.tokens, run->corpus.widest, run->corpus.longest, run->quantizer_needs, &b);
 	ret->host = cwe_smoothing_memory(run) + b.host + plugin;
-	ret->device = b.device + (cwe_device_remote(&run->device) ? cwe_smoothing_device_memory(run) : 0);
+	ret->device = b.device + (cwe_device_remote(&run->device) ? cwe_smoothing_device_memory(run) : 0) +
+		(run->quantizes_there ? cwe_quantizing_device_bytes(run, cwe_run_may_protect(run)) : 0);
 	ret->boundaries = b.boundaries;
 	cwe_need_passes(ret, &run->model, run->corpus.widest);
 }

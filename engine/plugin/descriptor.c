@@ -14,26 +14,25 @@
 #include "engine/plugin/registry.h"
 #include "engine/plugin/settings.h"
 
-enum { MAX_OPTIONS = 64, MAX_STRING = 512, FUNCTION = sizeof(void (*)(void)) };
+enum { MAX_OPTIONS = 64, MAX_STRING = 512, GROUPS = 3, FUNCTION = sizeof(void (*)(void)) };
 
-/* The tables of each kind. All their members from `first` to the end are function pointers that must be there; those from
- * `optional` on are there or missing together, but for the one at `alone`. */
+/* The tables of each kind. All their members from `first` to the end are function pointers that must be there, but for those
+ * of groups: from one group's beginning to the next one's they are there or missing together. */
 struct kind_interface {
 	const char *id;
 	uint32_t size;
 	size_t first;
-	size_t optional; /* 0: none */
-	size_t alone;
+	size_t group[GROUPS]; /* beginnings, ascending; 0: no more */
 };
 
 static const struct kind_interface kinds[] = {
 	[CWP_KIND_SCORER] = {CWP_SCORER_INTERFACE, sizeof(struct cwp_scorer), offsetof(struct cwp_scorer, needs),
-		offsetof(struct cwp_scorer, finish), 0},
+		{offsetof(struct cwp_scorer, finish)}},
 	[CWP_KIND_QUANTIZER] = {CWP_QUANTIZER_INTERFACE, sizeof(struct cwp_quantizer), offsetof(struct cwp_quantizer, needs),
-		offsetof(struct cwp_quantizer, prepare), offsetof(struct cwp_quantizer, smooth)},
+		{offsetof(struct cwp_quantizer, prepare), offsetof(struct cwp_quantizer, smooth), offsetof(struct cwp_quantizer, device_memory)}},
 	[CWP_KIND_BACKEND] = {CWP_BACKEND_INTERFACE, sizeof(struct cwp_backend), offsetof(struct cwp_backend, open),
-		offsetof(struct cwp_backend, gptq_factor), 0},
-	[CWP_KIND_EVALUATOR] = {CWP_EVALUATOR_INTERFACE, sizeof(struct cwp_evaluator), offsetof(struct cwp_evaluator, open), 0, 0},
+		{offsetof(struct cwp_backend, gptq_factor)}},
+	[CWP_KIND_EVALUATOR] = {CWP_EVALUATOR_INTERFACE, sizeof(struct cwp_evaluator), offsetof(struct cwp_evaluator, open), {0}},
 };
 
 const char *cwe_kind_interface(uint32_t kind)
@@ -164,6 +163,18 @@ static int has_function(const char *table, size_t at, size_t end)
 	return 0;
 }
 
+/* Whether the function at `at` must be there: one of no group, or of one of which others are. */
+static int is_wanted(const struct kind_interface *k, const char *table, size_t at)
+{
+	size_t from = 0, to = k->size;
+
+	for (int i = 0; i < GROUPS && k->group[i] != 0; i++) {
+		from = k->group[i] <= at ? k->group[i] : from;
+		to = k->group[i] > at && k->group[i] < to ? k->group[i] : to;
+	}
+	return from == 0 || has_function(table, from, to);
+}
+
 int cwe_interface_get(const struct cwp_plugin *p, const char *path, const void **ret, struct cwb_err *err)
 {
 	const struct kind_interface *k = &kinds[p->kind];
@@ -181,9 +192,8 @@ int cwe_interface_get(const struct cwp_plugin *p, const char *path, const void *
 			" or a little more; set it to the sizeof of its struct",
 			path, k->id, size, k->size);
 	}
-	int some = k->optional != 0 && has_function(table, k->optional, k->alone != 0 ? k->alone : k->size);
 	for (size_t at = k->first; at < k->size; at += FUNCTION) {
-		if (at != k->alone && !has_function(table, at, at + FUNCTION) && (k->optional == 0 || at < k->optional || some)) {
+		if (!has_function(table, at, at + FUNCTION) && is_wanted(k, table, at)) {
 			return cwb_err_set(err, CWP_EPLUGIN, "%s: function %zu of interface %s is NULL; fill it in", path,
 				(at - k->first) / FUNCTION + 1, k->id);
 		}

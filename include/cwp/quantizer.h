@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <cwp/backend.h>
 #include <cwp/host.h>
 #include <cwp/plugin.h>
 #include <cwp/scorer.h> /* enum cwp_statistic */
@@ -127,6 +128,35 @@ struct cwp_quantizer_module {
 	/* Where the grid has input_zero: the zero point of the inputs goes here, likewise the same for modules that have
 	 * the very same input. A code c stands for (c - zero) * scale. */
 	int8_t *input_zero;
+	/* Where device_memory() is not 0 and the host has that much for it: the device, whose memory the weight and x x^T are in,
+	 * while weight and gram are NULL; else all NULL. Of x x^T only [i][k] for k >= i is there. d_work is device_memory() bytes
+	 * that nobody else writes to before the next prepare(), the state's to use: with `before` it is as that state left it, the
+	 * same memory, and in every other case of no use any more to states of earlier modules. */
+	const struct cwp_backend *backend;
+	void *b;
+	const float *d_weight;
+	const float *d_gram;
+	void *d_work;
+};
+
+/* A module as a whole on the device where prepare() had it: what quantize_module() gets. Arrays with d_ are there, all rows of
+ * them, and as in struct cwp_quantizer_tile and cwp_quantizer_result; of d_exact only the places of protected weights count. */
+struct cwp_quantizer_matrix {
+	uint32_t size;
+	uint32_t flags; /* 0 */
+	uint64_t rows;
+	uint64_t cols;
+	const struct cwp_backend *backend;
+	void *b;
+	const float *d_weight;
+	const uint8_t *d_mask; /* NULL: nothing is protected */
+	uint64_t mask_stride;
+	const void *state;
+	void *d_work; /* as prepare() left it */
+	uint8_t *d_codes;
+	float *d_scales;
+	int8_t *d_zeros; /* NULL when the grid is symmetric */
+	float *d_exact;  /* NULL where nothing is protected */
 };
 
 /* Channels of an input that one or several modules read, whose scales can be moved: the host multiplies columns of the
@@ -174,13 +204,24 @@ struct cwp_quantizer {
 		const struct cwp_quantizer_module *module, void **ret_state, char *note, size_t note_size);
 	/* Frees a state, or takes NULL. [worker] */
 	void (*release)(void *state);
-	/* Bytes that prepare(), two states, and quantize() of 64 rows on so many threads take at most. [scan] */
+	/* Bytes that prepare(), two states, and quantize() of 64 rows on so many threads take at most, on the host. [scan] */
 	uint64_t (*memory)(const struct cwp_setting *settings, uint64_t rows, uint64_t cols, uint32_t threads);
 	/* With CWP_QUANTIZER_SMOOTHS: chooses the scales of an input, each positive and finite, before the modules of its
 	 * layer are prepared; they then have scaled weights and the statistics of the divided input. The host may round a
 	 * scale, to a power of two too, where what stays as it is could not be scaled without a loss. [worker] */
 	int (*smooth)(const struct cwp_host *host, const struct cwp_setting *settings, const struct cwp_quantizer_input *input,
 		float *ret_scale);
+
+	/* These two may be NULL, both together: for quantizers that can work on the device that the job runs on. */
+
+	/* Bytes of device memory that prepare() and quantize_module() want for a module of this shape, and of less rows. 0: modules
+	 * of these settings and this shape are quantized on the host, by this backend in any case. Not asked with
+	 * CWP_QUANTIZER_SMOOTHS. [scan] */
+	uint64_t (*device_memory)(const struct cwp_setting *settings, const struct cwp_backend *backend, void *b, uint64_t rows,
+		uint64_t cols);
+	/* Instead of quantize(), where prepare() had device memory: all rows at once. What it calls may still run when it returns. 1:
+	 * quantize() is to do it, from this state. CWP_ENUMBER when a weight is NaN or infinite. [worker] */
+	int (*quantize_module)(const struct cwp_setting *settings, const struct cwp_grid *grid, const struct cwp_quantizer_matrix *matrix);
 };
 
 #ifdef __cplusplus

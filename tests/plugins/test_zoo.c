@@ -40,6 +40,7 @@ static const struct animal {
 	{"unknown_interface", CWP_EPLUGIN, "plugin 'zoo' has no interface cwp.scorer/1", 0},
 	{"small_interface", CWP_EPLUGIN, "size field 8", 0},
 	{"half_calibrated", CWP_EPLUGIN, "function 5 of interface cwp.quantizer/1", 0},
+	{"half_there", CWP_EPLUGIN, "function 9 of interface cwp.quantizer/1", 0},
 	{"no_score", CWP_EPLUGIN, "function 2 of interface cwp.scorer/1", 0},
 	{"no_get_interface", CWP_EPLUGIN, "no get_interface", 0},
 	{"unresolved", CWP_EPLUGIN, "missing_function", 0},

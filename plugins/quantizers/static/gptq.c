@@ -3,195 +3,17 @@
 #include "plugins/quantizers/static/gptq.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cwp/error.h>
 
 #include "plugins/quantizers/rounding.h"
-#include "plugins/quantizers/rows/rows.h"
-#include "plugins/quantizers/static/factor.h"
+#include "plugins/quantizers/static/gptq_p.h"
 
-enum { BLOCK = 128, VECTOR = 4, WIDE = 8 * VECTOR, PIECE = 16 };
-
-/* Each failure raises the damping tenfold, up to this. */
-#define DAMPING_LEAST 0.001
-#define DAMPING_MOST 10.0
+enum { BLOCK = GPTQ_BLOCK, VECTOR = 4, WIDE = 8 * VECTOR, PIECE = 16 };
 
 typedef float vector __attribute__((vector_size(VECTOR * sizeof(float))));
-
-/* What all modules with the same input share. */
-struct gptq {
-	unsigned users;
-	uint64_t cols;
-	uint64_t *order; /* [cols] the column that comes i-th; NULL: column i */
-	float *u;        /* [cols, cols] upper triangle, in that order */
-};
-
-/* ---- the factor ---- */
-
-struct by_size {
-	float size;
-	uint64_t column;
-};
-
-static int compare(const void *a, const void *b)
-{
-	const struct by_size *x = a, *y = b;
-
-	if (x->size != y->size) {
-		return x->size > y->size ? -1 : 1;
-	}
-	return x->column < y->column ? -1 : x->column > y->column;
-}
-
-/* Columns by the size of their input, the largest first. */
-static uint64_t *find_order(const float *gram, uint64_t n)
-{
-	struct by_size *list = malloc(n * sizeof(*list));
-	uint64_t *order = malloc(n * sizeof(*order));
-
-	if (list == NULL || order == NULL) {
-		free(list);
-		free(order);
-		return NULL;
-	}
-	for (uint64_t i = 0; i < n; i++) {
-		list[i] = (struct by_size){gram[i * n + i], i};
-	}
-	qsort(list, n, sizeof(*list), compare);
-	for (uint64_t i = 0; i < n; i++) {
-		order[i] = list[i].column;
-	}
-	free(list);
-	return order;
-}
-
-static inline uint64_t column_at(const struct gptq *g, uint64_t i)
-{
-	return g->order != NULL ? g->order[i] : i;
-}
-
-/* x x^T in the order of the columns, reversed, with `damping` on its diagonal. A column without input is tied to no other,
- * which makes its rounding a plain one. */
-static void fill(const struct gptq *g, const float *gram, double damping, double *a)
-{
-	const uint64_t n = g->cols;
-
-	for (uint64_t i = 0; i < n; i++) {
-		const float *row = gram + column_at(g, n - 1 - i) * n;
-		for (uint64_t k = 0; k <= i; k++) {
-			a[i * n + k] = (double)row[column_at(g, n - 1 - k)];
-		}
-		a[i * n + i] = a[i * n + i] > 0 ? a[i * n + i] + damping : 1;
-	}
-}
-
-/* Tries with more and more damping. 1: none helps. *ret_damping: the one that did. */
-static int factorize(const struct cwp_host *host, struct gptq *g, const float *gram, double damping, double mean, double *ret_damping)
-{
-	double *a = host->alloc(host->ctx, g->cols * g->cols * sizeof(*a));
-	int rc = a != NULL ? 1 : -ENOMEM;
-
-	while (rc == 1 && damping <= DAMPING_MOST) {
-		fill(g, gram, damping * mean, a);
-		rc = factor_inverse(host, g->cols, a, g->u);
-		*ret_damping = damping;
-		damping = (damping > DAMPING_LEAST ? damping : DAMPING_LEAST) * 10;
-	}
-	host->free(host->ctx, a);
-	return rc;
-}
-
-static int sum_diagonal(const struct cwp_host *host, const struct cwp_quantizer_module *m, double *ret_sum)
-{
-	double sum = 0;
-
-	for (uint64_t i = 0; i < m->cols; i++) {
-		if (!row_all_finite(m->gram + i * m->cols, m->cols)) {
-			char text[128];
-			snprintf(text, sizeof(text), "x x^T of input channel %llu is not finite: the activations overflow", (unsigned long long)i);
-			host->fail(host->ctx, text);
-			return CWP_ENUMBER;
-		}
-		sum += (double)m->gram[i * m->cols + i];
-	}
-	*ret_sum = sum;
-	return 0;
-}
-
-static struct gptq *new_gptq(const struct cwp_quantizer_module *m, int act_order)
-{
-	struct gptq *g = calloc(1, sizeof(*g));
-
-	if (g == NULL) {
-		return NULL;
-	}
-	g->users = 1;
-	g->cols = m->cols;
-	g->u = malloc(m->cols * m->cols * sizeof(*g->u));
-	g->order = act_order ? find_order(m->gram, m->cols) : NULL;
-	if (g->u == NULL || (act_order && g->order == NULL)) {
-		gptq_release(g);
-		return NULL;
-	}
-	return g;
-}
-
-int gptq_prepare(const struct cwp_host *host, const struct gptq_options *options, const struct cwp_quantizer_module *m,
-	struct gptq **ret, char *note, size_t note_size)
-{
-	double sum = 0, damping = options->damping;
-
-	*ret = NULL;
-	if (m->before != NULL) {
-		*ret = m->before;
-		(*ret)->users++;
-		return 0;
-	}
-	int rc = sum_diagonal(host, m, &sum);
-	if (rc != 0) {
-		return rc;
-	}
-	if (!(sum > 0)) {
-		snprintf(note, note_size, "rounded to nearest, since %s", m->tokens == 0 ? "no token came to it" : "all its inputs are 0");
-		return 0;
-	}
-	struct gptq *g = new_gptq(m, options->act_order);
-	rc = g != NULL ? factorize(host, g, m->gram, damping, sum / (double)m->cols, &damping) : -ENOMEM;
-	if (rc != 0) {
-		gptq_release(g);
-		if (rc == 1) {
-			snprintf(note, note_size, "rounded to nearest, since x x^T has no Cholesky factor even with a damping of %g", damping);
-		}
-		return rc == 1 ? 0 : rc;
-	}
-	if (damping > options->damping) {
-		snprintf(note, note_size, "with a damping of %g, since x x^T has no Cholesky factor with less", damping);
-	}
-	*ret = g;
-	return 0;
-}
-
-void gptq_release(struct gptq *g)
-{
-	if (g != NULL && --g->users == 0) {
-		free(g->order);
-		free(g->u);
-		free(g);
-	}
-}
-
-uint64_t gptq_memory(uint64_t cols, uint32_t threads)
-{
-	const uint64_t prepare = cols * cols * sizeof(double) + cols * sizeof(struct by_size) + factor_memory(cols, threads);
-	const uint64_t rows = threads * (64 * (cols + BLOCK) + BLOCK * BLOCK) * sizeof(float);
-
-	return 2 * (cols * cols * sizeof(float) + cols * sizeof(uint64_t)) + (prepare > rows ? prepare : rows);
-}
-
-/* ---- rows ---- */
 
 struct work {
 	const struct gptq *g;
@@ -310,7 +132,7 @@ static int round_row(const struct work *k, uint64_t r)
 
 	memcpy(local, w, k->width * sizeof(*local));
 	for (uint64_t j = 0; j < k->width; j++) {
-		const uint64_t at = k->first + j, column = column_at(k->g, at);
+		const uint64_t at = k->first + j, column = gptq_column(k->g, at);
 		if (k->g->order == NULL && column % k->group == 0) {
 			memcpy(w, local, k->width * sizeof(*w));
 			find_scale(k, r, k->w + r * cols, column / k->group);
@@ -383,7 +205,7 @@ int gptq_rows(const struct gptq *g, const struct gptq_options *options, const st
 	k.u = k.error + tile->rows * BLOCK;
 	for (uint64_t r = 0; r < tile->rows; r++) {
 		for (uint64_t i = 0; i < cols; i++) {
-			k.w[r * cols + i] = tile->weight[r * cols + column_at(g, i)];
+			k.w[r * cols + i] = tile->weight[r * cols + gptq_column(g, i)];
 		}
 		for (uint64_t i = 0; g->order != NULL && i < k.scales; i++) {
 			find_scale(&k, r, tile->weight + r * cols, i);

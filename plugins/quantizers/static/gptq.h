@@ -25,3 +25,12 @@ uint64_t gptq_memory(uint64_t cols, uint32_t threads);
 /* Rows of a module whose weights are finite. group: columns of a scale. -ENOMEM, CWP_ENUMBER. [any-thread] */
 int gptq_rows(const struct gptq *g, const struct gptq_options *options, const struct scale_rule *rule, uint64_t group,
 	const struct cwp_quantizer_tile *tile, const struct cwp_quantizer_result *result);
+
+/* On a device: gptq_prepare() of a module that has one gives a state that is there. Bytes that both take; 0: not on this
+ * device. [scan] */
+uint64_t gptq_device_memory(const struct cwp_backend *backend, void *b, uint64_t rows, uint64_t cols);
+/* Whether a state is on a device: then gptq_matrix() alone can use it. */
+int gptq_is_there(const struct gptq *g);
+/* All rows of such a module. CWP_ENUMBER, or what the backend says. [worker] */
+int gptq_matrix(const struct gptq *g, const struct gptq_options *options, const struct scale_rule *rule, uint64_t group,
+	const struct cwp_quantizer_matrix *matrix);

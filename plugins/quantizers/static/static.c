@@ -117,7 +117,7 @@ static int prepare_gptq(const struct cwp_host *host, const struct cwp_setting *s
 	struct cwp_quantizer_module m = *module;
 
 	m.before = before != NULL ? before->gptq : NULL;
-	return m.gram != NULL ? gptq_prepare(host, &how, &m, &state->gptq, note, note_size) : CWP_EVALUE;
+	return m.gram != NULL || m.d_gram != NULL ? gptq_prepare(host, &how, &m, &state->gptq, note, note_size) : CWP_EVALUE;
 }
 
 /* Ranges of queries and keys stay whole: an error there is felt in every score. */
@@ -284,6 +284,9 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 	if (g->granularity == CWP_PER_TENSOR) {
 		return quantize_tensor(&rule, tile, result);
 	}
+	if (state != NULL && state->gptq != NULL && gptq_is_there(state->gptq)) {
+		return CWP_EVALUE;
+	}
 	if (state != NULL && state->gptq != NULL) {
 		const struct gptq_options how = gptq_options_of(settings);
 		return row_all_finite(tile->weight, tile->rows * cols) ? gptq_rows(state->gptq, &how, &rule, group, tile, result) : CWP_ENUMBER;
@@ -295,8 +298,32 @@ static int quantize(const struct cwp_setting *settings, const struct cwp_grid *g
 	return rc;
 }
 
+/* Other scales than absmax are searched for on the host. */
+static uint64_t device_memory(const struct cwp_setting *settings, const struct cwp_backend *backend, void *b, uint64_t rows, uint64_t cols)
+{
+	return settings[ALGORITHM].integer == ALGORITHM_GPTQ && settings[SCALE].integer == SCALE_ABSMAX
+		? gptq_device_memory(backend, b, rows, cols) : 0;
+}
+
+static int quantize_module(const struct cwp_setting *settings, const struct cwp_grid *g, const struct cwp_quantizer_matrix *matrix)
+{
+	const struct scale_rule rule = rule_of(settings, g);
+	const struct gptq_options how = gptq_options_of(settings);
+	const struct state *state = matrix->state;
+
+	if (state == NULL || state->gptq == NULL) {
+		return 1;
+	}
+	if (matrix->flags != 0 || g->code != CWP_CODE_INT || g->exact_scales || (!g->symmetric && matrix->d_zeros == NULL) ||
+		!gptq_is_there(state->gptq)) {
+		return CWP_EVALUE;
+	}
+	return gptq_matrix(state->gptq, &how, &rule, g->granularity == CWP_PER_GROUP ? g->group : matrix->cols, matrix);
+}
+
 static const struct cwp_quantizer quantizer = {.size = sizeof(struct cwp_quantizer), .needs = needs, .grid = grid, .quantize = quantize,
-	.prepare = prepare, .release = release, .memory = memory, .smooth = smooth};
+	.prepare = prepare, .release = release, .memory = memory, .smooth = smooth, .device_memory = device_memory,
+	.quantize_module = quantize_module};
 
 static const void *get_interface(const char *id)
 {

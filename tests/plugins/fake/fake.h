@@ -38,6 +38,7 @@ struct fake {
 	size_t limit; /* of alloc() after reserve(), else 0 */
 	uint64_t allocated;
 	int bf16;
+	uint64_t factors, rounds; /* calls of gptq_factor() and gptq_round() */
 	int full;      /* reserve() fails */
 	uint64_t lost; /* operations from this one on fail; 0: none */
 	pthread_t owner;
@@ -101,5 +102,9 @@ int fake_reduce(void *const *b, uint32_t n, uint32_t kind, void *const *d_x, uin
 
 /* ops.c: fills in the operations that only pass on. */
 void fake_fill_ops(struct cwp_backend *table);
+
+/* gptq.c: its operations, and how often they were called into the file CWP_FAKE_TELL. */
+void fake_fill_gptq(struct cwp_backend *table);
+void fake_tell_gptq(const struct fake *b);
 
 #endif

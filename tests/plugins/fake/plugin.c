@@ -3,7 +3,8 @@
 /* The checking backend as a plugin "cuda", so that jobs for that backend run where there is no device. CWP_FAKE_MEMORY:
  * the memory of a device in bytes, and after a colon how much of it is free; CWP_FAKE_DEVICES: their UUIDs with commas
  * between them, GPU-fake-0 by default, none where it is empty, and "no driver". What fails as asked:
- * CWP_FAKE_FAIL=code:text (open), CWP_FAKE_FULL (reserve), CWP_FAKE_LOST=n (operations from the nth on). */
+ * CWP_FAKE_FAIL=code:text (open), CWP_FAKE_FULL (reserve), CWP_FAKE_LOST=n (operations from the nth on). CWP_FAKE_TELL: a file to
+ * which is added how often GPTQ's operations, and all, were called; it has none of GPTQ's with CWP_FAKE_PLAIN. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -50,6 +51,7 @@ static void fake_close(void *vb)
 	for (size_t i = 0; i < b->sends; i++) {
 		free(b->send[i].copy);
 	}
+	fake_tell_gptq(b);
 	release(b);
 }
 
@@ -167,6 +169,9 @@ static const void *get_interface(const char *id)
 			.overhead = fake_overhead, .reserve = fake_reserve, .devices = fake_devices,
 			.enter = fake_enter, .reduce = fake_reduce};
 		fake_fill_ops(&table);
+		if (getenv("CWP_FAKE_PLAIN") == NULL) {
+			fake_fill_gptq(&table);
+		}
 	}
 	return strcmp(id, CWP_BACKEND_INTERFACE) == 0 ? &table : NULL;
 }

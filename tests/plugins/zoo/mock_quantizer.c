@@ -22,6 +22,9 @@
 #ifndef MOCK_SMOOTH
 #define MOCK_SMOOTH smooth
 #endif
+#ifndef MOCK_DEVICE_MEMORY
+#define MOCK_DEVICE_MEMORY NULL
+#endif
 
 enum fault { NONE, NOT_NEEDED, GRADIENTS, FAILS, NO_SCALE, SMOOTH_FAILS };
 enum { FAULT, STOP, FILE_NAME, SCALES };
@@ -200,7 +203,7 @@ __attribute__((unused)) static int smooth(const struct cwp_host *host, const str
 }
 
 static const struct cwp_quantizer quantizer = {sizeof(struct cwp_quantizer), needs, grid, quantize, prepare, MOCK_RELEASE, memory,
-	MOCK_SMOOTH};
+	MOCK_SMOOTH, MOCK_DEVICE_MEMORY, NULL};
 
 static const void *get_interface(const char *id)
 {
