@@ -32,12 +32,14 @@ int cwe_layer_new(struct cwe_model *m, struct cwe_layer *ret, struct cwb_err *er
 	uint32_t n = cwe_linears_most(&m->arch);
 	layer.d_weight = calloc(3 * (size_t)n, sizeof *layer.d_weight);
 	layer.input = calloc(n, sizeof *layer.input);
-	int r = layer.d_weight != NULL && layer.input != NULL ? 0
+	layer.load = calloc(CWE_NORMS + 2 * (size_t)n, sizeof *layer.load);
+	int r = layer.d_weight != NULL && layer.input != NULL && layer.load != NULL ? 0
 		: cwb_err_set(err, -ENOMEM, "no memory for a layer of %" PRIu32 " matrices", n);
 	r = r == 0 ? cwe_device_bytes(m->device, layer.bytes, (void **)&layer.d_block, err) : r;
 	if (r != 0) {
 		free(layer.d_weight);
 		free(layer.input);
+		free(layer.load);
 		return r;
 	}
 	layer.d_bias = layer.d_weight + n;
@@ -88,14 +90,25 @@ void cwe_layer_free(struct cwe_model *m, struct cwe_layer *layer)
 	cwe_device_free(m->device, layer->d_block, layer->bytes);
 	free(layer->d_weight);
 	free(layer->input);
+	free(layer->load);
 	memset(layer, 0, sizeof *layer);
+}
+
+/* To a device all of a layer's tensors go together, so that its threads have enough to do. */
+static int load_later(struct cwe_model *m, const struct cwe_tensor *t, struct cwe_layer *layer, float *d, struct cwb_err *err)
+{
+	if (!cwe_device_remote(m->device)) {
+		return cwe_model_load_rows(m, t, 0, t->shape[0], d, err);
+	}
+	layer->load[layer->loads++] = (struct cwe_model_load){t, d};
+	return 0;
 }
 
 static int load_tensor(struct cwe_model *m, const struct cwe_tensor *t, struct cwe_layer *layer, int32_t linear, float *d,
 	struct cwb_err *err)
 {
 	if (linear < 0) {
-		return cwe_model_load_rows(m, t, 0, t->shape[0], d, err);
+		return load_later(m, t, layer, d, err);
 	}
 	struct cwe_linear_input *input = &layer->input[linear];
 	*input = (struct cwe_linear_input){0};
@@ -106,13 +119,15 @@ static int load_tensor(struct cwe_model *m, const struct cwe_tensor *t, struct c
 		return cwe_model_load_split(m, t, d, layer->d_exact[linear], err);
 	}
 	layer->d_exact[linear] = NULL;
-	return cwe_model_load_rows(m, t, 0, t->shape[0], d, err);
+	return load_later(m, t, layer, d, err);
 }
 
 int cwe_layer_fill(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, struct cwb_err *err)
 {
 	lay_out(m, index, layer);
-	return cwe_model_each_tensor(m, index, layer, load_tensor, err);
+	layer->loads = 0;
+	int r = cwe_model_each_tensor(m, index, layer, load_tensor, err);
+	return r == 0 ? cwe_model_load_all(m, layer->load, layer->loads, err) : r;
 }
 
 int cwe_layer_load(struct cwe_model *m, uint32_t index, struct cwe_layer *layer, struct cwb_err *err)

@@ -30,6 +30,8 @@ struct cwe_layer {
 	struct cwe_linear_input *input; /* [cwe_linears] */
 	float *d_block;   /* the one allocation behind all of them */
 	uint64_t bytes;
+	struct cwe_model_load *load; /* what is still to be read, while the layer is filled */
+	size_t loads;
 };
 
 /* Checks config and that every needed tensor is there with the shape that config says. weights: NULL for the

@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* A ring of steps: readers fill them, whoever comes first, and the caller takes them in their order. */
+/* Threads that take steps one after another. All steps before one that fails were begun before it and come to their end, so that
+ * the first error is the same with any number of threads. */
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -10,141 +11,143 @@
 #include "engine/model/reading.h"
 #include "engine/plugin/pool.h"
 
-#define SLOTS (2 * CWE_READERS)
+struct step {
+	uint64_t number;
+	const struct cwe_reading_part *part;
+	uint64_t row, rows;
+};
 
-struct slot {
-	void *raw;
-	int full;
+struct readers {
+	const struct cwe_reading *r;
+	uint64_t bytes;       /* of the largest step */
+	pthread_mutex_t lock; /* of all below */
+	struct step next;     /* rows left of its part are not taken yet */
+	int over;
+	uint64_t failed; /* the step of code and err */
 	int code;
 	struct cwb_err err;
 };
 
-struct ring {
-	const struct cwe_reading *r;
-	uint64_t steps;
-	uint64_t slots;
-	pthread_mutex_t lock; /* of all below */
-	pthread_cond_t changed;
-	uint64_t next;  /* step that the next free reader takes */
-	uint64_t taken; /* steps that the caller is through with */
-	int stop;
-	struct slot slot[SLOTS];
-};
-
-static uint64_t rows_of(const struct cwe_reading *r, uint64_t step, uint64_t *ret_row)
+/* The next part that has rows, or none. */
+static void seek(struct readers *g)
 {
-	uint64_t at = step * r->step;
-	*ret_row = r->first + at;
-	return r->rows - at < r->step ? r->rows - at : r->step;
+	const struct cwe_reading_part *end = g->r->part + g->r->parts;
+	while (g->next.part < end && g->next.part->rows == 0) {
+		g->next.part++;
+	}
+	if (g->next.part < end) {
+		g->next.row = g->next.part->first;
+		g->next.rows = g->next.part->rows;
+	} else {
+		g->over = 1;
+	}
 }
 
-static void fill(struct ring *g, uint64_t step)
+static int take(struct readers *g, struct step *ret)
 {
-	struct slot *s = &g->slot[step % g->slots];
-	uint64_t row, n = rows_of(g->r, step, &row);
-	s->err = (struct cwb_err){0};
-	s->code = g->r->fill(g->r->arg, row, n, s->raw, &s->err);
-}
-
-static void *reader(void *arg)
-{
-	struct ring *g = arg;
-	cwe_pool_apart();
 	(void)pthread_mutex_lock(&g->lock);
-	while (!g->stop && g->next < g->steps) {
-		uint64_t step = g->next;
-		if (step >= g->taken + g->slots) {
-			(void)pthread_cond_wait(&g->changed, &g->lock);
-			continue;
+	int taken = !g->over;
+	if (taken) {
+		struct step *next = &g->next;
+		*ret = *next;
+		ret->rows = next->rows < next->part->step ? next->rows : next->part->step;
+		next->number++;
+		next->row += ret->rows;
+		next->rows -= ret->rows;
+		if (next->rows == 0) {
+			next->part++;
+			seek(g);
 		}
-		g->next++;
-		(void)pthread_mutex_unlock(&g->lock);
-		fill(g, step);
-		(void)pthread_mutex_lock(&g->lock);
-		g->slot[step % g->slots].full = 1;
-		(void)pthread_cond_broadcast(&g->changed);
 	}
 	(void)pthread_mutex_unlock(&g->lock);
+	return taken;
+}
+
+static void fail(struct readers *g, uint64_t number, int code, const struct cwb_err *err)
+{
+	(void)pthread_mutex_lock(&g->lock);
+	if (g->code == 0 || number < g->failed) {
+		g->failed = number;
+		g->code = code;
+		g->err = *err;
+	}
+	g->over = 1;
+	(void)pthread_mutex_unlock(&g->lock);
+}
+
+/* A thread for which there is no memory leaves the steps to the others. */
+static void *reader(void *arg)
+{
+	struct readers *g = arg;
+	void *raw = malloc(g->bytes + 1);
+	struct step s;
+	while (raw != NULL && take(g, &s)) {
+		struct cwb_err err = {0};
+		int r = g->r->run(s.part->arg, s.row, s.rows, raw, &err);
+		if (r != 0) {
+			fail(g, s.number, r, &err);
+		}
+	}
+	free(raw);
 	return NULL;
 }
 
-/* The caller's part: a step is filled by readers or, where there are none, here. */
-static int take(struct ring *g, uint64_t step, int readers, struct cwb_err *err)
+static void *beside(void *arg)
 {
-	struct slot *s = &g->slot[step % g->slots];
-	uint64_t row, n = rows_of(g->r, step, &row);
-	if (readers) {
-		(void)pthread_mutex_lock(&g->lock);
-		while (!s->full) {
-			(void)pthread_cond_wait(&g->changed, &g->lock);
-		}
-		(void)pthread_mutex_unlock(&g->lock);
-	} else {
-		fill(g, step);
-	}
-	int r = s->code != 0 ? cwb_err_set(err, s->code, "%s", s->err.message) : g->r->use(g->r->arg, row, n, s->raw, err);
-	if (readers) {
-		(void)pthread_mutex_lock(&g->lock);
-		s->full = 0;
-		g->taken++;
-		g->stop = r != 0;
-		(void)pthread_cond_broadcast(&g->changed);
-		(void)pthread_mutex_unlock(&g->lock);
-	}
-	return r;
+	cwe_pool_apart();
+	return reader(arg);
 }
 
 /* Signals stay with the threads that the program made itself. */
-static uint32_t start(struct ring *g, pthread_t *id, uint32_t threads)
+static uint32_t start(struct readers *g, pthread_t *id, uint64_t threads)
 {
 	sigset_t all, old;
 	uint32_t n = 0;
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	while (n < threads && pthread_create(&id[n], NULL, reader, g) == 0) {
+	while (n < threads && pthread_create(&id[n], NULL, beside, g) == 0) {
 		n++;
 	}
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return n;
 }
 
-static int run(struct ring *g, uint32_t threads, struct cwb_err *err)
+/* Bytes of the largest step, and how many steps there are. */
+static int measure(const struct cwe_reading *r, uint64_t *ret_bytes, uint64_t *ret_steps, struct cwb_err *err)
 {
-	pthread_t id[CWE_READERS];
-	int r = 0;
-	uint32_t readers = threads > 1 ? start(g, id, threads) : 0;
-	for (uint64_t step = 0; r == 0 && step < g->steps; step++) {
-		r = take(g, step, readers > 0, err);
+	*ret_bytes = *ret_steps = 0;
+	for (size_t i = 0; i < r->parts; i++) {
+		const struct cwe_reading_part *p = &r->part[i];
+		uint64_t bytes, step = p->step > 0 ? p->step : 1, rows = step < p->rows ? step : p->rows;
+		if (__builtin_mul_overflow(rows, p->row_bytes, &bytes) || bytes > PTRDIFF_MAX - 1) {
+			return cwb_err_set(err, -ENOMEM, "no memory for %" PRIu64 " rows of weights", rows);
+		}
+		*ret_bytes = bytes > *ret_bytes ? bytes : *ret_bytes;
+		*ret_steps += p->rows / step + (p->rows % step > 0);
 	}
-	for (uint32_t i = 0; i < readers; i++) {
-		(void)pthread_join(id[i], NULL);
-	}
-	return r;
+	return 0;
 }
 
 int cwe_reading_run(const struct cwe_reading *reading, struct cwb_err *err)
 {
-	uint64_t step = reading->step < reading->rows ? reading->step : reading->rows;
-	if (reading->rows == 0) {
-		return 0;
+	struct readers g = {.r = reading, .lock = PTHREAD_MUTEX_INITIALIZER, .next = {.part = reading->part}};
+	pthread_t id[CWE_READERS];
+	uint64_t steps;
+	int r = measure(reading, &g.bytes, &steps, err);
+	if (r != 0) {
+		return r;
 	}
-	uint64_t steps = (reading->rows + reading->step - 1) / reading->step;
-	uint64_t threads = steps < reading->threads ? steps : reading->threads;
-	struct ring g = {.r = reading, .steps = steps, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-	threads = threads < CWE_READERS ? threads : CWE_READERS;
-	uint64_t wanted = threads > 1 ? 2 * threads : 1;
-	uint64_t bytes;
-	int large = __builtin_mul_overflow(step, reading->row_bytes, &bytes) || bytes > PTRDIFF_MAX - 1;
-	/* Fewer steps at a time where memory is short. */
-	while (!large && g.slots < wanted && (g.slot[g.slots].raw = malloc(bytes + 1)) != NULL) {
-		g.slots++;
+	seek(&g);
+	uint64_t threads = reading->threads < CWE_READERS ? reading->threads : CWE_READERS;
+	threads = steps < threads ? steps : threads;
+	uint32_t others = threads > 1 ? start(&g, id, threads - 1) : 0;
+	(void)reader(&g);
+	for (uint32_t i = 0; i < others; i++) {
+		(void)pthread_join(id[i], NULL);
 	}
-	int r = g.slots > 0 ? run(&g, g.slots > 1 ? (uint32_t)threads : 1, err)
-			    : cwb_err_set(err, -ENOMEM, "no memory for %" PRIu64 " rows of weights", step);
-	for (uint64_t i = 0; i < g.slots; i++) {
-		free(g.slot[i].raw);
-	}
-	(void)pthread_cond_destroy(&g.changed);
 	(void)pthread_mutex_destroy(&g.lock);
-	return r;
+	if (g.code != 0) {
+		return cwb_err_set(err, g.code, "%s", g.err.message);
+	}
+	return g.over ? 0 : cwb_err_set(err, -ENOMEM, "no memory for %" PRIu64 " bytes of weights", g.bytes);
 }

@@ -12,9 +12,11 @@ static uint64_t width_of(uint32_t dtype)
 	return dtype == CWP_F32 ? sizeof(float) : sizeof(uint16_t);
 }
 
+/* 0 where it cannot be brought as it is stored. */
 static uint64_t whole(const struct cwe_model *m)
 {
-	return (uint64_t)m->arch.vocabulary * m->arch.hidden * width_of(cwe_model_head_tensor(m)->dtype);
+	uint64_t row = (uint64_t)m->arch.hidden * width_of(cwe_model_head_tensor(m)->dtype);
+	return row % sizeof(float) == 0 ? m->arch.vocabulary * row : 0;
 }
 
 uint64_t cwe_resident_head_bytes(const struct cwe_model *m, uint64_t room)
@@ -29,11 +31,11 @@ int cwe_resident_head_new(struct cwe_model *m, uint64_t room, struct cwe_residen
 	struct cwe_device *device = m->device;
 	int in_room = h.bytes <= room;
 	*ret = (struct cwe_resident_head){0};
-	if (!cwe_device_remote(device) || (!in_room && h.bytes > device->boundary_room)) {
+	if (!cwe_device_remote(device) || h.bytes == 0 || (!in_room && h.bytes > device->boundary_room)) {
 		return 0;
 	}
 	int r = cwe_device_bytes(device, h.bytes, (void **)&h.d_raw, err);
-	r = r == 0 ? cwe_model_upload_rows(m, cwe_model_head_tensor(m), m->arch.vocabulary, h.d_raw, err) : r;
+	r = r == 0 ? cwe_model_load_stored(m, cwe_model_head_tensor(m), m->arch.vocabulary, h.d_raw, err) : r;
 	if (r != 0) {
 		cwe_device_free(device, h.d_raw, h.bytes);
 		return r;

@@ -292,9 +292,9 @@ struct cwp_backend {
 
 	/* Weights that are loaded beside the computation. load_begin [worker]: what operations called so far still read or write
 	 * is not touched by the loads that follow. load: d_dst[i] = f32 of src[i] (enum cwp_dtype of host memory), i < n;
-	 * src is free again when it returns. load may be called by one thread that is not the main one, while the main one
-	 * calls other operations on other memory; no fail() but a code is its only word then. load_wait [worker], after the last
-	 * load: operations called from here on see what was loaded. */
+	 * src is free again when it returns. load may be called by several threads at the same time, in any order, while the main
+	 * one calls other operations on other memory; no fail() but a code is its only word then. load_wait [worker], after the
+	 * last load: operations called from here on see what was loaded. */
 	int (*load_begin)(void *b);
 	int (*load)(void *b, float *d_dst, const void *src, uint32_t dtype, uint64_t n);
 	int (*load_wait)(void *b);

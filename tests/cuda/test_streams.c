@@ -103,10 +103,13 @@ static void test_pieces(void **state)
 
 enum { WIDTH = 160, TOKENS = 48, LAYERS = 12 };
 
+enum { LOADERS = 3 };
+
 struct loader {
 	float *d_to;
 	const void *from;
 	uint32_t dtype;
+	uint64_t first; /* piece; the others are LOADERS further */
 	int rc;
 };
 
@@ -116,7 +119,7 @@ static void *load(void *p)
 	struct loader *l = p;
 	enum { STEP = 1000 };
 	size_t each = l->dtype == CWP_F32 ? 4 : 2;
-	for (uint64_t at = 0; l->rc == 0 && at < WIDTH * WIDTH; at += STEP) {
+	for (uint64_t at = l->first * STEP; l->rc == 0 && at < WIDTH * WIDTH; at += LOADERS * STEP) {
 		uint64_t n = WIDTH * WIDTH - at < STEP ? WIDTH * WIDTH - at : STEP;
 		char piece[STEP * 4];
 		memcpy(piece, (const char *)l->from + at * each, n * each);
@@ -124,6 +127,30 @@ static void *load(void *p)
 		memset(piece, 0xFF, sizeof(piece)); /* free again when load returns */
 	}
 	return NULL;
+}
+
+/* Several threads, each with its share. */
+struct loading {
+	struct loader part[LOADERS];
+	pthread_t thread[LOADERS];
+};
+
+static void loading_begin(struct loading *g, float *d_to, const void *from)
+{
+	assert_int_equal(pair.ops->load_begin(pair.b), 0);
+	for (uint64_t i = 0; i < LOADERS; i++) {
+		g->part[i] = (struct loader){.d_to = d_to, .from = from, .dtype = CWP_BF16, .first = LOADERS - 1 - i};
+		assert_int_equal(pthread_create(&g->thread[i], NULL, load, &g->part[i]), 0);
+	}
+}
+
+static void loading_end(struct loading *g)
+{
+	for (int i = 0; i < LOADERS; i++) {
+		assert_int_equal(pthread_join(g->thread[i], NULL), 0);
+		assert_int_equal(g->part[i].rc, 0);
+	}
+	assert_int_equal(pair.ops->load_wait(pair.b), 0);
 }
 
 struct chain {
@@ -186,26 +213,19 @@ static void run_plainly(struct chain *c, const float *x, float *const *ret)
 static void run_beside(struct chain *c, float *x)
 {
 	const struct cwp_backend *be = pair.ops;
-	struct loader first = {.d_to = c->d_w[0], .from = c->weights[0], .dtype = CWP_BF16};
-	assert_int_equal(be->load_begin(pair.b), 0);
-	(void)load(&first);
-	assert_int_equal(first.rc, 0);
-	assert_int_equal(be->load_wait(pair.b), 0);
+	struct loading next;
+	loading_begin(&next, c->d_w[0], c->weights[0]);
+	loading_end(&next);
 	assert_int_equal(be->send(pair.b, c->d_x[0], x, TOKENS * WIDTH * sizeof(float)), 0);
 	assert_int_equal(be->send_wait(pair.b), 0);
 	for (int l = 0; l < LAYERS; l++) {
-		pthread_t thread;
-		struct loader next = {.d_to = c->d_w[(l + 1) & 1], .from = c->weights[(l + 1) % LAYERS], .dtype = CWP_BF16};
-		assert_int_equal(be->load_begin(pair.b), 0);
-		assert_int_equal(pthread_create(&thread, NULL, load, &next), 0);
+		loading_begin(&next, c->d_w[(l + 1) & 1], c->weights[(l + 1) % LAYERS]);
 		assert_int_equal(product(c->d_x[l & 1], c->d_w[l & 1], c->d_x[(l + 1) & 1]), 0);
 		if (l > 0) { /* the next layer overwrites what the fetch of the one before reads */
 			assert_int_equal(be->fetch_wait(pair.b), 0);
 		}
 		assert_int_equal(be->fetch(pair.b, c->fetched[l], c->d_x[(l + 1) & 1], TOKENS * WIDTH * sizeof(float)), 0);
-		assert_int_equal(pthread_join(thread, NULL), 0);
-		assert_int_equal(next.rc, 0);
-		assert_int_equal(be->load_wait(pair.b), 0);
+		loading_end(&next);
 	}
 	assert_int_equal(be->fetch_wait(pair.b), 0);
 	assert_int_equal(be->sync(pair.b), 0);

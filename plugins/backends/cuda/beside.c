@@ -1,9 +1,10 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Loads and transfers beside the computation, each on a stream of its own. A load goes through pinned memory to the device in the
- * type that it has; its thread uses nothing that operations use but the list of what was loaded. Where there is room for all
+ * type that it has; its threads use nothing that operations use but the list of what was loaded. Where there is room for all
  * of it, it is widened when it is waited for: kernels of another stream would wait for the operations' own at every
- * piece. */
+ * piece. Threads load in any order, so the numbers' places in that room follow from where they go to: the room is a window on
+ * half of twice as much memory. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,28 +13,20 @@
 #include "plugins/backends/cuda/memory.h"
 #include "plugins/backends/cuda/ops_base.h"
 #include "plugins/backends/cuda/ranges.h"
-#include "plugins/backends/cuda/ring.h"
-
-/* Numbers as they were stored. */
-struct stored {
-	float *d_dst;
-	const char *d_raw;
-	uint32_t dtype;
-	uint64_t n;
-};
+#include "plugins/backends/cuda/stage.h"
 
 struct cuda_beside {
 	cudaStream_t load, fetch, send;
 	cudaEvent_t before; /* what the operations called so far have done */
 	cudaEvent_t after;  /* what a stream beside has done */
-	struct cuda_ring ring; /* of loads */
-	char *chunk;           /* of the device, of loads */
-	uint64_t room_bytes, used;
-	struct stored *stored; /* in the chunk, to be widened */
-	size_t n_stored, stored_room;
-	pthread_mutex_t lock;  /* of what follows */
-	struct cuda_range *loaded;
-	size_t n, room;
+	struct cuda_stage stage; /* of loads */
+	pthread_mutex_t lock;    /* of the load stream and what follows */
+	char *chunk;             /* of the device: numbers of 16 bits on their way */
+	uint64_t room;           /* of its bytes */
+	uint64_t window;         /* the address of f32 numbers whose place is the chunk's first */
+	uint32_t dtype;          /* of those that are there */
+	struct cuda_ranges stored; /* f32 addresses of what lies there, to be widened */
+	struct cuda_ranges loaded; /* of all that was loaded */
 };
 
 int cuda_beside_open(struct cuda *b)
@@ -44,6 +37,11 @@ int cuda_beside_open(struct cuda *b)
 		return -ENOMEM;
 	}
 	if (pthread_mutex_init(&s->lock, NULL)) {
+		free(s);
+		return -ENOMEM;
+	}
+	if (cuda_stage_open(&s->stage)) {
+		(void)pthread_mutex_destroy(&s->lock);
 		free(s);
 		return -ENOMEM;
 	}
@@ -81,10 +79,10 @@ void cuda_beside_close(struct cuda *b)
 	if (s->after) {
 		(void)cudaEventDestroy(s->after);
 	}
-	cuda_ring_close(&s->ring);
+	cuda_stage_close(&s->stage);
 	(void)pthread_mutex_destroy(&s->lock);
-	free(s->loaded);
-	free(s->stored);
+	cuda_ranges_free(&s->loaded);
+	cuda_ranges_free(&s->stored);
 	free(s);
 	b->beside = NULL;
 }
@@ -100,111 +98,93 @@ int cuda_load_begin(void *vb)
 {
 	struct cuda *b = vb;
 	struct cuda_beside *s = b->beside;
-	s->chunk = cuda_memory_chunk(b, "load_begin", &s->room_bytes);
-	s->used = 0;
+	s->chunk = cuda_memory_chunk(b, "load_begin", &s->room);
 	return s->chunk ? cuda_check(b, "load_begin", order(s->before, b->stream, s->load)) : b->refused;
-}
-
-/* One more range of what was loaded. Ranges one behind the other are one. */
-static int note(struct cuda_beside *s, uint64_t begin, uint64_t end)
-{
-	int rc = 0;
-	(void)pthread_mutex_lock(&s->lock);
-	if (s->n > 0 && s->loaded[s->n - 1].end == begin) {
-		s->loaded[s->n - 1].end = end;
-		goto done;
-	}
-	if (s->n == s->room) {
-		size_t room = s->room ? 2 * s->room : 64;
-		struct cuda_range *loaded = realloc(s->loaded, room * sizeof(*loaded));
-		if (!loaded) {
-			rc = -ENOMEM;
-			goto done;
-		}
-		s->loaded = loaded;
-		s->room = room;
-	}
-	s->loaded[s->n++] = (struct cuda_range){begin, end};
-done:
-	(void)pthread_mutex_unlock(&s->lock);
-	return rc;
 }
 
 void cuda_beside_drain(struct cuda *b)
 {
 	struct cuda_beside *s = b->beside;
 	(void)pthread_mutex_lock(&s->lock);
-	for (size_t i = 0; i < s->n; i++) {
-		cuda_cache_loaded(b, s->loaded[i].begin, s->loaded[i].end);
+	for (size_t i = 0; i < s->loaded.n; i++) {
+		cuda_cache_loaded(b, s->loaded.range[i].begin, s->loaded.range[i].end);
 	}
-	s->n = 0;
+	cuda_ranges_clear(&s->loaded);
 	(void)pthread_mutex_unlock(&s->lock);
+}
+
+static char *place_of(const struct cuda_beside *s, uint64_t address)
+{
+	return s->chunk + (address - s->window) / 2;
 }
 
 /* Widens what lies in the chunk. */
 static cudaError_t widen(struct cuda_beside *s, cudaStream_t stream)
 {
 	cudaError_t e = cudaSuccess;
-	for (size_t i = 0; e == cudaSuccess && i < s->n_stored; i++) {
-		const struct stored *p = &s->stored[i];
-		e = p->dtype == CWP_BF16 ? launch_from_bf16(stream, p->d_dst, (const void *)p->d_raw, p->n)
-					 : launch_from_f16(stream, p->d_dst, (const void *)p->d_raw, p->n);
+	for (size_t i = 0; e == cudaSuccess && i < s->stored.n; i++) {
+		const struct cuda_range *r = &s->stored.range[i];
+		float *d_dst = (float *)(uintptr_t)r->begin;
+		const void *d_raw = place_of(s, r->begin);
+		uint64_t n = (r->end - r->begin) / sizeof(float);
+		e = s->dtype == CWP_BF16 ? launch_from_bf16(stream, d_dst, d_raw, n) : launch_from_f16(stream, d_dst, d_raw, n);
 	}
-	s->n_stored = 0;
+	cuda_ranges_clear(&s->stored);
 	return e;
 }
 
-/* A place in the chunk for n numbers; one behind the last where they go on there. NULL: no memory for the list. */
-static void *place(struct cuda_beside *s, float *d_dst, uint32_t dtype, uint64_t n)
+/* Before the first number's address there is room for those of threads that are a little behind. Aligned numbers have aligned
+ * places. */
+static void place_window(struct cuda_beside *s, uint64_t begin)
 {
-	struct stored *last = s->n_stored ? &s->stored[s->n_stored - 1] : NULL;
-	if (last && last->dtype == dtype && last->d_dst + last->n == d_dst && last->d_raw + 2 * last->n == s->chunk + s->used) {
-		last->n += n;
-	} else {
-		if (!s->stored || s->n_stored == s->stored_room) {
-			size_t room = s->stored_room ? 2 * s->stored_room : 64;
-			struct stored *stored = realloc(s->stored, room * sizeof(*stored));
-			if (!stored) {
-				return NULL;
-			}
-			s->stored = stored;
-			s->stored_room = room;
-		}
-		s->used = (s->used + 255) & ~(uint64_t)255;
-		s->stored[s->n_stored++] = (struct stored){d_dst, s->chunk + s->used, dtype, n};
-	}
-	void *d_raw = s->chunk + s->used;
-	s->used += 2 * n;
-	return d_raw;
+	s->window = (begin > CUDA_LOAD_CHUNK ? begin - CUDA_LOAD_CHUNK : 0) & ~(uint64_t)511;
 }
 
-/* One piece of at most CUDA_RING_PIECE bytes. */
-static cudaError_t load_piece(struct cuda_beside *s, float *d_dst, const char *src, uint32_t dtype, uint64_t n, size_t bytes)
+/* The place of numbers of 16 bits in the chunk. What does not fit beside those that are there comes after them, in the order of the
+ * stream. NULL: no memory for the list. */
+static void *place(struct cuda_beside *s, uint64_t begin, uint64_t end, uint32_t dtype, cudaError_t *ret_e)
 {
-	void *staged = NULL, *d_piece = d_dst;
-	cudaError_t e = cuda_ring_take(&s->ring, bytes, &staged);
-	if (e != cudaSuccess) {
-		return e;
+	*ret_e = cudaSuccess;
+	if (s->stored.n > 0 && (s->dtype != dtype || begin < s->window || end - s->window > 2 * s->room)) {
+		*ret_e = widen(s, s->load);
 	}
-	memcpy(staged, src, bytes);
-	if (dtype != CWP_F32) {
-		/* Without room the chunk is used again, in the order of the stream. */
-		if (s->used + 255 + bytes > s->room_bytes) {
-			e = widen(s, s->load);
-			s->used = 0;
-		}
-		d_piece = place(s, d_dst, dtype, n);
-		e = d_piece ? e : cudaErrorMemoryAllocation;
+	if (s->stored.n == 0) {
+		place_window(s, begin);
+		s->dtype = dtype;
 	}
-	e = e != cudaSuccess ? e : cudaMemcpyAsync(d_piece, staged, bytes, cudaMemcpyHostToDevice, s->load);
-	return e != cudaSuccess ? e : cuda_ring_sent(&s->ring, s->load, NULL);
+	if (cuda_ranges_add(&s->stored, begin, end)) {
+		*ret_e = cudaErrorMemoryAllocation;
+	}
+	return place_of(s, begin);
+}
+
+/* Numbers that lie in a slot. */
+static cudaError_t send_piece(struct cuda_beside *s, float *d_dst, unsigned slot, const char *staged, uint32_t dtype, uint64_t n)
+{
+	uint64_t begin = (uint64_t)(uintptr_t)d_dst, end = begin + n * sizeof(float);
+	void *d_piece = d_dst;
+	(void)pthread_mutex_lock(&s->lock);
+	cudaError_t e = cuda_ranges_add(&s->loaded, begin, end) ? cudaErrorMemoryAllocation : cudaSuccess;
+	if (e == cudaSuccess && dtype != CWP_F32) {
+		d_piece = place(s, begin, end, dtype, &e);
+	}
+	if (e == cudaSuccess) {
+		e = cudaMemcpyAsync(d_piece, staged, n * (dtype == CWP_F32 ? 4 : 2), cudaMemcpyHostToDevice, s->load);
+	}
+	if (e == cudaSuccess) {
+		e = cuda_stage_sent(&s->stage, slot, s->load);
+	} else {
+		cuda_stage_unused(&s->stage, slot);
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	return e;
 }
 
 int cuda_load(void *vb, float *d_dst, const void *src, uint32_t dtype, uint64_t n)
 {
 	struct cuda *b = vb;
 	struct cuda_beside *s = b->beside;
-	uint64_t begin = (uint64_t)(uintptr_t)d_dst, each = dtype == CWP_F32 ? 4 : 2, step = CUDA_RING_PIECE / each;
+	uint64_t each = dtype == CWP_F32 ? 4 : 2, step = CUDA_STAGE_SLOT / each;
 	if ((dtype != CWP_F32 && dtype != CWP_BF16 && dtype != CWP_F16) || n > PTRDIFF_MAX / sizeof(float)) {
 		return CWP_EVALUE;
 	}
@@ -212,12 +192,17 @@ int cuda_load(void *vb, float *d_dst, const void *src, uint32_t dtype, uint64_t 
 		return CWP_ESTATE; /* before load_begin() */
 	}
 	cudaError_t e = cudaSetDevice(b->device);
-	int rc = n ? note(s, begin, begin + n * sizeof(float)) : 0;
-	for (uint64_t at = 0; !rc && e == cudaSuccess && at < n; at += step) {
+	for (uint64_t at = 0; e == cudaSuccess && at < n; at += step) {
 		uint64_t count = n - at < step ? n - at : step;
-		e = load_piece(s, d_dst + at, (const char *)src + at * each, dtype, count, count * each);
+		unsigned slot = 0;
+		char *staged = NULL;
+		e = cuda_stage_take(&s->stage, &slot, &staged);
+		if (e == cudaSuccess) {
+			memcpy(staged, (const char *)src + at * each, count * each);
+			e = send_piece(s, d_dst + at, slot, staged, dtype, count);
+		}
 	}
-	return rc ? rc : cuda_code(e);
+	return cuda_code(e);
 }
 
 int cuda_load_wait(void *vb)
@@ -226,7 +211,10 @@ int cuda_load_wait(void *vb)
 	struct cuda_beside *s = b->beside;
 	cuda_beside_drain(b);
 	cudaError_t e = order(s->after, s->load, b->stream);
-	return cuda_check(b, "load_wait", e != cudaSuccess ? e : widen(s, b->stream));
+	(void)pthread_mutex_lock(&s->lock);
+	e = e != cudaSuccess ? e : widen(s, b->stream);
+	(void)pthread_mutex_unlock(&s->lock);
+	return cuda_check(b, "load_wait", e);
 }
 
 int cuda_fetch(void *vb, void *dst, const void *d_src, size_t bytes)

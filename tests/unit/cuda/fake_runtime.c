@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Streams are lists of what is still to do; an event is done when its stream got that far. */
+/* Streams are lists of what is still to do; an event is done when its stream got that far. Threads call one after the other. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,18 @@ struct block {
 
 static struct block block[MOST];
 static struct CUstream_st *streams;
+
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+static void leave(const int *entered)
+{
+	if (*entered == 0) {
+		(void)pthread_mutex_unlock(&lock);
+	}
+}
+
+/* Until the end of the function. */
+#define ALONE __attribute__((cleanup(leave), unused)) int entered = pthread_mutex_lock(&lock)
 
 static cudaError_t now(void)
 {
@@ -99,6 +112,7 @@ static void drain(struct CUstream_st *s)
 
 void fake_later(cudaStream_t stream, void (*run)(const void *arg), const void *arg, size_t size)
 {
+	ALONE;
 	struct task *t = push(stream);
 	assert_true(size <= sizeof(t->arg));
 	memcpy(t->arg, arg, size);
@@ -132,6 +146,7 @@ static void *make(size_t bytes, int host)
 
 cudaError_t cudaMalloc(void **ret, size_t bytes)
 {
+	ALONE;
 	if (now() || bytes > fake.total - fake.taken) {
 		return now() ? now() : cudaErrorMemoryAllocation;
 	}
@@ -144,6 +159,7 @@ cudaError_t cudaMalloc(void **ret, size_t bytes)
 /* Without waiting for any stream: who frees what is in use sees it. */
 cudaError_t cudaFree(void *p)
 {
+	ALONE;
 	struct block *k = p ? find(p, 0, 0) : NULL;
 	if (k) {
 		assert_ptr_equal(k->p, p);
@@ -156,6 +172,7 @@ cudaError_t cudaFree(void *p)
 
 cudaError_t cudaHostAlloc(void **ret, size_t bytes, unsigned flags)
 {
+	ALONE;
 	(void)flags;
 	if (now()) {
 		return now();
@@ -166,6 +183,7 @@ cudaError_t cudaHostAlloc(void **ret, size_t bytes, unsigned flags)
 
 cudaError_t cudaFreeHost(void *p)
 {
+	ALONE;
 	struct block *k = find(p, 0, 1);
 	assert_non_null(k);
 	free(k->p);
@@ -195,6 +213,7 @@ static void run_copy(const void *arg)
 
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream)
 {
+	ALONE;
 	struct copy c = {dst, src, bytes};
 	assert_non_null(find(dst, bytes, kind == cudaMemcpyDeviceToHost));
 	assert_non_null(find(src, bytes, kind == cudaMemcpyHostToDevice));
@@ -221,6 +240,7 @@ static void run_set(const void *arg)
 
 cudaError_t cudaMemset2DAsync(void *dst, size_t pitch, int value, size_t width, size_t height, cudaStream_t stream)
 {
+	ALONE;
 	struct set s = {dst, pitch, width, height, value};
 	assert_non_null(find(dst, (height - 1) * pitch + width, 0));
 	if (!now()) {
@@ -256,6 +276,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *ret, unsigned flags)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
+	ALONE;
 	if (!now()) {
 		drain(stream);
 	}
@@ -264,6 +285,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 
 cudaError_t cudaDeviceSynchronize(void)
 {
+	ALONE;
 	for (struct CUstream_st *s = streams; s && !now(); s = s->next) {
 		drain(s);
 	}
@@ -288,6 +310,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags)
 {
+	ALONE;
 	(void)flags;
 	if (!now()) {
 		struct task *t = push(stream);
@@ -310,6 +333,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *ret, unsigned flags)
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
+	ALONE;
 	if (!now()) {
 		struct task *t = push(stream);
 		event->stream = stream;
@@ -321,6 +345,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
+	ALONE;
 	if (!now()) {
 		reach(event, event->asked);
 	}
@@ -341,6 +366,7 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *low, int *high)
 
 cudaError_t cudaSetDevice(int device)
 {
+	ALONE;
 	fake.device = device;
 	return now();
 }

@@ -169,37 +169,51 @@ static void test_tables(void **state)
 	close_backend(b);
 }
 
-enum { LOADED = 5000000 }; /* several pieces */
+enum { LOADED = 5000000, LOADERS = 4, PART = 130003 }; /* many parts, some of several pieces for the stage */
 
 struct load {
 	struct cuda *b;
 	float *d_dst;
-	const void *src;
+	const char *src;
 	uint32_t dtype;
+	size_t first; /* part; the others are LOADERS further */
 	int rc;
 };
 
+/* Every other thread goes backwards. */
 static void *load_thread(void *arg)
 {
 	struct load *l = arg;
-	uint64_t half = LOADED / 2 + 1, each = l->dtype == CWP_F32 ? 4 : 2;
-	l->rc = cuda_load(l->b, l->d_dst, l->src, l->dtype, half);
-	if (l->rc == 0) {
-		l->rc = cuda_load(l->b, l->d_dst + half, (const char *)l->src + half * each, l->dtype, LOADED - half);
+	size_t each = l->dtype == CWP_F32 ? 4 : 2, parts = (LOADED + PART - 1) / PART, mine = (parts - l->first + LOADERS - 1) / LOADERS;
+	for (size_t i = 0; i < mine && l->rc == 0; i++) {
+		size_t at = PART * (l->first + LOADERS * (l->first % 2 ? mine - 1 - i : i));
+		l->rc = cuda_load(l->b, l->d_dst + at, l->src + at * each, l->dtype, LOADED - at < PART ? LOADED - at : PART);
 	}
 	return NULL;
 }
 
-/* What was called before load_begin() sees the old weights, what is called after load_wait() the new ones. */
-static void test_loads(void **state)
+static void load_all(struct cuda *b, float *d_dst, const void *src, uint32_t dtype)
 {
-	(void)state;
+	struct load l[LOADERS];
+	pthread_t thread[LOADERS];
+	for (size_t i = 0; i < LOADERS; i++) {
+		l[i] = (struct load){b, d_dst, src, dtype, i, 0};
+		assert_int_equal(pthread_create(&thread[i], NULL, load_thread, &l[i]), 0);
+	}
+	for (size_t i = 0; i < LOADERS; i++) {
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+		assert_int_equal(l[i].rc, 0);
+	}
+}
+
+/* What was called before load_begin() sees the old weights, what is called after load_wait() the new ones. */
+static void test_loads_of(struct cuda *b)
+{
 	static const uint32_t types[] = {CWP_F32, CWP_BF16, CWP_F16};
-	struct cuda *b = open_backend(CUDA_BF16);
 	size_t bytes = LOADED * sizeof(float);
-	float *x = malloc(bytes), *d_w = allocate(b, bytes), *d_before = allocate(b, bytes), *d_after = allocate(b, bytes);
+	float *x = malloc(bytes), *got = malloc(bytes), *d_w = allocate(b, bytes), *d_before = allocate(b, bytes), *d_after = allocate(b, bytes);
 	uint16_t *narrow = malloc(LOADED * sizeof *narrow);
-	assert_true(x && narrow);
+	assert_true(x && got && narrow);
 	assert_int_equal(cuda_load(b, d_w, x, CWP_F32, 1), CWP_ESTATE); /* before load_begin() */
 	assert_int_equal(cuda_zero(b, d_w, bytes), 0);
 	for (size_t t = 0; t < 3; t++) {
@@ -209,18 +223,15 @@ static void test_loads(void **state)
 			narrow[i] = fake_to_bf16(x[i]);
 			x[i] = types[t] == CWP_F32 ? x[i] : fake_from_bf16(narrow[i]) * (types[t] == CWP_F16 ? 2 : 1);
 		}
-		float probe = x[LOADED - 1], first = x[0], old[2];
+		float old[2];
 		assert_non_null(cuda_bf16(b, d_w, 10, 10, 10, &ld));
 		rounds = fake.rounds;
 		assert_int_equal(cuda_copy(b, d_before, d_w, bytes), 0);
 		assert_int_equal(cuda_download(b, old, d_w + LOADED - 2, sizeof old), 0);
 		assert_int_equal(cuda_load_begin(b), 0);
-		struct load l = {b, d_w, types[t] == CWP_F32 ? (void *)x : narrow, types[t], -1};
-		pthread_t thread;
-		assert_int_equal(pthread_create(&thread, NULL, load_thread, &l), 0);
-		assert_int_equal(pthread_join(thread, NULL), 0);
-		assert_int_equal(l.rc, 0);
-		memset(x, 0, bytes);
+		memcpy(got, x, bytes);
+		load_all(b, d_w, types[t] == CWP_F32 ? (void *)got : narrow, types[t]);
+		memset(got, 0, bytes);
 		memset(narrow, 0, LOADED * sizeof *narrow);
 		assert_int_equal(cuda_load_wait(b), 0);
 		assert_int_equal(cuda_copy(b, d_after, d_w, bytes), 0);
@@ -229,13 +240,30 @@ static void test_loads(void **state)
 		float seen[2];
 		assert_int_equal(cuda_download(b, seen, d_before + LOADED - 2, sizeof seen), 0);
 		assert_memory_equal(seen, old, sizeof seen);
-		assert_int_equal(cuda_download(b, x, d_after, bytes), 0);
-		assert_true(x[0] == first && x[LOADED - 1] == probe);
+		assert_int_equal(cuda_download(b, got, d_after, bytes), 0);
+		assert_memory_equal(got, x, bytes);
 	}
 	assert_int_equal(cuda_load(b, d_w, x, 9, 1), CWP_EVALUE);
 	assert_int_equal(cuda_load(b, d_w, x, CWP_F32, 0), 0);
 	free(x);
+	free(got);
 	free(narrow);
+	cuda_free(b, d_w);
+	cuda_free(b, d_before);
+	cuda_free(b, d_after);
+}
+
+static void test_loads(void **state)
+{
+	(void)state;
+	struct cuda *b = open_backend(CUDA_BF16);
+	test_loads_of(b);
+	close_backend(b);
+	/* With room for all of it. */
+	const struct cwp_backend_use use = {.size = sizeof use, .tokens = 64, .width = 64, .sum = 64, .weights = LOADED, .handles = 1};
+	b = open_backend(CUDA_BF16);
+	assert_int_equal(cuda_reserve(b, UINT64_C(2) << 30, &use), 0);
+	test_loads_of(b);
 	close_backend(b);
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Rows that several threads read and one takes: all of them once, in their order, with any number of threads; the first error
- * in the order of the rows, whoever is first; nothing is taken behind one. */
+/* Rows that several threads read: all of them once, with any number of threads; the first error in the order of parts and rows,
+ * whoever is first; nothing is begun behind one. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -14,94 +15,118 @@
 
 #include "engine/model/reading.h"
 
-enum { ROW = 3 };
-
-struct table {
-	uint64_t first, rows;
-	uint64_t at;             /* row that is taken next */
-	uint64_t bad_fill, bad_use, later; /* rows whose step fails, and one that fails sooner in time */
-};
-
-static void number(uint64_t row, uint64_t col, uint64_t *ret)
-{
-	*ret = row * 1000003 + col;
-}
-
-static int fill(void *arg, uint64_t row, uint64_t n, void *raw, struct cwb_err *err)
-{
-	const struct table *t = arg;
-	uint64_t *x = raw;
-	assert_true(row >= t->first && n > 0 && row + n <= t->first + t->rows);
-	for (uint64_t i = 0; i < n * ROW; i++) {
-		number(row + i / ROW, i % ROW, &x[i]);
-	}
-	if (t->bad_fill >= row && t->bad_fill < row + n) {
-		(void)nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
-		return cwb_err_set(err, CWP_ENUMBER, "row %llu", (unsigned long long)t->bad_fill);
-	}
-	return t->later >= row && t->later < row + n ? cwb_err_set(err, CWP_EFORMAT, "later") : 0;
-}
-
-static int use(void *arg, uint64_t row, uint64_t n, const void *raw, struct cwb_err *err)
-{
-	struct table *t = arg;
-	const uint64_t *x = raw;
-	assert_int_equal(row, t->at);
-	for (uint64_t i = 0; i < n * ROW; i++) {
-		uint64_t want;
-		number(row + i / ROW, i % ROW, &want);
-		assert_int_equal(x[i], want);
-	}
-	t->at += n;
-	return t->bad_use >= row && t->bad_use < row + n ? cwb_err_set(err, CWP_EPLUGIN, "used") : 0;
-}
-
-static int run(struct table *t, uint64_t step, uint32_t threads, struct cwb_err *err)
-{
-	const struct cwe_reading r = {.first = t->first, .rows = t->rows, .step = step, .row_bytes = ROW * sizeof(uint64_t),
-		.threads = threads, .arg = t, .fill = fill, .use = use};
-	t->at = t->first;
-	return cwe_reading_run(&r, err);
-}
+enum { ROW = 3, PARTS = 3, MOST = 1100 };
 
 #define NONE UINT64_MAX
 
-static void all_in_order(void **state)
+struct table {
+	uint64_t first, rows, step;
+	atomic_int seen[MOST];
+	atomic_int *wrong;
+	uint64_t slow, fast; /* rows whose step fails: late, and at once */
+	atomic_int begun;
+};
+
+static int run_rows(void *arg, uint64_t row, uint64_t n, void *raw, struct cwb_err *err)
+{
+	struct table *t = arg;
+	uint64_t *x = raw;
+	if (n == 0 || n > t->step || row < t->first || row + n > t->first + t->rows) {
+		atomic_store(t->wrong, 1);
+		return 0;
+	}
+	atomic_fetch_add(&t->begun, 1);
+	/* The memory is this thread's own, and all of it is there. */
+	for (uint64_t i = 0; i < n * ROW; i++) {
+		x[i] = row * 1000003 + i;
+	}
+	for (uint64_t i = 0; i < n; i++) {
+		atomic_fetch_add(&t->seen[row - t->first + i], 1);
+	}
+	for (uint64_t i = 0; i < n * ROW; i++) {
+		if (x[i] != row * 1000003 + i) {
+			atomic_store(t->wrong, 1);
+		}
+	}
+	if (t->slow >= row && t->slow < row + n) {
+		(void)nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+		return cwb_err_set(err, CWP_ENUMBER, "row %llu", (unsigned long long)t->slow);
+	}
+	return t->fast >= row && t->fast < row + n ? cwb_err_set(err, CWP_EFORMAT, "later") : 0;
+}
+
+static int run(struct table *t, size_t parts, uint32_t threads, struct cwb_err *err)
+{
+	struct cwe_reading_part part[PARTS];
+	atomic_int wrong = 0;
+	for (size_t i = 0; i < parts; i++) {
+		part[i] = (struct cwe_reading_part){t[i].first, t[i].rows, t[i].step, ROW * sizeof(uint64_t), &t[i]};
+		t[i].wrong = &wrong;
+	}
+	const struct cwe_reading r = {.part = part, .parts = parts, .threads = threads, .run = run_rows};
+	int code = cwe_reading_run(&r, err);
+	assert_int_equal(atomic_load(&wrong), 0);
+	return code;
+}
+
+static void all_once(void **state)
 {
 	static const uint64_t rows[] = {0, 1, 2, 7, 100, 1001}, steps[] = {1, 3, 100, 5000};
 	static const uint32_t threads[] = {0, 1, 2, 5, 64};
+	static struct table t[PARTS];
 	struct cwb_err err = {0};
 	(void)state;
 	for (size_t i = 0; i < 6 * 4 * 5; i++) {
-		struct table t = {.first = 11 * (i % 2), .rows = rows[i / 20], .bad_fill = NONE, .bad_use = NONE, .later = NONE};
-		assert_int_equal(run(&t, steps[i / 5 % 4], threads[i % 5], &err), 0);
-		assert_int_equal(t.at, t.first + t.rows);
+		memset(t, 0, sizeof t);
+		for (size_t k = 0; k < PARTS; k++) {
+			t[k].first = 11 * (i % 2) + k;
+			t[k].rows = rows[(i / 20 + k) % 6];
+			t[k].step = steps[(i / 5 + k) % 4];
+			t[k].slow = t[k].fast = NONE;
+		}
+		assert_int_equal(run(t, PARTS, threads[i % 5], &err), 0);
+		for (size_t k = 0; k < PARTS; k++) {
+			for (uint64_t row = 0; row < MOST; row++) {
+				assert_int_equal(atomic_load(&t[k].seen[row]), row < t[k].rows);
+			}
+		}
 	}
+	assert_int_equal(run(t, 0, 4, &err), 0);
 }
 
 static void errors(void **state)
 {
 	static const uint32_t threads[] = {1, 2, 8};
+	static struct table t[PARTS];
 	(void)state;
 	for (int i = 0; i < 3; i++) {
 		struct cwb_err err = {0};
-		struct table t = {.rows = 200, .bad_fill = 90, .bad_use = NONE, .later = 95};
-		assert_int_equal(run(&t, 2, threads[i], &err), CWP_ENUMBER);
+		memset(t, 0, sizeof t);
+		for (size_t k = 0; k < PARTS; k++) {
+			t[k].rows = 200;
+			t[k].step = 2;
+			t[k].slow = t[k].fast = NONE;
+		}
+		t[1].slow = 90;
+		t[1].fast = 95;
+		assert_int_equal(run(t, PARTS, threads[i], &err), CWP_ENUMBER);
 		assert_string_equal(err.message, "row 90");
-		assert_int_equal(t.at, 90);
-		err = (struct cwb_err){0};
-		t = (struct table){.rows = 200, .bad_fill = NONE, .bad_use = 50, .later = 150};
-		assert_int_equal(run(&t, 2, threads[i], &err), CWP_EPLUGIN);
-		assert_int_equal(t.at, 52);
+		/* All before it, and no more than each thread may have had in hand. */
+		for (uint64_t row = 0; row < 92; row++) {
+			assert_int_equal(atomic_load(&t[1].seen[row]), 1);
+		}
+		assert_int_equal(atomic_load(&t[0].begun), 100);
+		assert_true(threads[i] > 1 || atomic_load(&t[1].begun) == 46);
+		assert_true(atomic_load(&t[2].begun) == 0 || threads[i] > 1);
 	}
 	struct cwb_err err = {0};
-	struct table t = {.rows = 4, .bad_fill = NONE, .bad_use = NONE, .later = NONE};
-	const struct cwe_reading r = {.rows = 4, .step = 2, .row_bytes = UINT64_MAX / 2, .threads = 2, .arg = &t, .fill = fill, .use = use};
+	const struct cwe_reading_part part = {0, 4, 2, UINT64_MAX / 2, t};
+	const struct cwe_reading r = {.part = &part, .parts = 1, .threads = 2, .run = run_rows};
 	assert_int_equal(cwe_reading_run(&r, &err), -ENOMEM);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(all_in_order), cmocka_unit_test(errors)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(all_once), cmocka_unit_test(errors)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 /* On a backend with memory of its own the engine gives the bytes that it gives on the CPU, wherever boundaries lie. */
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -297,6 +298,47 @@ static void bad_weights(void **state)
 	fails("model.embed_tokens.weight", NULL, CWP_ENUMBER, "model.embed_tokens.weight holds nan at element 3");
 }
 
+/* Few and many tokens, scaled and not; a bad id and a bad row are refused, whoever looks them up. */
+static void embeddings(void **state)
+{
+	(void)state;
+	const char *const config[] = {SYNTHETIC_CONFIG, synthetic_family[1]};
+	enum { TOKENS = 3000, HIDDEN = 12 };
+	static const uint64_t counts[] = {1, 200, 257, TOKENS};
+	for (size_t i = 0; i < 8; i++) {
+		struct synthetic s[2];
+		float *x[2] = {calloc(TOKENS * HIDDEN, sizeof(float)), calloc(TOKENS * HIDDEN, sizeof(float))}, *d_x;
+		uint32_t id[TOKENS];
+		uint64_t n = counts[i / 2];
+		assert_true(x[0] != NULL && x[1] != NULL);
+		for (int remote = 0; remote < 2; remote++) {
+			struct cwb_err err = {0};
+			open_on(&s[remote], config[i % 2], remote ? "f32" : NULL);
+			struct cwe_model *m = &s[remote].model;
+			assert_int_equal(m->arch.hidden, HIDDEN);
+			for (uint64_t t = 0; t < n; t++) {
+				id[t] = (uint32_t)((t * 7 + t / 5) % m->arch.vocabulary);
+			}
+			assert_int_equal(cwe_device_floats(m->device, n * HIDDEN, &d_x, &err), 0);
+			assert_int_equal(cwe_model_embed(m, id, n, d_x, &err), 0);
+			assert_int_equal(m->device->ops->download(m->device->b, x[remote], d_x, n * HIDDEN * sizeof(float)), 0);
+			id[n - 1] = m->arch.vocabulary;
+			assert_int_equal(cwe_model_embed(m, id, n, d_x, &err), CWP_EVALUE);
+			id[n - 1] = 5;
+			synthetic_tensor(&s[remote], "model.embed_tokens.weight", NULL)[5 * HIDDEN + 1] = INFINITY;
+			err = (struct cwb_err){0};
+			assert_int_equal(cwe_model_embed(m, id, n, d_x, &err), CWP_ENUMBER);
+			assert_non_null(strstr(err.message, "model.embed_tokens.weight holds inf at element 61"));
+			cwe_device_free(m->device, d_x, n * HIDDEN * sizeof(float));
+			synthetic_close(&s[remote]);
+		}
+		assert_memory_equal(x[0], x[1], n * HIDDEN * sizeof(float));
+		assert_true(x[0][0] != 0 && x[0][n * HIDDEN - 1] != 0);
+		free(x[0]);
+		free(x[1]);
+	}
+}
+
 static void small_device(void **state)
 {
 	(void)state;
@@ -310,6 +352,7 @@ int main(void)
 		cmocka_unit_test(boundaries),
 		cmocka_unit_test(same_wherever_boundaries_lie),
 		cmocka_unit_test(bad_weights),
+		cmocka_unit_test(embeddings),
 		cmocka_unit_test(small_device),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
