@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels of the CUDA backend for elements, rows and columns, compiled for the CPU and run thread by thread, against the CPU
+"""Kernels of the CUDA backend for elements, rows and columns, and for GPTQ, compiled for the CPU and run thread by thread, against the CPU
 backend: indices, barriers and arithmetic, without a GPU or CUDA's toolkit. In a build with sanitizers kernels have them too.
 
 Exit: 0, 1, or 77 when there is no C++ compiler.
@@ -18,9 +18,9 @@ SOURCE = os.environ.get("CWP_SRCDIR", os.path.join(os.path.dirname(__file__), ".
 BUILD = os.environ.get("CWP_BUILDDIR", ".")
 HERE = os.path.join(SOURCE, "tests/cuda/emulated")
 CUDA = os.path.join(SOURCE, "plugins/backends/cuda")
-KERNELS = ["act_stats", "elements", "fake_quant", "glu", "histogram", "norm", "rope", "rows_by_number", "xent"]
-OPERATIONS = ["act_stats", "elements", "fake_quant", "glu", "norm", "rows_by_number", "xent"]
-TESTS = ["test_elements", "test_rows"]
+KERNELS = ["act_stats", "elements", "fake_quant", "glu", "gptq_factor", "gptq_round", "histogram", "norm", "rope", "rows_by_number", "xent"]
+OPERATIONS = ["act_stats", "elements", "fake_quant", "glu", "gptq", "norm", "rows_by_number", "xent"]
+TESTS = ["test_elements", "test_gptq", "test_rows"]
 FLAGS = ["-O1", "-g", "-U_FORTIFY_SOURCE", "-fPIC", "-ffp-contract=off", "-fno-math-errno"]
 
 

@@ -10,6 +10,7 @@
 #include "plugins/backends/cuda/devices.h"
 #include "plugins/backends/cuda/ops_attention.h"
 #include "plugins/backends/cuda/ops_base.h"
+#include "plugins/backends/cuda/ops_gptq.h"
 #include "plugins/backends/cuda/ops_grad.h"
 #include "plugins/backends/cuda/ops_reduce.h"
 #include "plugins/backends/cuda/ops_rows.h"
@@ -248,4 +249,7 @@ const struct cwp_backend cuda_backend = {
 	.devices = cuda_devices,
 	.enter = cuda_enter,
 	.reduce = cuda_reduce,
+	.gptq_factor = cuda_gptq_factor,
+	.gptq_round = cuda_gptq_round,
+	.gptq_work = cuda_gptq_work,
 };

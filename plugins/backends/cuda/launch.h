@@ -16,6 +16,7 @@ extern "C" {
 
 #include "plugins/backends/cuda/launch_attention.h"
 #include "plugins/backends/cuda/launch_base.h"
+#include "plugins/backends/cuda/launch_gptq.h"
 #include "plugins/backends/cuda/launch_grad.h"
 #include "plugins/backends/cuda/launch_reduce.h"
 #include "plugins/backends/cuda/launch_rows.h"

@@ -12,6 +12,8 @@
 #include <cwp/backend.h>
 
 #include "plugins/backends/cuda/memory.h"
+#include "plugins/backends/cuda/ops_base.h"
+#include "plugins/backends/cuda/ops_gptq.h"
 #include "plugins/backends/cuda/ops_rows.h"
 
 enum { MOST_COPIES = 64 };
@@ -207,6 +209,11 @@ static int emulated_download(void *vb, void *dst, const void *d_src, size_t byte
 	return 0;
 }
 
+int cuda_download(void *b, void *dst, const void *d_src, size_t bytes)
+{
+	return emulated_download(b, dst, d_src, bytes);
+}
+
 static int emulated_zero(void *b, void *d_dst, size_t bytes)
 {
 	cuda_wrote(b, d_dst, bytes);
@@ -354,6 +361,9 @@ static const struct cwp_backend backend = {
 	.devices = no_devices,
 	.enter = emulated_sync,
 	.reduce = no_reduce,
+	.gptq_factor = cuda_gptq_factor,
+	.gptq_round = cuda_gptq_round,
+	.gptq_work = cuda_gptq_work,
 };
 
 static const void *get_interface(const char *id)

@@ -182,6 +182,26 @@ void emulated_exchange(const void *mine, size_t size, unsigned lane, void *other
 	wait_for(first, first + LANES, &thread::warp_waits);
 }
 
+void emulated_multiply(double (&c)[4], const double (&a)[4], const double (&b)[2])
+{
+	static struct {
+		double a[4], b[2];
+	} lanes[MOST_THREADS];
+	unsigned first = now / LANES * LANES, me = now, g = now % LANES / 4, t = now % LANES % 4;
+	memcpy(lanes[me].a, a, sizeof(a));
+	memcpy(lanes[me].b, b, sizeof(b));
+	wait_for(first, first + LANES, &thread::warp_waits);
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned row = g + i / 2 * 8, col = 2 * t + i % 2;
+		for (unsigned k = 0; k < 8; k++) {
+			// Of the lane that has this row and step, and of the one that has this column.
+			double x = lanes[first + row % 8 * 4 + k % 4].a[row / 8 + k / 4 * 2], y = lanes[first + col * 4 + k % 4].b[k / 4];
+			c[i] += x * y;
+		}
+	}
+	wait_for(first, first + LANES, &thread::warp_waits);
+}
+
 void emulated_start(dim3 grid, dim3 block, const std::function<void()> &kernel)
 {
 	count = block.x * block.y * block.z;

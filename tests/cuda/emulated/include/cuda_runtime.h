@@ -35,6 +35,8 @@ extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 void emulated_start(dim3 grid, dim3 block, const std::function<void()> &kernel);
 /* Gives `mine` to the other lanes of the warp and takes what `lane` gave; all 32 come here. At most 16 bytes. */
 void emulated_exchange(const void *mine, size_t size, unsigned lane, void *other);
+/* c [16, 8] += a [16, 8] b [8, 8] by a warp, each lane having what mma.m16n8k8 in f64 gives it. */
+void emulated_multiply(double (&c)[4], const double (&a)[4], const double (&b)[2]);
 void emulated_fail(const char *what);
 void __syncthreads();
 
@@ -47,6 +49,25 @@ template <typename T> T __shfl_xor_sync(unsigned mask, T v, int distance, int wi
 	}
 	emulated_exchange(&v, sizeof(v), lane ^ (unsigned)distance, &other);
 	return other;
+}
+
+template <typename T> T __shfl_sync(unsigned mask, T v, int lane, int width = 32)
+{
+	T other;
+	if (mask != 0xffffffffU || width != 32 || lane < 0 || lane >= 32) {
+		emulated_fail("an exchange that is not between all lanes of a warp");
+	}
+	emulated_exchange(&v, sizeof(v), (unsigned)lane, &other);
+	return other;
+}
+
+static inline unsigned __ballot_sync(unsigned mask, int v)
+{
+	unsigned all = 0;
+	for (int lane = 0; lane < 32; lane++) {
+		all |= (unsigned)(__shfl_sync(mask, v, lane) != 0) << lane;
+	}
+	return all;
 }
 
 /* Without an effect where the compiler fuses nothing. */
