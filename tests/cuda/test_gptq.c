@@ -14,170 +14,13 @@
 #include <cwp/quantizer.h>
 
 #include "plugins/quantizers/rounding.h"
-#include "plugins/quantizers/static/factor.h"
+#include "tests/cuda/gptq_module.h"
 #include "tests/cuda/pair.h"
 #include "tests/plugins/common.h"
-
-enum { GUARD = 256, PATTERNS = 5 };
 
 static struct cwe_plugin quantizer;
 static struct cwe_pool *pool;
 static struct cwe_host host;
-
-static void *zeros_of(size_t bytes)
-{
-	void *p = calloc(bytes + 1, 1);
-	assert_non_null(p);
-	return p;
-}
-
-/* ---- device memory ---- */
-
-/* Between guards; what it holds at first is a NaN of any type. */
-struct buffer {
-	char *d_block;
-	size_t bytes;
-};
-
-static void *buffer_new(struct buffer *d, const void *data, size_t bytes)
-{
-	char *block = zeros_of(bytes + 2 * GUARD);
-	memset(block, 0xA5, bytes + 2 * GUARD);
-	memset(block + GUARD, 0xFF, bytes);
-	if (data) {
-		memcpy(block + GUARD, data, bytes);
-	}
-	d->bytes = bytes;
-	d->d_block = pair.ops->alloc(pair.b, bytes + 2 * GUARD);
-	assert_non_null(d->d_block);
-	assert_int_equal(pair.ops->upload(pair.b, d->d_block, block, bytes + 2 * GUARD), 0);
-	free(block);
-	return d->d_block + GUARD;
-}
-
-/* What it holds; freed with free(). The guards are as they were. */
-static void *buffer_take(struct buffer *d)
-{
-	char *block = zeros_of(d->bytes + 2 * GUARD);
-	assert_int_equal(pair.ops->download(pair.b, block, d->d_block, d->bytes + 2 * GUARD), 0);
-	for (size_t i = 0; i < GUARD; i++) {
-		if (block[i] != (char)0xA5 || block[GUARD + d->bytes + i] != (char)0xA5) {
-			fail_msg("written beside %zu bytes", d->bytes);
-		}
-	}
-	memmove(block, block + GUARD, d->bytes);
-	pair.ops->free(pair.b, d->d_block);
-	return block;
-}
-
-static void buffer_drop(struct buffer *d)
-{
-	free(buffer_take(d));
-}
-
-/* ---- a module ---- */
-
-struct module {
-	uint64_t rows, cols, stride;
-	float *weight, *gram; /* gram is whole */
-	uint8_t *mask;
-	uint32_t *order; /* NULL: none */
-	double damping;  /* added to the diagonal */
-	float *u;        /* the host's */
-};
-
-static int is_dead(uint64_t c)
-{
-	return c % 50 == 49;
-}
-
-/* Inputs that are sums of a few patterns and a little of their own. */
-static float *make_gram(uint64_t n)
-{
-	float *gram = zeros_of(n * n * sizeof(*gram));
-	uint64_t seed = n;
-	float *pattern = pair_normal(&seed, n * PATTERNS, 3.0F);
-	for (uint64_t i = 0; i < n; i++) {
-		for (uint64_t k = i; k < n; k++) {
-			double sum = i == k ? 2.0 + (double)(i % 11 == 0) * 7.0 : 0.0;
-			for (uint64_t p = 0; p < PATTERNS; p++) {
-				sum += (double)pattern[i * PATTERNS + p] * (double)pattern[k * PATTERNS + p];
-			}
-			gram[i * n + k] = gram[k * n + i] = is_dead(i) || is_dead(k) ? 0.0F : (float)sum;
-		}
-	}
-	free(pattern);
-	return gram;
-}
-
-/* Much input first, of equal ones in their order. */
-static uint32_t *make_order(const float *gram, uint64_t n)
-{
-	uint32_t *order = zeros_of(n * sizeof(*order));
-	for (uint64_t i = 0; i < n; i++) {
-		uint64_t at = i;
-		for (; at > 0 && gram[order[at - 1] * (n + 1)] < gram[i * (n + 1)]; at--) {
-			order[at] = order[at - 1];
-		}
-		order[at] = (uint32_t)i;
-	}
-	return order;
-}
-
-/* U of the host, with zeros below the diagonal; NULL: a pivot is not positive. */
-static float *host_factor(const float *gram, uint64_t n, const uint32_t *order, double damping)
-{
-	double *a = zeros_of(n * n * sizeof(*a));
-	float *u = zeros_of(n * n * sizeof(*u));
-	for (uint64_t i = 0; i < n; i++) {
-		const uint64_t row = order ? order[n - 1 - i] : n - 1 - i;
-		for (uint64_t k = 0; k <= i; k++) {
-			a[i * n + k] = (double)gram[row * n + (order ? order[n - 1 - k] : n - 1 - k)];
-		}
-		a[i * n + i] = a[i * n + i] > 0.0 ? a[i * n + i] + damping : 1.0;
-	}
-	int rc = factor_inverse(&host.table, n, a, u);
-	assert_in_range(rc, 0, 1);
-	free(a);
-	if (rc) {
-		free(u);
-		return NULL;
-	}
-	return u;
-}
-
-static struct module module_new(uint64_t rows, uint64_t cols, int act_order)
-{
-	struct module m = {.rows = rows, .cols = cols, .stride = cols / 8 + 2};
-	uint64_t seed = rows * 7 + cols;
-	double sum = 0.0;
-	m.weight = pair_normal(&seed, rows * cols, 0.1F);
-	m.gram = make_gram(cols);
-	m.order = act_order ? make_order(m.gram, cols) : NULL;
-	m.mask = zeros_of(rows * m.stride);
-	for (uint64_t i = 0; i < rows * cols; i++) {
-		if (test_random(&seed) % 16 == 0) {
-			m.mask[i / cols * m.stride + i % cols / 8] |= (uint8_t)(1U << i % cols % 8);
-		}
-		m.weight[i] *= test_random(&seed) % 100 == 0 ? 6.0F : 1.0F;
-	}
-	for (uint64_t i = 0; i < cols; i++) {
-		sum += (double)m.gram[i * (cols + 1)];
-	}
-	m.damping = 0.01 * (sum / (double)cols);
-	m.u = host_factor(m.gram, cols, m.order, m.damping);
-	assert_non_null(m.u);
-	return m;
-}
-
-static void module_free(struct module *m)
-{
-	free(m->weight);
-	free(m->gram);
-	free(m->mask);
-	free(m->order);
-	free(m->u);
-}
 
 static int left_to_host(void)
 {
@@ -189,20 +32,20 @@ static int left_to_host(void)
 /* Its code; *ret_u where that is 0. The device gets NaN below the diagonal. */
 static int device_factor(const float *gram, uint64_t n, const uint32_t *order, double damping, float **ret_u)
 {
-	struct buffer d_gram, d_order = {0}, d_u, d_work;
-	float *upper = zeros_of(n * n * sizeof(*upper));
+	struct gptq_buffer d_gram, d_order = {0}, d_u, d_work;
+	float *upper = gptq_zeros(n * n * sizeof(*upper));
 	for (uint64_t i = 0; i < n * n; i++) {
 		upper[i] = i % n < i / n ? NAN : gram[i];
 	}
-	const struct cwp_gptq_factor f = {.size = sizeof(f), .n = n, .d_gram = buffer_new(&d_gram, upper, n * n * sizeof(*upper)),
-		.d_order = order ? buffer_new(&d_order, order, n * sizeof(*order)) : NULL, .damping = damping,
-		.d_u = buffer_new(&d_u, NULL, n * n * sizeof(*upper)), .d_work = buffer_new(&d_work, NULL, pair.ops->gptq_work(pair.b, 1, n))};
+	const struct cwp_gptq_factor f = {.size = sizeof(f), .n = n, .d_gram = gptq_buffer_new(&d_gram, upper, n * n * sizeof(*upper)),
+		.d_order = order ? gptq_buffer_new(&d_order, order, n * sizeof(*order)) : NULL, .damping = damping,
+		.d_u = gptq_buffer_new(&d_u, NULL, n * n * sizeof(*upper)), .d_work = gptq_buffer_new(&d_work, NULL, pair.ops->gptq_work(pair.b, 1, n))};
 	int rc = pair.ops->gptq_factor(pair.b, &f);
-	float *u = buffer_take(&d_u);
-	buffer_drop(&d_work);
-	buffer_drop(&d_gram);
+	float *u = gptq_buffer_take(&d_u);
+	gptq_buffer_drop(&d_work);
+	gptq_buffer_drop(&d_gram);
 	if (order) {
-		buffer_drop(&d_order);
+		gptq_buffer_drop(&d_order);
 	}
 	free(upper);
 	if (rc) {
@@ -215,9 +58,9 @@ static int device_factor(const float *gram, uint64_t n, const uint32_t *order, d
 
 static void one_factor(uint64_t n, int act_order)
 {
-	float *gram = make_gram(n), *got = NULL, *again = NULL;
-	uint32_t *order = act_order ? make_order(gram, n) : NULL;
-	float *want = host_factor(gram, n, order, 0.5);
+	float *gram = gptq_gram(n), *got = NULL, *again = NULL;
+	uint32_t *order = act_order ? gptq_order(gram, n) : NULL;
+	float *want = gptq_host_factor(&host.table, gram, n, order, 0.5);
 	double largest = 0.0;
 	assert_non_null(want);
 	assert_int_equal(device_factor(gram, n, order, 0.5, &got), 0);
@@ -266,12 +109,12 @@ static void test_no_factor(void **state)
 	}
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs) - (pair.sizes == PAIR_TINY ? 2 : 0); i++) {
 		const uint64_t a = pairs[i][0], b = pairs[i][1];
-		float *gram = zeros_of(sizeof(*gram) * N * N), *u = NULL;
+		float *gram = gptq_zeros(sizeof(*gram) * N * N), *u = NULL;
 		for (uint64_t c = 0; c < N; c++) {
 			gram[c * (N + 1)] = 4.0F;
 		}
 		gram[a * N + b] = gram[b * N + a] = i % 2 ? 4.0F : 4.5F;
-		assert_null(host_factor(gram, N, NULL, 0.0));
+		assert_null(gptq_host_factor(&host.table, gram, N, NULL, 0.0));
 		assert_int_equal(device_factor(gram, N, NULL, 0.0, &u), 1);
 		assert_int_equal(device_factor(gram, N, NULL, 1.0, &u), 0);
 		free(u);
@@ -292,15 +135,15 @@ struct result {
 	int8_t *zeros;
 };
 
-static uint64_t scales_of(const struct module *m, const struct form *f)
+static uint64_t scales_of(const struct gptq_module *m, const struct form *f)
 {
 	return f->group ? (m->cols - 1) / f->group + 1 : 1;
 }
 
-static struct result result_new(const struct module *m, const struct form *f)
+static struct result result_new(const struct gptq_module *m, const struct form *f)
 {
 	const uint64_t n = m->rows * m->cols, scales = m->rows * scales_of(m, f);
-	struct result r = {zeros_of(n), zeros_of(scales * sizeof(float)), zeros_of(n * sizeof(float)), zeros_of(scales)};
+	struct result r = {gptq_zeros(n), gptq_zeros(scales * sizeof(float)), gptq_zeros(n * sizeof(float)), gptq_zeros(scales)};
 	memcpy(r.exact, m->weight, n * sizeof(float));
 	return r;
 }
@@ -313,7 +156,7 @@ static void result_free(struct result *r)
 	free(r->zeros);
 }
 
-static struct result host_round(const struct module *m, const struct form *f)
+static struct result host_round(const struct gptq_module *m, const struct form *f)
 {
 	const struct cwp_quantizer *q = quantizer.interface;
 	char bits[16], note[256] = "";
@@ -344,36 +187,36 @@ static struct result host_round(const struct module *m, const struct form *f)
 }
 
 /* Its code. u: the factor; r: as it was, then what the device made. */
-static int device_round(const struct module *m, const struct form *f, int exact_scales, const float *u, struct result *r)
+static int device_round(const struct gptq_module *m, const struct form *f, int exact_scales, const float *u, struct result *r)
 {
 	const uint64_t n = m->rows * m->cols, scales = m->rows * scales_of(m, f);
-	struct buffer d[9];
+	struct gptq_buffer d[9];
 	struct cwp_gptq_round a = {.size = sizeof(a), .rows = m->rows, .cols = m->cols, .group = f->group ? f->group : m->cols,
 		.bits = (uint32_t)f->bits, .symmetric = (uint32_t)f->symmetric, .exact_scales = (uint32_t)exact_scales,
 		.compensated = (uint32_t)f->compensated, .mask_stride = m->stride};
-	a.d_weight = buffer_new(&d[0], m->weight, n * sizeof(float));
-	a.d_u = buffer_new(&d[1], u, m->cols * m->cols * sizeof(float));
-	const uint32_t *order = buffer_new(&d[2], m->order, m->order ? m->cols * sizeof(*m->order) : 0);
-	const uint8_t *mask = buffer_new(&d[3], m->mask, m->rows * m->stride);
+	a.d_weight = gptq_buffer_new(&d[0], m->weight, n * sizeof(float));
+	a.d_u = gptq_buffer_new(&d[1], u, m->cols * m->cols * sizeof(float));
+	const uint32_t *order = gptq_buffer_new(&d[2], m->order, m->order ? m->cols * sizeof(*m->order) : 0);
+	const uint8_t *mask = gptq_buffer_new(&d[3], m->mask, m->rows * m->stride);
 	a.d_order = f->act_order ? order : NULL;
 	a.d_mask = f->masked ? mask : NULL;
-	a.d_work = buffer_new(&d[4], NULL, pair.ops->gptq_work(pair.b, m->rows, m->cols));
-	a.d_codes = buffer_new(&d[5], r->codes, n);
-	a.d_scales = buffer_new(&d[6], r->scales, scales * sizeof(float));
-	float *d_exact = buffer_new(&d[7], r->exact, n * sizeof(float));
-	int8_t *d_zeros = buffer_new(&d[8], r->zeros, scales);
+	a.d_work = gptq_buffer_new(&d[4], NULL, pair.ops->gptq_work(pair.b, m->rows, m->cols));
+	a.d_codes = gptq_buffer_new(&d[5], r->codes, n);
+	a.d_scales = gptq_buffer_new(&d[6], r->scales, scales * sizeof(float));
+	float *d_exact = gptq_buffer_new(&d[7], r->exact, n * sizeof(float));
+	int8_t *d_zeros = gptq_buffer_new(&d[8], r->zeros, scales);
 	a.d_exact = f->masked ? d_exact : NULL;
 	a.d_zeros = f->symmetric ? NULL : d_zeros;
 	int rc = pair.ops->gptq_round(pair.b, &a);
 	for (size_t i = 0; i < 5; i++) {
-		buffer_drop(&d[i]);
+		gptq_buffer_drop(&d[i]);
 	}
 	result_free(r);
-	*r = (struct result){buffer_take(&d[5]), buffer_take(&d[6]), buffer_take(&d[7]), buffer_take(&d[8])};
+	*r = (struct result){gptq_buffer_take(&d[5]), gptq_buffer_take(&d[6]), gptq_buffer_take(&d[7]), gptq_buffer_take(&d[8])};
 	return rc;
 }
 
-static void compare(const struct module *m, const struct form *f, const struct result *got, const struct result *want)
+static void compare(const struct gptq_module *m, const struct form *f, const struct result *got, const struct result *want)
 {
 	const uint64_t n = m->rows * m->cols, scales = m->rows * scales_of(m, f);
 	const struct {
@@ -402,7 +245,7 @@ static void one_shape(uint64_t rows, uint64_t cols, uint64_t group, int forms)
 {
 	static const int bits[] = {4, 8, 3, 2};
 	for (int act_order = 0; act_order < 2; act_order++) {
-		struct module m = module_new(rows, cols, act_order);
+		struct gptq_module m = gptq_module_new(&host.table, rows, cols, act_order);
 		for (int i = act_order; i < 12; i += 12 / forms) {
 			const struct form f = {.group = group, .bits = bits[(i + (int)cols) % 4], .symmetric = i % 2, .act_order = act_order,
 				.masked = i % 3 > 0, .compensated = i % 3 > 1};
@@ -415,7 +258,7 @@ static void one_shape(uint64_t rows, uint64_t cols, uint64_t group, int forms)
 			result_free(&got);
 			result_free(&again);
 		}
-		module_free(&m);
+		gptq_module_free(&m);
 	}
 }
 
@@ -443,9 +286,9 @@ static void test_exact_scales(void **state)
 	if (left_to_host()) {
 		skip();
 	}
-	struct module m = module_new(3, 40, 0);
+	struct gptq_module m = gptq_module_new(&host.table, 3, 40, 0);
 	struct result r = result_new(&m, &f);
-	float *one = zeros_of(m.cols * m.cols * sizeof(*one));
+	float *one = gptq_zeros(m.cols * m.cols * sizeof(*one));
 	for (uint64_t i = 0; i < m.cols; i++) {
 		one[i * (m.cols + 1)] = 1.0F;
 	}
@@ -461,7 +304,7 @@ static void test_exact_scales(void **state)
 	}
 	result_free(&r);
 	free(one);
-	module_free(&m);
+	gptq_module_free(&m);
 }
 
 static void test_no_number(void **state)
@@ -472,14 +315,14 @@ static void test_no_number(void **state)
 		skip();
 	}
 	for (int i = 0; i < 4; i++) {
-		struct module m = module_new(10, 150, i % 2);
+		struct gptq_module m = gptq_module_new(&host.table, 10, 150, i % 2);
 		const struct form form = {.group = f.group, .bits = f.bits, .symmetric = i < 2, .act_order = i % 2};
 		struct result r = result_new(&m, &form);
 		m.weight[i == 0 ? 0 : i == 1 ? 1499 : 777] = i % 2 ? NAN : INFINITY;
 		assert_int_equal(device_round(&m, &form, 0, m.u, &r), CWP_ENUMBER);
 		assert_non_null(strstr(pair.host.failure, "finite"));
 		result_free(&r);
-		module_free(&m);
+		gptq_module_free(&m);
 	}
 }
 
