@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a Llama or Qwen2 model of a given shape: config.json and one model.safetensors in bf16.
+"""Writes a Llama or Qwen2 model of a given shape: config.json and one model.safetensors in bf16, or several files.
 
     bench/make_model.py DIR [--shape llama-70b|llama-8b|smollm2|llama-1.6gb|qwen2-7b] [--layers N] [--weights sparse|random] [--seed N]
         [--samples NAME=COUNTxLENGTH,..]
@@ -97,23 +97,50 @@ def write_matrix(f, pool, rng, count):
         at = 0
 
 
-def write_weights(path, config, weights, seed):
+def write_file(path, part, pool, rng):
+    """One file of tensors; pool: None for holes."""
     header, at = {"__metadata__": {"format": "pt"}}, 0
-    for name, shape in tensors(config):
+    for name, shape in part:
         header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + 2 * elements(shape)]}
         at += 2 * elements(shape)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    pool, rng = random_pool(seed) if weights == "random" else None, random.Random(seed + 1)
     with open(path, "wb") as f:
         f.write(struct.pack("<Q", len(text)) + text)
-        for name, shape in tensors(config):
+        for name, shape in part:
             f.seek(8 + len(text) + header[name]["data_offsets"][0])
             if len(shape) == 1:
                 f.write(bf16([0.0 if name.endswith(".bias") else 1.0] * shape[0]))
             elif pool is not None:
                 write_matrix(f, pool, rng, elements(shape))
         f.truncate(8 + len(text) + at)
+
+
+def cut(all_tensors, shard):
+    """Tensors in files of at most so many bytes, but for larger ones alone; 0: one file."""
+    parts, used = [[]], 0
+    for name, shape in all_tensors:
+        if shard and used and used + 2 * elements(shape) > shard:
+            parts.append([])
+            used = 0
+        parts[-1].append((name, shape))
+        used += 2 * elements(shape)
+    return parts
+
+
+def write_weights(folder, config, weights, seed, shard):
+    pool, rng = random_pool(seed) if weights == "random" else None, random.Random(seed + 1)
+    parts = cut(tensors(config), shard)
+    if len(parts) == 1:
+        write_file(os.path.join(folder, "model.safetensors"), parts[0], pool, rng)
+        return
+    index = {"metadata": {"total_size": sum(2 * elements(shape) for _, shape in tensors(config))}, "weight_map": {}}
+    for i, part in enumerate(parts):
+        name = "model-%05d-of-%05d.safetensors" % (i + 1, len(parts))
+        write_file(os.path.join(folder, name), part, pool, rng)
+        index["weight_map"].update((tensor, name) for tensor, _ in part)
+    with open(os.path.join(folder, "model.safetensors.index.json"), "w", encoding="ascii") as f:
+        json.dump(index, f)
 
 
 def write_samples(path, count, length, vocabulary, seed):
@@ -124,11 +151,11 @@ def write_samples(path, count, length, vocabulary, seed):
             f.write(json.dumps({"ids": ids, "weights": [0] + [1 / (length - 1)] * (length - 1), "group": group}) + "\n")
 
 
-def make(folder, shape, layers=0, weights="random", seed=0, samples=()):
-    """samples: (name, count, length) of each set."""
+def make(folder, shape, layers=0, weights="random", seed=0, samples=(), shard=0):
+    """samples: (name, count, length) of each set; shard: bytes of a file at most, 0: one file."""
     os.makedirs(folder, exist_ok=True)
     config = configuration(shape, layers)
-    write_weights(os.path.join(folder, "model.safetensors"), config, weights, seed)
+    write_weights(folder, config, weights, seed, shard)
     with open(os.path.join(folder, "config.json"), "w", encoding="ascii") as f:
         json.dump(config, f, indent=1)
     for i, (name, count, length) in enumerate(samples):

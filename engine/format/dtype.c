@@ -116,15 +116,6 @@ float cwe_f32_from_bf16(uint16_t x)
 	return float_of((uint32_t)x << 16);
 }
 
-void cwe_bf16_round(float *x, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		uint32_t u = bits_of(x[i]), nan = u | 0x400000, near = u + 0x7fff + (u >> 16 & 1);
-
-		x[i] = float_of(((u & 0x7fffffff) > 0x7f800000 ? nan : near) & 0xffff0000);
-	}
-}
-
 uint16_t cwe_f16_from_f32(float x)
 {
 	uint32_t u = bits_of(x), sign = u >> 16 & 0x8000, a = u & 0x7fffffff;
@@ -180,6 +171,52 @@ enum { LANES = 8 };
 typedef uint16_t half_lanes __attribute__((vector_size(LANES * 2)));
 typedef uint32_t bit_lanes __attribute__((vector_size(LANES * 4)));
 typedef float float_lanes __attribute__((vector_size(LANES * 4)));
+typedef int32_t sign_lanes __attribute__((vector_size(LANES * 4)));
+
+/* As cwe_bf16_from_f32, in the upper halves; the lower ones are whatever they are. */
+static void round_lanes(const float *x, bit_lanes *ret)
+{
+	bit_lanes u, near, is_nan;
+
+	memcpy(&u, x, sizeof u);
+	near = u + 0x7fff + (u >> 16 & 1);
+	is_nan = (bit_lanes)((sign_lanes)(u & 0x7fffffff) > 0x7f800000);
+	*ret = (near & ~is_nan) | ((u | 0x400000) & is_nan);
+}
+
+void cwe_bf16_round(float *x, size_t n)
+{
+	size_t i = 0;
+
+	for (; n - i >= LANES; i += LANES) {
+		bit_lanes u;
+
+		round_lanes(x + i, &u);
+		u &= 0xffff0000;
+		memcpy(x + i, &u, sizeof u);
+	}
+	for (; i < n; i++)
+		x[i] = cwe_f32_from_bf16(cwe_bf16_from_f32(x[i]));
+}
+
+static void to_bf16(unsigned char *p, const float *src, size_t n)
+{
+	size_t i = 0;
+	uint16_t h;
+
+	for (; n - i >= LANES; i += LANES) {
+		half_lanes x;
+		bit_lanes u;
+
+		round_lanes(src + i, &u);
+		x = __builtin_convertvector(u >> 16, half_lanes);
+		memcpy(p + 2 * i, &x, sizeof x);
+	}
+	for (; i < n; i++) {
+		h = cwe_bf16_from_f32(src[i]);
+		memcpy(p + 2 * i, &h, 2);
+	}
+}
 
 static void from_bf16(float *dst, const unsigned char *p, size_t n)
 {
@@ -248,8 +285,12 @@ void cwe_f32_to_dtype(void *dst, const float *src, uint32_t dtype, size_t n)
 		memcpy(dst, src, n * sizeof *src);
 		return;
 	}
+	if (dtype == CWP_BF16) {
+		to_bf16(p, src, n);
+		return;
+	}
 	for (size_t i = 0; i < n; i++) {
-		h = dtype == CWP_BF16 ? cwe_bf16_from_f32(src[i]) : cwe_f16_from_f32(src[i]);
+		h = cwe_f16_from_f32(src[i]);
 		memcpy(p + 2 * i, &h, 2);
 	}
 }

@@ -27,6 +27,8 @@ struct cwe_output_module {
 
 struct cwe_writer;
 
+struct cwe_pool;
+
 struct cwe_writer_options {
 	const char *directory;  /* the unfinished output folder, exists; unfinished files of the same plan are gone on with */
 	int format;             /* enum cwj_format */
@@ -51,6 +53,9 @@ int cwe_writer_measure(struct cwe_source *source, const struct cwe_writer_option
 /* What is copied and protected from now on: other values of the source's tensors, such as scaled ones (scaled.h). Borrowed
  * until cwe_writer_free. A tensor that an earlier attempt wrote must have the same values still. */
 void cwe_writer_values(struct cwe_writer *w, struct cwe_weights *values);
+
+/* Whose threads encode a module's rows from now on; without it the caller does it alone. Borrowed until cwe_writer_free. */
+void cwe_writer_threads(struct cwe_writer *w, struct cwe_pool *pool);
 
 /* Copies a tensor that is not quantized, by name, piece by piece. */
 int cwe_writer_copy(struct cwe_writer *w, const char *tensor, struct cwb_err *err);

@@ -277,6 +277,11 @@ void cwe_writer_values(struct cwe_writer *w, struct cwe_weights *values)
 	w->values = values;
 }
 
+void cwe_writer_threads(struct cwe_writer *w, struct cwe_pool *pool)
+{
+	w->pool = pool;
+}
+
 void cwe_writer_free(struct cwe_writer *w)
 {
 	size_t i;

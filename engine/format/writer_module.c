@@ -15,8 +15,6 @@ struct result {
 	const int8_t *zeros;
 	const uint8_t *mask;
 	uint64_t mask_stride;
-	float input_scale;
-	int8_t input_zero;
 };
 
 static int nomem(struct cwb_err *err)
@@ -159,14 +157,6 @@ int cwe_writer_check_values(const struct cwe_writer_unit *u, uint64_t rows, cons
 		u->module, v->codes[i] < 128 ? v->codes[i] : v->codes[i] - 256, u->grid.bits);
 }
 
-/* In the format's own tensors. */
-static int write_encoded(struct cwe_writer *w, const struct cwe_writer_unit *u, const struct result *q, struct cwb_err *err)
-{
-	const struct cwe_format_values values = {q->codes, q->scales, q->zeros, q->input_scale, q->input_zero};
-
-	return cwe_writer_encode(w, u, 0, u->source->shape[0], &values, err);
-}
-
 static int write_dense(struct cwe_writer *w, const struct cwe_writer_unit *u, const struct result *q, struct cwb_err *err)
 {
 	uint64_t rows = u->source->shape[0], cols = u->source->shape[1], row, n;
@@ -198,15 +188,16 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 	const float *scales, const int8_t *zeros, const uint8_t *mask, uint64_t mask_stride, struct cwb_err *err)
 {
 	struct cwe_writer_unit *u = cwe_writer_find_module(w, module->name);
-	struct result q = {codes, scales, zeros, w->exact ? mask : NULL, mask_stride, module->input_scale, module->input_zero};
+	const struct cwe_format_values values = {codes, scales, zeros, module->input_scale, module->input_zero};
+	struct result q = {codes, scales, zeros, w->exact ? mask : NULL, mask_stride};
 	uint64_t row;
-	int rc;
+	int rc, pieces = (w->overlay || w->mask) && mask;
 
 	if (!u)
 		return cwb_err_set(err, CWP_EVALUE, "module \"%s\" is not one that is quantized", module->name);
 	if (w->finished)
 		return 0;
-	rc = cwe_writer_check_values(u, module->rows, &(struct cwe_format_values){codes, scales, zeros, module->input_scale, module->input_zero}, err);
+	rc = cwe_writer_check_values(u, module->rows, &values, err);
 	if (!rc)
 		rc = check_input(u, module->input_scale, err);
 	if (rc)
@@ -217,7 +208,7 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 	u->done = u->has_overlay = u->waiting = 0;
 	u->exact = module->exact;
 	u->protected_weights = 0;
-	for (row = 0; q.mask && row < module->rows; row++)
+	for (row = 0; q.mask && !pieces && row < module->rows; row++)
 		u->protected_weights += cwe_overlay_count_row(q.mask + row * mask_stride, module->cols);
 	u->overlay = (struct cwe_overlay_plan){0};
 	u->pair = (struct cwe_writer_pair){0};
@@ -226,9 +217,11 @@ int cwe_writer_module(struct cwe_writer *w, const struct cwe_output_module *modu
 	else if (w->is_gguf)
 		rc = cwe_writer_gguf_codes(w, u, codes, scales, err);
 	else
-		rc = write_encoded(w, u, &q, err);
-	if (!rc && (w->overlay || w->mask) && mask)
+		rc = cwe_writer_encode_all(w, u, &values, err);
+	if (!rc && pieces) {
 		rc = cwe_writer_overlay_module(w, u, mask, mask_stride, err);
+		u->protected_weights = u->overlay.values;
+	}
 	if (!rc && w->adapter && mask)
 		rc = cwe_writer_adapter_module(w, u, &(struct cwe_writer_values){codes, scales, zeros, mask, mask_stride}, err);
 	u->exact = NULL;

@@ -1,8 +1,7 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Protected values on their way: exact values from the source or as given, one piece a module while the job runs, and
- * protected.safetensors when all counts are known. A piece holds start, escapes, gaps or bitmap, and values. */
-#include <endian.h>
+/* Protected values on their way: exact values from the source or as given, one piece a module while the job runs
+ * (writer_positions.c), and protected.safetensors when all counts are known. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -79,124 +78,22 @@ unsigned cwe_writer_overlay_size(const struct cwe_writer *w, const struct cwe_wr
 	return w->mask ? 0 : (unsigned)cwe_cwp_dtype_size(u->source->dtype);
 }
 
-/* Where the parts of a piece begin, counted from the piece; the last is its end. */
-struct parts {
-	uint64_t start, escapes, positions, values, end;
-};
-
-static struct parts parts_of(const struct cwe_writer_unit *u)
-{
-	const struct cwe_overlay_plan *p = &u->overlay;
-	uint64_t starts = 4 * (p->rows + 1);
-	struct parts at = {0};
-
-	at.escapes = starts;
-	at.positions = starts + (p->kind == CWE_OVERLAY_ROWS && p->escapes ? starts : 0);
-	at.values = at.positions + (p->kind == CWE_OVERLAY_ROWS ? p->gaps : p->rows * ((p->cols + 7) / 8));
-	at.end = at.values + p->values * cwe_cwp_dtype_size(u->source->dtype);
-	return at;
-}
-
-static int put(struct cwe_writer *w, const void *src, uint64_t bytes, uint64_t at, struct cwb_err *err)
-{
-	return cwb_file_pwrite(w->pieces, src, bytes, at, CWE_WRITER_PIECES, err);
-}
-
-/* Offsets of all rows, and gaps or bits row by row. */
-static int put_positions(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,
-	struct cwb_err *err)
-{
-	const struct cwe_overlay_plan *p = &u->overlay;
-	const struct parts at = parts_of(u);
-	uint64_t bitmap_row = (p->cols + 7) / 8, positions = 0, escapes = 0, values = 0, to = u->piece + at.positions, r, n, e;
-	uint32_t *start = calloc(p->rows + 1, sizeof *start), *escaped = calloc(p->rows + 1, sizeof *escaped);
-	uint8_t *row = malloc(p->cols + 1);
-	int rc = 0;
-
-	if (!start || !escaped || !row)
-		rc = cwb_err_set(err, -ENOMEM, "module \"%s\": out of memory", u->module);
-	for (r = 0; r < p->rows && !rc; r++) {
-		const uint8_t *bits = mask + r * stride;
-
-		if (p->kind == CWE_OVERLAY_ROWS) {
-			n = cwe_overlay_gaps_row(bits, p->cols, row, &e);
-			positions += n;
-			escapes += e;
-		} else {
-			n = bitmap_row;
-			memcpy(row, bits, n);
-			if (p->cols % 8)
-				row[n - 1] &= (uint8_t)((1u << p->cols % 8) - 1);
-			values += cwe_overlay_count_row(bits, p->cols);
-		}
-		start[r + 1] = htole32((uint32_t)(p->kind == CWE_OVERLAY_ROWS ? positions : values));
-		escaped[r + 1] = htole32((uint32_t)escapes);
-		if (n)
-			rc = put(w, row, n, to, err);
-		to += n;
-	}
-	if (!rc)
-		rc = put(w, start, 4 * (p->rows + 1), u->piece, err);
-	if (!rc && p->kind == CWE_OVERLAY_ROWS && p->escapes)
-		rc = put(w, escaped, 4 * (p->rows + 1), u->piece + at.escapes, err);
-	free(start);
-	free(escaped);
-	free(row);
-	return rc;
-}
-
-/* Exact values at protected positions, in row order. */
-static int put_values(struct cwe_writer *w, const struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,
-	struct cwb_err *err)
-{
-	uint64_t rows = u->source->shape[0], cols = u->source->shape[1], step = cwe_format_step(cols), row, r, c;
-	size_t size = cwe_cwp_dtype_size(u->source->dtype), n;
-	uint64_t to = u->piece + parts_of(u).values;
-	uint8_t *exact = malloc(step * cols * size + 1);
-	int rc = exact ? 0 : cwb_err_set(err, -ENOMEM, "module \"%s\": out of memory", u->module);
-
-	for (row = 0; row < rows && !rc; row += step) {
-		uint64_t count = rows - row < step ? rows - row : step;
-
-		rc = cwe_writer_exact(w, u, mask, stride, row, count, exact, err);
-		for (r = 0, n = 0; r < count && !rc; r++) {
-			const uint8_t *bits = mask + (row + r) * stride;
-
-			for (c = 0; c < cols; c++) {
-				if (!(bits[c >> 3] >> (c & 7) & 1))
-					continue;
-				memmove(exact + n * size, exact + (r * cols + c) * size, size);
-				n++;
-			}
-		}
-		if (!rc && n)
-			rc = put(w, exact, n * size, to, err);
-		to += n * size;
-	}
-	free(exact);
-	return rc;
-}
-
 int cwe_writer_overlay_module(struct cwe_writer *w, struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,
 	struct cwb_err *err)
 {
-	unsigned size = cwe_writer_overlay_size(w, u);
-	int rc = cwe_overlay_measure(mask, stride, u->source->shape[0], u->source->shape[1], size, &u->overlay, err);
+	int rc;
 
-	if (rc)
-		return cwb_err_prefix(err, "module \"%s\"", u->module), rc;
-	u->has_overlay = u->overlay.values != 0;
 	u->piece = w->pieces_size;
+	rc = cwe_writer_put_piece(w, u, mask, stride, err);
+	if (rc)
+		return rc;
+	u->has_overlay = u->overlay.values != 0;
 	if (!u->has_overlay)
 		return 0;
-	rc = put_positions(w, u, mask, stride, err);
-	if (!rc && !w->mask)
-		rc = put_values(w, u, mask, stride, err);
-	if (!rc && fdatasync(w->pieces))
-		rc = cwb_err_errno(err, "%s: could not be brought to the disk", CWE_WRITER_PIECES);
-	if (!rc)
-		w->pieces_size += u->overlay.bytes;
-	return rc;
+	if (fdatasync(w->pieces))
+		return cwb_err_errno(err, "%s: could not be brought to the disk", CWE_WRITER_PIECES);
+	w->pieces_size += u->overlay.bytes;
+	return 0;
 }
 
 /* One tensor of protected.safetensors and the bytes that it is made of. */

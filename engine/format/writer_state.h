@@ -41,6 +41,7 @@ struct cwe_writer_unit {
 
 struct cwe_writer {
 	struct cwe_source *source;
+	struct cwe_pool *pool;      /* NULL: the caller alone */
 	struct cwe_weights *values; /* what is copied and protected: the source's weights, or other values of the same tensors */
 	int folder;
 	char *directory;
@@ -77,6 +78,14 @@ int cwe_writer_journal_begin(struct cwe_writer *w, int resume, struct cwb_err *e
 /* A module whose bytes are written: its line follows within seconds, when all of them are on the disk. */
 int cwe_writer_journal_module(struct cwe_writer *w, struct cwe_writer_unit *u, struct cwb_err *err);
 int cwe_writer_journal_end(struct cwe_writer *w, struct cwb_err *err);
+
+/* writer_shared.c: n tasks, each with an error of its own, on the writer's threads; the first error. */
+int cwe_writer_share(struct cwe_writer *w, size_t n, int (*task)(void *arg, size_t i, struct cwb_err *err), void *arg, struct cwb_err *err);
+/* A module in the format's own tensors: by rows where the format allows it. */
+int cwe_writer_encode_all(struct cwe_writer *w, const struct cwe_writer_unit *u, const struct cwe_format_values *values, struct cwb_err *err);
+
+/* writer_positions.c: measures a mask into u->overlay and, where it protects anything, writes the module's piece at u->piece. */
+int cwe_writer_put_piece(struct cwe_writer *w, struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride, struct cwb_err *err);
 
 /* writer_overlay.c: overlay pieces, and protected.safetensors made of them. */
 int cwe_writer_overlay_module(struct cwe_writer *w, struct cwe_writer_unit *u, const uint8_t *mask, uint64_t stride,

@@ -14,19 +14,13 @@ static uint64_t share_at(const struct cwe_run_module *m, size_t i)
 	return m->rows * i / CWE_SHARES * m->cols;
 }
 
-/* One set's importances of the module, or one share of its weights. */
-static void read_one(void *arg, size_t i)
+static void read_weights(void *arg, size_t i)
 {
 	struct cwe_combining *c = arg;
 	const struct cwe_run_module *m = c->m;
-	struct cwb_err *err = &c->error[i];
-	if (i < c->run->sets) {
-		(void)cwe_tile_read(&c->tile[i], c->importance[i], m->rows * m->cols, err);
-		return;
-	}
-	uint64_t at = share_at(m, i - c->run->sets), row = at / m->cols, rows = share_at(m, i - c->run->sets + 1) / m->cols - row;
+	uint64_t at = share_at(m, i), row = at / m->cols, rows = share_at(m, i + 1) / m->cols - row;
 	if (rows > 0) {
-		(void)cwe_run_module_read(c->run, m, row, rows, c->weight + at, err);
+		(void)cwe_run_module_read(c->run, m, row, rows, c->weight + at, &c->error[i]);
 	}
 }
 
@@ -158,7 +152,11 @@ static int combine_module(struct cwe_combining *c, struct cwb_err *err)
 {
 	const struct cwe_run_module *m = c->m;
 	struct cwe_run *run = c->run;
-	int r = share_out(c, run->sets + (c->weight != NULL ? CWE_SHARES : 0), read_one, err);
+	int r = 0;
+	for (size_t k = 0; r == 0 && k < run->sets; k++) {
+		r = cwe_tile_read(&c->tile[k], c->importance[k], m->rows * m->cols, err);
+	}
+	r = r == 0 && c->weight != NULL ? share_out(c, CWE_SHARES, read_weights, err) : r;
 	if (r != 0) {
 		return r;
 	}
@@ -272,7 +270,7 @@ int cwe_combining_new(struct cwe_run *run, struct cwe_tiles *tiles, const struct
 	c.score = malloc(run->largest * sizeof *c.score);
 	c.weight = wants_error ? malloc(run->largest * sizeof *c.weight) : NULL;
 	c.code = calloc(run->tallest / CWE_ROW_TILE + 1, sizeof *c.code);
-	c.error = calloc(run->sets + CWE_SHARES, sizeof *c.error);
+	c.error = calloc(CWE_SHARES, sizeof *c.error);
 	c.column = malloc(run->widest * sizeof *c.column);
 	c.module = calloc(cwe_linears_most(&run->model.arch), sizeof *c.module);
 	c.part = calloc(CWE_SHARES, sizeof *c.part);

@@ -3,7 +3,6 @@
 /* Digests of everything that a job reads: the identity of a run, and the manifest's proof of what went in. */
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,60 +12,43 @@
 #include "base/digest.h"
 #include "base/json.h"
 #include "engine/format/adapter.h"
+#include "engine/pipeline/inputs_digest.h"
 #include "engine/pipeline/masks.h"
 #include "engine/pipeline/run.h"
+#include "engine/pipeline/tiles.h"
 
-static int cancelled(void *arg)
+static int is_listed(const struct cwe_run *run, const char *path)
 {
-	struct cwp_host *host = arg;
-	return host->cancelled(host->ctx);
+	return json_object_get(run->inputs, path) != NULL;
 }
 
-/* The digest of an open file: from the list where it is known, else of its bytes, noted when nobody wrote meanwhile. */
-static int digest_of(struct cwe_run *run, int fd, const char *path, const struct stat *before, char ret_hex[65], uint64_t *ret_size,
-	struct cwb_err *err)
+static int list(struct cwe_run *run, const struct cwe_input_file *in, struct cwb_err *err)
 {
-	struct cwb_known_file file, now;
-	struct timespec began;
-	struct stat after;
-	cwb_known_identify(before, &file);
-	if (cwb_known_find(&run->known, &file, ret_hex)) {
-		*ret_size = file.size;
-		return 0;
-	}
-	(void)clock_gettime(CLOCK_REALTIME, &began);
-	int r = cwb_digest_fd(fd, path, cancelled, &run->p->host->table, ret_hex, ret_size, err);
-	if (r == 0 && fstat(fd, &after) == 0) {
-		cwb_known_identify(&after, &now);
-		/* What cannot be noted for want of memory is only read again. */
-		(void)(cwb_known_same(&file, &now) && *ret_size == file.size && cwb_known_add(&run->known, &file, &began, ret_hex));
-	}
-	return r;
+	return json_object_set_new(run->inputs, in->path, json_pack("{s:I,s:s}", "size", (json_int_t)in->size, "sha256", in->hex)) == 0 ? 0
+		: cwb_err_set(err, CWP_EVALUE, "%s: the path cannot be listed: its name is not UTF-8, or memory is short", in->path);
 }
 
 static int add_file(struct cwe_run *run, const char *path, struct cwb_err *err)
 {
-	struct stat st;
-	char hex[65];
-	if (json_object_get(run->inputs, path) != NULL) {
-		return 0;
+	struct cwe_input_file in = {.path = (char *)(uintptr_t)path};
+	int r = is_listed(run, path) ? 1 : cwe_inputs_digest(run, &in, 1, err);
+	return r == 0 ? list(run, &in, err) : r == 1 ? 0 : r;
+}
+
+/* All that are not listed yet, in their order. */
+static int add_files(struct cwe_run *run, char *const *path, size_t n, struct cwb_err *err)
+{
+	struct cwe_input_file *in = calloc(n + 1, sizeof *in);
+	size_t count = 0;
+	for (size_t i = 0; in != NULL && i < n; i++) {
+		in[count].path = path[i];
+		count += !is_listed(run, path[i]);
 	}
-	/* Opening a pipe must not wait for its other end. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0) {
-		return cwb_err_errno(err, "%s", path);
+	int r = in != NULL ? cwe_inputs_digest(run, in, count, err) : cwb_err_set(err, -ENOMEM, "no memory for the list of inputs");
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		r = list(run, &in[i], err);
 	}
-	int r = fstat(fd, &st) == 0 ? 0 : cwb_err_errno(err, "%s", path);
-	if (r == 0 && !S_ISREG(st.st_mode)) {
-		r = cwb_err_set(err, CWP_EFORMAT, "%s is not a regular file", path);
-	}
-	uint64_t size = 0;
-	r = r == 0 ? digest_of(run, fd, path, &st, hex, &size, err) : r;
-	(void)close(fd);
-	if (r == 0 && json_object_set_new(run->inputs, path, json_pack("{s:I,s:s}", "size", (json_int_t)size, "sha256",
-			hex)) != 0) {
-		r = cwb_err_set(err, CWP_EVALUE, "%s: the path cannot be listed: its name is not UTF-8, or memory is short", path);
-	}
+	free(in);
 	return r;
 }
 
@@ -109,11 +91,11 @@ static int add_folder(struct cwe_run *run, const char *path, struct cwb_err *err
 			}
 		}
 	}
-	if (n > 0) {
+	if (r == 0 && n > 0) {
 		qsort(name, n, sizeof *name, compare);
+		r = add_files(run, name, n, err);
 	}
 	for (size_t i = 0; i < n; i++) {
-		r = r == 0 ? add_file(run, name[i], err) : r;
 		free(name[i]);
 	}
 	free(name);
@@ -225,7 +207,7 @@ int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err)
 		return cwb_err_set(err, r, "digest of the job's inputs");
 	}
 	/* Another backend, another tier of it, another precision or cut may differ in the last bits: its scores are not to be mixed. */
-	json_t *all = json_pack("{s:s,s:O,s:s,s:i,s:I}", "job", job, "inputs", run->inputs, "backend",
+	json_t *all = json_pack("{s:s,s:i,s:O,s:s,s:i,s:I}", "job", job, "tiles", CWE_TILES_FORM, "inputs", run->inputs, "backend",
 		run->device.ops->describe(run->device.b), "precision", (int)run->device.precision, "piece", (json_int_t)run->piece);
 	size_t length = 0;
 	char *text = all != NULL ? cwb_json_dump(all, &length) : NULL;

@@ -160,7 +160,7 @@ void cwe_quantizing_decode(struct cwe_quantizing *q, const struct cwe_run_module
 
 static int quantize_module(struct cwe_quantizing *q, const struct cwe_run_module *m, struct cwe_writer *writer, struct cwb_err *err)
 {
-	int r = cwe_run_module_read(q->run, m, 0, m->rows, q->weight, err);
+	int r = cwe_run_module_read_all(q->run, m, q->weight, err);
 	r = r == 0 ? cwe_quantizing_module(q, m, q->weight, NULL, err) : r;
 	return r == 0 ? cwe_quantizing_write(q, m, writer, err) : r;
 }
@@ -326,6 +326,9 @@ int cwe_run_quantize(struct cwe_run *run, struct cwb_err *err)
 	int r = module != NULL ? 0 : -ENOMEM;
 	r = r == 0 && !strips ? cwe_quantizing_new(run, masked, &q, err) : r;
 	r = r == 0 ? cwe_writer_new(run->source, &options, module, n, &writer, err) : r;
+	if (r == 0) {
+		cwe_writer_threads(writer, run->p->host->pool);
+	}
 	if (r == 0 && q.smoothing != NULL) {
 		cwe_writer_values(writer, q.smoothing->scaled);
 	}

@@ -222,6 +222,8 @@ uint64_t cwe_run_mask_bytes(const struct cwe_run *run);             /* run.c */
 const struct cwe_tensor *cwe_run_module_tensor(const struct cwe_run *run, const struct cwe_run_module *m);
 int cwe_run_module_read(const struct cwe_run *run, const struct cwe_run_module *m, uint64_t row, uint64_t rows, float *dst,
 	struct cwb_err *err);
+/* All of its rows, by all threads. module_read.c */
+int cwe_run_module_read_all(const struct cwe_run *run, const struct cwe_run_module *m, float *dst, struct cwb_err *err);
 
 /* A tokenizer's tables, by entry of its vocabulary. */
 #define CWE_TOKENIZER_BYTES 600ull

@@ -236,7 +236,7 @@ static int calibrate(struct scoring *sc, struct cwb_err *err)
 int cwe_run_tiles(const struct cwe_run *run, struct cwe_tiles *ret, struct cwb_err *err)
 {
 	struct cwe_tiles_key key = {.scratch = run->p->scratch, .identity = run->identity, .sets = (uint32_t)run->sets,
-		.layers = run->model.arch.layers, .bf16 = run->job->store_bf16};
+		.layers = run->model.arch.layers, .bf16 = run->job->store_bf16, .pool = run->p->host->pool};
 	return cwe_tiles_open(&key, ret, err);
 }
 

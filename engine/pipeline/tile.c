@@ -1,24 +1,19 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* One score tile: written and read in order with its digest, or at any place without. */
+/* One score tile: opened, at any place without its digest, ended. tile_pieces.c has what goes in order. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
-#include "engine/format/dtype.h"
 #include "engine/pipeline/tiles.h"
-
-/* Values of bf16 that are converted at a time. */
-#define PIECE 16384
 
 int cwe_tile_open_named(const struct cwe_tiles *t, const char *name, int flags, struct cwe_tile *ret, struct cwb_err *err)
 {
-	struct cwe_tile tile = {.fd = -1};
+	struct cwe_tile tile = {.fd = -1, .pool = t->pool};
 	(void)snprintf(tile.name, sizeof tile.name, "%s", name);
 	char *path = cwe_tiles_path(t, tile.name);
 	if (path == NULL) {
@@ -103,52 +98,6 @@ int cwe_tile_read_bytes(struct cwe_tile *tile, void *data, uint64_t bytes, struc
 	return r;
 }
 
-int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb_err *err)
-{
-	uint16_t piece[PIECE];
-	const uint64_t from = tile->at;
-	int r = tile->bf16 ? 0 : cwe_tile_write_bytes(tile, x, n * sizeof *x, err);
-	for (uint64_t at = 0; tile->bf16 && r == 0 && at < n; at += PIECE) {
-		uint64_t m = n - at < PIECE ? n - at : PIECE;
-		cwe_f32_to_dtype(piece, x + at, CWP_BF16, m);
-		r = cwe_tile_write_bytes(tile, piece, m * sizeof *piece, err);
-	}
-	if (r == 0) {
-		cwb_file_write_behind(tile->fd, from, tile->at - from);
-	}
-	return r;
-}
-
-int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *err)
-{
-	uint16_t piece[PIECE];
-	const uint64_t from = tile->at;
-	int r = tile->bf16 ? 0 : cwe_tile_read_bytes(tile, x, n * sizeof *x, err);
-	for (uint64_t at = 0; tile->bf16 && r == 0 && at < n; at += PIECE) {
-		uint64_t m = n - at < PIECE ? n - at : PIECE;
-		r = cwe_tile_read_bytes(tile, piece, m * sizeof *piece, err);
-		if (r == 0) {
-			cwe_f32_from_dtype(x + at, piece, CWP_BF16, m);
-		}
-	}
-	if (r == 0) {
-		cwb_file_read_ahead(tile->fd, tile->at, tile->at - from);
-	}
-	return r;
-}
-
-int cwe_tile_drain(struct cwe_tile *tile, struct cwb_err *err)
-{
-	char piece[PIECE];
-	struct stat st;
-	int r = fstat(tile->fd, &st) == 0 ? 0 : cwb_err_errno(err, "scratch: %s", tile->name);
-	while (r == 0 && tile->at < (uint64_t)st.st_size) {
-		uint64_t left = (uint64_t)st.st_size - tile->at;
-		r = cwe_tile_read_bytes(tile, piece, left < sizeof piece ? left : sizeof piece, err);
-	}
-	return r;
-}
-
 int cwe_tile_write_at(const struct cwe_tile *tile, const float *x, uint64_t at, uint64_t n, struct cwb_err *err)
 {
 	return cwb_file_pwrite(tile->fd, x, n * sizeof *x, tile->at + at * sizeof *x, tile->name, err);
@@ -168,8 +117,11 @@ int cwe_tile_skip(struct cwe_tile *tile, uint64_t n)
 int cwe_tile_finish(struct cwe_tile *tile, int sync, char *ret_digest, struct cwb_err *err)
 {
 	char hex[65];
-	int r = tile->digesting ? cwb_digest_end_hex(&tile->digest, hex) : ret_digest != NULL ? -EINVAL : 0;
-	tile->digesting = 0;
+	int r = tile->digesting ? cwe_tile_last_piece(tile) : ret_digest != NULL ? -EINVAL : 0;
+	if (r == 0 && tile->digesting) {
+		r = cwb_digest_end_hex(&tile->digest, hex);
+		tile->digesting = 0;
+	}
 	if (r != 0) {
 		cwb_err_set(err, r, "scratch: digest of %s", tile->name);
 	} else if (sync && fdatasync(tile->fd) != 0) {
@@ -187,6 +139,7 @@ void cwe_tile_abort(struct cwe_tile *tile)
 	if (tile->digesting) {
 		cwb_digest_cancel(&tile->digest);
 	}
+	cwb_digest_cancel(&tile->piece);
 	if (tile->fd >= 0) {
 		(void)close(tile->fd);
 	}

@@ -218,7 +218,7 @@ int cwe_tiles_open(const struct cwe_tiles_key *key, struct cwe_tiles *ret, struc
 {
 	const char *scratch = key->scratch, *identity = key->identity;
 	struct cwe_tiles t = {.scratch = strdup(scratch), .sets = key->sets, .layers = key->layers, .bf16 = key->bf16,
-		.journal = -1};
+		.pool = key->pool, .journal = -1};
 	int r = t.scratch != NULL ? allocate(&t) : -ENOMEM;
 	if (r != 0) {
 		cwe_tiles_close(&t);

@@ -11,6 +11,11 @@
 #include "base/digest.h"
 #include "base/err.h"
 
+struct cwe_pool;
+
+/* How their digests are made of their bytes; to be raised when that changes. */
+#define CWE_TILES_FORM 2
+
 struct cwe_tile_layer {
 	int done;
 	int cached;           /* taken from the cache, not measured by this job */
@@ -27,12 +32,14 @@ struct cwe_tiles_key {
 	const char *identity; /* a job's, its score.store included */
 	uint32_t sets, layers;
 	int bf16;             /* the sets' tiles are; combined ones are f32 always */
+	struct cwe_pool *pool; /* whose threads write and read them; NULL: the caller alone */
 };
 
 struct cwe_tiles {
 	char *scratch;
 	uint32_t sets, layers;
 	int bf16;
+	struct cwe_pool *pool;
 	struct cwe_tile_layer *layer; /* [layers] */
 	char (*boundary)[65]; /* [layers + 1] digests of the inputs of layers that are kept (calibrate/kept.h), "": none */
 	char head[65];        /* digest of the gradient at the last layer's output, "" until the head is done */
@@ -62,7 +69,9 @@ struct cwe_tile {
 	char name[64];
 	uint64_t at; /* bytes */
 	int bf16;
-	struct cwb_digest digest;
+	struct cwe_pool *pool;
+	struct cwb_digest digest; /* of the digests of pieces, or of bytes */
+	struct cwb_digest piece;  /* of the piece at hand, where it has begun */
 	int digesting;
 };
 
@@ -70,12 +79,15 @@ struct cwe_tile {
 #define CWE_TILE_COMBINED UINT32_MAX
 int cwe_tile_create(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err);
 int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err);
-/* A tile of bf16 takes each value rounded to nearest, ties to even. */
+/* Threads share the work by pieces of the file; the tile's digest is over theirs. A tile of bf16 takes each value rounded to
+ * nearest, ties to even. [worker] */
 int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb_err *err);
 int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *err);
 /* Reads what is left of it, for its digest. */
 int cwe_tile_drain(struct cwe_tile *tile, struct cwb_err *err);
-/* A file of another name and form, and bytes to and from it, with their digest. flags: of open(2). */
+/* For tile.c: the piece at hand is complete. */
+int cwe_tile_last_piece(struct cwe_tile *tile);
+/* A file of another name and form, and bytes to and from it, with their digest, which is plain. flags: of open(2). */
 int cwe_tile_open_named(const struct cwe_tiles *t, const char *name, int flags, struct cwe_tile *ret, struct cwb_err *err);
 int cwe_tile_write_bytes(struct cwe_tile *tile, const void *data, uint64_t bytes, struct cwb_err *err);
 int cwe_tile_read_bytes(struct cwe_tile *tile, void *data, uint64_t bytes, struct cwb_err *err);

@@ -1,0 +1,203 @@
+/* SPDX-FileCopyrightText: cwpd developers
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Tiles by pieces: the bytes and the digest of a tile are those of its numbers, whoever writes and reads how many at a time. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "engine/format/dtype.h"
+#include "engine/pipeline/tiles.h"
+#include "engine/plugin/pool.h"
+
+enum { PIECE = 1 << 20, N = 5 * PIECE / 4 + 1001, CUTS = 4 };
+
+static char folder[64];
+static const char identity[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+static float *x, *y;
+static struct cwe_pool *pool;
+
+static int set_up(void **state)
+{
+	(void)state;
+	(void)snprintf(folder, sizeof folder, "/tmp/cwe-pieces-XXXXXX");
+	x = malloc(N * sizeof *x);
+	y = malloc(N * sizeof *y);
+	for (uint32_t i = 0; x != NULL && i < N; i++) {
+		x[i] = cwe_f32_from_bf16((uint16_t)(i * 2654435761u >> 18)); /* as it is in both forms */
+	}
+	return mkdtemp(folder) != NULL && x != NULL && y != NULL ? cwe_pool_new(3, &pool, NULL) : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	free(x);
+	free(y);
+	cwe_pool_free(pool);
+	return cwb_file_remove_tree(AT_FDCWD, folder, NULL);
+}
+
+static void open_tiles(struct cwe_tiles *t, int bf16, struct cwe_pool *with)
+{
+	const struct cwe_tiles_key key = {folder, identity, 1, 2, bf16, with};
+	assert_int_equal(cwe_tiles_open(&key, t, NULL), 0);
+}
+
+/* All numbers, so many at a time. */
+static void write_tile(struct cwe_tiles *t, uint32_t layer, uint64_t step, char digest[65])
+{
+	struct cwe_tile tile;
+	assert_int_equal(cwe_tile_create(t, layer, 0, &tile, NULL), 0);
+	for (uint64_t at = 0; at < N; at += step) {
+		assert_int_equal(cwe_tile_write(&tile, x + at, N - at < step ? N - at : step, NULL), 0);
+	}
+	assert_int_equal(cwe_tile_finish(&tile, 1, digest, NULL), 0);
+}
+
+static void read_tile(struct cwe_tiles *t, uint32_t layer, uint64_t step, char digest[65])
+{
+	struct cwe_tile tile;
+	memset(y, 0xff, N * sizeof *y);
+	assert_int_equal(cwe_tile_open(t, layer, 0, &tile, NULL), 0);
+	for (uint64_t at = 0; at < N; at += step) {
+		assert_int_equal(cwe_tile_read(&tile, y + at, N - at < step ? N - at : step, NULL), 0);
+	}
+	assert_memory_equal(x, y, N * sizeof *x);
+	assert_int_equal(cwe_tile_finish(&tile, 0, digest, NULL), 0);
+}
+
+/* The digest over those of a file's pieces. */
+static void digest_file(const struct cwe_tiles *t, uint32_t layer, char ret[65])
+{
+	struct cwb_digest all, one;
+	uint8_t digest[CWB_DIGEST_SIZE];
+	char name[64], *path, *text;
+	size_t length;
+	cwe_tile_name(t, layer, 0, name, sizeof name);
+	path = cwe_tiles_path(t, name);
+	assert_int_equal(cwb_file_read(path, 64u << 20, &text, &length, NULL), 0);
+	assert_int_equal(length, N * (t->bf16 ? 2 : 4));
+	assert_int_equal(cwb_digest_begin(&all), 0);
+	for (size_t at = 0; at < length; at += PIECE) {
+		assert_int_equal(cwb_digest_begin(&one), 0);
+		cwb_digest_update(&one, text + at, length - at < PIECE ? length - at : PIECE);
+		assert_int_equal(cwb_digest_end(&one, digest), 0);
+		cwb_digest_update(&all, digest, sizeof digest);
+	}
+	assert_int_equal(cwb_digest_end_hex(&all, ret), 0);
+	free(text);
+	free(path);
+}
+
+static void in_any_cut(int bf16)
+{
+	const uint64_t step[CUTS] = {N, 77777, PIECE / (bf16 ? 2 : 4), 3 * PIECE / 4 - 1};
+	char want[65], digest[65];
+	struct cwe_tiles t;
+	for (int threads = 0; threads < 2; threads++) {
+		open_tiles(&t, bf16, threads ? pool : NULL);
+		for (int i = 0; i < CUTS; i++) {
+			write_tile(&t, 0, step[i], digest);
+			digest_file(&t, 0, want);
+			assert_string_equal(digest, want);
+			read_tile(&t, 0, step[(i + 1) % CUTS], digest);
+			assert_string_equal(digest, want);
+		}
+		cwe_tiles_close(&t);
+	}
+}
+
+static void singles(void **state)
+{
+	(void)state;
+	in_any_cut(0);
+}
+
+static void halves(void **state)
+{
+	(void)state;
+	in_any_cut(1);
+}
+
+/* What is left of a tile is read for its digest, and one byte that changed is seen in any piece. */
+static void damaged(void **state)
+{
+	char digest[65], other[65];
+	struct cwe_tiles t;
+	struct cwe_tile tile;
+	(void)state;
+	open_tiles(&t, 0, pool);
+	write_tile(&t, 0, N, digest);
+	assert_int_equal(cwe_tile_open(&t, 0, 0, &tile, NULL), 0);
+	assert_int_equal(cwe_tile_read(&tile, y, 300000, NULL), 0);
+	assert_int_equal(cwe_tile_drain(&tile, NULL), 0);
+	assert_int_equal(cwe_tile_drain(&tile, NULL), 0); /* nothing is left */
+	assert_int_equal(cwe_tile_finish(&tile, 0, other, NULL), 0);
+	assert_string_equal(digest, other);
+	char *path = cwe_tiles_path(&t, "score-0-0.f32");
+	int fd = open(path, O_RDWR);
+	for (uint64_t at = 5; at < N * sizeof *x; at += PIECE) {
+		uint8_t byte;
+		assert_int_equal(pread(fd, &byte, 1, (off_t)at), 1);
+		byte ^= 1;
+		assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+		assert_int_equal(cwe_tile_open(&t, 0, 0, &tile, NULL), 0);
+		assert_int_equal(cwe_tile_read(&tile, y, N, NULL), 0);
+		assert_int_equal(cwe_tile_finish_checked(&tile, digest, 0, NULL), CWP_EDIGEST);
+		byte ^= 1;
+		assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+	}
+	(void)close(fd);
+	free(path);
+	cwe_tiles_close(&t);
+}
+
+/* A file that is too short, and one that cannot be written: the first piece that failed tells, and nothing is counted. */
+static void fails(void **state)
+{
+	struct cwb_err err = {0};
+	struct cwe_tiles t;
+	struct cwe_tile tile;
+	char digest[65];
+	(void)state;
+	for (int bf16 = 0; bf16 < 2; bf16++) {
+		open_tiles(&t, bf16, pool);
+		write_tile(&t, 1, N, digest);
+		char name[64];
+		cwe_tile_name(&t, 1, 0, name, sizeof name);
+		char *path = cwe_tiles_path(&t, name);
+		assert_int_equal(truncate(path, PIECE + 3), 0);
+		free(path);
+		assert_int_equal(cwe_tile_open(&t, 1, 0, &tile, NULL), 0);
+		assert_int_equal(cwe_tile_read(&tile, y, 10, NULL), 0);
+		assert_int_equal(cwe_tile_read(&tile, y, N - 10, &err), CWP_EFORMAT);
+		assert_non_null(strstr(err.message, name));
+		assert_int_equal(tile.at, 10 * (bf16 ? 2 : 4));
+		cwb_err_clear(&err);
+		assert_int_equal(cwe_tile_write(&tile, x, N, &err), -EBADF); /* opened for reading */
+		cwb_err_clear(&err);
+		cwe_tile_abort(&tile);
+		cwe_tiles_close(&t);
+		assert_int_equal(cwb_file_remove_tree(AT_FDCWD, folder, NULL), 0);
+		assert_int_equal(mkdir(folder, 0700), 0);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(singles, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(halves, set_up, tear_down), cmocka_unit_test_setup_teardown(damaged, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(fails, set_up, tear_down)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
