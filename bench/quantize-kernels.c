@@ -60,21 +60,15 @@ static void triad_stream(float *a, const float *b, const float *c)
 static int quantize_row(const struct task *t, const float *row, uint8_t *codes)
 {
 	const uint64_t group = t->what == INT4 ? GROUP : COLS;
-	const float most = t->what == INT4 ? 7.0f : t->what == INT8 ? 127.0f : 448.0f;
-
 	float scales[COLS / GROUP];
 
-	if (!row_finite_absmaxes(row, COLS, group, scales)) {
+	if (t->what != FP8) {
+		return row_quantize_int(row, COLS, group, t->what == INT4 ? 4 : 8, scales, codes) ? 0 : -1;
+	}
+	if (!row_finite_absmax(row, NULL, 0, COLS, scales)) {
 		return -1;
 	}
-	for (uint64_t i = 0; i < COLS / group; i++) {
-		scales[i] = usable_scale(scales[i] / most);
-	}
-	if (t->what == FP8) {
-		row_codes_e4m3(row, COLS, scales[0], codes);
-	} else {
-		row_codes_int(row, COLS, group, scales, NULL, t->what == INT4 ? 4 : 8, codes);
-	}
+	row_codes_e4m3(row, COLS, usable_scale(scales[0] / 448.0f), codes);
 	return 0;
 }
 

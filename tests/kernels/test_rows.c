@@ -345,6 +345,40 @@ static void test_finite_absmax(void **unused)
 	}
 }
 
+/* Ranges, scales and codes of a row at a time, whose groups fit a page or do not, against those of each group alone. */
+static void test_quantize_int(void **unused)
+{
+	enum { COLS = 2300 };
+	static const uint64_t groups[] = {1, 7, 32, 128, 500, 1024, 1500, COLS, 5000};
+	static float row[COLS], want_scale[COLS], scale[COLS];
+	static uint8_t want[COLS], got[COLS];
+
+	(void)unused;
+	for (int i = 0; i < COLS; i++) {
+		row[i] = i < 128 ? 0 : ldexpf((float)number() - 0x40000000, -(int)(20 + number() % 20));
+	}
+	for (int tier = ROW_SCALAR; tier <= (int)row_best(); tier++) {
+		row_kernels_use((enum row_tier)tier);
+		for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
+			const int bits = 2 + (int)(number() % 7);
+			uint64_t n = 0;
+			for (uint64_t first = 0; first < COLS; first += groups[g]) {
+				const uint64_t some = COLS - first < groups[g] ? COLS - first : groups[g];
+				want_scale[n++] = usable_scale(absmax_of(row, NULL, first, some) / (float)((1 << (bits - 1)) - 1));
+			}
+			codes_int(row, COLS, groups[g], want_scale, NULL, bits, want);
+			assert_true(row_quantize_int(row, COLS, groups[g], bits, scale, got));
+			assert_memory_equal(want_scale, scale, n * sizeof *scale);
+			assert_memory_equal(want, got, COLS);
+			const uint64_t bad = number() % COLS;
+			const float saved = row[bad];
+			row[bad] = number() % 2 == 0 ? NAN : -INFINITY;
+			assert_false(row_quantize_int(row, COLS, groups[g], bits, scale, got));
+			row[bad] = saved;
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -355,6 +389,7 @@ int main(void)
 		cmocka_unit_test(test_quotients),
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_finite_absmax),
+		cmocka_unit_test(test_quantize_int),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

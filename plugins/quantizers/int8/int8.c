@@ -80,6 +80,9 @@ static int quantize_row(const struct cwp_grid *g, const float *row, const uint8_
 	if (g->exact_scales) {
 		return quantize_exact(row, mask, cols, half, ret_scale, codes);
 	}
+	if (mask == NULL) {
+		return row_quantize_int(row, cols, cols, 8, ret_scale, codes) ? 0 : CWP_ENUMBER;
+	}
 	if (!row_finite_absmax(row, mask, 0, cols, &absmax)) {
 		return CWP_ENUMBER;
 	}

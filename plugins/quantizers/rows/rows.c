@@ -9,7 +9,7 @@
 
 #include "plugins/quantizers/rounding.h"
 
-enum { PIECE = 512 }; /* columns that are fetched and divided at a time */
+enum { NEAR = 1024 }; /* columns, a page of them, that are looked at and then divided while the processor fetches what follows */
 
 enum row_tier row_best(void)
 {
@@ -71,17 +71,6 @@ static const struct row_kernels *kernels(void)
 	return k;
 }
 
-/* The row behind this one comes from memory, as far as the second-level cache, while this one, which the search for its range
- * brought in, is divided. What does not exist is fetched by nobody. */
-static void fetch_behind(const float *row, uint64_t cols, uint64_t first, uint64_t n)
-{
-	const uintptr_t from = (uintptr_t)row + (cols + first) * sizeof(float);
-
-	for (uint64_t at = 0; at < n * sizeof(float); at += 64) {
-		__builtin_prefetch((const void *)(from + at), 0, 2);
-	}
-}
-
 int row_all_finite(const float *v, uint64_t n)
 {
 	return kernels()->top(v, n) < 0x7f800000;
@@ -115,6 +104,26 @@ void row_range_of(const float *row, const uint8_t *mask, uint64_t first, uint64_
 	kernels()->range(row, mask, first, n, ret_low, ret_high);
 }
 
+void row_squares(const float *row, const uint8_t *mask, uint64_t first, uint64_t n, const struct row_grids *grids, double *ret)
+{
+	kernels()->squares(row, mask, first, n, grids, ret);
+}
+
+void row_errors(const float *v, uint64_t n, float scale, float zero, float low, float high, float *ret)
+{
+	kernels()->errors(v, n, scale, zero, low, high, ret);
+}
+
+void row_weigh(const float *e, uint64_t n, const float *gram, uint64_t stride, float *y)
+{
+	kernels()->weigh(e, n, gram, stride, y);
+}
+
+uint64_t row_count(const float *row, const uint8_t *mask, uint64_t first, uint64_t n, int magnitudes, int32_t limit)
+{
+	return kernels()->count(row, mask, first, n, magnitudes, limit);
+}
+
 void row_codes_int(const float *row, uint64_t cols, uint64_t group, const float *scales, const int8_t *zeros, int bits,
 	uint8_t *codes)
 {
@@ -122,22 +131,32 @@ void row_codes_int(const float *row, uint64_t cols, uint64_t group, const float 
 	const float low = -(float)(1 << (bits - 1)), high = -low - 1;
 
 	for (uint64_t first = 0, g = 0; first < cols; first += group, g++) {
-		const uint64_t end = cols - first < group ? cols : first + group;
-		for (uint64_t at = first, n; at < end; at += n) {
-			n = end - at < PIECE ? end - at : PIECE;
-			fetch_behind(row, cols, at, n);
-			k->code_int(row + at, n, scales[g], zeros != NULL ? (float)zeros[g] : 0, low, high, codes + at);
-		}
+		const uint64_t n = cols - first < group ? cols - first : group;
+		k->code_int(row + first, n, scales[g], zeros != NULL ? (float)zeros[g] : 0, low, high, codes + first);
 	}
+}
+
+int row_quantize_int(const float *row, uint64_t cols, uint64_t group, int bits, float *scales, uint8_t *codes)
+{
+	const uint64_t step = group < NEAR ? NEAR / group * group : group;
+	const float greatest = (float)((1 << (bits - 1)) - 1);
+
+	for (uint64_t first = 0, n; first < cols; first += n) {
+		n = cols - first < step ? cols - first : step;
+		const uint64_t groups = (n - 1) / group + 1;
+		if (!row_finite_absmaxes(row + first, n, group, scales)) {
+			return 0;
+		}
+		for (uint64_t i = 0; i < groups; i++) {
+			scales[i] = usable_scale(scales[i] / greatest);
+		}
+		row_codes_int(row + first, n, group, scales, NULL, bits, codes + first);
+		scales += groups;
+	}
+	return 1;
 }
 
 void row_codes_e4m3(const float *row, uint64_t cols, float scale, uint8_t *codes)
 {
-	const struct row_kernels *k = kernels();
-
-	for (uint64_t at = 0, n; at < cols; at += n) {
-		n = cols - at < PIECE ? cols - at : PIECE;
-		fetch_behind(row, cols, at, n);
-		k->code_e4m3(row + at, n, scale, codes + at);
-	}
+	kernels()->code_e4m3(row, cols, scale, codes);
 }

@@ -4,24 +4,13 @@
 #include <immintrin.h>
 
 #include "plugins/quantizers/rounding.h"
+#include "plugins/quantizers/rows/lanes_avx2.h"
 #include "plugins/quantizers/rows/quotient.h"
 #include "plugins/quantizers/rows/rows.h"
 
 static inline __m256i magnitude(const float *v)
 {
 	return _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(const void *)v), _mm256_set1_epi32(0x7fffffff));
-}
-
-/* Eight bits of a mask, from bit `at` on, as lanes of ones where they are set. */
-static inline __m256i protected_lanes(const uint8_t *mask, uint64_t at)
-{
-	unsigned shift = at & 7, bits = mask[at >> 3] >> shift;
-
-	if (shift != 0) {
-		bits |= (unsigned)mask[(at >> 3) + 1] << (8 - shift);
-	}
-	const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-	return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), bit), bit);
 }
 
 static inline uint32_t largest(__m256i v)
@@ -118,43 +107,41 @@ static inline __m256i in_order(__m256i bytes)
 /* v / scale as IEEE 754 has it: by products where quotient.h allows that. */
 static inline __m256 quotient(__m256 v, const struct quotient *p, int products)
 {
-	const __m256 scale = _mm256_set1_ps(p->scale), inverse = _mm256_set1_ps(p->inverse);
-
 	if (!products) {
-		return _mm256_div_ps(v, scale);
+		return _mm256_div_ps(v, _mm256_set1_ps(p->scale));
 	}
-	const __m256 q = _mm256_mul_ps(v, inverse);
-	return _mm256_fmadd_ps(_mm256_fnmadd_ps(q, scale, v), inverse, q);
+	return _mm256_fmadd_ps(v, _mm256_set1_ps(p->inverse), _mm256_mul_ps(v, _mm256_set1_ps(p->rest)));
 }
 
-/* Whole numbers within the limits, the zero point not added yet. With products limits are those of v, else of quotients. */
+/* Whole numbers up to the limit, the zero point not added yet; what is far below any limit is the least integer. */
 static inline __m256i integers_of(const float *v, const struct quotient *p, int products)
 {
-	const __m256 low = _mm256_set1_ps(p->low), high = _mm256_set1_ps(p->high);
-	__m256 w = _mm256_loadu_ps(v);
+	const __m256 w = _mm256_loadu_ps(v), most = _mm256_set1_ps(p->most);
 
-	if (products) {
-		return _mm256_cvtps_epi32(quotient(_mm256_min_ps(_mm256_max_ps(w, low), high), p, 1));
-	}
-	return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(quotient(w, p, 0), low), high));
+	return _mm256_cvtps_epi32(products ? quotient(_mm256_min_ps(w, most), p, 1) : _mm256_min_ps(quotient(w, p, 0), most));
 }
 
-static inline uint64_t integers(const float *v, uint64_t n, const struct quotient *p, float zero, int products, uint8_t *codes)
+/* Packing saturates, so that integers below the limit stay there. */
+static inline uint64_t integers(const float *v, uint64_t n, const struct quotient *p, int zero, int low, int products, uint8_t *codes)
 {
-	const __m256i z = _mm256_set1_epi16((short)zero);
+	const __m256i z = _mm256_set1_epi16((short)zero), least = _mm256_set1_epi8((char)low);
 	uint64_t i = 0;
 
 	for (; n - i >= 32; i += 32) {
-		const __m256i a = _mm256_packs_epi32(integers_of(v + i, p, products), integers_of(v + i + 8, p, products));
-		const __m256i b = _mm256_packs_epi32(integers_of(v + i + 16, p, products), integers_of(v + i + 24, p, products));
-		_mm256_storeu_si256((__m256i *)(void *)(codes + i),
-			in_order(_mm256_packs_epi16(_mm256_add_epi16(a, z), _mm256_add_epi16(b, z))));
+		__m256i a = _mm256_packs_epi32(integers_of(v + i, p, products), integers_of(v + i + 8, p, products));
+		__m256i b = _mm256_packs_epi32(integers_of(v + i + 16, p, products), integers_of(v + i + 24, p, products));
+		if (zero != 0) {
+			a = _mm256_adds_epi16(a, z);
+			b = _mm256_adds_epi16(b, z);
+		}
+		_mm256_storeu_si256((__m256i *)(void *)(codes + i), in_order(_mm256_max_epi8(_mm256_packs_epi16(a, b), least)));
 	}
 	for (; n - i >= 8; i += 8) {
 		const __m256i a = integers_of(v + i, p, products);
-		const __m128i half = _mm_add_epi16(_mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1)),
+		const __m128i half = _mm_adds_epi16(_mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1)),
 			_mm256_castsi256_si128(z));
-		_mm_storel_epi64((__m128i *)(void *)(codes + i), _mm_packs_epi16(half, half));
+		const __m128i bytes = _mm_max_epi8(_mm_packs_epi16(half, half), _mm256_castsi256_si128(least));
+		_mm_storel_epi64((__m128i *)(void *)(codes + i), bytes);
 	}
 	return i;
 }
@@ -162,37 +149,52 @@ static inline uint64_t integers(const float *v, uint64_t n, const struct quotien
 static void code_ints(const float *v, uint64_t n, float scale, float zero, float low, float high, uint8_t *codes)
 {
 	struct quotient p;
-	uint64_t i = quotient_integers(scale, zero, low, high, &p) ? integers(v, n, &p, zero, 1, codes) : integers(v, n, &p, zero, 0, codes);
+	uint64_t i;
 
+	if (!quotient_integers(scale, zero, high, &p)) {
+		i = integers(v, n, &p, (int)zero, (int)low, 0, codes);
+	} else if (zero != 0) {
+		i = integers(v, n, &p, (int)zero, (int)low, 1, codes);
+	} else {
+		i = integers(v, n, &p, 0, (int)low, 1, codes);
+	}
 	for (; i < n; i++) {
 		codes[i] = (uint8_t)code_int(v[i], scale, zero, low, high);
 	}
 }
 
-/* e4m3_bits of |v| / scale, E4M3_BIAS more and without end: quotient.h. */
+/* Sixteen times e4m3_bits of |v| / scale, E4M3_BIAS more and without end: quotient.h. */
 static inline __m256i e4m3_of(__m256 v, const struct quotient *p, int products)
 {
 	const __m256i a = _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fffffff));
 	const __m256 q = quotient(_mm256_castsi256_ps(a), p, products);
 	const __m256i exponent = _mm256_max_epi32(_mm256_and_si256(_mm256_castps_si256(q), _mm256_set1_epi32(E4M3_EXPONENT)),
 		_mm256_set1_epi32(E4M3_LEAST));
-	const __m256i large = _mm256_add_epi32(exponent, _mm256_set1_epi32(E4M3_TO_EIGHTHS));
-	const __m256i sum = _mm256_castps_si256(_mm256_add_ps(q, _mm256_castsi256_ps(large)));
-	return _mm256_add_epi32(_mm256_sub_epi32(sum, large), _mm256_srli_epi32(exponent, 20));
+	const __m256 sum = _mm256_fmadd_ps(_mm256_castsi256_ps(exponent), _mm256_set1_ps(E4M3_TO_EIGHTHS), q);
+	return _mm256_madd_epi16(_mm256_castps_si256(sum), _mm256_set1_epi32(E4M3_WEIGHTS));
+}
+
+/* The same, of 16 magnitudes, as 16-bit numbers: saturated, an infinite or missing one is none that a code has. */
+static inline __m256i e4m3_pair(__m256 a, __m256 b, const struct quotient *p, int products)
+{
+	const __m256i both = _mm256_packs_epi32(e4m3_of(a, p, products), e4m3_of(b, p, products));
+
+	return _mm256_srli_epi16(_mm256_sub_epi16(both, _mm256_set1_epi16(E4M3_BIAS)), 4);
 }
 
 /* Bytes of 32 magnitudes end at 448. Saturated twice, an integer keeps its sign. */
 static inline uint64_t e4m3(const float *v, uint64_t n, const struct quotient *p, int products, uint8_t *codes)
 {
-	const __m256i bias = _mm256_set1_epi16(E4M3_BIAS), sign = _mm256_set1_epi8((char)0x80), most = _mm256_set1_epi8(E4M3_MOST);
+	const __m256i sign = _mm256_set1_epi8((char)0x80), most = _mm256_set1_epi8(E4M3_MOST);
+	const uintptr_t behind = (uintptr_t)v + fetched_behind(n);
 	uint64_t i = 0;
 
 	for (; n - i >= 32; i += 32) {
+		_mm_prefetch((const void *)(behind + 4 * i), _MM_HINT_T1);
+		_mm_prefetch((const void *)(behind + 4 * i + 64), _MM_HINT_T1);
 		const __m256 a = _mm256_loadu_ps(v + i), b = _mm256_loadu_ps(v + i + 8), c = _mm256_loadu_ps(v + i + 16),
 			d = _mm256_loadu_ps(v + i + 24);
-		const __m256i low = _mm256_packs_epi32(e4m3_of(a, p, products), e4m3_of(b, p, products));
-		const __m256i high = _mm256_packs_epi32(e4m3_of(c, p, products), e4m3_of(d, p, products));
-		const __m256i all = _mm256_min_epu8(_mm256_packus_epi16(_mm256_sub_epi16(low, bias), _mm256_sub_epi16(high, bias)), most);
+		const __m256i all = _mm256_min_epu8(_mm256_packus_epi16(e4m3_pair(a, b, p, products), e4m3_pair(c, d, p, products)), most);
 		const __m256i signs = _mm256_packs_epi16(_mm256_packs_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)),
 			_mm256_packs_epi32(_mm256_castps_si256(c), _mm256_castps_si256(d)));
 		_mm256_storeu_si256((__m256i *)(void *)(codes + i), in_order(_mm256_or_si256(all, _mm256_and_si256(signs, sign))));
@@ -208,4 +210,5 @@ static void code_e4m3(const float *v, uint64_t n, float scale, uint8_t *codes)
 	codes_e4m3(v + i, n - i, scale, codes + i);
 }
 
-const struct row_kernels row_kernels_avx2 = {top, tops, top_masked, range, code_ints, code_e4m3};
+const struct row_kernels row_kernels_avx2 = {top, tops, top_masked, range, code_ints, code_e4m3,
+	row_squares_avx2, row_count_avx2, row_errors_avx2, row_weigh_avx2};

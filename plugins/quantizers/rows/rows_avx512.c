@@ -4,30 +4,13 @@
 #include <immintrin.h>
 #include <stddef.h>
 
+#include "plugins/quantizers/rows/lanes_avx512.h"
 #include "plugins/quantizers/rows/quotient.h"
 #include "plugins/quantizers/rows/rows.h"
-
-/* Lanes of the first n, at most all. */
-static inline __mmask16 lanes(uint64_t n)
-{
-	return n < 16 ? (__mmask16)((1u << n) - 1) : (__mmask16)0xffff;
-}
 
 static inline __m512i magnitude(__m512 v)
 {
 	return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff));
-}
-
-/* The `n` <= 16 bits of a mask from bit `at` on, in the lowest bits; no byte is read that holds none of them. */
-static inline unsigned protected_bits(const uint8_t *mask, uint64_t at, uint64_t n)
-{
-	const uint8_t *p = mask + (at >> 3);
-	const unsigned shift = at & 7, end = shift + (unsigned)n;
-	unsigned bits = p[0];
-
-	bits |= end > 8 ? (unsigned)p[1] << 8 : 0;
-	bits |= end > 16 ? (unsigned)p[2] << 16 : 0;
-	return bits >> shift;
 }
 
 static uint32_t top(const float *v, uint64_t n)
@@ -47,10 +30,34 @@ static uint32_t top(const float *v, uint64_t n)
 	return (uint32_t)_mm512_reduce_max_epi32(_mm512_max_epi32(_mm512_max_epi32(a, b), _mm512_max_epi32(c, d)));
 }
 
+static inline __m256i half_magnitude(const float *v)
+{
+	return _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(const void *)v), _mm256_set1_epi32(0x7fffffff));
+}
+
+/* The same by halves of registers: what comes from memory, and nothing has fetched it, comes faster. */
+static uint32_t top_of_far(const float *v, uint64_t n)
+{
+	__m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
+	uint64_t i = 0;
+
+	for (; n - i >= 32; i += 32) {
+		a = _mm256_max_epi32(a, half_magnitude(v + i));
+		b = _mm256_max_epi32(b, half_magnitude(v + i + 8));
+		c = _mm256_max_epi32(c, half_magnitude(v + i + 16));
+		d = _mm256_max_epi32(d, half_magnitude(v + i + 24));
+	}
+	__m512i all = _mm512_zextsi256_si512(_mm256_max_epi32(_mm256_max_epi32(a, b), _mm256_max_epi32(c, d)));
+	for (; i < n; i += 16) {
+		all = _mm512_max_epi32(all, magnitude(_mm512_maskz_loadu_ps(lanes(n - i), v + i)));
+	}
+	return (uint32_t)_mm512_reduce_max_epi32(all);
+}
+
 static void tops(const float *v, uint64_t n, uint64_t group, float *ret)
 {
 	for (uint64_t first = 0, i = 0; first < n; first += group, i++) {
-		ret[i] = bits_float(top(v + first, n - first < group ? n - first : group));
+		ret[i] = bits_float(top_of_far(v + first, n - first < group ? n - first : group));
 	}
 }
 
@@ -90,24 +97,18 @@ static void range(const float *v, const uint8_t *mask, uint64_t first, uint64_t 
 /* v / scale as IEEE 754 has it: by products where quotient.h allows that. */
 static inline __m512 quotient(__m512 v, const struct quotient *p, int products)
 {
-	const __m512 scale = _mm512_set1_ps(p->scale), inverse = _mm512_set1_ps(p->inverse);
-
 	if (!products) {
-		return _mm512_div_ps(v, scale);
+		return _mm512_div_ps(v, _mm512_set1_ps(p->scale));
 	}
-	const __m512 q = _mm512_mul_ps(v, inverse);
-	return _mm512_fmadd_ps(_mm512_fnmadd_ps(q, scale, v), inverse, q);
+	return _mm512_fmadd_ps(v, _mm512_set1_ps(p->inverse), _mm512_mul_ps(v, _mm512_set1_ps(p->rest)));
 }
 
-/* Whole numbers within the limits, the zero point not added yet. With products limits are those of v, else of quotients. */
+/* Whole numbers up to the limit, the zero point not added yet; what is far below any limit is the least integer. */
 static inline __m512i integers_of(__m512 v, const struct quotient *p, int products)
 {
-	const __m512 low = _mm512_set1_ps(p->low), high = _mm512_set1_ps(p->high);
+	const __m512 most = _mm512_set1_ps(p->most);
 
-	if (products) {
-		return _mm512_cvtps_epi32(quotient(_mm512_min_ps(_mm512_max_ps(v, low), high), p, 1));
-	}
-	return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(quotient(v, p, 0), low), high));
+	return _mm512_cvtps_epi32(products ? quotient(_mm512_min_ps(v, most), p, 1) : _mm512_min_ps(quotient(v, p, 0), most));
 }
 
 /* 64 bytes in order, as the packs of two halves each leave them. */
@@ -116,22 +117,28 @@ static inline __m512i in_order(__m512i bytes)
 	return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes);
 }
 
-static inline void integers(const float *v, uint64_t n, const struct quotient *p, float zero, int products, uint8_t *codes)
+/* Packing saturates, so that integers below the limit stay there; zero, of the type that it has here, is the zero point. */
+static inline void integers(const float *v, uint64_t n, const struct quotient *p, int zero, int low, int products, uint8_t *codes)
 {
-	const __m512i z = _mm512_set1_epi16((short)zero);
+	const __m512i z = _mm512_set1_epi16((short)zero), least = _mm512_set1_epi8((char)low);
 	uint64_t i = 0;
 
 	for (; n - i >= 64; i += 64) {
-		const __m512i a = _mm512_packs_epi32(integers_of(_mm512_loadu_ps(v + i), p, products),
+		__m512i a = _mm512_packs_epi32(integers_of(_mm512_loadu_ps(v + i), p, products),
 			integers_of(_mm512_loadu_ps(v + i + 16), p, products));
-		const __m512i b = _mm512_packs_epi32(integers_of(_mm512_loadu_ps(v + i + 32), p, products),
+		__m512i b = _mm512_packs_epi32(integers_of(_mm512_loadu_ps(v + i + 32), p, products),
 			integers_of(_mm512_loadu_ps(v + i + 48), p, products));
-		_mm512_storeu_si512(codes + i, in_order(_mm512_packs_epi16(_mm512_add_epi16(a, z), _mm512_add_epi16(b, z))));
+		if (zero != 0) {
+			a = _mm512_adds_epi16(a, z);
+			b = _mm512_adds_epi16(b, z);
+		}
+		_mm512_storeu_si512(codes + i, in_order(_mm512_max_epi8(_mm512_packs_epi16(a, b), least)));
 	}
 	for (; i < n; i += 16) {
 		const __mmask16 some = lanes(n - i);
 		const __m512i a = integers_of(_mm512_maskz_loadu_ps(some, v + i), p, products);
-		_mm_mask_storeu_epi8(codes + i, some, _mm512_cvtepi32_epi8(_mm512_add_epi32(a, _mm512_set1_epi32((int)zero))));
+		const __m256i c = _mm256_adds_epi16(_mm512_cvtsepi32_epi16(a), _mm512_castsi512_si256(z));
+		_mm_mask_storeu_epi8(codes + i, some, _mm_max_epi8(_mm256_cvtsepi16_epi8(c), _mm512_castsi512_si128(least)));
 	}
 }
 
@@ -139,22 +146,31 @@ static void code_ints(const float *v, uint64_t n, float scale, float zero, float
 {
 	struct quotient p;
 
-	if (quotient_integers(scale, zero, low, high, &p)) {
-		integers(v, n, &p, zero, 1, codes);
+	if (!quotient_integers(scale, zero, high, &p)) {
+		integers(v, n, &p, (int)zero, (int)low, 0, codes);
+	} else if (zero != 0) {
+		integers(v, n, &p, (int)zero, (int)low, 1, codes);
 	} else {
-		integers(v, n, &p, zero, 0, codes);
+		integers(v, n, &p, 0, (int)low, 1, codes);
 	}
 }
 
-/* e4m3_bits of |v| / scale, E4M3_BIAS more and without end: quotient.h. */
+/* Sixteen times e4m3_bits of |v| / scale, E4M3_BIAS more and without end: quotient.h. */
 static inline __m512i e4m3_of(__m512 v, const struct quotient *p, int products)
 {
 	const __m512 q = quotient(_mm512_castsi512_ps(magnitude(v)), p, products);
 	const __m512i exponent = _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(q), _mm512_set1_epi32(E4M3_EXPONENT)),
 		_mm512_set1_epi32(E4M3_LEAST));
-	const __m512i large = _mm512_add_epi32(exponent, _mm512_set1_epi32(E4M3_TO_EIGHTHS));
-	const __m512i sum = _mm512_castps_si512(_mm512_add_ps(q, _mm512_castsi512_ps(large)));
-	return _mm512_add_epi32(_mm512_sub_epi32(sum, large), _mm512_srli_epi32(exponent, 20));
+	const __m512 sum = _mm512_fmadd_ps(_mm512_castsi512_ps(exponent), _mm512_set1_ps(E4M3_TO_EIGHTHS), q);
+	return _mm512_madd_epi16(_mm512_castps_si512(sum), _mm512_set1_epi32(E4M3_WEIGHTS));
+}
+
+/* The same, of 32 magnitudes, as 16-bit numbers: saturated, an infinite or missing one is none that a code has. */
+static inline __m512i e4m3_pair(__m512 a, __m512 b, const struct quotient *p, int products)
+{
+	const __m512i both = _mm512_packs_epi32(e4m3_of(a, p, products), e4m3_of(b, p, products));
+
+	return _mm512_srli_epi16(_mm512_sub_epi16(both, _mm512_set1_epi16(E4M3_BIAS)), 4);
 }
 
 /* Saturated twice, an integer keeps its sign. */
@@ -166,25 +182,27 @@ static inline __m512i signs_of(__m512 a, __m512 b, __m512 c, __m512 d)
 
 static inline void e4m3(const float *v, uint64_t n, const struct quotient *p, int products, uint8_t *codes)
 {
-	const __m512i bias = _mm512_set1_epi16(E4M3_BIAS), sign = _mm512_set1_epi8((char)0x80), most = _mm512_set1_epi8(E4M3_MOST);
+	const __m512i sign = _mm512_set1_epi8((char)0x80), most = _mm512_set1_epi8(E4M3_MOST);
+	const uintptr_t behind = (uintptr_t)v + fetched_behind(n);
 	uint64_t i = 0;
 
 	for (; n - i >= 64; i += 64) {
+		for (unsigned line = 0; line < 4; line++) {
+			_mm_prefetch((const void *)(behind + 4 * i + 64 * line), _MM_HINT_T1);
+		}
 		const __m512 a = _mm512_loadu_ps(v + i), b = _mm512_loadu_ps(v + i + 16), c = _mm512_loadu_ps(v + i + 32),
 			d = _mm512_loadu_ps(v + i + 48);
-		const __m512i low = _mm512_packs_epi32(e4m3_of(a, p, products), e4m3_of(b, p, products));
-		const __m512i high = _mm512_packs_epi32(e4m3_of(c, p, products), e4m3_of(d, p, products));
-		const __m512i all = _mm512_min_epu8(_mm512_packus_epi16(_mm512_sub_epi16(low, bias), _mm512_sub_epi16(high, bias)), most);
+		const __m512i all = _mm512_min_epu8(_mm512_packus_epi16(e4m3_pair(a, b, p, products), e4m3_pair(c, d, p, products)), most);
 		/* all | (signs & sign) */
 		_mm512_storeu_si512(codes + i, in_order(_mm512_ternarylogic_epi32(all, signs_of(a, b, c, d), sign, 0xf8)));
 	}
 	for (; i < n; i += 16) {
 		const __mmask16 some = lanes(n - i);
 		const __m512 a = _mm512_maskz_loadu_ps(some, v + i);
-		const __m512i negative = _mm512_and_si512(_mm512_srli_epi32(_mm512_castps_si512(a), 24), _mm512_set1_epi32(0x80));
-		const __m512i code = _mm512_min_epu32(_mm512_sub_epi32(e4m3_of(a, p, products), _mm512_set1_epi32(E4M3_BIAS)),
-			_mm512_set1_epi32(E4M3_MOST));
-		_mm_mask_storeu_epi8(codes + i, some, _mm512_cvtepi32_epi8(_mm512_or_si512(code, negative)));
+		const __m512i pair = e4m3_pair(a, a, p, products);
+		const __m512i all = _mm512_min_epu8(_mm512_packus_epi16(pair, pair), most), signs = signs_of(a, a, a, a);
+		const __m512i code = in_order(_mm512_ternarylogic_epi32(all, signs, sign, 0xf8));
+		_mm_mask_storeu_epi8(codes + i, some, _mm512_castsi512_si128(code));
 	}
 }
 
@@ -199,4 +217,5 @@ static void code_e4m3(const float *v, uint64_t n, float scale, uint8_t *codes)
 	}
 }
 
-const struct row_kernels row_kernels_avx512 = {top, tops, top_masked, range, code_ints, code_e4m3};
+const struct row_kernels row_kernels_avx512 = {top, tops, top_masked, range, code_ints, code_e4m3,
+	row_squares_avx512, row_count_avx512, row_errors_avx512, row_weigh_avx512};

@@ -5,14 +5,13 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <cwp/error.h>
 
 #include "plugins/quantizers/rounding.h"
 #include "plugins/quantizers/rows/rows.h"
 
-enum { STEPS = 20, WHOLE = 40, ROWS = 16 /* of a piece of work */ };
+enum { STEPS = 20 /* whole times ROW_ERRORS */, WHOLE = 40, ROWS = 16 /* of a piece of work */ };
 
 struct search {
 	const struct cwp_host *host;
@@ -27,54 +26,56 @@ static float part_of(unsigned step)
 	return 1 - (float)step / WHOLE;
 }
 
-/* e (x x^T) e^T over the block of x x^T at `first`; y [n] is room. Rows of the block are added up, so that the sum's order
- * is that of the columns. */
-static double weigh(const float *e, const float *gram, uint64_t cols, uint64_t first, uint64_t n, float *restrict y)
+/* e y of each of the rows, where y is what e (x x^T) comes to: one after another by columns, all four side by side. */
+static void inner(const float *e, const float *y, uint64_t n, double ret[ROW_ERRORS])
 {
-	double sum = 0;
+	_Static_assert((int)ROW_ERRORS == 4, "one sum for each");
+	double a = 0, b = 0, c = 0, d = 0;
 
-	memset(y, 0, n * sizeof(*y));
-	for (uint64_t j = 0; j < n; j++) {
-		const float *restrict g = gram + (first + j) * cols + first;
-		const float f = e[j];
-		if (f == 0) {
-			continue;
-		}
-		for (uint64_t k = 0; k < n; k++) {
-			y[k] += f * g[k];
-		}
-	}
 	for (uint64_t k = 0; k < n; k++) {
-		sum += (double)e[k] * (double)y[k];
+		a += (double)e[k] * (double)y[k];
+		b += (double)e[n + k] * (double)y[n + k];
+		c += (double)e[2 * n + k] * (double)y[2 * n + k];
+		d += (double)e[3 * n + k] * (double)y[3 * n + k];
 	}
-	return sum;
+	ret[0] = a;
+	ret[1] = b;
+	ret[2] = c;
+	ret[3] = d;
 }
 
 static void errors(const struct scale_rule *rule, const float *w, const uint8_t *mask, uint64_t first, uint64_t n, float scale, int8_t zero,
 	float *e)
 {
-	const float least = -(float)(1 << (rule->bits - 1)), greatest = -least - 1, z = (float)zero;
+	const float least = -(float)(1 << (rule->bits - 1));
 
-	for (uint64_t k = 0; k < n; k++) {
-		const float q = value_int(w[first + k], scale, z, least, greatest);
-		e[k] = mask != NULL && is_protected(mask, first + k) ? 0 : q - w[first + k];
+	row_errors(w + first, n, scale, (float)zero, least, -least - 1, e);
+	for (uint64_t k = 0; mask != NULL && k < n; k++) {
+		e[k] = is_protected(mask, first + k) ? 0 : e[k];
 	}
 }
 
+/* The step of least e (x x^T) e^T, with the block of x x^T at `first`; e [ROW_ERRORS, n] and y, as large, are room. */
 static uint8_t best_step(const struct search *s, const float *w, const uint8_t *mask, uint64_t first, uint64_t n, float *e, float *y)
 {
-	double least = 0;
+	const uint64_t cols = s->module->cols;
+	double least = 0, error[ROW_ERRORS];
 	unsigned best = 0;
 
-	for (unsigned step = 0; step < STEPS; step++) {
-		float scale;
-		int8_t zero;
-		scale_of_part(s->rule, w, mask, first, n, part_of(step), &scale, &zero);
-		errors(s->rule, w, mask, first, n, scale, zero, e);
-		const double error = weigh(e, s->module->gram, s->module->cols, first, n, y);
-		if (step == 0 || error < least) {
-			least = error;
-			best = step;
+	for (unsigned step = 0; step < STEPS; step += ROW_ERRORS) {
+		for (unsigned i = 0; i < ROW_ERRORS; i++) {
+			float scale;
+			int8_t zero;
+			scale_of_part(s->rule, w, mask, first, n, part_of(step + i), &scale, &zero);
+			errors(s->rule, w, mask, first, n, scale, zero, e + i * n);
+		}
+		row_weigh(e, n, s->module->gram + first * cols + first, cols, y);
+		inner(e, y, n, error);
+		for (unsigned i = 0; i < ROW_ERRORS; i++) {
+			if (step + i == 0 || error[i] < least) {
+				least = error[i];
+				best = step + i;
+			}
 		}
 	}
 	return (uint8_t)best;
@@ -86,7 +87,7 @@ static void search_rows(void *arg, size_t i)
 	const struct cwp_quantizer_module *m = s->module;
 	const uint64_t first_row = (uint64_t)i * ROWS, end = m->rows - first_row < ROWS ? m->rows : first_row + ROWS;
 	const uint64_t group = s->clip->group;
-	float *e = s->host->alloc(s->host->ctx, 2 * group * sizeof(*e));
+	float *e = s->host->alloc(s->host->ctx, 2 * ROW_ERRORS * group * sizeof(*e));
 
 	if (e == NULL || s->host->cancelled(s->host->ctx)) {
 		atomic_store(&s->code, e == NULL ? -ENOMEM : CWP_ECANCELLED);
@@ -102,7 +103,7 @@ static void search_rows(void *arg, size_t i)
 		}
 		for (uint64_t g = 0; g < s->clip->groups; g++) {
 			const uint64_t first = g * group, n = m->cols - first < group ? m->cols - first : group;
-			s->clip->step[r * s->clip->groups + g] = best_step(s, w, mask, first, n, e, e + group);
+			s->clip->step[r * s->clip->groups + g] = best_step(s, w, mask, first, n, e, e + ROW_ERRORS * group);
 		}
 	}
 	s->host->free(s->host->ctx, e);
@@ -140,7 +141,7 @@ void clip_free(struct clip *clip)
 
 uint64_t clip_memory(uint64_t rows, uint64_t cols, uint64_t group, uint32_t threads)
 {
-	return 2 * (sizeof(struct clip) + rows * ((cols + group - 1) / group)) + (uint64_t)threads * (2 * group * sizeof(float) + 64);
+	return 2 * (sizeof(struct clip) + rows * ((cols + group - 1) / group)) + (uint64_t)threads * (2 * ROW_ERRORS * group * sizeof(float) + 64);
 }
 
 void clip_scale(const struct clip *clip, const struct scale_rule *rule, uint64_t row, const float *weight, const uint8_t *mask,

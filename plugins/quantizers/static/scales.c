@@ -41,30 +41,6 @@ static struct range whole_range(const struct scale_rule *rule, const float *row,
 	return range;
 }
 
-/* An integer that orders as floats do; of the magnitude where asked for. */
-static inline int32_t key_of(float v, int magnitude)
-{
-	const int32_t u = (int32_t)float_bits(v);
-
-	return magnitude ? u & 0x7fffffff : u ^ (u < 0 ? 0x7fffffff : 0);
-}
-
-static inline float of_key(int32_t key)
-{
-	return bits_float((uint32_t)(key ^ (key < 0 ? 0x7fffffff : 0)));
-}
-
-/* Unprotected weights whose key is at most `limit`. */
-static uint64_t count_up_to(const float *row, const uint8_t *mask, uint64_t first, uint64_t n, int magnitudes, int32_t limit)
-{
-	uint64_t count = 0;
-
-	for (uint64_t c = first; c < first + n; c++) {
-		count += key_of(row[c], magnitudes) <= limit && (mask == NULL || !is_protected(mask, c));
-	}
-	return count;
-}
-
 /* The rank-th smallest unprotected weight, from 1, found by halving the range of keys: 32 walks whatever the weights. */
 static float nearest_rank(const float *row, const uint8_t *mask, uint64_t first, uint64_t n, int magnitudes, uint64_t rank)
 {
@@ -72,18 +48,18 @@ static float nearest_rank(const float *row, const uint8_t *mask, uint64_t first,
 
 	while (low < high) {
 		const int64_t middle = low + (high - low) / 2;
-		if (count_up_to(row, mask, first, n, magnitudes, (int32_t)middle) >= rank) {
+		if (row_count(row, mask, first, n, magnitudes, (int32_t)middle) >= rank) {
 			high = middle;
 		} else {
 			low = middle + 1;
 		}
 	}
-	return of_key((int32_t)low);
+	return bits_float((uint32_t)row_key((int32_t)low)); /* its own inverse */
 }
 
 static struct range percentile_range(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n)
 {
-	const uint64_t count = count_up_to(row, mask, first, n, rule->symmetric, INT32_MAX);
+	const uint64_t count = row_count(row, mask, first, n, rule->symmetric, INT32_MAX);
 	struct range range = {0, 0};
 
 	if (count == 0) {
@@ -102,42 +78,41 @@ static struct range percentile_range(const struct scale_rule *rule, const float 
 	return range;
 }
 
-/* Sum of squared errors of the unprotected weights. */
-static double squared_error(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float scale,
-	int8_t zero)
+/* The ranges' grids, from the widest on; neighbours that round to the same are one. */
+static void shrink(const struct scale_rule *rule, struct range whole, struct row_grids *g)
 {
-	const float least = -(float)(1 << (rule->bits - 1)), greatest = -least - 1, z = (float)zero;
-	double sum = 0;
-
-	for (uint64_t c = first; c < first + n; c++) {
-		const double error = (double)value_int(row[c], scale, z, least, greatest) - (double)row[c];
-		sum += mask != NULL && is_protected(mask, c) ? 0 : error * error;
-	}
-	return sum;
-}
-
-static void search(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float *ret_scale,
-	int8_t *ret_zero)
-{
-	const struct range whole = whole_range(rule, row, mask, first, n);
-	double least = 0;
-
+	g->n = 0;
+	g->low = -(float)(1 << (rule->bits - 1));
+	g->high = -g->low - 1;
 	for (int step = 0; step <= SHRINK_STEPS; step++) {
 		const float part = 1 - 0.01f * (float)step;
 		float scale;
 		int8_t zero;
 		scale_of_range(rule, (struct range){whole.low * part, whole.high * part}, &scale, &zero);
-		/* Neighbours that round to the scale at hand have its error. */
-		if (step > 0 && scale == *ret_scale && zero == *ret_zero) {
-			continue;
-		}
-		const double error = squared_error(rule, row, mask, first, n, scale, zero);
-		if (step == 0 || error < least) {
-			least = error;
-			*ret_scale = scale;
-			*ret_zero = zero;
+		if (g->n == 0 || scale != g->scale[g->n - 1] || (float)zero != g->zero[g->n - 1]) {
+			g->scale[g->n] = scale;
+			g->zero[g->n++] = (float)zero;
 		}
 	}
+}
+
+static void search(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float *ret_scale,
+	int8_t *ret_zero)
+{
+	_Static_assert((int)SHRINK_STEPS < (int)ROW_GRIDS, "a grid for each step");
+	struct row_grids grids;
+	double error[ROW_GRIDS];
+	uint32_t best = 0;
+
+	shrink(rule, whole_range(rule, row, mask, first, n), &grids);
+	if (grids.n > 1) {
+		row_squares(row, mask, first, n, &grids, error);
+	}
+	for (uint32_t i = 1; i < grids.n; i++) {
+		best = error[i] < error[best] ? i : best;
+	}
+	*ret_scale = grids.scale[best];
+	*ret_zero = (int8_t)grids.zero[best];
 }
 
 void scale_find(const struct scale_rule *rule, const float *row, const uint8_t *mask, uint64_t first, uint64_t n, float *ret_scale,
@@ -160,14 +135,6 @@ int scales_find(const struct scale_rule *rule, const float *row, const uint8_t *
 {
 	int8_t none;
 
-	if (rule->method == SCALE_ABSMAX && rule->symmetric && mask == NULL) {
-		const float greatest = (float)((1 << (rule->bits - 1)) - 1);
-		const int finite = row_finite_absmaxes(row, cols, group, ret_scales);
-		for (uint64_t first = 0, i = 0; first < cols; first += group, i++) {
-			ret_scales[i] = usable_scale(ret_scales[i] / greatest);
-		}
-		return finite;
-	}
 	if (!row_all_finite(row, cols)) {
 		return 0;
 	}

@@ -252,6 +252,9 @@ static int quantize_row(const struct scale_rule *rule, const struct clip *clip, 
 	float *scales = result->scales + r * n_scales;
 	int8_t *zeros = rule->symmetric ? NULL : result->zeros + r * n_scales;
 
+	if (clip == NULL && mask == NULL && rule->symmetric && rule->method == SCALE_ABSMAX) {
+		return row_quantize_int(row, cols, group, rule->bits, scales, result->codes + r * cols) ? 0 : CWP_ENUMBER;
+	}
 	if (clip != NULL ? !row_all_finite(row, cols) : !scales_find(rule, row, mask, cols, group, scales, zeros)) {
 		return CWP_ENUMBER;
 	}
