@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/calibrate/head.h"
+#include "engine/model/ahead.h"
 #include "engine/model/resident_head.h"
 #include "engine/model/ops.h"
 
@@ -68,10 +69,11 @@ static uint64_t block_bytes(const struct cwe_model *m, uint64_t widest)
 	return lay_out(&m->arch, capacity_for(m, widest), step_for(m, widest), NULL, &local) * sizeof(float);
 }
 
-/* What is left of a workspace's room, which is not there at the same time: the whole projection may take it. */
+/* What is left of a workspace's room, which is not there at the same time, and a quarter of what layers take: the whole projection
+ * may take it. Otherwise it is read twice for each batch of predictions. */
 static uint64_t free_room(const struct cwe_model *m, uint64_t widest, int gradients)
 {
-	uint64_t room = cwe_workspace_bytes(m, widest, widest, gradients), block = block_bytes(m, widest);
+	uint64_t room = cwe_workspace_bytes(m, widest, widest, gradients) + cwe_ahead_bytes(m) / 4, block = block_bytes(m, widest);
 	return room > block ? room - block : 0;
 }
 

@@ -12,6 +12,7 @@
 
 #include "plugins/backends/cuda/memory.h"
 #include "plugins/backends/cuda/ops_base.h"
+#include "plugins/backends/cuda/pinned.h"
 #include "plugins/backends/cuda/ranges.h"
 #include "plugins/backends/cuda/stage.h"
 
@@ -221,18 +222,15 @@ int cuda_fetch(void *vb, void *dst, const void *d_src, size_t bytes)
 {
 	struct cuda *b = vb;
 	struct cuda_beside *s = b->beside;
-	cudaError_t e = order(s->before, b->stream, s->fetch);
-	if (e == cudaSuccess && bytes) {
-		e = cudaMemcpyAsync(dst, d_src, bytes, cudaMemcpyDeviceToHost, s->fetch);
-	}
-	return cuda_check(b, "fetch", e);
+	return bytes ? cuda_check(b, "fetch", cuda_pinned_fetch(b, s->fetch, s->before, dst, d_src, bytes)) : 0;
 }
 
 /* The sources of sends are free after this too. */
 int cuda_fetch_wait(void *vb)
 {
 	struct cuda *b = vb;
-	cudaError_t e = cudaStreamSynchronize(b->beside->fetch);
+	cudaError_t e = cuda_pinned_fetched(b);
+	e = e != cudaSuccess ? e : cudaStreamSynchronize(b->beside->fetch);
 	e = e != cudaSuccess ? e : cudaStreamSynchronize(b->beside->send);
 	return cuda_check(b, "fetch_wait", e);
 }
@@ -242,6 +240,7 @@ int cuda_send(void *vb, void *d_dst, const void *src, size_t bytes)
 	struct cuda *b = vb;
 	struct cuda_beside *s = b->beside;
 	cudaError_t e = order(s->before, b->stream, s->send);
+	cuda_pinned_wait(b, src, bytes);
 	if (e == cudaSuccess && bytes) {
 		e = cudaMemcpyAsync(d_dst, src, bytes, cudaMemcpyHostToDevice, s->send);
 	}

@@ -121,6 +121,7 @@ static int set_up(struct cuda *b)
 {
 	int rc = cuda_check(b, "open", cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking));
 	rc = rc ? rc : cuda_memory_open(b);
+	rc = rc ? rc : cuda_pinned_open(b);
 	rc = rc ? rc : cuda_transfer_open(b);
 	rc = rc ? rc : cuda_beside_open(b);
 	rc = rc ? rc : cuda_cache_open(b);
@@ -139,6 +140,7 @@ static void cuda_close(void *vb)
 		(void)cudaSetDevice(b->device);
 		(void)cudaStreamSynchronize(b->stream);
 		cuda_reduce_close(b);
+		cuda_pinned_close(b);
 		cuda_beside_close(b);
 		cuda_transfer_close(b);
 		cuda_plans_close(b);

@@ -20,7 +20,10 @@ struct cuda_cache;
 /* All device memory. memory.c */
 struct cuda_memory;
 
-/* Pinned memory through which transfers go, and what the host took of it. transfer.c */
+/* Pinned memory that the host took. pinned.c */
+struct cuda_pinned;
+
+/* Pinned memory through which transfers go. transfer.c */
 struct cuda_transfer;
 
 /* Loads and transfers beside the computation. beside.c */
@@ -42,6 +45,7 @@ struct cuda {
 	cudaStream_t stream;     /* of all operations */
 	struct cuda_memory *memory;
 	struct cuda_cache *cache;
+	struct cuda_pinned *pinned;
 	struct cuda_transfer *transfer;
 	struct cuda_beside *beside;
 	struct cuda_plans *plans;
@@ -85,6 +89,8 @@ const void *cuda_bf16(struct cuda *b, const float *d_x, uint64_t rows, uint64_t 
 /* Parts of open() and close(); a close takes what its open left, or nothing. */
 int cuda_memory_open(struct cuda *b);
 void cuda_memory_close(struct cuda *b);
+int cuda_pinned_open(struct cuda *b);
+void cuda_pinned_close(struct cuda *b); /* before what transfers use */
 int cuda_transfer_open(struct cuda *b);
 void cuda_transfer_close(struct cuda *b);
 int cuda_beside_open(struct cuda *b);

@@ -35,7 +35,7 @@ const void *cuda_bf16_part(struct cuda *b, const float *d_x, uint64_t rows, uint
 
 /* Tells the cache what was loaded so far, beside.c. */
 void cuda_beside_drain(struct cuda *b);
-/* Host memory that host_alloc() gave, transfer.c. */
+/* Host memory that host_alloc() gave, pinned by now; pinned.c. */
 int cuda_is_pinned(const struct cuda *b, const void *p, size_t bytes);
 
 #endif

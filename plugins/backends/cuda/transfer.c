@@ -12,15 +12,8 @@
 
 enum { AHEAD = 2 /* pieces that come down while one is copied on */ };
 
-struct pinned {
-	char *p;
-	size_t bytes;
-};
-
 struct cuda_transfer {
 	struct cuda_ring ring;
-	struct pinned *pinned; /* what host_alloc() gave */
-	size_t n, room;
 };
 
 int cuda_transfer_open(struct cuda *b)
@@ -36,10 +29,6 @@ void cuda_transfer_close(struct cuda *b)
 		return;
 	}
 	cuda_ring_close(&t->ring);
-	for (size_t i = 0; i < t->n; i++) {
-		(void)cudaFreeHost(t->pinned[i].p);
-	}
-	free(t->pinned);
 	free(t);
 	b->transfer = NULL;
 }
@@ -148,54 +137,4 @@ int cuda_copy(void *vb, void *d_dst, const void *d_src, size_t bytes)
 	struct cuda *b = vb;
 	cuda_wrote(b, d_dst, bytes);
 	return bytes ? cuda_check(b, "copy", cudaMemcpyAsync(d_dst, d_src, bytes, cudaMemcpyDeviceToDevice, b->stream)) : 0;
-}
-
-void *cuda_host_alloc(void *vb, size_t bytes)
-{
-	struct cuda *b = vb;
-	struct cuda_transfer *t = b->transfer;
-	if (t->n == t->room) {
-		size_t room = t->room ? 2 * t->room : 16;
-		struct pinned *pinned = realloc(t->pinned, room * sizeof(*pinned));
-		if (!pinned) {
-			return NULL;
-		}
-		t->pinned = pinned;
-		t->room = room;
-	}
-	void *p = NULL;
-	if (cudaHostAlloc(&p, bytes ? bytes : 64, cudaHostAllocPortable) != cudaSuccess) {
-		(void)cudaGetLastError();
-		return NULL;
-	}
-	t->pinned[t->n++] = (struct pinned){p, bytes};
-	return p;
-}
-
-void cuda_host_free(void *vb, void *p)
-{
-	struct cuda *b = vb;
-	struct cuda_transfer *t = b->transfer;
-	for (size_t i = 0; p && i < t->n; i++) {
-		if (t->pinned[i].p == p) {
-			/* Transfers that still use it are done first. */
-			(void)cudaDeviceSynchronize();
-			(void)cudaFreeHost(p);
-			t->pinned[i] = t->pinned[--t->n];
-			return;
-		}
-	}
-}
-
-int cuda_is_pinned(const struct cuda *b, const void *p, size_t bytes)
-{
-	const struct cuda_transfer *t = b->transfer;
-	uintptr_t at = (uintptr_t)p;
-	for (size_t i = 0; i < t->n; i++) {
-		uintptr_t begin = (uintptr_t)t->pinned[i].p;
-		if (at >= begin && at - begin < t->pinned[i].bytes && bytes <= t->pinned[i].bytes - (at - begin)) {
-			return 1;
-		}
-	}
-	return 0;
 }

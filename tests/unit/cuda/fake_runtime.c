@@ -31,6 +31,7 @@ struct CUstream_st {
 struct CUevent_st {
 	struct CUstream_st *stream;
 	uint64_t asked, done;
+	struct CUevent_st *next; /* of those that were destroyed */
 };
 
 enum { MOST = 4096 };
@@ -43,6 +44,7 @@ struct block {
 
 static struct block block[MOST];
 static struct CUstream_st *streams;
+static struct CUevent_st *destroyed; /* streams may still have to come there: they go with the last one */
 
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
@@ -191,6 +193,32 @@ cudaError_t cudaFreeHost(void *p)
 	return now();
 }
 
+cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned flags)
+{
+	ALONE;
+	size_t i = 0;
+	(void)flags;
+	if (now() || fake.pins_nothing) {
+		return now() ? now() : cudaErrorNotSupported;
+	}
+	while (block[i].p) {
+		i++;
+		assert_true(i < MOST);
+	}
+	block[i] = (struct block){p, bytes, 1};
+	return cudaSuccess;
+}
+
+cudaError_t cudaHostUnregister(void *p)
+{
+	ALONE;
+	struct block *k = find(p, 0, 1);
+	assert_non_null(k);
+	assert_ptr_equal(k->p, p);
+	k->p = NULL;
+	return now();
+}
+
 cudaError_t cudaMemGetInfo(size_t *ret_free, size_t *ret_total)
 {
 	*ret_total = fake.total;
@@ -215,10 +243,14 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, enum cudaM
 {
 	ALONE;
 	struct copy c = {dst, src, bytes};
-	assert_non_null(find(dst, bytes, kind == cudaMemcpyDeviceToHost));
-	assert_non_null(find(src, bytes, kind == cudaMemcpyHostToDevice));
+	const void *host = kind == cudaMemcpyDeviceToHost ? dst : src;
+	assert_non_null(find(kind == cudaMemcpyDeviceToHost ? src : dst, bytes, 0));
+	assert_true(find(host, bytes, kind != cudaMemcpyDeviceToDevice) || fake.pins_nothing);
 	if (!now()) {
 		fake_later(stream, run_copy, &c, sizeof(c));
+		if (kind != cudaMemcpyDeviceToDevice && !find(host, bytes, 1)) {
+			drain(stream); /* of ordinary memory it waits */
+		}
 	}
 	return now();
 }
@@ -256,6 +288,7 @@ cudaError_t cudaMemsetAsync(void *dst, int value, size_t bytes, cudaStream_t str
 
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t *ret, unsigned flags, int priority)
 {
+	ALONE;
 	(void)flags;
 	(void)priority;
 	if (now()) {
@@ -292,8 +325,18 @@ cudaError_t cudaDeviceSynchronize(void)
 	return now();
 }
 
+static void forget_events(void)
+{
+	while (!streams && destroyed) {
+		struct CUevent_st *e = destroyed;
+		destroyed = e->next;
+		free(e);
+	}
+}
+
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
+	ALONE;
 	struct CUstream_st **at = &streams;
 	while (*at != stream) {
 		at = &(*at)->next;
@@ -305,6 +348,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 		free(t);
 	}
 	free(stream);
+	forget_events();
 	return now();
 }
 
@@ -354,7 +398,10 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 
 cudaError_t cudaEventDestroy(cudaEvent_t event)
 {
-	free(event);
+	ALONE;
+	event->next = destroyed;
+	destroyed = event;
+	forget_events();
 	return now();
 }
 

@@ -16,6 +16,7 @@ struct fake_runtime {
 	uint64_t rounds;     /* matrices rounded to BF16 */
 	uint64_t way;        /* of the last product: its place in the list; the third is of small tiles */
 	int device;          /* the current one */
+	int pins_nothing;    /* memory that is not its own cannot be registered */
 	cudaError_t stays;   /* what every call says; 0: none */
 };
 

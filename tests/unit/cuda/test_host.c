@@ -40,6 +40,7 @@ static struct cuda *open_backend(enum cuda_precision precision)
 	snprintf(b->name, sizeof b->name, "cuda Fake");
 	assert_int_equal(cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking), cudaSuccess);
 	assert_int_equal(cuda_memory_open(b), 0);
+	assert_int_equal(cuda_pinned_open(b), 0);
 	assert_int_equal(cuda_transfer_open(b), 0);
 	assert_int_equal(cuda_beside_open(b), 0);
 	assert_int_equal(cuda_cache_open(b), 0);
@@ -50,6 +51,7 @@ static struct cuda *open_backend(enum cuda_precision precision)
 static void close_backend(struct cuda *b)
 {
 	(void)cudaStreamSynchronize(b->stream);
+	cuda_pinned_close(b);
 	cuda_beside_close(b);
 	cuda_transfer_close(b);
 	cuda_plans_close(b);
@@ -296,6 +298,49 @@ static void test_beside(void **state)
 	assert_int_equal(cuda_download(b, z, d_y, 4000), 0);
 	assert_true(z[5] == was);
 	close_backend(b);
+}
+
+/* Much memory is there before it is pinned; what was fetched into it meanwhile comes, whether it can be pinned or not. */
+static void test_pinned_later(void **state)
+{
+	(void)state;
+	enum { MUCH = 80 << 20, SOME = 1 << 20 };
+	for (int i = 0; i < 4; i++) {
+		struct cuda *b = open_backend(CUDA_BF16);
+		fake.pins_nothing = i % 2;
+		char *z = malloc(SOME), *d_x = allocate(b, SOME), *p[3];
+		assert_non_null(z);
+		for (size_t k = 0; k < SOME; k++) {
+			z[k] = (char)(k * 7 >> 5);
+		}
+		for (int k = 0; k < 3; k++) {
+			p[k] = cuda_host_alloc(b, MUCH);
+			assert_non_null(p[k]);
+			assert_int_equal((uintptr_t)p[k] % 64, 0);
+			p[k][k] = 'x';
+			p[k][MUCH - 1] = 'y';
+		}
+		assert_int_equal(cuda_upload(b, d_x, z, SOME), 0);
+		assert_int_equal(cuda_fetch(b, p[1] + 100, d_x, SOME) | cuda_fetch(b, p[2] + SOME, d_x, SOME), 0);
+		if (i < 2) {
+			cuda_host_free(b, p[0]);
+			assert_int_equal(cuda_fetch_wait(b), 0);
+			assert_memory_equal(p[1] + 100, z, SOME);
+			assert_memory_equal(p[2] + SOME, z, SOME);
+			assert_true(p[1][1] == 'x' && p[2][2] == 'x' && p[1][MUCH - 1] == 'y');
+			assert_int_equal(cuda_is_pinned(b, p[1], MUCH), !fake.pins_nothing);
+			assert_int_equal(cuda_send(b, d_x, p[1] + 100, SOME) | cuda_send_wait(b), 0);
+			assert_int_equal(cuda_download(b, p[2], d_x, SOME), 0);
+			assert_memory_equal(p[2], z, SOME);
+			/* One that nobody waited for. */
+			p[0] = cuda_host_alloc(b, MUCH);
+			assert_non_null(p[0]);
+			assert_int_equal(cuda_send(b, d_x, p[0], SOME) | cuda_sync(b), 0);
+			cuda_host_free(b, p[2]);
+		}
+		free(z);
+		close_backend(b);
+	}
 }
 
 static void count_rounds(struct cuda *b, const float *d_x, uint64_t expected)
@@ -677,6 +722,7 @@ int main(void)
 		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_loads),
 		cmocka_unit_test(test_beside),
+		cmocka_unit_test(test_pinned_later),
 		cmocka_unit_test(test_copies),
 		cmocka_unit_test(test_copies_beside),
 		cmocka_unit_test(test_copies_make_way),

@@ -88,7 +88,7 @@ static struct cuda *open_handle(int device)
 	b->device = device;
 	snprintf(b->name, sizeof b->name, "cuda Fake %d", device);
 	assert_int_equal(cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking), cudaSuccess);
-	assert_int_equal(cuda_memory_open(b) | cuda_transfer_open(b) | cuda_beside_open(b) | cuda_cache_open(b) | cuda_reduce_open(b), 0);
+	assert_int_equal(cuda_memory_open(b) | cuda_pinned_open(b) | cuda_transfer_open(b) | cuda_beside_open(b) | cuda_cache_open(b) | cuda_reduce_open(b), 0);
 	return b;
 }
 
@@ -96,6 +96,7 @@ static void close_handle(struct cuda *b)
 {
 	(void)cudaStreamSynchronize(b->stream);
 	cuda_reduce_close(b);
+	cuda_pinned_close(b);
 	cuda_beside_close(b);
 	cuda_transfer_close(b);
 	cuda_cache_close(b);
