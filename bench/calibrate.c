@@ -248,7 +248,9 @@ static int open_all(struct bench *b, struct cwb_err *err)
 	r = r == 0 ? cwe_model_open(b->source, NULL, &b->device, &b->model, err) : r;
 	r = r == 0 ? make_samples(b, err) : r;
 	if (r == 0 && b->o.gpus > 1) {
-		r = cwe_companions_open(b->registry, &b->model, b->o.gpus - 1, &b->others, err);
+		struct cwp_backend_device found[CWE_LANES_MAX];
+		r = cwe_companions_find(&b->device, NULL, b->o.gpus - 1, found, err);
+		r = r == 0 ? cwe_companions_open(b->registry, &b->model, found, b->o.gpus - 1, &b->others, err) : r;
 	}
 	return r == 0 && !b->o.plan ? reserve(b, err) : r;
 }

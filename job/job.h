@@ -83,13 +83,18 @@ struct cwj_chat {
 	int line, column;
 };
 
+/* GPUs of one job at most. */
+#define CWJ_GPUS_MAX 16
+
 struct cwj_limits {
 	uint64_t memory;  /* bytes; 0: not limited */
 	uint64_t scratch; /* bytes; 0: not limited */
-	uint64_t gpu_memory; /* bytes; 0: what the device has, but for a margin */
+	uint32_t gpus;    /* of this host that the samples are divided among; default 1 */
+	uint64_t gpu_memory; /* bytes, of each; 0: what the device has, but for a margin */
 	uint64_t gpu_wait; /* seconds that an attempt waits for memory of the device that others hold; 0: it fails at once, and may be tried again */
 	uint64_t time;    /* seconds; 0: not limited */
 	uint32_t threads; /* 0: all that the process may use */
+	int line, column;
 };
 
 struct cwj_job {

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Defaults of a job, and the rules that concern several of its keys. */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -184,6 +186,7 @@ void cwj_job_fill(void *target)
 
 	job->utility = (enum cwj_utility)UNSET;
 	job->beta = 1.0;
+	job->limits.gpus = 1;
 	job->super_weights = 1;
 	job->shard = UINT64_C(5000000000);
 }
@@ -382,6 +385,19 @@ static int check_stages(
 	return 0;
 }
 
+/* Samples are divided among GPUs alone; whether there are as many is known where they are. */
+static int check_gpus(struct cwj_reader *r, const struct cwj_yaml *node, const struct cwj_job *job)
+{
+	char what[160];
+
+	if (job->limits.gpus == 1 || strcmp(job->backend, "cpu") != 0) {
+		return 0;
+	}
+	(void)snprintf(what, sizeof(what),
+		"%" PRIu32 " GPUs are asked for, but backend: cpu uses none; write backend: cuda, or remove it", job->limits.gpus);
+	return cwj_job_fail_at(r, node, "limits", "gpus", what);
+}
+
 int cwj_job_check(struct cwj_reader *r, const struct cwj_yaml *node, void *target)
 {
 	struct cwj_draft *d = target;
@@ -390,6 +406,9 @@ int cwj_job_check(struct cwj_reader *r, const struct cwj_yaml *node, void *targe
 	if ((unsigned)d->job.utility == UNSET) {
 		d->job.utility = d->job.combine == CWJ_COMBINE_REFERENCE ? CWJ_UTILITY_SUBTRACT
 									 : CWJ_UTILITY_ADD;
+	}
+	if (rc == 0) {
+		rc = check_gpus(r, node, &d->job);
 	}
 	if (rc == 0) {
 		rc = cwj_job_paths_check(r, node, d);

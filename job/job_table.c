@@ -37,6 +37,7 @@ static const char *const data_kinds[] = {"samples", "text", "pairs", "answers", 
 static const struct cwj_key limit_keys[] = {
 	{.name = "memory", .kind = CWJ_SIZE, .offset = offsetof(struct cwj_limits, memory)},
 	{.name = "scratch", .kind = CWJ_SIZE, .offset = offsetof(struct cwj_limits, scratch)},
+	{.name = "gpus", .kind = CWJ_SMALL, .offset = offsetof(struct cwj_limits, gpus), .low = 1, .high = CWJ_GPUS_MAX},
 	{.name = "gpu-memory", .kind = CWJ_SIZE, .offset = offsetof(struct cwj_limits, gpu_memory)},
 	{.name = "gpu-wait", .kind = CWJ_TIME, .offset = offsetof(struct cwj_limits, gpu_wait)},
 	{.name = "time", .kind = CWJ_TIME, .offset = offsetof(struct cwj_limits, time)},
@@ -46,7 +47,9 @@ static const struct cwj_key limit_keys[] = {
 		.high = 4096},
 	{0},
 };
-static const struct cwj_table limit_table = {.keys = limit_keys, .size = sizeof(struct cwj_limits)};
+static const struct cwj_table limit_table = {.keys = limit_keys,
+	.size = sizeof(struct cwj_limits),
+	.place = offsetof(struct cwj_limits, line) + 1};
 
 static const struct cwj_key set_keys[] = {
 	{.name = "name",

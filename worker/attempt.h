@@ -18,7 +18,7 @@ struct cwk_options {
 	int finished_is_done;   /* a finished output of this same job is success */
 	int trusted_only;       /* plugins from folders that only root or this user can change */
 	uint32_t threads;       /* 0: as the job says */
-	const char *gpu;        /* UUID of the one that this job has; "none"; NULL: as the job says */
+	const char *gpu;        /* UUIDs of those that this job has, commas between them; "none"; NULL: as the job says */
 	size_t control_length;  /* bytes after the job's text that were read with it */
 	const char *control;
 };

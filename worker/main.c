@@ -23,12 +23,12 @@
 #define USAGE 64
 
 static const char help[] =
-	"usage: cwp-worker run JOB.yaml [--scratch DIR] [--plugin-dir DIR]... [--threads N] [--gpu UUID|none]\n"
+	"usage: cwp-worker run JOB.yaml [--scratch DIR] [--plugin-dir DIR]... [--threads N] [--gpu UUID[,UUID]...|none]\n"
 	"                 [--cache DIR [--cache-size SIZE] [--cache-age TIME]]\n"
-	"       cwp-worker plan JOB.yaml [--plugin-dir DIR]... [--gpu UUID|none]\n"
+	"       cwp-worker plan JOB.yaml [--plugin-dir DIR]... [--gpu UUID[,UUID]...|none]\n"
 	"       cwp-worker attempt --job-fd 0 --status-fd 3 --scratch DIR --directory DIR [--plugin-dir DIR]...\n"
-	"                 [--cache DIR [--cache-size SIZE] [--cache-age TIME]] [--gpu UUID|none]\n"
-	"       cwp-worker plan --job-fd 0 --directory DIR [--plugin-dir DIR]... [--gpu UUID|none]\n"
+	"                 [--cache DIR [--cache-size SIZE] [--cache-age TIME]] [--gpu UUID[,UUID]...|none]\n"
+	"       cwp-worker plan --job-fd 0 --directory DIR [--plugin-dir DIR]... [--gpu UUID[,UUID]...|none]\n"
 	"       cwp-worker gate OUTPUT --with FILE | --job-fd 0\n"
 	"       cwp-worker compare OUTPUT OUTPUT...\n"
 	"\n"
@@ -78,6 +78,25 @@ static int quantity(const char *text, int (*parse)(const char *text, uint64_t *r
 	return 0;
 }
 
+/* UUIDs with commas between them, or none. */
+static int check_gpus(const char *text)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
+	const char *at = text;
+	for (;;) {
+		size_t n = strspn(at, allowed);
+		if (n == 0 || n > 63 || (at[n] != ',' && at[n] != '\0')) {
+			(void)fprintf(stderr, "cwp-worker: --gpu: %s is no list of UUIDs; write some with commas between them, as "
+				"nvidia-smi -L prints them, or none\n", text);
+			return -1;
+		}
+		if (at[n] == '\0') {
+			return 0;
+		}
+		at += n + 1;
+	}
+}
+
 static int take_option(struct arguments *a, int option)
 {
 	int n = 0;
@@ -107,7 +126,7 @@ static int take_option(struct arguments *a, int option)
 		return 0;
 	case OPT_GPU:
 		a->options.gpu = optarg;
-		return 0;
+		return check_gpus(optarg);
 	case OPT_JOB_FD:
 		return number(optarg, 0, 1 << 20, &a->job_fd);
 	case OPT_STATUS_FD:

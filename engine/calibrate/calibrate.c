@@ -272,6 +272,11 @@ static int run_backward(struct run *r, struct cwb_err *err)
 	return e == 0 && c->embedding != NULL ? c->embedding(c->arg, &r->gradient, err) : e;
 }
 
+int cwe_calibration_measures(uint32_t needs)
+{
+	return (needs & MEASURED) != 0;
+}
+
 void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t widest, uint64_t longest, uint32_t needs,
 	struct cwe_calibration_bounds *ret)
 {
@@ -279,7 +284,7 @@ void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t
 	uint64_t row = (uint64_t)m->arch.hidden * sizeof(float);
 	/* Twice where those of one layer go to the host while the next ones are gathered. */
 	uint64_t statistics = (cwe_device_remote(m->device) ? 2 : 1) * cwe_statistics_bytes(&m->arch, needs);
-	if ((needs & MEASURED) == 0) {
+	if (!cwe_calibration_measures(needs)) {
 		*ret = (struct cwe_calibration_bounds){.device = cwe_ahead_bytes(m) + statistics, .host = cwe_statistics_host_bytes(m, needs)};
 		return;
 	}
@@ -340,7 +345,7 @@ static int prepare(struct run *r, struct cwb_err *err)
 int cwe_calibrate_run(struct cwe_calibration *c, struct cwb_err *err)
 {
 	struct cwe_model *m = c->model;
-	if ((c->needs & MEASURED) == 0) {
+	if (!cwe_calibration_measures(c->needs)) {
 		return run_weights(c, err);
 	}
 	if (c->n_more > 0 && c->lane == NULL) {

@@ -76,6 +76,8 @@ struct cwe_calibration_bounds {
 	uint64_t checkpoint; /* on scratch with checkpoints, beside the boundaries: gradients */
 	uint64_t kept;       /* of boundaries, files of their own; where boundaries are on scratch, they are those files */
 };
+/* Whether samples have to be run for statistics (enum cwp_statistic bits), else they follow from the weights. */
+int cwe_calibration_measures(uint32_t needs);
 void cwe_calibration_bounds(const struct cwe_model *model, uint64_t tokens, uint64_t widest, uint64_t longest,
 	uint32_t needs, struct cwe_calibration_bounds *ret);
 

@@ -13,8 +13,12 @@ struct cwe_companions {
 	struct cwe_model **list;   /* [n] for struct cwe_calibration */
 };
 
-/* Opens n devices of the first model's backend with its precision, in the backend's order, its own left out. CWP_EMISSING: there
- * are fewer. Lives as long as *first's weights. The first device is the calling thread's again on return. */
-int cwe_companions_open(struct cwe_registry *registry, const struct cwe_model *first, uint32_t n, struct cwe_companions *ret,
-	struct cwb_err *err);
+/* n devices of an open one's backend beside itself, in the backend's order; with `given` those of that list, in its order: UUIDs
+ * or how they begin, commas between them. CWP_EMISSING: there are fewer. [worker] */
+int cwe_companions_find(struct cwe_device *first, const char *given, uint32_t n, struct cwp_backend_device *ret, struct cwb_err *err);
+
+/* Opens the n devices that were found, with the first model's precision. Lives as long as *first's weights. The first device is
+ * the calling thread's again on return. [worker] */
+int cwe_companions_open(struct cwe_registry *registry, const struct cwe_model *first, const struct cwp_backend_device *found,
+	uint32_t n, struct cwe_companions *ret, struct cwb_err *err);
 void cwe_companions_close(struct cwe_companions *c); /* before the first device; also fine on a zeroed one */

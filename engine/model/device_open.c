@@ -3,6 +3,7 @@
 /* Choosing and opening a backend. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "engine/model/device.h"
 #include "engine/plugin/settings.h"
@@ -134,6 +135,12 @@ static int open_auto(struct cwe_registry *registry, struct cwe_host *host, const
 	return r;
 }
 
+/* Whether a UUID that was given begins as a job has it. */
+static int is_begun(const char *given, const char *name)
+{
+	return given != NULL && strncasecmp(given, name, strlen(name)) == 0;
+}
+
 /* The remedy that all failures to have the GPU share. */
 static int tell_gpu(int r, const struct cwb_err *why, struct cwb_err *err)
 {
@@ -157,8 +164,8 @@ int cwe_device_open(struct cwe_registry *registry, struct cwe_host *host, const 
 		return open_backend(registry, host, &w, ret, err);
 	}
 	w.id = GPU;
-	w.uuid = colon != NULL ? colon + 1 : c->gpu;
-	if (none || (colon != NULL && c->gpu != NULL && strcmp(c->gpu, w.uuid) != 0)) {
+	w.uuid = colon == NULL || is_begun(c->gpu, colon + 1) ? c->gpu : colon + 1;
+	if (none || (colon != NULL && c->gpu != NULL && w.uuid != c->gpu)) {
 		return cwb_err_set(err, CWP_EMISSING, "backend: %s is asked for, but %s was given to this job; use backend: cpu or auto", backend,
 			none ? "no GPU" : c->gpu);
 	}

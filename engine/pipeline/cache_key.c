@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "engine/format/adapter.h"
 #include "engine/pipeline/cache.h"
+#include "engine/pipeline/several.h"
 
 /* To be raised when what tiles hold changes though nothing below does. */
 #define KEY_VERSION 2
@@ -164,6 +165,11 @@ int cwe_cache_key(const struct cwe_run *run, char ret[65], struct cwb_err *err)
 		"model", model_json(run), "adapters", adapters_json(run), "samples", corpus, "scorer", scorer_json(run), "backend",
 		run->device.ops->describe(run->device.b), "backend_build", run->device.plugin->build_id, "precision",
 		(int)run->device.precision, "bf16", run->job->store_bf16, "modules", modules_json(run));
+	/* Another number of devices adds in another order. */
+	if (key != NULL && cwe_run_lanes(run) > 1 && json_object_set_new(key, "devices", json_integer(cwe_run_lanes(run))) != 0) {
+		json_decref(key);
+		key = NULL;
+	}
 	return digest_key(key, "the scores", ret, err);
 }
 

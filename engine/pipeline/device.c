@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "engine/pipeline/device.h"
+#include "engine/pipeline/several.h"
 
 /* What boundaries that have no room on a GPU take of the host's memory at most, before they go to scratch. */
 #define HOST_PART 4u
@@ -16,7 +17,9 @@ static const char *precision_name(enum cwj_precision precision)
 
 int cwe_run_device_open(struct cwe_run *run, struct cwb_err *err)
 {
-	const struct cwe_device_choice choice = {.backend = run->job->backend, .gpu = run->p->gpu, .precision = run->job->precision};
+	char first[64];
+	const struct cwe_device_choice choice = {.backend = run->job->backend, .gpu = cwe_run_several_first(run, first),
+		.precision = run->job->precision};
 	int r = cwe_device_open(run->p->registry, run->p->host, &choice, &run->device, err);
 	run->boundary_memory = CWE_BOUNDARY_MEMORY;
 	if (r == 0 && cwe_device_remote(&run->device)) {
@@ -24,14 +27,16 @@ int cwe_run_device_open(struct cwe_run *run, struct cwb_err *err)
 		uint64_t part = (limit > 0 && limit < all ? limit : all) / HOST_PART;
 		run->boundary_memory = part > CWE_BOUNDARY_MEMORY ? part : CWE_BOUNDARY_MEMORY;
 	}
-	return cwe_run_place(err, r, 0, 0, "backend", "");
+	r = cwe_run_place(err, r, 0, 0, "backend", "");
+	return r == 0 ? cwe_run_several_find(run, err) : r;
 }
 
 json_t *cwe_run_device_json(const struct cwe_run *run)
 {
 	const struct cwe_device *d = &run->device;
-	return json_pack("{s:s,s:s,s:s?,s:s?}", "backend", d->ops->describe(d->b), "precision", precision_name(d->precision), "uuid",
-		d->uuid[0] != '\0' ? d->uuid : NULL, "why", d->why[0] != '\0' ? d->why : NULL);
+	return json_pack("{s:s,s:s,s:s?,s:i,s:o,s:s?}", "backend", d->ops->describe(d->b), "precision", precision_name(d->precision), "uuid",
+		d->uuid[0] != '\0' ? d->uuid : NULL, "gpus", (int)run->several.n, "uuids", cwe_run_several_json(run), "why",
+		d->why[0] != '\0' ? d->why : NULL);
 }
 
 void cwe_run_device_log(const struct cwe_run *run)

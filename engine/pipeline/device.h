@@ -10,7 +10,8 @@
 /* Opens the backend that the job asks for, in its precision. */
 int cwe_run_device_open(struct cwe_run *run, struct cwb_err *err);
 
-/* {backend, precision, uuid, why}: uuid null where there is nothing to choose from; why: of auto that took the CPU, else null.
+/* {backend, precision, uuid, gpus, uuids, why}: uuid null where there is nothing to choose from; gpus: how many the job uses, 0 on
+ * the CPU; uuids: of all of them; why: of auto that took the CPU, else null.
  * NULL: no memory. */
 json_t *cwe_run_device_json(const struct cwe_run *run);
 
@@ -24,6 +25,7 @@ struct cwe_need {
 	uint64_t boundaries; /* wherever they lie */
 	uint64_t wanted;     /* of alloc(), with what makes it faster */
 	struct cwp_backend_use use;
+	uint32_t lanes;      /* GPUs that have this each, with boundaries of their own part; 0 or 1: one */
 };
 
 /* Fills in ->use: passes of a model over pieces of at most so many tokens. */
@@ -32,6 +34,8 @@ void cwe_need_passes(struct cwe_need *need, const struct cwe_model *model, uint6
 uint64_t cwe_need_memory(const struct cwe_run *run, const struct cwe_need *need);
 /* Whether boundaries are on scratch. */
 int cwe_need_spills(const struct cwe_run *run, uint64_t boundaries);
+/* The same of a stage on several GPUs. */
+int cwe_need_spills_all(const struct cwe_run *run, const struct cwe_need *need);
 
 /* What the stages [n] need of a GPU together: run->gpu, the room that boundaries have there, and the bound. 0 on the CPU.
  * CWP_ELIMIT where limits.gpu-memory is less, or the GPU is too small. */
@@ -39,6 +43,9 @@ int cwe_run_gpu_plan(struct cwe_run *run, const struct cwe_need *need, size_t n,
 /* Takes what was planned. Waits up to limits.gpu-wait while another program holds it; then -ENOMEM, and a later attempt may
  * succeed. With less free than was planned, boundaries leave the GPU. Once a run. */
 int cwe_run_gpu_reserve(struct cwe_run *run, struct cwb_err *err);
+/* Calls try until it does not return -ENOMEM, for up to limits.gpu-wait. */
+int cwe_run_gpu_wait(struct cwe_run *run, int (*try_it)(struct cwe_run *run, void *arg, struct cwb_err *err), void *arg,
+	struct cwb_err *err);
 /* Bytes of alloc() that nobody has yet; UINT64_MAX where memory is the host's. device: where a run's copy counts elsewhere. */
 uint64_t cwe_run_gpu_free(const struct cwe_run *run, const struct cwe_device *device);
 /* What no plan could know: `what` needs so many bytes of alloc() beside boundaries, which get less room if need be. CWP_ELIMIT. */

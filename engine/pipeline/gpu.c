@@ -8,6 +8,7 @@
 #include "engine/calibrate/calibrate.h"
 #include "engine/pipeline/device.h"
 #include "engine/pipeline/quantize_device.h"
+#include "engine/pipeline/several.h"
 
 /* What is left to the driver and to others of a device's memory, unless the job says how much it may take. */
 #define MARGIN_PART 16u
@@ -41,13 +42,18 @@ static uint64_t outside(const struct cwe_run *run, uint64_t boundaries)
 
 uint64_t cwe_need_memory(const struct cwe_run *run, const struct cwe_need *need)
 {
-	uint64_t device = cwe_device_remote(&run->device) ? 0 : need->device;
-	return need->host + device + min_u64(outside(run, need->boundaries), run->boundary_memory);
+	uint64_t device = cwe_device_remote(&run->device) ? 0 : need->device, lanes = need->lanes > 1 ? need->lanes : 1;
+	return need->host + device + min_u64(lanes * outside(run, need->boundaries), run->boundary_memory);
 }
 
 int cwe_need_spills(const struct cwe_run *run, uint64_t boundaries)
 {
 	return outside(run, boundaries) > run->boundary_memory;
+}
+
+int cwe_need_spills_all(const struct cwe_run *run, const struct cwe_need *need)
+{
+	return (need->lanes > 1 ? need->lanes : 1) * outside(run, need->boundaries) > run->boundary_memory;
 }
 
 /* The most of two uses. */
@@ -58,6 +64,7 @@ static void join(struct cwp_backend_use *all, const struct cwp_backend_use *one)
 	all->tokens = max_u64(all->tokens, one->tokens);
 	all->width = max_u64(all->width, one->width);
 	all->sum = max_u64(all->sum, one->sum);
+	all->handles = max_u64(all->handles, one->handles);
 }
 
 static uint64_t overhead(const struct cwe_run *run, const struct cwp_backend_use *use)
@@ -73,6 +80,8 @@ static int find_budget(struct cwe_run *run, uint64_t *ret_total, uint64_t *ret_b
 	uint64_t total = 0, idle = 0, limit = run->job->limits.gpu_memory;
 	int r = cwe_device_check(&run->device, "memory", d->ops->memory(d->b, &total, &idle), err);
 	uint64_t most = total - min_u64(total / MARGIN_PART, MARGIN_MOST);
+	total = min_u64(total, run->several.smallest);
+	most = min_u64(most, total - min_u64(total / MARGIN_PART, MARGIN_MOST));
 	*ret_total = total;
 	*ret_budget = limit > 0 ? min_u64(limit, most) : most;
 	return r;
@@ -94,6 +103,7 @@ int cwe_run_gpu_plan(struct cwe_run *run, const struct cwe_need *need, size_t n,
 {
 	struct cwe_run_gpu gpu = {0};
 	uint64_t total, budget, boundaries = 0, wanted = 0;
+	const struct cwe_need *divided = need;
 	*ret_bytes = 0;
 	if (!cwe_device_remote(&run->device)) {
 		return 0;
@@ -118,7 +128,10 @@ int cwe_run_gpu_plan(struct cwe_run *run, const struct cwe_need *need, size_t n,
 	run->device.boundary_room = room;
 	run->gpu = gpu;
 	*ret_bytes = gpu.bytes;
-	return 0;
+	for (size_t i = 0; i < n; i++) {
+		divided = need[i].lanes > 1 ? &need[i] : divided;
+	}
+	return cwe_run_several_plan(run, divided, budget, err);
 }
 
 /* What the bound becomes when less than planned is free, yet enough: boundaries leave the GPU. */
@@ -136,35 +149,39 @@ static int shrink(struct cwe_run *run, struct cwb_err *err)
 	return r;
 }
 
-static int try_reserve(struct cwe_run *run, struct cwb_err *err)
+static int try_reserve(struct cwe_run *run, void *arg, struct cwb_err *err)
 {
 	const struct cwe_device *d = &run->device;
+	(void)arg;
 	int r = shrink(run, err);
 	return r == 0 ? cwe_device_check(&run->device, "reserve", d->ops->reserve(d->b, run->gpu.bytes, &run->gpu.use), err) : r;
 }
 
-int cwe_run_gpu_reserve(struct cwe_run *run, struct cwb_err *err)
+int cwe_run_gpu_wait(struct cwe_run *run, int (*try_it)(struct cwe_run *run, void *arg, struct cwb_err *err), void *arg,
+	struct cwb_err *err)
 {
 	const struct cwp_host *host = &run->p->host->table;
 	struct cwb_err why = {0};
 	uint64_t wait = run->job->limits.gpu_wait, seconds = 0;
-	if (!cwe_device_remote(&run->device) || run->gpu.bytes == 0) {
-		return 0;
-	}
-	int r = try_reserve(run, &why);
+	int r = try_it(run, arg, &why);
 	for (; r == -ENOMEM && seconds < wait && !host->cancelled(host->ctx); seconds += STEP) {
 		if (seconds == 0) {
 			host->log(host->ctx, CWP_LOG_INFO, why.message);
 		}
 		(void)nanosleep(&(struct timespec){.tv_sec = STEP}, NULL);
 		cwb_err_clear(&why);
-		r = try_reserve(run, &why);
+		r = try_it(run, arg, &why);
 	}
 	if (r == -ENOMEM && host->cancelled(host->ctx)) {
 		return cwe_run_cancelled(run, err);
 	}
 	return r != -ENOMEM ? (r == 0 ? 0 : cwb_err_set(err, r, "%s", why.message))
 		: cwb_err_set(err, r, "%s; waited %" PRIu64 " s (limits.gpu-wait)", why.message, seconds);
+}
+
+int cwe_run_gpu_reserve(struct cwe_run *run, struct cwb_err *err)
+{
+	return cwe_device_remote(&run->device) && run->gpu.bytes > 0 ? cwe_run_gpu_wait(run, try_reserve, NULL, err) : 0;
 }
 
 uint64_t cwe_run_gpu_free(const struct cwe_run *run, const struct cwe_device *device)
@@ -215,11 +232,18 @@ int cwe_run_piece_tokens(struct cwe_run *run, uint64_t *ret, struct cwb_err *err
 	}
 	uint64_t there = cwe_quantizing_device_bytes(run, cwe_run_may_protect(run));
 	int r = find_budget(run, &total, &budget, err);
-	for (uint64_t most = PIECE_MOST; r == 0 && most > piece; most /= 2) {
+	uint64_t divided = cwe_run_lane_piece(run, tokens), lanes = divided < UINT64_MAX ? run->several.n : 1;
+	/* A quantizer that is calibrated sees all samples on one GPU. */
+	uint64_t part = run->quantizer_needs != 0 ? tokens : tokens / lanes;
+	while (piece > divided) {
+		piece /= 2;
+	}
+	for (uint64_t most = PIECE_MOST; r == 0 && most > piece && most <= divided; most /= 2) {
 		uint64_t at_once = max_u64(min_u64(most, tokens), widest);
 		struct cwe_calibration_bounds b;
-		cwe_calibration_bounds(&run->model, tokens, at_once, longest, run->needs | run->quantizer_needs, &b);
+		cwe_calibration_bounds(&run->model, min_u64(tokens, part + at_once), at_once, longest, run->needs | run->quantizer_needs, &b);
 		cwe_need_passes(&need, &run->model, at_once);
+		need.use.handles = lanes;
 		uint64_t own = overhead(run, &need.use);
 		piece = own < budget && b.device + there <= budget - own ? most : piece;
 	}

@@ -67,7 +67,8 @@ static int calibrate(struct pilot *p, double *sum, struct cwb_err *err)
 	struct cwe_run *run = p->run;
 	uint32_t layers = run->model.arch.layers;
 	struct cwe_calibration c = {.model = &run->model, .corpus = &p->corpus, .needs = run->needs, .scratch = run->p->scratch,
-		.boundary_memory = run->boundary_memory, .resume = layers, .arg = p, .module = take_module, .progress = progress};
+		.boundary_memory = run->boundary_memory, .resume = layers, .arg = p, .module = take_module, .progress = progress,
+		.more = run->several.open.list, .n_more = run->several.open.n};
 	int r = cwe_calibrate_run(&c, err);
 	/* In the order of the sums of all samples: where the pilot is all of a set, they are the same numbers. */
 	for (size_t s = 0; r == 0 && s < run->sets; s++) {

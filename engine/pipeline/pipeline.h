@@ -28,7 +28,7 @@ struct cwe_pipeline {
 	const struct cwj_job *job;
 	struct cwe_host *host;         /* with its pool; setting host->cancelled ends the run with CWP_ECANCELLED */
 	struct cwe_registry *registry;
-	const char *gpu;               /* UUID of the one that was given to this job; "none"; NULL: whichever there is */
+	const char *gpu;               /* UUIDs of those that this job may have, commas between them; "none"; NULL: whichever there are */
 	const char *cache;             /* folder of scores that jobs share, NULL: none */
 	uint64_t cache_size, cache_age; /* bytes of it at most, 0: none; seconds that an entry stays unused, 0: for ever */
 	const char *scratch;           /* folder of this job alone; exists; what lies there is reused or removed */

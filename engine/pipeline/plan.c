@@ -19,6 +19,7 @@
 #include "engine/pipeline/quantize_device.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/sequential.h"
+#include "engine/pipeline/several.h"
 #include "engine/pipeline/strips.h"
 #include "engine/pipeline/super.h"
 
@@ -28,10 +29,13 @@
 #define PLAIN_MEMORY (64ull << 20)
 /* Packing buffers of the matrix products, a thread. */
 #define THREAD_MEMORY (24ull << 20)
-/* A GPU's driver and libraries in the host's memory. */
+/* A GPU's driver and libraries in the host's memory, each GPU's. */
 #define DRIVER_MEMORY (1ull << 30)
 /* Caches of texts that are generated on a GPU, and what a step takes. */
 #define GENERATION_MEMORY (2ull << 30)
+
+/* A token in a part of the samples. */
+#define TOKEN_PART (2 * sizeof(uint32_t) + sizeof(float))
 
 static uint64_t max_u64(uint64_t a, uint64_t b)
 {
@@ -55,7 +59,7 @@ uint64_t cwe_run_base_memory(const struct cwe_run *run)
 {
 	uint64_t base = only_quantizes(run) ? PLAIN_MEMORY
 		: BASE_MEMORY + cwe_pool_threads(run->p->host->pool) * THREAD_MEMORY;
-	base += cwe_device_remote(&run->device) ? DRIVER_MEMORY : 0;
+	base += cwe_device_remote(&run->device) ? cwe_run_lanes(run) * DRIVER_MEMORY : 0;
 	return base + text_memory(run) + run->source->merge_memory + run->beside;
 }
 
@@ -87,15 +91,24 @@ static void score_bounds(const struct cwe_run *run, struct cwe_calibration_bound
 	if (run->scorer == NULL) {
 		return;
 	}
-	cwe_calibration_bounds(&run->model, run->corpus.tokens, run->corpus.widest, run->corpus.longest, run->needs, b);
-	ret->host = b->host + run->largest * sizeof(float) + (run->job->scale_pilot ? combine_memory(run) : 0);
+	uint32_t lanes = cwe_run_lanes(run);
+	cwe_calibration_bounds(&run->model, cwe_run_lane_tokens(run), run->corpus.widest, run->corpus.longest, run->needs, b);
+	/* Of several, one hands statistics over; each has its part of the samples. */
+	uint64_t others = lanes > 1 ? (lanes - 1) * (b->host - cwe_statistics_host_bytes(&run->model, run->needs)) +
+		lanes * run->corpus.tokens * TOKEN_PART : 0;
+	ret->host = b->host + others + run->largest * sizeof(float) + (run->job->scale_pilot ? combine_memory(run) : 0);
 	ret->device = b->device;
 	ret->boundaries = b->boundaries;
+	ret->lanes = lanes;
 	cwe_need_passes(ret, &run->model, run->corpus.widest);
+	ret->use.handles = lanes;
 }
 
-static uint64_t score_scratch(const struct cwe_run *run, const struct cwe_calibration_bounds *b)
+static uint64_t score_scratch(const struct cwe_run *run, const struct cwe_calibration_bounds *b, const struct cwe_need *need)
 {
+	if (need->lanes > 1) { /* nothing is kept */
+		return tile_bytes(run) + (cwe_need_spills_all(run, need) ? need->lanes * b->boundaries : 0);
+	}
 	/* The gradient beside the checkpoints needs room of its own where boundaries do not fit. */
 	return run->scorer == NULL ? 0 : b->kept + (cwe_need_spills(run, b->boundaries) ? b->boundaries - b->kept : 0) + b->checkpoint +
 		tile_bytes(run);
@@ -275,7 +288,7 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 	}
 	b.memory = cwe_run_base_memory(run) + max_u64(most, host_memory(run, &need[SEQUENTIAL]));
 	eval_scratch += cwe_need_spills(run, need[EVALUATION].boundaries) ? need[EVALUATION].boundaries : 0;
-	b.scratch = max_u64(score_scratch(run, &score), max_u64(eval_scratch + cwe_plain_bytes(run),
+	b.scratch = max_u64(score_scratch(run, &score, &need[SCORE]), max_u64(eval_scratch + cwe_plain_bytes(run),
 		cwe_run_sequential_scratch(run, need[SEQUENTIAL].boundaries)) + (run->scorer != NULL ? tile_bytes(run) : 0));
 	b.scratch += run->job->search && run->p->search == NULL ? search_scratch(run) : 0;
 	b.memory -= spare_threads(run, b.memory);

@@ -35,6 +35,21 @@ static void bytes_fact(FILE *f, const char *what, double x)
 	}
 }
 
+static void gpus(FILE *f, const json_t *uuids)
+{
+	const json_t *uuid;
+	size_t i;
+	if (json_array_size(uuids) == 0) {
+		return;
+	}
+	(void)fprintf(f, "<dt>GPU%s</dt><dd>", json_array_size(uuids) > 1 ? "s" : "");
+	json_array_foreach (uuids, i, uuid) {
+		(void)fputs(i > 0 ? ", " : "", f);
+		cwe_report_escape(f, json_is_string(uuid) ? json_string_value(uuid) : "");
+	}
+	(void)fputs("</dd>\n", f);
+}
+
 static void facts(FILE *f, const json_t *report)
 {
 	const json_t *job = json_object_get(report, "job"), *bounds = json_object_get(report, "bounds"), *count,
@@ -54,7 +69,7 @@ static void facts(FILE *f, const json_t *report)
 	number_fact(f, "Seed", cwe_report_number_of(job, "seed"));
 	fact(f, "Backend", cwe_report_text_of(report, "backend"));
 	fact(f, "Precision of products", cwe_report_text_of(device, "precision"));
-	fact(f, "GPU", cwe_report_text_of(device, "uuid"));
+	gpus(f, json_object_get(device, "uuids"));
 	fact(f, "No GPU", cwe_report_text_of(device, "why"));
 	fact(f, "cwpd", cwe_report_text_of(report, "cwpd"));
 	fact(f, "Job digest", cwe_report_text_of(report, "job_digest"));

@@ -196,6 +196,7 @@ void cwe_run_close(struct cwe_run *run)
 	free(run->threshold);
 	free(run->super);
 	cwe_run_masks_close(run);
+	cwe_companions_close(&run->several.open);
 	cwe_device_close(&run->device);
 	cwe_chat_free(run->chat);
 	cwe_tokenizer_free(run->tokenizer);

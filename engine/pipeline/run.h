@@ -12,7 +12,7 @@
 #include "base/known.h"
 #include "engine/calibrate/corpus.h"
 #include "engine/format/output.h"
-#include "engine/model/model.h"
+#include "engine/model/companions.h"
 #include "engine/pipeline/pipeline.h"
 #include "engine/select/select.h"
 #include "engine/text/samples.h"
@@ -69,6 +69,17 @@ struct cwe_run_gpu {
 	uint64_t own;    /* the backend's */
 	uint64_t alloc;  /* of alloc() without boundaries */
 	struct cwp_backend_use use;
+};
+
+/* The GPUs of a job that asks for several (several.h); the first one is the run's device. */
+struct cwe_run_several {
+	uint32_t n; /* GPUs of the job, the first one counted; 0 on the CPU */
+	struct cwp_backend_device found[CWJ_GPUS_MAX - 1]; /* [n - 1] the others */
+	uint64_t smallest; /* bytes of memory of the smallest one of all */
+	/* Planned for each of the others. */
+	uint64_t least, room; /* bytes without boundaries, and those that these have there */
+	struct cwp_backend_use use;
+	struct cwe_companions open; /* while samples are divided */
 };
 
 /* What the evaluations ask, as their data says. */
@@ -155,6 +166,7 @@ struct cwe_run {
 	struct cwe_bounds bounds;
 	struct cwe_run_gpu gpu;
 	int quantizes_there;    /* modules are quantized on the GPU (quantize_device.h), as planned */
+	struct cwe_run_several several;
 	uint64_t boundary_memory; /* bytes of boundaries that stay in the host's memory; more goes to scratch */
 	uint64_t piece;         /* tokens of a piece of the samples at most */
 	uint64_t beside;        /* bytes of texts beside the run's own: those of the model under test while a judge is at work */

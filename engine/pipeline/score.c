@@ -15,6 +15,7 @@
 #include "engine/pipeline/importance.h"
 #include "engine/pipeline/pilot.h"
 #include "engine/pipeline/run.h"
+#include "engine/pipeline/several.h"
 #include "engine/pipeline/super.h"
 #include "engine/pipeline/tiles.h"
 #include "engine/pipeline/unseen.h"
@@ -209,7 +210,8 @@ static int calibrate(struct scoring *sc, struct cwb_err *err)
 	if (at == 0) {
 		return 0; /* an earlier attempt finished it */
 	}
-	int r = run->job->scale_pilot ? open_pilot(sc, gradients ? at == layers : first_open(&sc->tiles) == 0, err) : 0;
+	int r = cwe_run_several_open(run, err);
+	r = r == 0 && run->job->scale_pilot ? open_pilot(sc, gradients ? at == layers : first_open(&sc->tiles) == 0, err) : r;
 	if (r != 0) {
 		return r;
 	}
@@ -224,7 +226,7 @@ static int calibrate(struct scoring *sc, struct cwb_err *err)
 		.scratch = run->p->scratch, .boundary_memory = run->boundary_memory, .checkpoint = 1, .arg = sc,
 		.checkpoint_pause = cwe_device_remote(&run->device) ? CHECKPOINT_PAUSE : 0,
 		.module = take_module, .layer_done = layer_done, .boundary_done = boundary_done, .head_done = head_done,
-		.progress = progress, .set_loss = run->set_loss};
+		.progress = progress, .set_loss = run->set_loss, .more = run->several.open.list, .n_more = run->several.open.n};
 	go_on(sc, gradients, &c);
 	sc->calibration = &c;
 	sc->passes = sc->tiles.passes;

@@ -169,6 +169,7 @@ static void fills_in_the_defaults(void **state)
 	assert_int_equal(j->precision, CWJ_PRECISION_AUTO);
 	assert_int_equal(j->limits.memory, 0);
 	assert_int_equal(j->limits.threads, 0);
+	assert_int_equal(j->limits.gpus, 1);
 	assert_int_equal(j->n_sets, 0);
 	assert_int_equal(j->has_score, 0);
 	assert_int_equal(j->combine, CWJ_COMBINE_MEAN);
@@ -229,7 +230,7 @@ static void knows_every_choice(void **state)
 {
 	struct cwj_job *j = parse(
 		"model: m\noutput: o\nprecision: bf16\nbackend: cuda:GPU-1a2b\nseed: "
-		"9223372036854775807\nlimits: {gpu-memory: 24GiB, gpu-wait: 5m}\n"
+		"9223372036854775807\nlimits: {gpu-memory: 24GiB, gpus: 16, gpu-wait: 5m}\n"
 		"calibrate: {critical: [{name: a, data: samples, path: p}, {name: b, data: csv, "
 		"path: q, as: refusals, charset: mac-roman, language: sw, refusal: No., columns: "
 		"{prompt: Frage, id: 'No'}}]}\n"
@@ -246,6 +247,8 @@ static void knows_every_choice(void **state)
 	assert_string_equal(j->backend, "cuda:GPU-1a2b");
 	assert_int_equal(j->limits.gpu_memory, UINT64_C(24) << 30);
 	assert_int_equal(j->limits.gpu_wait, 300);
+	assert_int_equal(j->limits.gpus, 16);
+	assert_true(j->limits.line > 1 && j->limits.column > 1);
 	assert_int_equal(j->seed, INT64_MAX);
 	assert_int_equal(j->utility, CWJ_UTILITY_IGNORE);
 	assert_int_equal(j->sets[0].as, CWJ_AS_AUTO);
@@ -358,6 +361,10 @@ static void refuses_wrong_types(void **state)
 	refuse_with(change("memory: 4GiB", "memory: 9999999999GiB"), CWP_EVALUE, "limits.memory",
 		"", "too large");
 	refuse_with(change("time: 2h", "time: 2GiB"), CWP_EVALUE, "limits.time", "", "is no time");
+	refuse_with(change("threads: 2", "gpus: 0"), CWP_EVALUE, "limits.gpus", "", "whole number from 1 to 16");
+	refuse_with(change("threads: 2", "gpus: 17"), CWP_EVALUE, "limits.gpus", "", "whole number from 1 to 16");
+	refuse_with("model: m\noutput: o\nquantize: {plugin: static}\nbackend: cpu\nlimits:\n  gpus: 2\n", CWP_EVALUE, "limits.gpus", "",
+		"2 GPUs are asked for, but backend: cpu uses none; write backend: cuda");
 	refuse_with(change("threads: 2", "threads: 5000"), CWP_EVALUE, "limits.threads", "",
 		"from 0 to 4096");
 	refuse_with(change("skip: [lm_head]", "skip: lm_head"), CWP_EVALUE, "quantize.skip", "",

@@ -385,14 +385,24 @@ static void companions(void **state)
 	struct cwe_companions c;
 	struct cwb_err err = {0};
 	struct cwe_device cpu;
+	struct cwp_backend_device found[3];
 	(void)state;
 	assert_int_equal(setenv("CWP_FAKE_DEVICES", "GPU-a,GPU-b,GPU-c", 1), 0);
 	open_several(&v, SYNTHETIC_CONFIG, "f32", 1);
 	(void)snprintf(v.s.device.uuid, sizeof v.s.device.uuid, "GPU-b");
 	v.s.device.precision = CWJ_PRECISION_F32;
-	assert_int_equal(cwe_companions_open(v.remote, &v.s.model, 3, &c, &err), CWP_EMISSING);
+	assert_int_equal(cwe_companions_find(&v.s.device, NULL, 3, found, &err), CWP_EMISSING);
 	assert_non_null(strstr(err.message, "4 devices of backend cuda are asked for, but there are 3"));
-	assert_int_equal(cwe_companions_open(v.remote, &v.s.model, 2, &c, NULL), 0);
+	/* Of a list: in its order, each once, by how it begins, never the one that is open. */
+	assert_int_equal(cwe_companions_find(&v.s.device, "GPU-b,GPU-c,gpu-A,GPU-c", 2, found, NULL), 0);
+	assert_string_equal(found[0].uuid, "GPU-c");
+	assert_string_equal(found[1].uuid, "GPU-a");
+	err = (struct cwb_err){0};
+	assert_int_equal(cwe_companions_find(&v.s.device, "GPU-c,GPU-b,GPU-c,,GPU-x", 2, found, &err), CWP_EMISSING);
+	assert_non_null(strstr(err.message, "3 devices of backend cuda are asked for, but of those that were given there are 2"));
+	assert_int_equal(cwe_companions_find(&v.s.device, NULL, 2, found, NULL), 0);
+	assert_true(found[0].total > 0);
+	assert_int_equal(cwe_companions_open(v.remote, &v.s.model, found, 2, &c, NULL), 0);
 	assert_string_equal(c.device[0].uuid, "GPU-a");
 	assert_string_equal(c.device[1].uuid, "GPU-c");
 	struct cwe_calibration calibration = asked(&v, GRADIENTS, &t);
@@ -408,7 +418,7 @@ static void companions(void **state)
 	cpu = v.s.device;
 	err = (struct cwb_err){0};
 	assert_int_equal(cwe_device_open(v.s.registry, &v.s.host, &(struct cwe_device_choice){0}, &v.s.device, &err), 0);
-	assert_int_equal(cwe_companions_open(v.s.registry, &v.s.model, 1, &c, &err), CWP_EMISSING);
+	assert_int_equal(cwe_companions_find(&v.s.device, NULL, 1, found, &err), CWP_EMISSING);
 	assert_non_null(strstr(err.message, "2 devices of backend cpu are asked for, but there are 1"));
 	cwe_device_close(&v.s.device);
 	v.s.device = cpu;
