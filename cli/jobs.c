@@ -172,6 +172,7 @@ static void row_time(struct cwc_table *table, const char *name, const json_t *va
 static void row_resources(struct cwc_table *table, const json_t *resources)
 {
 	static const char *const size[] = {"memory", "gpu_memory", "scratch"};
+	const char *each = "";
 	struct cwc_text text = {0};
 	json_int_t value;
 	size_t i;
@@ -181,12 +182,18 @@ static void row_resources(struct cwc_table *table, const json_t *resources)
 		cwc_text_printf(
 			&text, "%" JSON_INTEGER_FORMAT " thread%s", value, value == 1 ? "" : "s");
 	}
+	value = json_integer_value(json_object_get(resources, "gpus"));
+	if (value > 1) {
+		cwc_text_printf(&text, "%s%" JSON_INTEGER_FORMAT " GPUs", text.length ? ", " : "", value);
+		each = " each";
+	}
 	for (i = 0; i < sizeof size / sizeof size[0]; i++) {
 		value = json_integer_value(json_object_get(resources, size[i]));
 		if (value > 0) {
 			cwc_text_printf(&text, "%s%s ", text.length ? ", " : "",
 				i == 1 ? "GPU memory" : size[i]);
 			cwc_text_size(&text, (uint64_t)value);
+			cwc_text_printf(&text, "%s", i == 1 ? each : "");
 		}
 	}
 	value = json_integer_value(json_object_get(resources, "time"));
@@ -196,6 +203,17 @@ static void row_resources(struct cwc_table *table, const json_t *resources)
 	}
 	row(table, "at most", cwc_text_get(&text));
 	cwc_text_free(&text);
+}
+
+static void add_gpus(struct cwc_text *text, const json_t *attempt)
+{
+	const json_t *gpus = json_object_get(attempt, "gpus"), *gpu;
+	size_t i;
+
+	json_array_foreach(gpus, i, gpu)
+	{
+		cwc_text_printf(text, "%s%s", i == 0 ? ", on " : " and ", json_is_string(gpu) ? json_string_value(gpu) : "");
+	}
 }
 
 static void row_attempts(struct cwc_table *table, const json_t *attempts)
@@ -218,9 +236,7 @@ static void row_attempts(struct cwc_table *table, const json_t *attempts)
 			cwc_text_duration(
 				&text, json_number_value(ended) - json_number_value(started));
 		}
-		if (*cwc_string(attempt, "gpu")) {
-			cwc_text_printf(&text, ", on %s", cwc_string(attempt, "gpu"));
-		}
+		add_gpus(&text, attempt);
 		if (json_integer_value(json_object_get(attempt, "signal")) > 0) {
 			cwc_text_printf(&text, ", signal %" JSON_INTEGER_FORMAT,
 				json_integer_value(json_object_get(attempt, "signal")));

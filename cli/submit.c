@@ -245,6 +245,7 @@ static void print_plan(const struct cwc *cwc, const char *path, const json_t *pl
 	const json_t *resources = json_object_get(plan, "resources");
 	json_int_t threads = json_integer_value(json_object_get(resources, "threads"));
 	json_int_t seconds = json_integer_value(json_object_get(resources, "time"));
+	json_int_t gpus = json_integer_value(json_object_get(resources, "gpus"));
 	struct cwc_table table;
 	struct cwc_text text = {0}, line = {0};
 
@@ -264,7 +265,11 @@ static void print_plan(const struct cwc *cwc, const char *path, const json_t *pl
 		cwc_table_add(&table, "all");
 	}
 	plan_size(&table, resources, "memory", "  memory");
-	plan_size(&table, resources, "gpu_memory", "  GPU memory");
+	if (gpus > 1) {
+		cwc_table_add(&table, "  GPUs");
+		cwc_table_addf(&table, "%" JSON_INTEGER_FORMAT, gpus);
+	}
+	plan_size(&table, resources, "gpu_memory", gpus > 1 ? "  memory of each" : "  GPU memory");
 	plan_size(&table, resources, "scratch", "  scratch");
 	if (seconds > 0) {
 		cwc_text_duration(&line, (double)seconds);

@@ -70,6 +70,10 @@ static int take_one(const json_t *device, struct cwd_gpu *ret, struct cwb_err *e
 
 	rc = rc == 0 ? cwb_json_get_string(device, "name", CWB_JSON_REQUIRED, &name, err) : rc;
 	rc = rc == 0 ? cwb_json_get_u64(device, "memory", CWB_JSON_REQUIRED, 0, INT64_MAX, &ret->memory, err) : rc;
+	/* Lists of them have commas. */
+	if (rc == 0 && (uuid[0] == '\0' || strlen(uuid) >= sizeof ret->uuid || strpbrk(uuid, ", ") != NULL)) {
+		rc = cwb_err_set(err, CWP_EVALUE, "\"%.64s\" is no UUID of a device", uuid);
+	}
 	if (rc == 0) {
 		snprintf(ret->uuid, sizeof ret->uuid, "%s", uuid);
 		snprintf(ret->name, sizeof ret->name, "%s", name);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "job/job.h"
 
 static const char *const state_names[CWD_N_STATES] = {
 	"queued", "held", "running", "paused", "done", "failed", "rejected", "cancelled"};
@@ -69,9 +70,10 @@ void cwd_job_free(struct cwd_job *job)
 	for (i = 0; i < job->n_attempts; i++) {
 		free(job->attempts[i].reason);
 		free(job->attempts[i].boot);
-		free(job->attempts[i].gpu);
+		free(job->attempts[i].gpus);
 	}
 	free(job->attempts);
+	free(job->gpus);
 	free(job->key);
 	free(job->owner);
 	free(job->name);
@@ -216,8 +218,8 @@ char *cwd_resources_print(const struct cwd_resources *r)
 
 	if (asprintf(&text,
 		    "{\"threads\":%" PRIu32 ",\"memory\":%" PRIu64 ",\"gpu_memory\":%" PRIu64
-		    ",\"scratch\":%" PRIu64 ",\"time\":%" PRIu64 "%s%s%s}",
-		    r->threads, r->memory, r->gpu_memory, r->scratch, r->time, asks ? ",\"gpu\":\"" : "", r->gpu,
+		    ",\"scratch\":%" PRIu64 ",\"time\":%" PRIu64 ",\"gpus\":%" PRIu32 "%s%s%s}",
+		    r->threads, r->memory, r->gpu_memory, r->scratch, r->time, r->gpus, asks ? ",\"gpu\":\"" : "", r->gpu,
 		    asks ? "\"" : "") < 0) {
 		return NULL;
 	}
@@ -227,7 +229,7 @@ char *cwd_resources_print(const struct cwd_resources *r)
 int cwd_resources_parse(const char *text, struct cwd_resources *ret, struct cwb_err *err)
 {
 	struct cwd_resources r = {0};
-	uint64_t threads = 0;
+	uint64_t threads = 0, gpus = 0;
 	const char *gpu = NULL;
 	json_t *json;
 	int rc = cwb_json_load(text, strlen(text), 4096, CWB_JSON_DEPTH, &json, err);
@@ -251,6 +253,9 @@ int cwd_resources_parse(const char *text, struct cwd_resources *ret, struct cwb_
 	if (rc == 0) {
 		rc = cwb_json_get_u64(json, "time", CWB_JSON_REQUIRED, 0, INT64_MAX, &r.time, err);
 	}
+	if (rc == 0) { /* earlier daemons wrote none */
+		rc = cwb_json_get_u64(json, "gpus", CWB_JSON_OPTIONAL, 0, CWJ_GPUS_MAX, &gpus, err);
+	}
 	if (rc == 0) {
 		rc = cwb_json_get_string(json, "gpu", CWB_JSON_OPTIONAL, &gpu, err);
 	}
@@ -260,6 +265,7 @@ int cwd_resources_parse(const char *text, struct cwd_resources *ret, struct cwb_
 	json_decref(json);
 	if (rc == 0) {
 		r.threads = (uint32_t)threads;
+		r.gpus = (uint32_t)gpus;
 		*ret = r;
 	}
 	return rc;

@@ -44,7 +44,8 @@ struct cwd_resources {
 	uint32_t threads;                     /* 0: all that the daemon has */
 	uint64_t memory, gpu_memory, scratch; /* bytes; 0: nothing, or not known */
 	uint64_t time;                        /* seconds of all attempts together; 0: not limited */
-	char gpu[CWD_GPU_UUID];               /* the GPU that it asks for; "": any */
+	uint32_t gpus;                        /* at a time, where it needs any; 0: 1 */
+	char gpu[CWD_GPU_UUID];               /* the GPU that it asks for, the first of several; "": any */
 };
 
 struct cwd_attempt {
@@ -58,7 +59,7 @@ struct cwd_attempt {
 	int64_t pid;          /* 0: not known */
 	uint64_t start_ticks; /* of /proc/PID/stat */
 	char *boot;           /* boot id, may be NULL */
-	char *gpu;            /* UUID of the one that it had; NULL: none */
+	char *gpus;           /* UUIDs of those that it had, commas between them; NULL: none */
 };
 
 /* How far a running attempt is, with a rate that follows slowly. */
@@ -96,7 +97,7 @@ struct cwd_job {
 	double not_before; /* monotonic seconds; waits until then after such a failure; 0: does not
 			    */
 	int interruptions; /* since the last checkpoint */
-	char gpu[CWD_GPU_UUID]; /* that it has while it starts and runs; "": none */
+	char *gpus; /* UUIDs of those that it has while it starts and runs, commas between them; NULL: none */
 	char *scratch;     /* folder that may hold something of this job; may be NULL */
 	size_t n_attempts;
 	struct cwd_attempt *attempts;

@@ -32,11 +32,11 @@ int cwd_queue_begin(struct cwd_queue *queue, struct cwd_job *job,
 		job->started = attempt->started;
 	}
 	cwd_queue_add_update(batch, job);
-	if (job->gpu[0] != '\0') {
-		cwd_queue_set_text(&attempt->gpu, job->gpu);
+	if (job->gpus != NULL) {
+		cwd_queue_set_text(&attempt->gpus, job->gpus);
 	}
 	cwd_batch_add(batch, CWD_INSERT_ATTEMPT, "iids", job->id, (int64_t)attempt->number,
-		attempt->started, attempt->gpu);
+		attempt->started, attempt->gpus);
 	batch->fetch_text = job->id;
 	batch->done = done;
 	batch->arg = arg;

@@ -96,7 +96,7 @@ static int visit_attempt(const struct cwd_row *row, void *arg)
 		return 0; /* the foreign key keeps this out */
 	}
 	if (attempt == NULL || take_text(row, 8, &attempt->reason) < 0 ||
-		take_text(row, 11, &attempt->boot) < 0 || take_text(row, 12, &attempt->gpu) < 0) {
+		take_text(row, 11, &attempt->boot) < 0 || take_text(row, 12, &attempt->gpus) < 0) {
 		return cwb_err_set(load->err, -ENOMEM, "no memory for the attempts of the store");
 	}
 	attempt->number = (int)cwd_row_int(row, 1);

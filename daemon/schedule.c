@@ -146,6 +146,7 @@ static int is_ready(const struct cwd_queue *queue, const struct cwd_capacity *ca
 	return job->state == CWD_QUEUED && job->n_children == 0 && !job->starting && !job->cleaning &&
 	       job->not_before <= capacity->now &&
 	       cwd_schedule_dependency(queue, job, &id, &state) == CWD_WAIT_NO &&
+	       !cwd_schedule_lacks_gpus(job, capacity) &&
 	       !is_over_quota(queue, capacity, job);
 }
 
@@ -170,9 +171,10 @@ static struct cwd_job *next_ready(const struct cwd_queue *queue, const struct cw
 struct cwd_job *cwd_schedule_next(
 	const struct cwd_queue *queue, const struct cwd_capacity *capacity)
 {
+	const struct cwd_gpu *gpus[CWJ_GPUS_MAX];
 	struct use use;
 	struct cwd_job *job;
-	int waiting = 0; /* a job for a GPU, whose turn it is */
+	int waiting = 0; /* a job for GPUs, whose turn it is */
 
 	if (capacity->draining || queue->counts[CWD_QUEUED] == 0) {
 		return NULL;
@@ -183,7 +185,7 @@ struct cwd_job *cwd_schedule_next(
 		if (!cwd_schedule_needs_gpu(job, capacity)) {
 			return job;
 		}
-		if (!waiting && cwd_schedule_gpu(queue, capacity, job) != NULL) {
+		if (!waiting && cwd_schedule_gpus(queue, capacity, job, gpus) > 0) {
 			return job;
 		}
 		/* What it needs beside the GPU stays free for it. */
@@ -223,6 +225,7 @@ static int explain_turn(const struct cwd_queue *queue, const struct cwd_capacity
 	size_t i, before = 0;
 	struct use use = count_use(queue, capacity);
 	struct cwd_resources need = cwd_schedule_need(job, capacity);
+	const struct cwd_gpu *gpus[CWJ_GPUS_MAX];
 
 	for (i = 0; i < queue->n_jobs; i++) {
 		before += queue->jobs[i] != job && is_ready(queue, capacity, queue->jobs[i]) &&
@@ -234,7 +237,7 @@ static int explain_turn(const struct cwd_queue *queue, const struct cwd_capacity
 		return 1;
 	}
 	if (fits(job, &use, capacity)) {
-		int waits = cwd_schedule_needs_gpu(job, capacity) && cwd_schedule_gpu(queue, capacity, job) == NULL;
+		int waits = cwd_schedule_needs_gpu(job, capacity) && cwd_schedule_gpus(queue, capacity, job, gpus) == 0;
 
 		if (waits) {
 			cwd_schedule_explain_gpu(queue, capacity, job, buffer, size);
@@ -295,6 +298,10 @@ int cwd_schedule_explain(const struct cwd_queue *queue, const struct cwd_capacit
 	if (is_over_quota(queue, capacity, job)) {
 		snprintf(buffer, size, "%zu jobs of yours run already (quotas.running)",
 			capacity->running_per_user);
+		return n++ == i;
+	}
+	if (cwd_schedule_lacks_gpus(job, capacity)) {
+		cwd_schedule_explain_gpu(queue, capacity, job, buffer, size);
 		return n++ == i;
 	}
 	if (explain_turn(queue, capacity, job, buffer, size) && n++ == i) {

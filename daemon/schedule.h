@@ -26,8 +26,9 @@ struct cwd_capacity {
 
 /* The queued job that starts now, or NULL. Priority first, then order of submission; a job that
  * waits for another one is passed over, but a job that waits for threads or memory is not, so that
- * large jobs get their turn. One that waits for a GPU alone is passed by those that need none, as
- * long as the threads and memory stay free that it needs itself. */
+ * large jobs get their turn. One that waits for GPUs alone is passed by those that need none, as
+ * long as the threads and memory stay free that it needs itself, but by none that needs a GPU: those
+ * that come free are kept until it has all that it asks for. */
 struct cwd_job *cwd_schedule_next(
 	const struct cwd_queue *queue, const struct cwd_capacity *capacity);
 

@@ -16,7 +16,7 @@ enum cwd_statement {
 	CWD_UPDATE_SWEEP,     /* parent children point id */
 	CWD_UPDATE_PRIORITY,  /* priority rank id */
 	CWD_DELETE_JOB,       /* id; the jobs of a sweep go with it */
-	CWD_INSERT_ATTEMPT,   /* job number started gpu */
+	CWD_INSERT_ATTEMPT,   /* job number started gpu: several with commas between them */
 	CWD_UPDATE_ATTEMPT,   /* pid start_ticks boot job number */
 	CWD_COUNT_CHECKPOINT, /* checkpoints job number */
 	CWD_END_ATTEMPT,      /* ended result exit_code signal reason job number */

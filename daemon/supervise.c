@@ -260,7 +260,7 @@ static int start_worker(struct cwd_supervision *s, struct cwb_err *err)
 	add_argument(argv, &n, s->job->directory);
 	if (s->job->n_children == 0 && (settings->gpus_none || s->daemon->capacity.n_gpus > 0)) {
 		add_argument(argv, &n, "--gpu");
-		add_argument(argv, &n, s->job->gpu[0] != '\0' ? s->job->gpu : "none");
+		add_argument(argv, &n, s->job->gpus != NULL ? s->job->gpus : "none");
 	}
 	if (settings->cache != NULL) {
 		cwb_size_print(settings->cache_size, size);
@@ -348,14 +348,23 @@ static void on_begun(struct cwd_batch *batch, void *arg)
 	}
 }
 
+/* Notes which GPUs the job has from now on. -1: no memory. */
+static int take_gpus(const struct cwd_daemon *daemon, struct cwd_job *job)
+{
+	const struct cwd_gpu *gpus[CWJ_GPUS_MAX];
+	size_t n = cwd_schedule_gpus(&daemon->queue, &daemon->capacity, job, gpus);
+
+	free(job->gpus);
+	job->gpus = n > 0 ? cwd_schedule_gpu_list(gpus, n) : NULL;
+	return n > 0 && job->gpus == NULL ? -1 : 0;
+}
+
 void cwd_supervise_start(struct cwd_daemon *daemon, struct cwd_job *job)
 {
 	struct cwd_supervision *s = calloc(1, sizeof *s);
-	const struct cwd_gpu *gpu = cwd_schedule_gpu(&daemon->queue, &daemon->capacity, job);
 	struct cwb_err err = {0};
-	int rc = 0;
+	int rc = 0, given = take_gpus(daemon, job);
 
-	snprintf(job->gpu, sizeof job->gpu, "%s", gpu != NULL ? gpu->uuid : "");
 	if (s != NULL) {
 		s->daemon = daemon;
 		s->job = job;
@@ -368,7 +377,7 @@ void cwd_supervise_start(struct cwd_daemon *daemon, struct cwd_job *job)
 		free(job->scratch);
 		job->scratch = s->scratch == NULL ? NULL : strdup(s->scratch);
 	}
-	if (s == NULL || job->scratch == NULL || s->log_path == NULL) {
+	if (s == NULL || given < 0 || job->scratch == NULL || s->log_path == NULL) {
 		rc = cwb_err_set(&err, -ENOMEM, "no memory to start a worker");
 	} else {
 		rc = cwd_queue_begin(&daemon->queue, job, on_begun, s, &err);

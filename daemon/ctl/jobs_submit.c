@@ -113,6 +113,8 @@ static void on_checked(void *arg)
 	} else if (submit->daemon->stopping) {
 		cwd_submit_error(submit, "org.cwpd.Jobs.Draining",
 			json_pack("{s:s}", "reason", "the daemon is stopping"));
+	} else if (cwd_submit_gpus_check(submit) < 0) {
+		cwd_submit_invalid(submit);
 	} else if (cwd_call_bool(submit->call, "dry_run") ||
 		   (!cwd_submit_is_repeated(submit) && !cwd_submit_is_taken(submit) &&
 			   !is_too_many(submit))) {

@@ -61,8 +61,10 @@ static json_t *known_json(double value, int known)
 
 json_t *cwd_present_resources(const struct cwd_resources *r)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "threads", bytes_json(r->threads), "memory",
-		bytes_json(r->memory), "gpu_memory", bytes_json(r->gpu_memory), "scratch",
+	int gpus = r->gpu_memory == 0 ? 0 : r->gpus > 1 ? (int)r->gpus : 1;
+
+	return json_pack("{s:o, s:o, s:i, s:o, s:o, s:o}", "threads", bytes_json(r->threads), "memory",
+		bytes_json(r->memory), "gpus", gpus, "gpu_memory", bytes_json(r->gpu_memory), "scratch",
 		bytes_json(r->scratch), "time", bytes_json(r->time));
 }
 
@@ -126,6 +128,24 @@ json_t *cwd_present_job(const struct cwd_daemon *daemon, const struct cwd_job *j
 		"children", count_json(job, job->n_children), "ended", count_json(job, count.ended));
 }
 
+/* UUIDs of a list with commas. */
+static json_t *gpus_json(const char *text)
+{
+	json_t *list = json_array();
+	const char *at = text;
+
+	while (list != NULL && at != NULL && *at != '\0') {
+		size_t n = strcspn(at, ",");
+
+		if (json_array_append_new(list, json_stringn(at, n)) != 0) {
+			json_decref(list);
+			return NULL;
+		}
+		at += n + (at[n] == ',');
+	}
+	return list;
+}
+
 static json_t *present_attempts(const struct cwd_job *job)
 {
 	json_t *list = json_array();
@@ -133,12 +153,13 @@ static json_t *present_attempts(const struct cwd_job *job)
 
 	for (i = 0; i < job->n_attempts; i++) {
 		const struct cwd_attempt *a = &job->attempts[i];
-		json_t *attempt = json_pack("{s:i, s:f, s:o, s:s, s:o, s:o, s:i, s:o, s:o}", "number",
+		json_t *gpus = gpus_json(a->gpus);
+		json_t *attempt = json_pack("{s:i, s:f, s:o, s:s, s:o, s:o, s:i, s:o, s:O?, s:o}", "number",
 			a->number, "started", a->started, "ended", time_json(a->ended), "result",
 			a->result, "exit_code",
 			a->exit_code < 0 ? json_null() : json_integer(a->exit_code), "signal",
 			a->signal == 0 ? json_null() : json_integer(a->signal), "checkpoints",
-			a->checkpoints, "reason", cwd_present_text(a->reason), "gpu", cwd_present_text(a->gpu));
+			a->checkpoints, "reason", cwd_present_text(a->reason), "gpu", json_array_get(gpus, 0), "gpus", gpus);
 
 		if (json_array_append_new(list, attempt) != 0) {
 			json_decref(list);

@@ -73,6 +73,7 @@ static int fill_job(
 	job->output = strdup(parsed->output);
 	job->resources.threads = parsed->limits.threads;
 	job->resources.time = parsed->limits.time;
+	job->resources.gpus = parsed->limits.gpus;
 	if (strncmp(parsed->backend, "cuda:", 5) == 0) {
 		snprintf(job->resources.gpu, sizeof job->resources.gpu, "%s", parsed->backend + 5);
 	}
@@ -112,6 +113,11 @@ static int fill_sweep(struct cwd_submit *submit)
 	json_decref(paths);
 	job->n_children = sweep->n_points;
 	job->resources.time = 0; /* its jobs have that limit, each its own */
+	for (k = 0; k < sweep->n_points; k++) {
+		uint32_t gpus = sweep->points[k].job->limits.gpus;
+
+		job->resources.gpus = gpus > job->resources.gpus ? gpus : job->resources.gpus;
+	}
 	return rc;
 }
 

@@ -43,6 +43,11 @@ void cwd_submit_check(void *submit);
 int cwd_submit_is_repeated(struct cwd_submit *submit);
 int cwd_submit_is_taken(struct cwd_submit *submit);
 
+/* Whether the daemon has the GPUs that its jobs ask for; CWP_ELIMIT with submit->err filled. */
+int cwd_submit_gpus_check(struct cwd_submit *submit);
+/* All that the daemon may give, with commas between them, or "none"; NULL: it knows of none, or memory is short. */
+char *cwd_submit_gpu_list(const struct cwd_daemon *daemon);
+
 /* Stores what was planned and answers. */
 void cwd_submit_store(struct cwd_submit *submit);
 /* Starts the plans that wait, as many as may run. */

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/json.h"
 #include "daemon/ctl/present.h"
@@ -14,42 +13,6 @@
 
 #define PLANNING_MAX 4 /* processes at a time */
 #define PLAN_MAX ((size_t)512 << 10)
-
-/* A GPU that the job names must be one that the daemon has to give. */
-static int check_gpu(struct cwd_submit *submit, const struct cwd_resources *r)
-{
-	const struct cwd_capacity *capacity = &submit->daemon->capacity;
-	size_t i, n = strlen(r->gpu);
-
-	for (i = 0; i < capacity->n_gpus; i++) {
-		if (strncasecmp(capacity->gpus[i].uuid, r->gpu, n) == 0) {
-			return 0;
-		}
-	}
-	if (n == 0 || capacity->n_gpus == 0) {
-		return 0;
-	}
-	snprintf(submit->err.field, sizeof submit->err.field, "backend");
-	return cwb_err_set(&submit->err, CWP_ELIMIT,
-		"the daemon gives no job GPU %s (its gpus); it has %zu, such as %s: name one of these, or use backend: cuda", r->gpu,
-		capacity->n_gpus, capacity->gpus[0].uuid);
-}
-
-/* One that all of the submission's jobs may be planned on; NULL: as the jobs say. */
-static const char *planned_gpu(const struct cwd_submit *submit)
-{
-	const struct cwd_daemon *daemon = submit->daemon;
-	int asked = submit->job->resources.gpu[0] != '\0';
-	size_t i;
-
-	if (daemon->settings->gpus_none) {
-		return "none";
-	}
-	for (i = 0; i < submit->n_children; i++) {
-		asked |= submit->children[i]->resources.gpu[0] != '\0';
-	}
-	return asked || daemon->capacity.n_gpus == 0 ? NULL : daemon->capacity.gpus[0].uuid;
-}
 
 /* The bounds of one plan into r. */
 static int take_bounds(
@@ -79,7 +42,7 @@ static int take_bounds(
 			(unsigned long long)(settings->memory >> 20));
 		snprintf(submit->err.field, sizeof submit->err.field, "limits.memory");
 	}
-	return rc == 0 ? check_gpu(submit, r) : rc;
+	return rc;
 }
 
 /* Of a sweep each job has bounds of its own. */
@@ -179,7 +142,8 @@ static int start_plan(struct cwd_submit *submit)
 	struct cwd_daemon *daemon = submit->daemon;
 	const struct cwd_settings *settings = daemon->settings;
 	char *program = cwd_settings_program(settings, "cwp-worker");
-	const char **argv = calloc(10 + 2 * settings->plugins.n, sizeof *argv), *gpu = planned_gpu(submit);
+	const char **argv = calloc(10 + 2 * settings->plugins.n, sizeof *argv);
+	char *gpus = cwd_submit_gpu_list(submit->daemon);
 	struct cwd_child_options options = {.input = submit->text,
 		.output_max = PLAN_MAX,
 		.timeout_ms = plan_seconds(submit) * 1000,
@@ -195,9 +159,9 @@ static int start_plan(struct cwd_submit *submit)
 		argv[n++] = "0";
 		argv[n++] = "--directory";
 		argv[n++] = submit->directory;
-		if (gpu != NULL) {
+		if (gpus != NULL) {
 			argv[n++] = "--gpu";
-			argv[n++] = gpu;
+			argv[n++] = gpus;
 		}
 		for (i = 0; i < settings->plugins.n; i++) {
 			argv[n++] = "--plugin-dir";
@@ -208,6 +172,7 @@ static int start_plan(struct cwd_submit *submit)
 	}
 	free(program);
 	free(argv);
+	free(gpus);
 	return rc;
 }
 

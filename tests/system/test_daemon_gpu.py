@@ -105,6 +105,57 @@ class Gpus(daemon_test.DaemonTest):
             self.daemon.jobs("Cancel", id=id)
         self.daemon.wait(third)
 
+    def test_several(self):
+        """A job gets its GPUs at once; until then those that come free are kept for it."""
+        self.begin(devices=(("GPU-a", 1000), ("GPU-b", 2000), ("GPU-c", 1500)))
+        endless = "gpu=500 steps=1000 step=0.05"
+        pair = self.submit(endless, more="threads: 1, gpus: 2")
+        one = self.submit(endless)
+        for id in (pair, one):
+            self.daemon.wait_state(id, "running")
+        self.assertEqual([self.describe(id)["attempts"][0]["gpus"] for id in (pair, one)], [["GPU-b", "GPU-c"], ["GPU-a"]])
+        self.assertEqual(self.describe(pair)["attempts"][0]["gpu"], "GPU-b")
+        self.assertEqual([self.describe(pair)["resources"][key] for key in ("gpus", "gpu_memory")], [2, 500])
+        waiting, late = self.submit("gpu=500", more="threads: 1, gpus: 2"), self.submit("gpu=500")
+        self.assertIn("needs 2 GPUs at once with 0 MiB of memory each, 3 of 3 are in use", self.reasons(waiting))
+        self.daemon.jobs("Cancel", id=one)
+        self.daemon.wait(one)
+        cpu = self.submit("plain")
+        self.daemon.wait(cpu)
+        self.assertEqual([self.daemon.state(id) for id in (waiting, late)], ["queued", "queued"])
+        # What is held is on disk, and given again.
+        self.daemon.stop()
+        self.daemon.start()
+        self.daemon.wait_state(pair, "running")
+        self.assertEqual([a["gpus"] for a in self.describe(pair)["attempts"]], [["GPU-b", "GPU-c"]] * 2)
+        self.assertEqual([self.daemon.state(id) for id in (waiting, late)], ["queued", "queued"])
+        self.daemon.jobs("Cancel", id=pair)
+        self.daemon.wait(waiting, late)
+        self.assertEqual([self.given(id) for id in (pair, waiting)], [["GPU-b,GPU-c"] * 2, ["GPU-b,GPU-c"]])
+
+    def test_too_many(self):
+        """More than the daemon may give are refused at submit; what came to be too many waits, and holds nobody up."""
+        self.begin()
+        text = self.daemon.job_text("gpu=5", more="limits: {gpus: %d}\n")
+
+        def refused(gpus):
+            parameters = self.fails("org.cwpd.Jobs.JobInvalid", "org.cwpd.Jobs.Submit", job=text % gpus,
+                directory=self.daemon.path("work"), key=str(uuid.uuid4()))
+            self.assertEqual([parameters["path"], parameters["line"]], ["limits.gpus", 5])
+            return parameters["reason"]
+
+        self.assertIn("3 GPUs are asked for, but the daemon gives its jobs 2", refused(3))
+        held = self.submit("gpu=5", more="threads: 1, gpus: 2", hold=True)
+        self.daemon.configure(self.config + "gpus: [GPU-b]\n")
+        self.daemon.call("org.cwpd.Admin.Reload")
+        self.assertIn("gives its jobs 1", refused(2))
+        self.daemon.jobs("Release", id=held)
+        self.assertIn("needs 2 GPUs, of which this daemon has 1", self.reasons(held))
+        self.daemon.wait(self.submit("gpu=5"))
+        self.daemon.configure(self.config + "gpus: none\n")
+        self.daemon.call("org.cwpd.Admin.Reload")
+        self.assertIn("gives its jobs 0", refused(2))
+
     def test_no_driver(self):
         self.begin(devices=(), reason="plugin 'cuda': devices: no NVIDIA driver")
         self.assertIn("no GPU: plugin 'cuda': devices: no NVIDIA driver", self.daemon.read_log())

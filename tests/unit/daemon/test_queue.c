@@ -265,7 +265,7 @@ static void test_texts(void **state)
 {
 	static const char *const bad[] = {
 		"", "x", "ok:", "ok:x", "OK:1", "1:ok", "-1", "0", "maybe:1", "any:01", "1 "};
-	const struct cwd_resources resources = {3, 1ull << 60, 2, 1, 99, "GPU-1"};
+	const struct cwd_resources resources = {3, 1ull << 60, 2, 1, 99, 2, "GPU-1"};
 	struct cwd_resources again = {0};
 	struct cwb_err error = {0}, error_again = {0};
 	struct cwd_after *after, one;
@@ -289,9 +289,12 @@ static void test_texts(void **state)
 	text = cwd_resources_print(&resources);
 	assert_int_equal(cwd_resources_parse(text, &again, NULL), 0);
 	assert_true(again.threads == 3 && again.memory == 1ull << 60 && again.gpu_memory == 2 &&
-		    again.scratch == 1 && again.time == 99 && strcmp(again.gpu, "GPU-1") == 0);
+		    again.scratch == 1 && again.time == 99 && again.gpus == 2 && strcmp(again.gpu, "GPU-1") == 0);
 	free(text);
 	assert_true(cwd_resources_parse("{}", &again, NULL) < 0);
+	assert_int_equal(cwd_resources_parse("{\"threads\":1,\"memory\":2,\"gpu_memory\":3,\"scratch\":4,\"time\":5}", &again, NULL), 0);
+	assert_int_equal(again.gpus, 0); /* as earlier daemons wrote it */
+	assert_true(cwd_resources_parse("{\"threads\":1,\"memory\":2,\"gpu_memory\":3,\"scratch\":4,\"time\":5,\"gpus\":17}", &again, NULL) < 0);
 	cwb_err_set(&error, CWP_EVALUE, "a \"quoted\" word");
 	error.line = 4;
 	text = cwd_error_print(&error);
