@@ -57,6 +57,7 @@ const struct row_kernels *row_kernels_of(enum row_tier tier);
 void row_kernels_use(enum row_tier tier);
 
 /* The inside of a tier: the tables for row_kernels_of alone, the functions for the tables. */
+void row_code_e4m3_avx2(const float *v, uint64_t n, float scale, uint8_t *codes);
 void row_squares_avx2(const float *v, const uint8_t *mask, uint64_t first, uint64_t n, const struct row_grids *grids, double *ret);
 void row_squares_avx512(const float *v, const uint8_t *mask, uint64_t first, uint64_t n, const struct row_grids *grids, double *ret);
 void row_errors_avx2(const float *v, uint64_t n, float scale, float zero, float low, float high, float *ret);

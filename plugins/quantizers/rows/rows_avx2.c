@@ -202,7 +202,7 @@ static inline uint64_t e4m3(const float *v, uint64_t n, const struct quotient *p
 	return i;
 }
 
-static void code_e4m3(const float *v, uint64_t n, float scale, uint8_t *codes)
+void row_code_e4m3_avx2(const float *v, uint64_t n, float scale, uint8_t *codes)
 {
 	struct quotient p;
 	const uint64_t i = quotient_e4m3(scale, &p) ? e4m3(v, n, &p, 1, codes) : e4m3(v, n, &p, 0, codes);
@@ -210,5 +210,5 @@ static void code_e4m3(const float *v, uint64_t n, float scale, uint8_t *codes)
 	codes_e4m3(v + i, n - i, scale, codes + i);
 }
 
-const struct row_kernels row_kernels_avx2 = {top, tops, top_masked, range, code_ints, code_e4m3,
+const struct row_kernels row_kernels_avx2 = {top, tops, top_masked, range, code_ints, row_code_e4m3_avx2,
 	row_squares_avx2, row_count_avx2, row_errors_avx2, row_weigh_avx2};

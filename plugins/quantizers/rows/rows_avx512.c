@@ -13,30 +13,13 @@ static inline __m512i magnitude(__m512 v)
 	return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff));
 }
 
-static uint32_t top(const float *v, uint64_t n)
-{
-	__m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
-	uint64_t i = 0;
-
-	for (; n - i >= 64; i += 64) {
-		a = _mm512_max_epi32(a, magnitude(_mm512_loadu_ps(v + i)));
-		b = _mm512_max_epi32(b, magnitude(_mm512_loadu_ps(v + i + 16)));
-		c = _mm512_max_epi32(c, magnitude(_mm512_loadu_ps(v + i + 32)));
-		d = _mm512_max_epi32(d, magnitude(_mm512_loadu_ps(v + i + 48)));
-	}
-	for (; i < n; i += 16) {
-		a = _mm512_max_epi32(a, magnitude(_mm512_maskz_loadu_ps(lanes(n - i), v + i)));
-	}
-	return (uint32_t)_mm512_reduce_max_epi32(_mm512_max_epi32(_mm512_max_epi32(a, b), _mm512_max_epi32(c, d)));
-}
-
 static inline __m256i half_magnitude(const float *v)
 {
 	return _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(const void *)v), _mm256_set1_epi32(0x7fffffff));
 }
 
-/* The same by halves of registers: what comes from memory, and nothing has fetched it, comes faster. */
-static uint32_t top_of_far(const float *v, uint64_t n)
+/* By halves of registers: what comes from memory comes faster. */
+static uint32_t top(const float *v, uint64_t n)
 {
 	__m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
 	uint64_t i = 0;
@@ -57,7 +40,7 @@ static uint32_t top_of_far(const float *v, uint64_t n)
 static void tops(const float *v, uint64_t n, uint64_t group, float *ret)
 {
 	for (uint64_t first = 0, i = 0; first < n; first += group, i++) {
-		ret[i] = bits_float(top_of_far(v + first, n - first < group ? n - first : group));
+		ret[i] = bits_float(top(v + first, n - first < group ? n - first : group));
 	}
 }
 
@@ -155,67 +138,6 @@ static void code_ints(const float *v, uint64_t n, float scale, float zero, float
 	}
 }
 
-/* Sixteen times e4m3_bits of |v| / scale, E4M3_BIAS more and without end: quotient.h. */
-static inline __m512i e4m3_of(__m512 v, const struct quotient *p, int products)
-{
-	const __m512 q = quotient(_mm512_castsi512_ps(magnitude(v)), p, products);
-	const __m512i exponent = _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(q), _mm512_set1_epi32(E4M3_EXPONENT)),
-		_mm512_set1_epi32(E4M3_LEAST));
-	const __m512 sum = _mm512_fmadd_ps(_mm512_castsi512_ps(exponent), _mm512_set1_ps(E4M3_TO_EIGHTHS), q);
-	return _mm512_madd_epi16(_mm512_castps_si512(sum), _mm512_set1_epi32(E4M3_WEIGHTS));
-}
-
-/* The same, of 32 magnitudes, as 16-bit numbers: saturated, an infinite or missing one is none that a code has. */
-static inline __m512i e4m3_pair(__m512 a, __m512 b, const struct quotient *p, int products)
-{
-	const __m512i both = _mm512_packs_epi32(e4m3_of(a, p, products), e4m3_of(b, p, products));
-
-	return _mm512_srli_epi16(_mm512_sub_epi16(both, _mm512_set1_epi16(E4M3_BIAS)), 4);
-}
-
-/* Saturated twice, an integer keeps its sign. */
-static inline __m512i signs_of(__m512 a, __m512 b, __m512 c, __m512 d)
-{
-	return _mm512_packs_epi16(_mm512_packs_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)),
-		_mm512_packs_epi32(_mm512_castps_si512(c), _mm512_castps_si512(d)));
-}
-
-static inline void e4m3(const float *v, uint64_t n, const struct quotient *p, int products, uint8_t *codes)
-{
-	const __m512i sign = _mm512_set1_epi8((char)0x80), most = _mm512_set1_epi8(E4M3_MOST);
-	const uintptr_t behind = (uintptr_t)v + fetched_behind(n);
-	uint64_t i = 0;
-
-	for (; n - i >= 64; i += 64) {
-		for (unsigned line = 0; line < 4; line++) {
-			_mm_prefetch((const void *)(behind + 4 * i + 64 * line), _MM_HINT_T1);
-		}
-		const __m512 a = _mm512_loadu_ps(v + i), b = _mm512_loadu_ps(v + i + 16), c = _mm512_loadu_ps(v + i + 32),
-			d = _mm512_loadu_ps(v + i + 48);
-		const __m512i all = _mm512_min_epu8(_mm512_packus_epi16(e4m3_pair(a, b, p, products), e4m3_pair(c, d, p, products)), most);
-		/* all | (signs & sign) */
-		_mm512_storeu_si512(codes + i, in_order(_mm512_ternarylogic_epi32(all, signs_of(a, b, c, d), sign, 0xf8)));
-	}
-	for (; i < n; i += 16) {
-		const __mmask16 some = lanes(n - i);
-		const __m512 a = _mm512_maskz_loadu_ps(some, v + i);
-		const __m512i pair = e4m3_pair(a, a, p, products);
-		const __m512i all = _mm512_min_epu8(_mm512_packus_epi16(pair, pair), most), signs = signs_of(a, a, a, a);
-		const __m512i code = in_order(_mm512_ternarylogic_epi32(all, signs, sign, 0xf8));
-		_mm_mask_storeu_epi8(codes + i, some, _mm512_castsi512_si128(code));
-	}
-}
-
-static void code_e4m3(const float *v, uint64_t n, float scale, uint8_t *codes)
-{
-	struct quotient p;
-
-	if (quotient_e4m3(scale, &p)) {
-		e4m3(v, n, &p, 1, codes);
-	} else {
-		e4m3(v, n, &p, 0, codes);
-	}
-}
-
-const struct row_kernels row_kernels_avx512 = {top, tops, top_masked, range, code_ints, code_e4m3,
+/* E4M3 codes are those of the tier below: they wait for memory, which registers of twice the size make no faster. */
+const struct row_kernels row_kernels_avx512 = {top, tops, top_masked, range, code_ints, row_code_e4m3_avx2,
 	row_squares_avx512, row_count_avx512, row_errors_avx512, row_weigh_avx512};
