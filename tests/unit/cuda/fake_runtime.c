@@ -121,11 +121,12 @@ void fake_later(cudaStream_t stream, void (*run)(const void *arg), const void *a
 	t->run = run;
 }
 
+/* bytes 0: that begins there. */
 static struct block *find(const void *p, size_t bytes, int host)
 {
 	for (size_t i = 0; i < MOST; i++) {
 		struct block *k = &block[i];
-		if (k->p && k->host == host && (const char *)p >= k->p && (const char *)p + bytes <= k->p + k->bytes) {
+		if (k->p && k->host == host && (const char *)p >= k->p && (const char *)p + bytes <= k->p + k->bytes && (bytes > 0 || p == k->p)) {
 			return k;
 		}
 	}
