@@ -46,54 +46,67 @@ __global__ void __launch_bounds__(THREADS) fill(struct launch_gptq_fill p)
 	}
 }
 
-// One block of threads. s holds what remains of A right of the column at hand, and left of it rows of L^-1 that are not complete.
+// One block of threads, each with some rows of a column in registers: right of the column at hand what remains of A, left of it rows of
+// L^-1 that are not complete. A step's column and row go through shared memory, in turns through two arrays of each: so a step needs one
+// barrier.
 __global__ void __launch_bounds__(THREADS) diagonal(double *m, uint64_t ld, unsigned size, int *failed)
 {
-	__shared__ double s[GPTQ_BLOCK][GPTQ_BLOCK + 1], before[GPTQ_BLOCK], l[GPTQ_BLOCK];
-	const unsigned t = threadIdx.x, c = t % GPTQ_BLOCK;
+	constexpr unsigned OWN = GPTQ_BLOCK * GPTQ_BLOCK / THREADS;
+	__shared__ double columns[2][GPTQ_BLOCK], rows[2][GPTQ_BLOCK], before[GPTQ_BLOCK];
+	const unsigned c = threadIdx.x % GPTQ_BLOCK, first = threadIdx.x / GPTQ_BLOCK * OWN;
+	double v[OWN];
 
 	if (*failed) {
 		return;
 	}
-	for (unsigned r = t / GPTQ_BLOCK; r < size; r += THREADS / GPTQ_BLOCK) {
-		s[r][c] = c <= r ? m[r * ld + c] : 0.0;
-		if (c == r) {
-			before[c] = s[r][c];
+#pragma unroll
+	for (unsigned w = 0; w < OWN; w++) {
+		v[w] = first + w < size && c <= first + w ? m[(first + w) * ld + c] : 0.0;
+		if (c == first + w) {
+			before[c] = v[w];
 		}
 	}
-	__syncthreads();
-	for (unsigned j = 0; j < size; j++) {
-		const double pivot = s[j][j];
-		// Less is what rounding leaves of a zero.
-		if (!(pivot > 1e-14 * before[j]) || !isfinite(pivot)) {
-			if (t == 0) {
-				*failed = 1;
+	for (unsigned begin = 0; begin < size; begin += OWN) {
+#pragma unroll
+		for (unsigned u = 0; u < OWN; u++) {
+			const unsigned j = begin + u;
+			double *column = columns[u % 2], *row = rows[u % 2];
+			if (j >= size) {
+				break;
 			}
-			return;
-		}
-		const double root = sqrt(pivot);
-		if (t < GPTQ_BLOCK && t > j && t < size) {
-			l[t] = s[t][j] / root;
-		}
-		__syncthreads();
-		if (t >= GPTQ_BLOCK && t < 2 * GPTQ_BLOCK && c <= j) {
-			s[j][c] = (c == j ? 1.0 : s[j][c]) / root;
-		}
-		__syncthreads();
-		for (unsigned i = j + 1 + t / GPTQ_BLOCK; i < size; i += THREADS / GPTQ_BLOCK) {
-			if (c < j) {
-				s[i][c] -= l[i] * s[j][c];
-			} else if (c == j) {
-				s[i][c] = -l[i] * s[j][c];
-			} else if (c <= i) {
-				s[i][c] -= l[i] * l[c];
+			if (c == j) {
+#pragma unroll
+				for (unsigned w = 0; w < OWN; w++) {
+					column[first + w] = v[w];
+				}
+			}
+			if (first == begin) {
+				row[c] = v[u];
+			}
+			__syncthreads();
+			const double pivot = column[j];
+			// Less is what rounding leaves of a zero.
+			if (!(pivot > 1e-14 * before[j]) || !isfinite(pivot)) {
+				if (threadIdx.x == 0) {
+					*failed = 1;
+				}
+				return;
+			}
+			const double inverse = rsqrt(pivot), right = (c > j ? column[c] : c < j ? row[c] : 1.0) * inverse;
+#pragma unroll
+			for (unsigned w = 0; w < OWN; w++) {
+				if (first + w > j) {
+					v[w] = (c == j ? 0.0 : v[w]) - column[first + w] * inverse * right;
+				} else if (first + w == j) {
+					v[w] = right;
+				}
 			}
 		}
-		__syncthreads();
 	}
-	for (unsigned r = t / GPTQ_BLOCK; r < size; r += THREADS / GPTQ_BLOCK) {
-		if (c < size) {
-			m[r * ld + c] = c <= r ? s[r][c] : 0.0;
+#pragma unroll
+	for (unsigned w = 0; w < OWN; w++) {
+		if (first + w < size && c < size) {
+			m[(first + w) * ld + c] = c <= first + w ? v[w] : 0.0;
 		}
 	}
 }
@@ -189,25 +202,28 @@ __device__ __forceinline__ void multiply_slab(double (&c)[4][4][4], const double
 	}
 }
 
-// col0, cols: the columns of C that the tile begins with and may have.
+// col0, cols: the columns of C that the tile begins with and may have. Of each part of a thread's numbers all are loaded before one is
+// stored, so that they wait together.
 __device__ __forceinline__ void put_tile(const struct launch_gptq_product &p, const double (&c)[4][4][4], uint64_t row0, uint64_t col0,
 	uint64_t cols)
 {
 	const unsigned lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
+		const uint64_t r0 = row0 + warp / 4 * 64 + i * 16 + lane / 4, at0 = col0 + warp % 4 * 32 + lane % 4 * 2;
+		double old[16];
 #pragma unroll
-		for (int h = 0; h < 2; h++) {
-			const uint64_t r = row0 + warp / 4 * 64 + i * 16 + h * 8 + lane / 4;
-			double *row = p.d_c + r * p.ldc;
+		for (int k = 0; k < 16; k++) {
+			const uint64_t r = r0 + k / 8 * 8, at = at0 + k % 8 / 2 * 8 + k % 2;
+			const bool nothing = p.assign || (at >= p.zero && at < p.split);
+			old[k] = !nothing && r < p.rows && at < cols && at <= r + p.diagonal ? p.d_c[r * p.ldc + at] : 0.0;
+		}
 #pragma unroll
-			for (int k = 0; k < 8; k++) {
-				const uint64_t at = col0 + warp % 4 * 32 + k / 2 * 8 + lane % 4 * 2 + k % 2;
-				const double sum = c[i][k / 2][h * 2 + k % 2];
-				if (r < p.rows && at < cols && at <= r + p.diagonal) {
-					const bool nothing = at >= p.zero && at < p.split;
-					row[at] = p.assign ? sum : (nothing ? 0.0 : row[at]) - sum;
-				}
+		for (int k = 0; k < 16; k++) {
+			const uint64_t r = r0 + k / 8 * 8, at = at0 + k % 8 / 2 * 8 + k % 2;
+			const double sum = c[i][k % 8 / 2][k / 8 * 2 + k % 2];
+			if (r < p.rows && at < cols && at <= r + p.diagonal) {
+				p.d_c[r * p.ldc + at] = p.assign ? sum : old[k] - sum;
 			}
 		}
 	}

@@ -303,10 +303,16 @@ __device__ __forceinline__ void put(float *errors, float *us, const float (&e)[4
 	}
 }
 
-// A thread has 8 x 8 numbers: rows and columns of its own four and of the four half a tile behind them.
-__device__ __forceinline__ unsigned own(unsigned t, int i)
+// A thread has 8 x 8 numbers: its own four rows and the four half a tile behind them, of every 16th column, so that neighbours store
+// side by side.
+__device__ __forceinline__ unsigned own_row(unsigned y, int i)
 {
-	return t * 4 + i % 4 + i / 4 * (TILE / 2);
+	return y * 4 + i % 4 + i / 4 * (TILE / 2);
+}
+
+__device__ __forceinline__ unsigned own_column(unsigned x, int j)
+{
+	return x + j * 16;
 }
 
 __device__ __forceinline__ void subtract_slab(float (&w)[8][8], const float *errors, const float *us)
@@ -315,13 +321,12 @@ __device__ __forceinline__ void subtract_slab(float (&w)[8][8], const float *err
 #pragma unroll
 	for (int p = 0; p < SLAB; p++) {
 		const pack<float, 4> e0 = load<4>(errors + p * STRIDE, y), e1 = load<4>(errors + p * STRIDE + TILE / 2, y);
-		const pack<float, 4> u0 = load<4>(us + p * STRIDE, x), u1 = load<4>(us + p * STRIDE + TILE / 2, x);
 #pragma unroll
-		for (int i = 0; i < 8; i++) {
-			const float e = i < 4 ? e0.v[i % 4] : e1.v[i % 4];
+		for (int j = 0; j < 8; j++) {
+			const float u = us[p * STRIDE + own_column(x, j)];
 #pragma unroll
-			for (int j = 0; j < 8; j++) {
-				w[i][j] = __fsub_rn(w[i][j], __fmul_rn(e, j < 4 ? u0.v[j % 4] : u1.v[j % 4]));
+			for (int i = 0; i < 8; i++) {
+				w[i][j] = __fsub_rn(w[i][j], __fmul_rn(i < 4 ? e0.v[i % 4] : e1.v[i % 4], u));
 			}
 		}
 	}
@@ -336,10 +341,10 @@ __global__ void __launch_bounds__(THREADS, 2) spread(struct launch_gptq_rows k, 
 	float w[8][8], e[4], u[4];
 #pragma unroll
 	for (int i = 0; i < 8; i++) {
-		const uint64_t r = row0 + own(y, i);
+		const uint64_t r = row0 + own_row(y, i);
 #pragma unroll
 		for (int j = 0; j < 8; j++) {
-			const uint64_t c = col0 + own(x, j);
+			const uint64_t c = col0 + own_column(x, j);
 			w[i][j] = r < k.rows && c < k.cols ? k.d_w[r * k.cols + c] : 0.0F;
 		}
 	}
@@ -361,10 +366,10 @@ __global__ void __launch_bounds__(THREADS, 2) spread(struct launch_gptq_rows k, 
 	}
 #pragma unroll
 	for (int i = 0; i < 8; i++) {
-		const uint64_t r = row0 + own(y, i);
+		const uint64_t r = row0 + own_row(y, i);
 #pragma unroll
 		for (int j = 0; j < 8; j++) {
-			const uint64_t c = col0 + own(x, j);
+			const uint64_t c = col0 + own_column(x, j);
 			if (r < k.rows && c < k.cols) {
 				k.d_w[r * k.cols + c] = w[i][j];
 			}

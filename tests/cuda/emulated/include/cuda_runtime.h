@@ -81,6 +81,11 @@ static inline float __fsub_rn(float a, float b)
 	return a - b;
 }
 
+static inline double rsqrt(double v)
+{
+	return 1.0 / std::sqrt(v);
+}
+
 template <typename T> T atomicAdd(T *p, T v)
 {
 	T old = *p;
