@@ -4,6 +4,7 @@
 """Jobs of a whole daemon on several GPUs, with the worker that is installed; the GPUs are a plugin of the tests."""
 import os
 import shutil
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -33,15 +34,20 @@ class Divided(worker_test.WorkerTest):
         shutil.copy(FAKE, self.daemon.path("plugins"))
         self.daemon.start()
 
+    def cwpctl(self, *arguments):
+        done = subprocess.run([os.path.join(BUILD, "cwpctl"), "--socket", self.daemon.path("run", "cwp")] + list(arguments),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
     def text(self, gpus):
         path = self.samples("set.jsonl", count=21, length=100)
         file, output = self.job(calibrate={"critical": [{"name": "safety", "data": "samples", "path": path}]},
             score={"plugin": "fisher"}, protect={"fraction": 0.05}, precision="f32", seed=3, limits={"gpus": gpus, "threads": 1})
         with open(file, encoding="utf-8") as f:
-            return f.read(), output
+            return f.read(), output, file
 
     def submit(self, gpus):
-        text, output = self.text(gpus)
+        text, output, _ = self.text(gpus)
         return self.daemon.jobs("Submit", job=text, directory=self.folder, key="key-%s" % os.path.basename(output))["id"], output
 
     def test_divided(self):
@@ -63,10 +69,19 @@ class Divided(worker_test.WorkerTest):
         found = [worker_test.protected_positions(output) for output in outputs]
         flipped = sum(len(set(found[0][m]) ^ set(found[2][m])) for m in found[0])
         self.assertLessEqual(flipped, sum(len(p) for p in found[0].values()) // 100)
-        with self.assertRaises(daemon_test.Failed) as caught:
-            self.submit(3)
-        self.assertEqual(caught.exception.error, "org.cwpd.Jobs.JobInvalid")
-        self.assertIn("the daemon gives its jobs 2", caught.exception.parameters["reason"])
+        # What a person sees of it.
+        status, said = self.cwpctl("show", jobs[0][0])
+        self.assertEqual(status, 0, said)
+        self.assertIn("on GPU-a and GPU-b", said)
+        self.assertRegex(said, "2 GPUs, memory .*, GPU memory .* each")
+        status, said = self.cwpctl("submit", "--dry-run", self.text(2)[2])
+        self.assertEqual(status, 0, said)
+        self.assertRegex(said, "GPUs +2\n +memory of each")
+        file = self.text(3)[2]
+        status, said = self.cwpctl("submit", file)
+        self.assertEqual(status, 65, said)
+        self.assertIn("limits.gpus: 3 GPUs are asked for, but the daemon gives its jobs 2", said)
+        self.assertIn("%s:1:" % file, said)
 
 
 if __name__ == "__main__":
