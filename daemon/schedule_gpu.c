@@ -8,6 +8,9 @@
 #include <string.h>
 #include <strings.h>
 
+#define MARGIN_PART 16u
+#define MARGIN_MOST (UINT64_C(1) << 30)
+
 /* A GPU as a job sees it. */
 struct candidate {
 	const struct cwd_gpu *gpu;
@@ -55,6 +58,18 @@ static int is_in(const char *list, const char *uuid)
 		at = at != NULL ? at + 1 : NULL;
 	}
 	return at != NULL;
+}
+
+/* What jobs that share a GPU leave of it. A plan leaves a margin to the driver (a sixteenth, at most 1 GiB): jobs together have
+ * to leave it too, or the last one would find less than its plan says. */
+static uint64_t idle_beside(const struct cwd_gpu *gpu, uint64_t taken)
+{
+	uint64_t margin = gpu->memory / MARGIN_PART < MARGIN_MOST ? gpu->memory / MARGIN_PART : MARGIN_MOST;
+
+	if (taken == 0) {
+		return gpu->memory;
+	}
+	return taken < gpu->memory - margin ? gpu->memory - margin - taken : 0;
 }
 
 /* Jobs on a GPU, and the memory that they reserve. */
@@ -144,7 +159,7 @@ static size_t choose(struct candidate *list, const struct cwd_queue *queue, cons
 	need = attainable(list, n, job);
 	for (i = 0; i < n; i++) {
 		list[i].jobs = count_jobs(queue, list[i].gpu, &taken);
-		list[i].idle = taken < list[i].gpu->memory ? list[i].gpu->memory - taken : 0;
+		list[i].idle = idle_beside(list[i].gpu, taken);
 		list[i].failed = failed_on(job, list[i].gpu);
 		list[i].taken = list[i].jobs >= most;
 	}

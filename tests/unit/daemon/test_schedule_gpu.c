@@ -257,6 +257,23 @@ static void test_several_move(void **state)
 	assert_string_equal(begin(job), "GPU-a,GPU-b"); /* one of them was on it before: there is no other */
 }
 
+/* Jobs that share a GPU leave the driver what each alone leaves it. */
+static void test_beyond(void **state)
+{
+	struct cwd_job *first = add(140, ""), *second = add(143, ""), *third = add(100, "");
+
+	(void)state;
+	gpus[0].memory = 90;
+	capacity.gpu_jobs = 3;
+	assert_string_equal(begin(first), "GPU-b");
+	assert_string_equal(chosen(second), ""); /* 283 of 300, of which 18 are the driver's */
+	second->resources.gpu_memory = 142;
+	assert_string_equal(begin(second), "GPU-b");
+	third->resources.gpu_memory = 1;
+	assert_string_equal(begin(third), "GPU-a");
+	gpus[0].memory = 100;
+}
+
 /* What needs more than there is gets the largest, and its worker decides. */
 static void test_too_large(void **state)
 {
@@ -304,6 +321,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_turn, set_up_gpus, tear_down),
 		cmocka_unit_test_setup_teardown(test_named, set_up_gpus, tear_down),
 		cmocka_unit_test_setup_teardown(test_shares, set_up_gpus, tear_down),
+		cmocka_unit_test_setup_teardown(test_beyond, set_up_gpus, tear_down),
 		cmocka_unit_test_setup_teardown(test_several, set_up_gpus, tear_down),
 		cmocka_unit_test_setup_teardown(test_not_starved, set_up_gpus, tear_down),
 		cmocka_unit_test_setup_teardown(test_same_pair, set_up_gpus, tear_down),
