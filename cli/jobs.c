@@ -237,6 +237,9 @@ static void row_attempts(struct cwc_table *table, const json_t *attempts)
 				&text, json_number_value(ended) - json_number_value(started));
 		}
 		add_gpus(&text, attempt);
+		if (*cwc_string(attempt, "cpus")) {
+			cwc_text_printf(&text, ", processors %s", cwc_string(attempt, "cpus"));
+		}
 		if (json_integer_value(json_object_get(attempt, "signal")) > 0) {
 			cwc_text_printf(&text, ", signal %" JSON_INTEGER_FORMAT,
 				json_integer_value(json_object_get(attempt, "signal")));

@@ -261,6 +261,7 @@ int cwd_daemon_apply(struct cwd_daemon *daemon, struct cwd_settings *settings)
 	daemon->all_settings[daemon->n_settings++] = copy;
 	daemon->settings = copy;
 	daemon->capacity.threads = copy->threads;
+	cwd_processors_find(copy->threads, &daemon->processors);
 	daemon->capacity.memory = copy->memory;
 	daemon->capacity.scratch = copy->scratch_limit;
 	daemon->capacity.running = copy->running;

@@ -5,6 +5,7 @@
 
 #include <uv.h>
 
+#include "daemon/processors.h"
 #include "daemon/queue.h"
 #include "daemon/schedule.h"
 #include "daemon/settings.h"
@@ -33,6 +34,7 @@ struct cwd_daemon {
 	struct cwd_writer *writer;
 	struct cwd_queue queue;
 	struct cwd_capacity capacity;
+	struct cwd_processors processors; /* of capacity.threads: running attempts have shares of them */
 	struct cwd_server *server;
 	struct cwd_plugins *plugins;
 	struct cwd_gpus *gpus; /* being asked for; NULL: they are not */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cpus.h"
 #include "base/file.h"
 #include "base/quantity.h"
 #include "daemon/ctl/watch.h"
@@ -29,6 +30,8 @@ struct cwd_supervision {
 	enum cwd_stop stop;
 	int termed;
 	char *text, *scratch, *log_path;
+	cpu_set_t cpus; /* its share of the processors; none: they are not divided */
+	char *cpus_text; /* the same; NULL: none */
 	char *folder; /* to be made for the output; NULL: none */
 	struct cwb_err err;
 	struct cwd_facts facts;
@@ -69,6 +72,7 @@ static void on_timer_closed(uv_handle_t *handle)
 	free(s->text);
 	free(s->scratch);
 	free(s->log_path);
+	free(s->cpus_text);
 	free(s->folder);
 	free(s);
 	cwd_daemon_check_stopped(daemon);
@@ -239,7 +243,7 @@ static int start_worker(struct cwd_supervision *s, struct cwb_err *err)
 		.events = {.status = on_status, .output = on_output, .ended = on_ended, .arg = s}};
 	char *program = cwd_settings_program(settings, "cwp-worker");
 	char size[CWB_QUANTITY_TEXT], age[CWB_QUANTITY_TEXT];
-	char **argv = calloc(20 + 2 * settings->plugins.n, sizeof *argv);
+	char **argv = calloc(22 + 2 * settings->plugins.n, sizeof *argv);
 	size_t n = 0, i;
 	int rc;
 
@@ -261,6 +265,10 @@ static int start_worker(struct cwd_supervision *s, struct cwb_err *err)
 	if (s->job->n_children == 0 && (settings->gpus_none || s->daemon->capacity.n_gpus > 0)) {
 		add_argument(argv, &n, "--gpu");
 		add_argument(argv, &n, s->job->gpus != NULL ? s->job->gpus : "none");
+	}
+	if (s->cpus_text != NULL) {
+		add_argument(argv, &n, "--cpus");
+		add_argument(argv, &n, s->cpus_text);
 	}
 	if (settings->cache != NULL) {
 		cwb_size_print(settings->cache_size, size);
@@ -320,9 +328,10 @@ static void on_prepared(void *arg)
 		cwd_boot_id(boot);
 		cwd_queue_note_process(
 			&s->daemon->queue, s->job, pid, cwd_process_start_ticks(pid), boot);
-		cwd_log(CWD_LOG_INFO, "job %lld: attempt %d started, process %lld",
+		cwd_log(CWD_LOG_INFO, "job %lld: attempt %d started, process %lld%s%s",
 			(long long)s->job->id, cwd_job_last_attempt(s->job)->number,
-			(long long)pid);
+			(long long)pid, s->cpus_text != NULL ? ", processors " : "",
+			s->cpus_text != NULL ? s->cpus_text : "");
 	}
 	free(s->text);
 	s->text = NULL;
@@ -357,6 +366,33 @@ static int take_gpus(const struct cwd_daemon *daemon, struct cwd_job *job)
 	free(job->gpus);
 	job->gpus = n > 0 ? cwd_schedule_gpu_list(gpus, n) : NULL;
 	return n > 0 && job->gpus == NULL ? -1 : 0;
+}
+
+/* As many processors as threads were counted for it. Without memory it has none of its own, and runs on all. */
+static void give_share(struct cwd_supervision *s)
+{
+	struct cwd_daemon *daemon = s->daemon;
+	struct cwd_resources need = cwd_schedule_need(s->job, &daemon->capacity);
+	const struct cwd_supervision *other;
+	char text[CWB_CPUS_TEXT];
+	cpu_set_t taken, share;
+
+	/* A report takes next to nothing. */
+	if (daemon->processors.n == 0 || s->job->n_children > 0) {
+		return;
+	}
+	CPU_ZERO(&taken);
+	for (other = daemon->supervisions; other != NULL; other = other->next) {
+		CPU_OR(&taken, &taken, &other->cpus);
+	}
+	if (cwd_processors_choose(&daemon->processors, &taken, need.threads, &share) != 0) {
+		return; /* attempts run whose shares came from another configuration */
+	}
+	cwb_cpus_print(&share, text);
+	s->cpus_text = strdup(text);
+	if (s->cpus_text != NULL) {
+		s->cpus = share;
+	}
 }
 
 void cwd_supervise_start(struct cwd_daemon *daemon, struct cwd_job *job)
@@ -397,12 +433,20 @@ void cwd_supervise_start(struct cwd_daemon *daemon, struct cwd_job *job)
 	(void)uv_timer_init(daemon->loop, &s->timer); /* cannot fail */
 	job->starting = 1;
 	job->run = s;
+	give_share(s);
 	s->next = daemon->supervisions;
 	s->back = &daemon->supervisions;
 	if (s->next != NULL) {
 		s->next->back = &s->next;
 	}
 	daemon->supervisions = s;
+}
+
+const char *cwd_supervise_cpus(const struct cwd_job *job)
+{
+	const struct cwd_supervision *s = job->run;
+
+	return s != NULL ? s->cpus_text : NULL;
 }
 
 void cwd_supervise_stop(struct cwd_daemon *daemon, struct cwd_job *job, enum cwd_stop stop)

@@ -17,6 +17,9 @@ enum cwd_stop {
 /* Starts an attempt of a queued job. Failures end as a failed job. */
 void cwd_supervise_start(struct cwd_daemon *daemon, struct cwd_job *job);
 
+/* The processors of the job's attempt as a list; NULL: none of its own. Valid until the attempt ends. */
+const char *cwd_supervise_cpus(const struct cwd_job *job);
+
 /* Stops the job's attempt. A cancel overrides a pause, not the other way round. */
 void cwd_supervise_stop(struct cwd_daemon *daemon, struct cwd_job *job, enum cwd_stop stop);
 

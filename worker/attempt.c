@@ -41,6 +41,9 @@ static int set_up(struct bench *b, uint32_t threads, uint64_t seed, const struct
 	(void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	int r = cwe_pool_new(o->threads > 0 ? o->threads : threads, &b->pool, err);
 	if (r == 0) {
+		if (o->cpus != NULL) {
+			cwe_pool_pin(b->pool, o->cpus);
+		}
 		cwe_host_init(&b->host, b->pool, seed);
 		r = open_registry(b, o, err);
 	}

@@ -3,6 +3,8 @@
 /* One run of one job: the same path for a daemon's attempt and for `cwp-worker run`. */
 #pragma once
 
+#include <sched.h>
+
 #include "base/err.h"
 #include "job/sweep.h"
 
@@ -18,6 +20,7 @@ struct cwk_options {
 	int finished_is_done;   /* a finished output of this same job is success */
 	int trusted_only;       /* plugins from folders that only root or this user can change */
 	uint32_t threads;       /* 0: as the job says */
+	const cpu_set_t *cpus;  /* processors of this job alone, which the process has taken; NULL: none */
 	const char *gpu;        /* UUIDs of those that this job has, commas between them; "none"; NULL: as the job says */
 	size_t control_length;  /* bytes after the job's text that were read with it */
 	const char *control;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cpus.h"
 #include "base/file.h"
 #include "base/quantity.h"
 #include "config.h"
@@ -16,6 +17,7 @@
 #include "engine/pipeline/compare.h"
 #include "worker/attempt.h"
 #include "worker/judge.h"
+#include "worker/share.h"
 #include "worker/sweep.h"
 
 #define JOB_LIMIT (1u << 20)
@@ -23,11 +25,11 @@
 #define USAGE 64
 
 static const char help[] =
-	"usage: cwp-worker run JOB.yaml [--scratch DIR] [--plugin-dir DIR]... [--threads N] [--gpu UUID[,UUID]...|none]\n"
-	"                 [--cache DIR [--cache-size SIZE] [--cache-age TIME]]\n"
+	"usage: cwp-worker run JOB.yaml [--scratch DIR] [--plugin-dir DIR]... [--threads N] [--cpus LIST]\n"
+	"                 [--gpu UUID[,UUID]...|none] [--cache DIR [--cache-size SIZE] [--cache-age TIME]]\n"
 	"       cwp-worker plan JOB.yaml [--plugin-dir DIR]... [--gpu UUID[,UUID]...|none]\n"
 	"       cwp-worker attempt --job-fd 0 --status-fd 3 --scratch DIR --directory DIR [--plugin-dir DIR]...\n"
-	"                 [--cache DIR [--cache-size SIZE] [--cache-age TIME]] [--gpu UUID[,UUID]...|none]\n"
+	"                 [--cache DIR [--cache-size SIZE] [--cache-age TIME]] [--cpus LIST] [--gpu UUID[,UUID]...|none]\n"
 	"       cwp-worker plan --job-fd 0 --directory DIR [--plugin-dir DIR]... [--gpu UUID[,UUID]...|none]\n"
 	"       cwp-worker gate OUTPUT --with FILE | --job-fd 0\n"
 	"       cwp-worker compare OUTPUT OUTPUT...\n"
@@ -36,13 +38,13 @@ static const char help[] =
 	"for a daemon (attempt). Judges a finished output anew by the gate in FILE (gate), or puts several side by side\n"
 	"(compare), from what they keep of every item. Exit: 0 done, 1 failed, 2 rejected by its gate, 64 usage, 65 bad input.\n";
 
-enum { OPT_SCRATCH = 256, OPT_CACHE, OPT_CACHE_SIZE, OPT_CACHE_AGE, OPT_PLUGIN_DIR, OPT_THREADS, OPT_GPU, OPT_JOB_FD, OPT_STATUS_FD, OPT_DIRECTORY, OPT_WITH, OPT_HELP, OPT_VERSION };
+enum { OPT_SCRATCH = 256, OPT_CACHE, OPT_CACHE_SIZE, OPT_CACHE_AGE, OPT_PLUGIN_DIR, OPT_THREADS, OPT_CPUS, OPT_GPU, OPT_JOB_FD, OPT_STATUS_FD, OPT_DIRECTORY, OPT_WITH, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {{"scratch", required_argument, NULL, OPT_SCRATCH},
 	{"cache", required_argument, NULL, OPT_CACHE}, {"cache-size", required_argument, NULL, OPT_CACHE_SIZE},
 	{"cache-age", required_argument, NULL, OPT_CACHE_AGE},
 	{"plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR}, {"threads", required_argument, NULL, OPT_THREADS},
-	{"gpu", required_argument, NULL, OPT_GPU},
+	{"cpus", required_argument, NULL, OPT_CPUS}, {"gpu", required_argument, NULL, OPT_GPU},
 	{"job-fd", required_argument, NULL, OPT_JOB_FD}, {"status-fd", required_argument, NULL, OPT_STATUS_FD},
 	{"directory", required_argument, NULL, OPT_DIRECTORY}, {"with", required_argument, NULL, OPT_WITH}, {"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION}, {NULL, 0, NULL, 0}};
@@ -53,6 +55,7 @@ struct arguments {
 	size_t operands;
 	int job_fd;
 	struct cwk_options options;
+	cpu_set_t cpus;
 	const char *plugin_dir[DIRECTORIES];
 };
 
@@ -97,6 +100,18 @@ static int check_gpus(const char *text)
 	}
 }
 
+static int take_cpus(struct arguments *a)
+{
+	struct cwb_err err = {0};
+
+	if (cwb_cpus_parse(optarg, &a->cpus, &err) != 0) {
+		(void)fprintf(stderr, "cwp-worker: --cpus: %s\n", err.message);
+		return -1;
+	}
+	a->options.cpus = &a->cpus;
+	return 0;
+}
+
 static int take_option(struct arguments *a, int option)
 {
 	int n = 0;
@@ -124,6 +139,8 @@ static int take_option(struct arguments *a, int option)
 		}
 		a->options.threads = (uint32_t)n;
 		return 0;
+	case OPT_CPUS:
+		return take_cpus(a);
 	case OPT_GPU:
 		a->options.gpu = optarg;
 		return check_gpus(optarg);
@@ -283,6 +300,9 @@ int main(int argc, char **argv)
 	int r = parse(argc, argv, &a);
 	if (r != 0) {
 		return r - 1;
+	}
+	if (a.options.cpus != NULL && cwk_share_take(a.options.cpus) != 0) {
+		a.options.cpus = NULL;
 	}
 	if (strcmp(a.verb, "gate") == 0) {
 		return judge(&a);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "daemon/supervise.h"
 #include "daemon/sweep.h"
 #include "wire/message.h"
 
@@ -161,7 +162,11 @@ static json_t *present_attempts(const struct cwd_job *job)
 			a->signal == 0 ? json_null() : json_integer(a->signal), "checkpoints",
 			a->checkpoints, "reason", cwd_present_text(a->reason), "gpu", json_array_get(gpus, 0), "gpus", gpus);
 
-		if (json_array_append_new(list, attempt) != 0) {
+		/* While it runs. */
+		const char *cpus = i + 1 == job->n_attempts ? cwd_supervise_cpus(job) : NULL;
+
+		if (json_array_append_new(list, attempt) != 0 ||
+			json_object_set_new(attempt, "cpus", cwd_present_text(cpus)) != 0) {
 			json_decref(list);
 			return NULL;
 		}

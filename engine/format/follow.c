@@ -33,17 +33,17 @@ struct cwe_follow {
 	struct file *file;
 	pthread_t thread[MOST_THREADS];
 	unsigned threads, processors;
+	cpu_set_t cpus; /* of the thread that began: one of a pool, which may start threads too, has one only */
 	int last; /* all bytes are there: threads end when nothing is left */
 	int stop;
 	int failed;
 	struct cwb_err err;
 };
 
-static unsigned processors(void)
+static unsigned processors(cpu_set_t *ret)
 {
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof set, &set) ? 1 : (unsigned)CPU_COUNT(&set);
+	CPU_ZERO(ret);
+	return sched_getaffinity(0, sizeof *ret, ret) ? 1 : (unsigned)CPU_COUNT(ret);
 }
 
 int cwe_follow_new(size_t files, struct cwe_follow **ret, struct cwb_err *err)
@@ -58,7 +58,7 @@ int cwe_follow_new(size_t files, struct cwe_follow **ret, struct cwb_err *err)
 		return cwb_err_set(err, -ENOMEM, "digests of tensor files: out of memory");
 	}
 	f->count = files;
-	f->processors = processors();
+	f->processors = processors(&f->cpus);
 	for (i = 0; i < files; i++)
 		f->file[i].fd = -1;
 	pthread_mutex_init(&f->lock, NULL);
@@ -166,6 +166,9 @@ static void work(struct cwe_follow *f)
 
 static void *thread_main(void *arg)
 {
+	const struct cwe_follow *f = arg;
+
+	(void)sched_setaffinity(0, sizeof f->cpus, &f->cpus); /* else it shares a processor */
 	work(arg);
 	return NULL;
 }

@@ -25,6 +25,7 @@ struct cwe_pool {
 	uint32_t started; /* threads of ours */
 	uint32_t spins;
 	int tried;        /* they were started, as far as the system let us */
+	cpu_set_t cpus;   /* each thread on one of them, if they are as many */
 	pthread_t *id;    /* [threads - 1] */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -133,6 +134,28 @@ static uint32_t usable_cpus(void)
 	return 1;
 }
 
+/* The first processor is left to the caller. */
+static void pin(const struct cwe_pool *p)
+{
+	uint32_t thread = 0;
+	cpu_set_t one;
+
+	if ((uint32_t)CPU_COUNT(&p->cpus) != p->threads) {
+		return;
+	}
+	for (int cpu = 0, first = 1; cpu < CPU_SETSIZE && thread < p->started; cpu++) {
+		if (!CPU_ISSET(cpu, &p->cpus)) {
+			continue;
+		}
+		if (!first) {
+			CPU_ZERO(&one);
+			CPU_SET(cpu, &one);
+			(void)pthread_setaffinity_np(p->id[thread++], sizeof(one), &one);
+		}
+		first = 0;
+	}
+}
+
 /* At the first run, not before: plugins are tried in forked children, and forking is safest while there is one thread.
  * Signals stay with the threads that the program made itself. Where the system gives fewer threads than asked for,
  * those that run do all the work. */
@@ -151,6 +174,7 @@ static void start_threads(struct cwe_pool *p)
 		p->started++;
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pin(p);
 	p->tried = 1;
 }
 
@@ -211,6 +235,11 @@ int cwe_pool_limit(struct cwe_pool *pool, uint32_t threads)
 		pool->threads = most;
 	}
 	return pool->threads <= most;
+}
+
+void cwe_pool_pin(struct cwe_pool *pool, const cpu_set_t *cpus)
+{
+	pool->cpus = *cpus;
 }
 
 void cwe_pool_apart(void)

@@ -3,6 +3,7 @@
 /* A fixed set of threads that run numbered pieces of work. Results never depend on their number. */
 #pragma once
 
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,11 @@ void cwe_pool_free(struct cwe_pool *pool); /* NULL is allowed */
 uint32_t cwe_pool_threads(const struct cwe_pool *pool);
 /* At most so many threads from now on, 0 meaning one. Whether it is so: once the pool has run, its number stays. */
 int cwe_pool_limit(struct cwe_pool *pool, uint32_t threads);
+
+/* The processors that are the program's own, before the first run. Where there are as many as threads, each thread of the pool
+ * stays on one of them. The caller, whose threads and children inherit from it, stays free: what the others leave is its own.
+ * Where the system refuses, a thread stays free too. */
+void cwe_pool_pin(struct cwe_pool *pool, const cpu_set_t *cpus);
 
 /* What the calling thread, which is none of a pool's, runs from now on is run by itself alone: it may do so beside the thread
  * that runs the pool. */

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,6 +167,93 @@ static void keep_line(void *arg, int level, const char *text)
 	snprintf(l->text, sizeof(l->text), "%s", text);
 }
 
+struct places {
+	pthread_t first;
+	atomic_int at_work;
+	atomic_int wrong;
+	cpu_set_t cpus;           /* of the program */
+	atomic_int seen[CPU_SETSIZE]; /* by a thread that may use only this one */
+};
+
+/* Until all are in: each thread has a number. */
+static void look(void *arg, size_t i)
+{
+	struct places *p = arg;
+	cpu_set_t set;
+
+	(void)i;
+	atomic_fetch_add(&p->at_work, 1);
+	while (atomic_load(&p->at_work) < CPU_COUNT(&p->cpus)) {
+		(void)sched_yield();
+	}
+	if (sched_getaffinity(0, sizeof(set), &set) != 0) {
+		atomic_fetch_add(&p->wrong, 1);
+	} else if (pthread_equal(pthread_self(), p->first)) {
+		atomic_fetch_add(&p->wrong, !CPU_EQUAL(&set, &p->cpus));
+	} else if (CPU_COUNT(&set) != 1) {
+		atomic_fetch_add(&p->wrong, 1);
+	} else {
+		for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+			if (CPU_ISSET(cpu, &set)) {
+				atomic_fetch_add(&p->seen[cpu], 1);
+			}
+		}
+	}
+}
+
+/* Each thread on a processor of its own but the first, whose children must not be confined; the first processor is left to it. */
+static void test_pinned(void **state)
+{
+	struct places *p = calloc(1, sizeof(*p));
+	struct cwe_pool *pool = NULL;
+	int first = 1;
+
+	(void)state;
+	assert_non_null(p);
+	assert_int_equal(sched_getaffinity(0, sizeof(p->cpus), &p->cpus), 0);
+	uint32_t n = (uint32_t)CPU_COUNT(&p->cpus);
+	assert_int_equal(cwe_pool_new(n, &pool, NULL), 0);
+	cwe_pool_pin(pool, &p->cpus);
+	p->first = pthread_self();
+	cwe_pool_run(pool, n, look, p);
+	assert_int_equal(atomic_load(&p->wrong), 0);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		int other = CPU_ISSET(cpu, &p->cpus) && !first;
+		assert_int_equal(atomic_load(&p->seen[cpu]), n > 1 ? other : 0);
+		first &= !CPU_ISSET(cpu, &p->cpus);
+	}
+	cwe_pool_free(pool);
+	free(p);
+}
+
+static void free_threads(void *arg, size_t i)
+{
+	struct places *p = arg;
+	cpu_set_t set;
+
+	(void)i;
+	if (sched_getaffinity(0, sizeof(set), &set) != 0 || !CPU_EQUAL(&set, &p->cpus)) {
+		atomic_fetch_add(&p->wrong, 1);
+	}
+}
+
+/* Not where threads and processors are not as many. */
+static void test_not_pinned(void **state)
+{
+	struct places *p = calloc(1, sizeof(*p));
+	struct cwe_pool *pool = NULL;
+
+	(void)state;
+	assert_non_null(p);
+	assert_int_equal(sched_getaffinity(0, sizeof(p->cpus), &p->cpus), 0);
+	assert_int_equal(cwe_pool_new((uint32_t)CPU_COUNT(&p->cpus) + 1, &pool, NULL), 0);
+	cwe_pool_pin(pool, &p->cpus);
+	cwe_pool_run(pool, 1000, free_threads, p);
+	assert_int_equal(atomic_load(&p->wrong), 0);
+	cwe_pool_free(pool);
+	free(p);
+}
+
 static void test_host_table(void **state)
 {
 	struct cwe_pool *pool = NULL;
@@ -271,6 +359,8 @@ int main(void)
 		cmocka_unit_test(test_runs_at_once),
 		cmocka_unit_test(test_nested_call_does_not_hang),
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_pinned),
+		cmocka_unit_test(test_not_pinned),
 		cmocka_unit_test(test_host_table),
 		cmocka_unit_test(test_host_errors),
 		cmocka_unit_test(test_random),
