@@ -33,6 +33,30 @@ int cwe_tile_open_named(const struct cwe_tiles *t, const char *name, int flags, 
 	return 0;
 }
 
+/* The further files of a combined tile: its name and a number each. */
+static int open_others(const struct cwe_tiles *t, int flags, struct cwe_tile *tile, struct cwb_err *err)
+{
+	char name[sizeof tile->name + 8];
+	int r = 0;
+	for (int i = 1; r == 0 && i < CWE_TILE_STRIPES; i++) {
+		(void)snprintf(name, sizeof name, "%s.%d", tile->name, i);
+		char *path = cwe_tiles_path(t, name);
+		if (path == NULL) {
+			return cwb_err_set(err, -ENOMEM, "no memory for a path");
+		}
+		if (flags & O_CREAT) {
+			(void)unlink(path); /* most often there is none */
+		}
+		int fd = open(path, flags | O_CLOEXEC, 0600);
+		r = fd >= 0 ? 0 : cwb_err_errno(err, "scratch: %s", path);
+		free(path);
+		if (r == 0) {
+			tile->others[tile->n_others++] = fd;
+		}
+	}
+	return r;
+}
+
 static int open_tile(struct cwe_tiles *t, uint32_t layer, uint32_t set, int flags, struct cwe_tile *ret,
 	struct cwb_err *err)
 {
@@ -45,6 +69,10 @@ static int open_tile(struct cwe_tiles *t, uint32_t layer, uint32_t set, int flag
 	if (r == 0 && set == CWE_TILE_COMBINED) {
 		cwb_digest_cancel(&ret->digest);
 		ret->digesting = 0;
+		r = open_others(t, flags, ret, err);
+		if (r != 0) {
+			cwe_tile_abort(ret);
+		}
 	}
 	return r;
 }
@@ -98,14 +126,35 @@ int cwe_tile_read_bytes(struct cwe_tile *tile, void *data, uint64_t bytes, struc
 	return r;
 }
 
+int cwe_tile_file(const struct cwe_tile *tile, uint64_t at, uint64_t *ret_at, uint64_t *ret_left)
+{
+	uint64_t files = (uint64_t)tile->n_others + 1, piece = at / CWE_TILE_PIECE, within = at % CWE_TILE_PIECE, k = piece % files;
+	*ret_at = files == 1 ? at : piece / files * CWE_TILE_PIECE + within;
+	*ret_left = files == 1 ? UINT64_MAX : CWE_TILE_PIECE - within;
+	return k == 0 ? tile->fd : tile->others[k - 1];
+}
+
+/* Bytes at a place of a tile, from file to file. */
+static int move_at(const struct cwe_tile *tile, uint8_t *x, int write, uint64_t at, uint64_t bytes, struct cwb_err *err)
+{
+	uint64_t place, n;
+	int r = 0;
+	for (uint64_t done = 0; r == 0 && done < bytes; done += n) {
+		int fd = cwe_tile_file(tile, at + done, &place, &n);
+		n = n < bytes - done ? n : bytes - done;
+		r = write ? cwb_file_pwrite(fd, x + done, n, place, tile->name, err) : cwb_file_pread(fd, x + done, n, place, tile->name, err);
+	}
+	return r;
+}
+
 int cwe_tile_write_at(const struct cwe_tile *tile, const float *x, uint64_t at, uint64_t n, struct cwb_err *err)
 {
-	return cwb_file_pwrite(tile->fd, x, n * sizeof *x, tile->at + at * sizeof *x, tile->name, err);
+	return move_at(tile, (uint8_t *)(uintptr_t)x, 1, tile->at + at * sizeof *x, n * sizeof *x, err);
 }
 
 int cwe_tile_read_at(const struct cwe_tile *tile, float *x, uint64_t at, uint64_t n, struct cwb_err *err)
 {
-	return cwb_file_pread(tile->fd, x, n * sizeof *x, tile->at + at * sizeof *x, tile->name, err);
+	return move_at(tile, (uint8_t *)x, 0, tile->at + at * sizeof *x, n * sizeof *x, err);
 }
 
 int cwe_tile_skip(struct cwe_tile *tile, uint64_t n)
@@ -142,6 +191,9 @@ void cwe_tile_abort(struct cwe_tile *tile)
 	cwb_digest_cancel(&tile->piece);
 	if (tile->fd >= 0) {
 		(void)close(tile->fd);
+	}
+	while (tile->n_others > 0) {
+		(void)close(tile->others[--tile->n_others]);
 	}
 	memset(tile, 0, sizeof *tile);
 	tile->fd = -1;

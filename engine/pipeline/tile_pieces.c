@@ -13,8 +13,7 @@
 #include "engine/pipeline/tiles.h"
 #include "engine/plugin/pool.h"
 
-/* What digests are made of: another size is another digest (CWE_TILES_FORM). */
-#define PIECE (1u << 20)
+#define PIECE CWE_TILE_PIECE
 /* Values of bf16 that are converted at a time. */
 #define SOME 16384
 
@@ -48,7 +47,7 @@ static void update(const struct moving *m, struct cwb_digest *digest, const void
 	}
 }
 
-/* n numbers of bf16 or, without x, of anything. */
+/* Numbers of bf16 or, without x, of anything: bytes of one piece. */
 static int some_bytes(const struct moving *m, uint64_t at, uint64_t bytes, float *x, struct cwb_digest *digest, struct cwb_err *err)
 {
 	const struct cwe_tile *t = m->tile;
@@ -56,7 +55,8 @@ static int some_bytes(const struct moving *m, uint64_t at, uint64_t bytes, float
 	if (m->write) {
 		cwe_f32_to_dtype(piece, x, CWP_BF16, bytes / sizeof *piece);
 	}
-	int r = m->write ? cwb_file_pwrite(t->fd, piece, bytes, at, t->name, err) : cwb_file_pread(t->fd, piece, bytes, at, t->name, err);
+	int fd = cwe_tile_file(t, at, &at, &(uint64_t){0});
+	int r = m->write ? cwb_file_pwrite(fd, piece, bytes, at, t->name, err) : cwb_file_pread(fd, piece, bytes, at, t->name, err);
 	if (r == 0) {
 		update(m, digest, piece, bytes);
 	}
@@ -74,7 +74,9 @@ static int transfer(const struct moving *m, uint64_t at, uint64_t end, struct cw
 	float *x = m->x != NULL ? m->x + (at - m->from) / size : NULL;
 	int r = 0;
 	if (!t->bf16 && x != NULL) {
-		r = m->write ? cwb_file_pwrite(t->fd, x, end - at, at, t->name, err) : cwb_file_pread(t->fd, x, end - at, at, t->name, err);
+		uint64_t place;
+		int fd = cwe_tile_file(t, at, &place, &(uint64_t){0});
+		r = m->write ? cwb_file_pwrite(fd, x, end - at, place, t->name, err) : cwb_file_pread(fd, x, end - at, place, t->name, err);
 		if (r == 0) {
 			update(m, digest, x, end - at);
 		}

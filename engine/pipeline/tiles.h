@@ -63,9 +63,13 @@ void cwe_tile_name(const struct cwe_tiles *t, uint32_t layer, uint32_t set, char
 /* What the journal says of a layer's sets: [{digest, sum, loss, bytes}, ..]; NULL when memory ran out. */
 json_t *cwe_tiles_sets_json(const struct cwe_tiles *t, uint32_t layer);
 
-/* A tile file being written, or read with its digest. */
+/* A tile file being written, or read with its digest. A combined one lies in several, of which a piece after the other holds the
+ * next numbers: a file system lets one thread at a time write to a file. */
+#define CWE_TILE_STRIPES 8
 struct cwe_tile {
 	int fd;
+	int others[CWE_TILE_STRIPES - 1]; /* descriptors of the further files */
+	int n_others;
 	char name[64];
 	uint64_t at; /* bytes */
 	int bf16;
@@ -85,8 +89,12 @@ int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb
 int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *err);
 /* Reads what is left of it, for its digest. */
 int cwe_tile_drain(struct cwe_tile *tile, struct cwb_err *err);
-/* For tile.c: the piece at hand is complete. */
+/* For tile.c and tile_pieces.c. What digests are made of, and what lies together in a file: another size is another CWE_TILES_FORM. */
+#define CWE_TILE_PIECE (1u << 20)
+/* The piece at hand is complete. */
 int cwe_tile_last_piece(struct cwe_tile *tile);
+/* The descriptor of the file with a tile's byte `at`, the place there, and how many follow in a row. */
+int cwe_tile_file(const struct cwe_tile *tile, uint64_t at, uint64_t *ret_at, uint64_t *ret_left);
 /* A file of another name and form, and bytes to and from it, with their digest, which is plain. flags: of open(2). */
 int cwe_tile_open_named(const struct cwe_tiles *t, const char *name, int flags, struct cwe_tile *ret, struct cwb_err *err);
 int cwe_tile_write_bytes(struct cwe_tile *tile, const void *data, uint64_t bytes, struct cwb_err *err);

@@ -194,10 +194,61 @@ static void fails(void **state)
 	}
 }
 
+/* A combined tile: its pieces go round several files, and every place is written and read alone or in order. */
+static void round_files(void **state)
+{
+	const uint64_t share = N / 7 + 1;
+	struct cwb_err err = {0};
+	struct cwe_tiles t;
+	struct cwe_tile tile;
+	struct stat st;
+	(void)state;
+	open_tiles(&t, 1, pool); /* f32 all the same */
+	assert_int_equal(cwe_tile_create(&t, 1, CWE_TILE_COMBINED, &tile, NULL), 0);
+	for (uint64_t i = 7; i-- > 0;) {
+		assert_int_equal(cwe_tile_write_at(&tile, x + i * share, i * share, N - i * share < share ? N - i * share : share, NULL), 0);
+	}
+	assert_int_equal(cwe_tile_finish(&tile, 0, NULL, NULL), 0);
+	char *path = cwe_tiles_path(&t, "combined-1.f32"), *second = cwe_tiles_path(&t, "combined-1.f32.1"), *sixth = cwe_tiles_path(&t, "combined-1.f32.5");
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, PIECE);
+	assert_int_equal(stat(second, &st), 0);
+	assert_int_equal(st.st_size, PIECE);
+	assert_int_equal(stat(sixth, &st), 0);
+	assert_int_equal(st.st_size, N * sizeof *x - 5 * PIECE);
+	assert_int_equal(cwe_tile_open(&t, 1, CWE_TILE_COMBINED, &tile, NULL), 0);
+	assert_int_equal(cwe_tile_read(&tile, y, 1000, NULL), 0);
+	assert_int_equal(cwe_tile_read_at(&tile, y + N / 2, N / 2 - 1000, N - N / 2, NULL), 0);
+	assert_int_equal(cwe_tile_read(&tile, y + 1000, N / 2 - 1000, NULL), 0);
+	assert_memory_equal(x, y, N * sizeof *x);
+	assert_int_equal(cwe_tile_read(&tile, y, N, &err), CWP_EFORMAT); /* they are over */
+	cwb_err_clear(&err);
+	cwe_tile_abort(&tile);
+	/* In order, by all threads, more than once round: what was there before is gone. */
+	assert_int_equal(cwe_tile_create(&t, 1, CWE_TILE_COMBINED, &tile, NULL), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(cwe_tile_write(&tile, x, N, NULL), 0);
+	}
+	assert_int_equal(cwe_tile_finish(&tile, 0, NULL, NULL), 0);
+	assert_int_equal(cwe_tile_open(&t, 1, CWE_TILE_COMBINED, &tile, NULL), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(cwe_tile_read(&tile, y, N, NULL), 0);
+		assert_memory_equal(x, y, N * sizeof *x);
+	}
+	cwe_tile_abort(&tile);
+	assert_int_equal(unlink(second), 0);
+	assert_int_equal(cwe_tile_open(&t, 1, CWE_TILE_COMBINED, &tile, &err), -ENOENT);
+	assert_non_null(strstr(err.message, "combined-1.f32.1"));
+	free(path);
+	free(second);
+	free(sixth);
+	cwe_tiles_close(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(singles, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(halves, set_up, tear_down), cmocka_unit_test_setup_teardown(damaged, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(fails, set_up, tear_down)};
+		cmocka_unit_test_setup_teardown(fails, set_up, tear_down), cmocka_unit_test_setup_teardown(round_files, set_up, tear_down)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
