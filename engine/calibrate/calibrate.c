@@ -23,6 +23,8 @@ struct run {
 	struct cwe_statistics statistics;
 	struct cwe_emission emission;
 	struct cwe_boundary gradient; /* one slot */
+	struct cwe_insides insides;
+	uint64_t logits;              /* bytes in which they may wait */
 	float *d_dnorm;               /* of each norm [samples of a piece, its width], when wanted */
 	uint64_t dnorm_samples, dnorm_floats;
 	uint64_t done, total;
@@ -128,7 +130,8 @@ static int run_head(struct run *r, struct cwb_err *err)
 	if (score.nll == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for %llu losses", (unsigned long long)corpus->tokens);
 	}
-	int e = cwe_head_run(c->model, corpus, &r->pass.boundary, c->model->arch.layers, &score, &r->gradient, c->trace, err);
+	const struct cwe_head_back back = {.gradient = &r->gradient, .trace = c->trace, .memory = r->logits};
+	int e = cwe_head_run(c->model, corpus, &r->pass.boundary, c->model->arch.layers, &score, &back, err);
 	for (size_t i = 0; e == 0 && i < corpus->pieces; i++) {
 		const struct cwe_piece *p = &corpus->piece[i];
 		double loss = 0;
@@ -155,7 +158,9 @@ static int run_to_head(struct run *r, struct cwb_err *err)
 	char digest[CWB_DIGEST_HEX];
 	r->forward.advance = advance_forward;
 	r->forward.arg = r;
+	r->pass.insides = &r->insides;
 	int e = cwe_forward_to(&r->forward, layers, err);
+	r->pass.insides = NULL;
 	r->forward.advance = NULL;
 	cwe_workspace_free(c->model, &r->pass.ws);
 	e = e == 0 ? run_head(r, err) : e;
@@ -206,6 +211,18 @@ static int give_norms(struct run *r, uint32_t layer, const struct cwe_piece *p, 
 	return e;
 }
 
+/* What the backward pass through a layer needs of a piece. */
+static int inside(struct run *r, uint32_t layer, const struct cwe_piece *p, const struct cwe_chunk *chunk, const struct cwe_tap *tap,
+	struct cwb_err *err)
+{
+	struct cwe_model *m = r->c->model;
+	struct cwe_pass *pass = &r->pass;
+	float *d_inside = cwe_insides_of(&r->insides, layer, (size_t)(p - r->c->corpus->piece));
+	cwe_workspace_inside(m, &pass->ws, layer, p->tokens, d_inside);
+	return d_inside != NULL ? cwe_layer_recall(m, &pass->layer, chunk, pass->d_x, &pass->ws, tap, err)
+		: cwe_layer_forward(m, &pass->layer, chunk, pass->d_x, &pass->ws, NULL, tap, err);
+}
+
 static int backward_piece(struct run *r, uint32_t layer, const struct cwe_piece *p, const struct cwe_tap *tap,
 	struct cwb_err *err)
 {
@@ -216,7 +233,7 @@ static int backward_piece(struct run *r, uint32_t layer, const struct cwe_piece 
 	if ((e = cwe_pass_cancelled(&r->pass, err)) != 0 ||
 		(e = cwe_pass_chunk(&r->pass, p, &chunk, err)) != 0 ||
 		(e = cwe_pass_get(&r->pass, &r->pass.boundary, layer, p, r->pass.d_x, err)) != 0 ||
-		(e = cwe_layer_forward(m, &r->pass.layer, &chunk, r->pass.d_x, &r->pass.ws, NULL, tap, err)) != 0 ||
+		(e = inside(r, layer, p, &chunk, tap, err)) != 0 ||
 		(e = cwe_pass_get(&r->pass, &r->gradient, 0, p, r->pass.d_y, err)) != 0 ||
 		(e = cwe_layer_backward(m, &r->pass.layer, &chunk, r->pass.d_x, &r->pass.ws, r->pass.d_y, tap, err)) != 0 ||
 		(e = cwe_boundary_put(&r->gradient, 0, p->at * d, r->pass.d_y, n, err)) != 0) {
@@ -245,6 +262,7 @@ static int backward_layer(struct run *r, uint32_t l, struct cwb_err *err)
 		}
 		e = e == 0 ? cwe_emission_set(&r->emission, l, set, err) : e;
 	}
+	cwe_insides_drop(&r->insides, l);
 	char digest[65] = "";
 	if (e == 0 && l > 0 && cwe_calibration_due(c)) {
 		e = cwe_gradient_save(c->scratch, l, &r->gradient, digest, err);
@@ -308,6 +326,23 @@ void cwe_calibration_bounds(const struct cwe_model *m, uint64_t tokens, uint64_t
 	}
 }
 
+uint64_t cwe_calibration_insides(const struct cwe_model *m, const struct cwe_corpus *corpus, uint32_t needs)
+{
+	return (needs & GRADIENTS) == 0 || cwe_device_remote(m->device) ? 0
+		: cwe_insides_bytes(m, corpus) + cwe_head_logits(m, corpus, UINT64_MAX);
+}
+
+/* Logits come first: their memory serves one batch of predictions after another. */
+static int prepare_insides(struct run *r, struct cwb_err *err)
+{
+	const struct cwe_calibration *c = r->c;
+	if ((c->needs & GRADIENTS) == 0 || c->inside_memory == 0 || cwe_device_remote(c->model->device) || c->resume_digest != NULL) {
+		return 0;
+	}
+	r->logits = cwe_head_logits(c->model, c->corpus, c->inside_memory);
+	return cwe_insides_new(c->model, c->corpus, c->inside_memory - r->logits, &r->insides, err);
+}
+
 static int prepare(struct run *r, struct cwb_err *err)
 {
 	struct cwe_calibration *c = r->c;
@@ -322,10 +357,8 @@ static int prepare(struct run *r, struct cwb_err *err)
 	/* The gradient is read and written for each layer: it comes first where there is little room. */
 	if ((gradients && (e = cwe_boundary_new(m->device, &gradient, c->boundary_memory, c->scratch, &r->gradient, err)) != 0) ||
 		(e = cwe_pass_new(m, corpus, gradients ? m->arch.layers + 1 : 2, rest, c->scratch, &r->pass, err)) != 0 ||
-		(e = cwe_statistics_new(m, c->needs, c->norm != NULL ? corpus->widest : 0, &r->statistics, err)) != 0) {
-		return e;
-	}
-	if ((e = cwe_forward_new(c, &r->pass, !gradients, &r->forward, err)) != 0) {
+		(e = cwe_statistics_new(m, c->needs, c->norm != NULL ? corpus->widest : 0, &r->statistics, err)) != 0 ||
+		(e = prepare_insides(r, err)) != 0 || (e = cwe_forward_new(c, &r->pass, !gradients, &r->forward, err)) != 0) {
 		return e;
 	}
 	r->emission = (struct cwe_emission){.c = c, .statistics = &r->statistics, .forward = &r->forward};
@@ -363,6 +396,7 @@ int cwe_calibrate_run(struct cwe_calibration *c, struct cwb_err *err)
 	cwe_device_free(m->device, r.d_dnorm, r.dnorm_floats * sizeof(float));
 	cwe_boundary_free(&r.gradient);
 	cwe_statistics_free(&r.statistics);
+	cwe_insides_free(&r.insides);
 	cwe_forward_free(&r.forward);
 	cwe_pass_free(&r.pass);
 	return e;

@@ -19,6 +19,8 @@ struct cwe_calibration {
 	uint32_t needs;          /* enum cwp_statistic bits */
 	const char *scratch;     /* folder for boundaries that do not fit, and for checkpoints; NULL: memory only */
 	uint64_t boundary_memory; /* bytes of boundaries that may stay in memory */
+	uint64_t inside_memory;  /* bytes in which logits and insides of layers may wait for the backward pass; what has no room is
+				    computed again, to the same numbers. On the host alone */
 	int checkpoint;          /* keep what is needed to go on after each layer (boundaries and gradients, in scratch) */
 	uint32_t resume;         /* layers [resume, layers) are done already (gradients only); layers: nothing is done */
 	const char *resume_digest; /* digest of the checkpoint of layer `resume`; with `layers`: the head is done; else NULL */
@@ -80,6 +82,9 @@ struct cwe_calibration_bounds {
 int cwe_calibration_measures(uint32_t needs);
 void cwe_calibration_bounds(const struct cwe_model *model, uint64_t tokens, uint64_t widest, uint64_t longest,
 	uint32_t needs, struct cwe_calibration_bounds *ret);
+
+/* Of inside_memory, what there is a use for. */
+uint64_t cwe_calibration_insides(const struct cwe_model *model, const struct cwe_corpus *corpus, uint32_t needs);
 
 /* Whether a checkpoint is to be kept now; one was. For the passes themselves. */
 int cwe_calibration_due(const struct cwe_calibration *c);

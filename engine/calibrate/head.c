@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/calibrate/head.h"
+#include "engine/calibrate/room.h"
 #include "engine/model/ahead.h"
 #include "engine/model/resident_head.h"
 #include "engine/model/ops.h"
@@ -24,6 +25,7 @@ struct batch {
 	float *d_block;
 	uint64_t capacity, step, bytes; /* step: rows of logits at once */
 	struct cwe_resident_head resident;
+	struct cwe_room waiting; /* logits of the first slices, [rows, CWE_HEAD_SLICE] each */
 };
 
 static uint64_t lay_out(const struct cwe_arch *a, uint64_t rows, uint64_t step, float *base, struct batch *b)
@@ -144,6 +146,20 @@ static int load_targets(struct batch *b, const struct cwe_corpus *c, struct cwb_
 	return r;
 }
 
+uint64_t cwe_head_logits(const struct cwe_model *m, const struct cwe_corpus *c, uint64_t memory)
+{
+	uint64_t capacity = capacity_for(m, c->widest), rows = c->tokens < capacity ? c->tokens : capacity;
+	uint64_t slice = rows * CWE_HEAD_SLICE * sizeof(float), n = (m->arch.vocabulary + CWE_HEAD_SLICE - 1) / CWE_HEAD_SLICE;
+	return slice == 0 ? 0 : slice * (memory / slice < n ? memory / slice : n);
+}
+
+/* Where logits of a slice stay from one walk to the other; NULL: nowhere. */
+static float *waiting(const struct batch *b, uint64_t first)
+{
+	uint64_t end = b->rows * (first + CWE_HEAD_SLICE) * sizeof(float);
+	return end <= b->waiting.bytes ? (float *)(void *)b->waiting.p + b->rows * first : NULL;
+}
+
 /* Walks the vocabulary once; `backward` 0: statistics of the softmax; 1: dh from the finished lse. */
 static int walk(struct batch *b, int backward, struct cwb_err *err)
 {
@@ -152,18 +168,20 @@ static int walk(struct batch *b, int backward, struct cwb_err *err)
 	for (uint64_t first = 0; first < v; first += CWE_HEAD_SLICE) {
 		uint64_t n = v - first < CWE_HEAD_SLICE ? v - first : CWE_HEAD_SLICE;
 		const float *d_w;
+		float *kept = waiting(b, first);
 		int r = cwe_resident_head_rows(m, &b->resident, first, n, b->d_w, &d_w, err);
 		for (uint64_t row = 0; r == 0 && row < b->rows; row += b->step) {
 			uint64_t rows = b->rows - row < b->step ? b->rows - row : b->step;
-			r = cwe_model_logits(m, b->d_h + row * d, rows, d_w, n, b->d_logits, err);
+			float *d_logits = kept != NULL ? kept + row * CWE_HEAD_SLICE : b->d_logits;
+			r = kept != NULL && backward ? 0 : cwe_model_logits(m, b->d_h + row * d, rows, d_w, n, d_logits, err);
 			if (r == 0 && !backward) {
-				r = CWE_OP(m->device, xent_slice, b->d_logits, rows, n, n, (uint32_t)first, b->d_target + row,
+				r = CWE_OP(m->device, xent_slice, d_logits, rows, n, n, (uint32_t)first, b->d_target + row,
 					b->d_max + row, b->d_sum + row, b->d_target_logit + row, b->d_best + row,
 					b->d_best_token + row);
 			} else if (r == 0) {
 				const struct cwe_slice s = {rows, n, (uint32_t)first, b->d_target + row, b->d_weight + row, b->d_sum + row};
-				r = cwe_model_logits_backward(m, &s, b->d_logits, b->d_spare, err);
-				r = r != 0 ? r : CWE_OP(m->device, matmul, 0, 0, rows, d, n, b->d_logits, n, d_w, d, first > 0,
+				r = cwe_model_logits_backward(m, &s, d_logits, b->d_spare, err);
+				r = r != 0 ? r : CWE_OP(m->device, matmul, 0, 0, rows, d, n, d_logits, n, d_w, d, first > 0,
 					b->d_dh + row * d, d);
 			}
 		}
@@ -330,15 +348,19 @@ static int prepare(struct batch *b, const struct cwe_corpus *c, int gradients, s
 }
 
 int cwe_head_run(struct cwe_model *model, const struct cwe_corpus *corpus, struct cwe_boundary *boundary, uint32_t last,
-	const struct cwe_token_score *score, struct cwe_boundary *gradient, struct cwe_head_trace *trace,
-	struct cwb_err *err)
+	const struct cwe_token_score *score, const struct cwe_head_back *back, struct cwb_err *err)
 {
+	struct cwe_boundary *gradient = back != NULL ? back->gradient : NULL;
+	struct cwe_head_trace *trace = back != NULL ? back->trace : NULL;
 	struct batch *b = calloc(1, sizeof *b);
 	if (b == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for the output projection");
 	}
 	b->model = model;
 	int r = prepare(b, corpus, gradient != NULL, err);
+	if (back != NULL && back->memory > 0 && !cwe_device_remote(model->device)) {
+		(void)cwe_room_new(back->memory, &b->waiting); /* there is another way */
+	}
 	uint64_t sample = 0, next = 0;
 	for (size_t i = 0; r == 0 && i < corpus->pieces; i++) {
 		const struct cwe_piece *p = &corpus->piece[i];
@@ -358,6 +380,7 @@ int cwe_head_run(struct cwe_model *model, const struct cwe_corpus *corpus, struc
 		}
 	}
 	cwe_device_free(model->device, b->d_block, b->bytes);
+	cwe_room_free(&b->waiting);
 	cwe_resident_head_free(model, &b->resident);
 	free(b->token);
 	free(b);

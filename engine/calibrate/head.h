@@ -29,15 +29,24 @@ struct cwe_head_trace {
 	float *act_absmax; /* [hidden] its largest magnitude */
 };
 
+/* What a backward pass begins with. */
+struct cwe_head_back {
+	struct cwe_boundary *gradient; /* slot 0 of it [tokens, hidden] gets the gradient of each sample's loss (sum of weight * NLL) */
+	struct cwe_head_trace *trace;  /* may be NULL; its arrays are freed with cwe_head_trace_free; dnorm, act_sq and act_absmax come
+					  zeroed from the caller, NULL where they are not wanted */
+	uint64_t memory;               /* bytes in which logits may wait for the walk that makes gradients of them, on the host; what has
+					  no room is computed again, to the same numbers */
+};
+
+/* Of so many bytes of that memory, what a corpus has a use for. */
+uint64_t cwe_head_logits(const struct cwe_model *model, const struct cwe_corpus *corpus, uint64_t memory);
+
 /* Bytes of device memory that cwe_head_run needs for a corpus whose widest piece has this many tokens, in the place of a
  * workspace for as many, of both directions where there are gradients. */
 uint64_t cwe_head_bytes(const struct cwe_model *model, uint64_t widest, int gradients);
 
-/* last: boundary slot with the output of the last layer [tokens, hidden]. score: results. gradient: when not NULL, slot
- * 0 of it [tokens, hidden] gets the gradient of each sample's loss (sum of weight * NLL). trace: may be NULL; its
- * arrays are freed with cwe_head_trace_free; dnorm, act_sq and act_absmax come zeroed from the caller, NULL where they
- * are not wanted. */
+/* last: boundary slot with the output of the last layer [tokens, hidden]. score: results. back: NULL where no gradient is
+ * wanted. */
 int cwe_head_run(struct cwe_model *model, const struct cwe_corpus *corpus, struct cwe_boundary *boundary, uint32_t last,
-	const struct cwe_token_score *score, struct cwe_boundary *gradient, struct cwe_head_trace *trace,
-	struct cwb_err *err);
+	const struct cwe_token_score *score, const struct cwe_head_back *back, struct cwb_err *err);
 void cwe_head_trace_free(struct cwe_head_trace *trace);

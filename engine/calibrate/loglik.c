@@ -66,7 +66,7 @@ int cwe_loglik_run(struct cwe_model *model, const struct cwe_corpus *corpus, con
 	e = e == 0 && o->ret_bad != NULL ? check_finite(&pass, o->ret_bad, err) : e;
 	if (e == 0) {
 		cwe_workspace_free(model, &pass.ws);
-		e = cwe_head_run(model, corpus, &pass.boundary, model->arch.layers & 1, score, NULL, NULL, err);
+		e = cwe_head_run(model, corpus, &pass.boundary, model->arch.layers & 1, score, NULL, err);
 	}
 	if (e == 0 && o->next != NULL) {
 		e = cwe_next_run(model, &pass.boundary, model->arch.layers & 1, o->next, err);

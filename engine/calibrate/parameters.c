@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine/calibrate/parameters.h"
+#include "engine/calibrate/room.h"
 #include "engine/model/ops.h"
 
 #define NAME_MAX_ 160
@@ -355,7 +356,8 @@ int cwe_parameters_run(struct cwe_model *model, const struct cwe_corpus *corpus,
 	c.trace.act_absmax = calloc(d, sizeof *c.trace.act_absmax);
 	struct cwe_calibration run = {.model = model, .corpus = corpus, .scratch = scratch,
 		.needs = CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABSMAX,
-		.boundary_memory = scratch != NULL ? 256u << 20 : UINT64_MAX, .resume = model->arch.layers, .arg = &c,
+		.boundary_memory = scratch != NULL ? 256u << 20 : UINT64_MAX,
+		.inside_memory = scratch != NULL ? 0 : cwe_room_available() / 4, .resume = model->arch.layers, .arg = &c,
 		.module = take_module, .layer_done = layer_done, .norm = take_norm, .embedding = take_embedding,
 		.trace = &c.trace};
 	int r = c.norm != NULL && c.gradient != NULL && c.embedding != NULL && c.trace.dnorm != NULL &&

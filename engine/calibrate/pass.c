@@ -121,13 +121,23 @@ static int forward(struct cwe_pass *pass, const struct cwe_piece *p, uint32_t fr
 	struct cwb_err *err)
 {
 	struct cwe_chunk chunk;
+	struct cwe_model *m = pass->model;
+	uint32_t layer = pass->layer.index;
 	int e;
 	if ((e = cwe_pass_cancelled(pass, err)) != 0 || (e = cwe_pass_chunk(pass, p, &chunk, err)) != 0 ||
 		(pass->ws.d_block == NULL && (e = cwe_pass_workspace(pass, 0, err)) != 0) ||
 		(e = cwe_pass_get(pass, &pass->boundary, from, p, pass->d_x, err)) != 0) {
 		return e;
 	}
-	return cwe_layer_forward(pass->model, &pass->layer, &chunk, pass->d_x, &pass->ws, d_out, tap, err);
+	float *d_inside = pass->insides != NULL && d_out != NULL
+		? cwe_insides_make(pass->insides, layer, (size_t)(p - pass->corpus->piece)) : NULL;
+	if (d_inside == NULL) {
+		return cwe_layer_forward(m, &pass->layer, &chunk, pass->d_x, &pass->ws, d_out, tap, err);
+	}
+	cwe_workspace_inside(m, &pass->ws, layer, p->tokens, d_inside);
+	e = cwe_layer_forward(m, &pass->layer, &chunk, pass->d_x, &pass->ws, d_out, tap, err);
+	cwe_workspace_inside(m, &pass->ws, layer, p->tokens, NULL);
+	return e;
 }
 
 int cwe_pass_piece(struct cwe_pass *pass, const struct cwe_piece *p, uint32_t from, uint32_t to,

@@ -5,6 +5,7 @@
 
 #include "engine/calibrate/boundary.h"
 #include "engine/calibrate/corpus.h"
+#include "engine/calibrate/insides.h"
 #include "engine/model/ahead.h"
 
 struct cwe_pass {
@@ -15,6 +16,7 @@ struct cwe_pass {
 	struct cwe_workspace ws;      /* there from the first piece on, behind all else: what is freed comes together */
 	struct cwe_boundary boundary; /* outputs of layers, in slots */
 	float *d_x, *d_y;             /* [widest piece, hidden] */
+	struct cwe_insides *insides;  /* where cwe_pass_piece leaves what a backward pass wants; NULL: nowhere */
 	uint32_t *d_position;         /* of a piece, or, where memory is the backend's own, of all tokens */
 };
 

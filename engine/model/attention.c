@@ -43,6 +43,9 @@ static int project(const struct cwe_block *b, const float *d_x, struct cwb_err *
 		r = cwe_block_norm(b, CWE_NORM_Q, ws->d_q0, ws->d_q, err);
 		r = r == 0 ? cwe_block_norm(b, CWE_NORM_K, ws->d_k0, ws->d_k, err) : r;
 	}
+	if (b->recalls && a->norm[CWE_NORM_Q] == NULL) {
+		return r; /* they are rotated already */
+	}
 	r = r == 0 ? rope(b, ws->d_q, a->heads, 0, err) : r;
 	return r == 0 ? rope(b, ws->d_k, a->kv_heads, 0, err) : r;
 }
@@ -78,7 +81,7 @@ int cwe_attention_forward(const struct cwe_block *b, const float *d_x, const str
 	r = r == 0 ? project(b, d_x, err) : r;
 	if (r == 0 && decode != NULL) {
 		r = decode_all(b, decode, &attention, err);
-	} else if (r == 0) {
+	} else if (r == 0 && !b->recalls) {
 		r = CWE_OP(b->model->device, attention, &attention, ws->d_q, ws->d_k, ws->d_v, ws->d_attention, ws->d_lse);
 	}
 	r = r == 0 ? cwe_block_linear(b, CWE_O, CWE_DENSE, &rows, &x, ws->d_o != NULL ? ws->d_o : ws->d_x2, err) : r;

@@ -58,7 +58,7 @@ int cwe_block_linear(const struct cwe_block *b, enum cwe_role role, uint32_t exp
 	struct cwe_part w = cwe_layer_part(m, b->layer, role, expert);
 	const float *d_in;
 	int r = show(b, role, expert, rows, x->d_x, err);
-	if (r != 0 || d_y == NULL || (r = quantize(b, &w, rows, x, &d_in, err)) != 0 ||
+	if (r != 0 || d_y == NULL || b->recalls || (r = quantize(b, &w, rows, x, &d_in, err)) != 0 ||
 		(r = CWE_OP(m->device, matmul, 0, 1, rows->count, w.rows, w.cols, d_in, w.cols, w.d_weight, w.cols, 0, d_y, w.rows)) != 0) {
 		return r;
 	}

@@ -12,6 +12,7 @@ struct cwe_block {
 	const struct cwe_chunk *chunk;
 	struct cwe_workspace *ws;
 	const struct cwe_tap *tap; /* may be NULL */
+	int recalls; /* what products and attention make is in the workspace already */
 };
 
 /* Rows that go through a role's matrix together. */
@@ -32,7 +33,7 @@ struct cwe_rows cwe_block_rows(const struct cwe_block *b);
 
 /* Shows X to the tap; then y [rows, out] = x W^T + bias, where x is X, or X as the matrix quantizes its input. The matrices of one
  * input come one after another with one operand, in which d_x alone is filled at first: then X is quantized once for all
- * that do it alike. y NULL: X is only shown. */
+ * that do it alike. y NULL, or where the block recalls: X is only shown. */
 int cwe_block_linear(const struct cwe_block *b, enum cwe_role role, uint32_t expert, const struct cwe_rows *rows,
 	struct cwe_operand *x, float *d_y, struct cwb_err *err);
 /* Shows X and dY to the tap; then dx (+)= dY W. */

@@ -37,7 +37,9 @@ static int forward(const struct cwe_block *b, const float *d_x, const struct cwe
 {
 	uint64_t n = b->chunk->tokens * b->model->arch.hidden;
 	int r = cwe_attention_forward(b, d_x, decode, err);
-	r = r == 0 ? CWE_OP(b->model->device, add, b->ws->d_x2, d_x, n) : r;
+	/* Only a norm makes the output of attention anew. */
+	int summed = b->recalls && b->ws->d_o == NULL;
+	r = r == 0 && !summed ? CWE_OP(b->model->device, add, b->ws->d_x2, d_x, n) : r;
 	return r == 0 ? mlp_block(b, d_out, err) : r;
 }
 
@@ -49,8 +51,15 @@ int cwe_model_divisible(const struct cwe_model *m, uint64_t longest)
 int cwe_layer_forward(struct cwe_model *m, const struct cwe_layer *layer, const struct cwe_chunk *chunk,
 	const float *d_x, struct cwe_workspace *ws, float *d_out, const struct cwe_tap *tap, struct cwb_err *err)
 {
-	const struct cwe_block b = {m, layer, chunk, ws, tap};
+	const struct cwe_block b = {m, layer, chunk, ws, tap, 0};
 	return forward(&b, d_x, NULL, d_out, err);
+}
+
+int cwe_layer_recall(struct cwe_model *m, const struct cwe_layer *layer, const struct cwe_chunk *chunk, const float *d_x,
+	struct cwe_workspace *ws, const struct cwe_tap *tap, struct cwb_err *err)
+{
+	const struct cwe_block b = {m, layer, chunk, ws, tap, 1};
+	return forward(&b, d_x, NULL, NULL, err);
 }
 
 /* The gradient at a block's input, in ws->d_dx, through the input's norm and added to the residual's. */
@@ -81,7 +90,7 @@ static int mlp_block_backward(const struct cwe_block *b, float *d_dx, struct cwb
 int cwe_layer_backward(struct cwe_model *m, const struct cwe_layer *layer, const struct cwe_chunk *chunk,
 	const float *d_x, struct cwe_workspace *ws, float *d_dx, const struct cwe_tap *tap, struct cwb_err *err)
 {
-	const struct cwe_block b = {m, layer, chunk, ws, tap};
+	const struct cwe_block b = {m, layer, chunk, ws, tap, 0};
 	int r = mlp_block_backward(&b, d_dx, err);
 	r = r == 0 ? cwe_attention_backward(&b, d_x, d_dx, err) : r;
 	return r == 0 ? to_residual(&b, CWE_NORM_ATTENTION, d_x, d_dx, err) : r;
@@ -91,7 +100,7 @@ int cwe_layer_decode(struct cwe_model *m, const struct cwe_layer *layer, float *
 	struct cwe_workspace *ws, struct cwb_err *err)
 {
 	const struct cwe_chunk chunk = {.tokens = decode->count, .d_position = decode->d_position};
-	const struct cwe_block b = {m, layer, &chunk, ws, NULL};
+	const struct cwe_block b = {m, layer, &chunk, ws, NULL, 0};
 	/* The output may not be x, and the normed input of attention is used up when the MLP's result is written. */
 	int r = forward(&b, d_x, decode, ws->d_h1, err);
 	return r == 0 ? cwe_device_copy(m->device, d_x, ws->d_h1, decode->count * m->arch.hidden, err) : r;

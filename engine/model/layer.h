@@ -40,7 +40,11 @@ struct cwe_tap {
  * may be NULL. tap may be NULL. */
 int cwe_layer_forward(struct cwe_model *model, const struct cwe_layer *layer, const struct cwe_chunk *chunk,
 	const float *d_x, struct cwe_workspace *ws, float *d_out, const struct cwe_tap *tap, struct cwb_err *err);
-/* After cwe_layer_forward on the same chunk: d_dx [T, hidden] holds the gradient at the layer's output and gets the
+/* The same for the backward pass where the inside of an earlier forward pass over the chunk is in the workspace
+ * (cwe_workspace_inside): makes the rest, and shows the inputs to the tap. */
+int cwe_layer_recall(struct cwe_model *model, const struct cwe_layer *layer, const struct cwe_chunk *chunk, const float *d_x,
+	struct cwe_workspace *ws, const struct cwe_tap *tap, struct cwb_err *err);
+/* After cwe_layer_forward or cwe_layer_recall on the same chunk: d_dx [T, hidden] holds the gradient at the layer's output and gets the
  * one at its input. The workspace is used up. */
 int cwe_layer_backward(struct cwe_model *model, const struct cwe_layer *layer, const struct cwe_chunk *chunk,
 	const float *d_x, struct cwe_workspace *ws, float *d_dx, const struct cwe_tap *tap, struct cwb_err *err);

@@ -70,7 +70,7 @@ static int shared_forward(const struct cwe_block *b, const float *d_x, float *d_
 	struct cwe_operand x = {.d_x = d_x};
 	int r;
 	if ((r = cwe_mlp_forward(b, CWE_SHARED, d_x, ws->d_ys, err)) != 0 ||
-		(r = cwe_block_linear(b, CWE_SHARED_GATE, CWE_DENSE, &rows, &x, ws->d_ws, err)) != 0 ||
+		(r = cwe_block_linear(b, CWE_SHARED_GATE, CWE_DENSE, &rows, &x, ws->d_ws, err)) != 0 || b->recalls ||
 		(r = CWE_OP(dev, download, ws->host, ws->d_ws, rows.count * sizeof *ws->host)) != 0) {
 		return r;
 	}
@@ -88,6 +88,7 @@ int cwe_moe_forward(const struct cwe_block *b, const float *d_x, float *d_y, str
 	struct cwe_device *dev = b->model->device;
 	uint64_t t = b->chunk->tokens, d = a->hidden;
 	int r = route(b, d_x, err);
+	d_y = b->recalls ? NULL : d_y; /* it is there */
 	r = r == 0 ? CWE_OP(dev, gather_rows, d_x, b->ws->d_token, NULL, t * a->moe.top_k, d, b->ws->d_xe) : r;
 	r = r == 0 && d_y != NULL ? CWE_OP(dev, zero, d_y, t * d * sizeof *d_y) : r;
 	for (uint32_t e = 0; r == 0 && e < a->moe.experts; e++) {

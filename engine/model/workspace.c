@@ -93,6 +93,39 @@ static uint64_t place(const struct cwe_model *m, uint64_t t, uint64_t positions,
 	return place_experts(a, t, backward, base, at, ws);
 }
 
+/* Parts without elements stay where they are. Returns the elements of all. */
+static uint64_t place_inside(const struct cwe_arch *a, uint32_t layer, uint64_t t, float *base, struct cwe_workspace *ws)
+{
+	int moe = cwe_arch_layer_is(a, layer, CWE_LAYER_MOE), normed = a->norm[CWE_NORM_Q] != NULL;
+	int o = a->norm[CWE_NORM_ATTENTION_OUT] != NULL, m = a->norm[CWE_NORM_MLP_OUT] != NULL;
+	uint64_t d = a->hidden, q = (uint64_t)a->heads * a->head_dim, kv = (uint64_t)a->kv_heads * a->head_dim;
+	uint64_t i = moe ? a->moe.shared : a->intermediate, n = moe ? t * a->moe.top_k : 0, s = moe && a->moe.shared > 0 ? t : 0;
+	const struct part part[] = {{normed ? &ws->d_q0 : &ws->d_q, t * q}, {normed ? &ws->d_k0 : &ws->d_k, t * kv}, {&ws->d_v, t * kv},
+		{&ws->d_attention, t * q}, {&ws->d_lse, t * a->heads}, {o ? &ws->d_o : &ws->d_x2, t * d}, {&ws->d_gate, t * i},
+		{&ws->d_up, t * i}, {&ws->d_m, m ? t * d : 0}, {&ws->d_router, moe ? t * a->moe.experts : 0},
+		{&ws->d_ge, n * a->moe.intermediate}, {&ws->d_ue, n * a->moe.intermediate}, {&ws->d_ye, n * d}, {&ws->d_ys, s * d},
+		{&ws->d_ws, s}};
+	uint64_t at = 0;
+	for (size_t k = 0; k < sizeof part / sizeof *part; k++) {
+		at = base == NULL || part[k].n > 0 ? put(&part[k], 1, base, at) : at;
+	}
+	return at;
+}
+
+uint64_t cwe_workspace_inside_bytes(const struct cwe_model *m, uint32_t layer, uint64_t tokens)
+{
+	struct cwe_workspace ws;
+	return place_inside(&m->arch, layer, tokens, NULL, &ws) * sizeof(float);
+}
+
+void cwe_workspace_inside(const struct cwe_model *m, struct cwe_workspace *ws, uint32_t layer, uint64_t tokens, float *d_inside)
+{
+	(void)place(m, ws->tokens, ws->positions, ws->backward, ws->d_block, ws);
+	if (d_inside != NULL) {
+		(void)place_inside(&m->arch, layer, tokens, d_inside, ws);
+	}
+}
+
 /* What routing takes beside the device's memory. */
 static uint64_t host_bytes(const struct cwe_moe *moe, uint64_t tokens)
 {

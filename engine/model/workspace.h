@@ -65,6 +65,13 @@ int cwe_workspace_new(struct cwe_model *model, uint64_t tokens, uint64_t positio
 	struct cwe_workspace *ret, struct cwb_err *err);
 void cwe_workspace_free(struct cwe_model *model, struct cwe_workspace *ws); /* a zeroed one is fine */
 
+/* The inside of a layer: of what its forward pass leaves for the backward pass, all that products and attention made. The rest is
+ * made of it (cwe_layer_recall). Bytes for so many tokens. */
+uint64_t cwe_workspace_inside_bytes(const struct cwe_model *model, uint32_t layer, uint64_t tokens);
+/* From now on the inside of this layer, for a chunk of so many tokens, is at d_inside, which begins a line of 64 bytes; NULL: in
+ * the workspace's own memory again. */
+void cwe_workspace_inside(const struct cwe_model *model, struct cwe_workspace *ws, uint32_t layer, uint64_t tokens, float *d_inside);
+
 /* Whether a sequence of this length rotates by the frequencies for long ones: then its positions begin at
  * ws->positions. */
 int cwe_rope_extended(const struct cwe_arch *arch, uint64_t length);

@@ -240,7 +240,7 @@ static void statistics(void **state)
 {
 	struct cwb_err err = {0};
 	struct cwe_calibration c = {.model = &fixture.engine.model, .corpus = &fixture.corpus,
-		.needs = CWP_STAT_GRAD_SQ | CWP_STAT_GRAD_ABS | CWP_STAT_ACT_SQ, .boundary_memory = UINT64_MAX,
+		.needs = CWP_STAT_GRAD_SQ | CWP_STAT_GRAD_ABS | CWP_STAT_ACT_SQ, .boundary_memory = UINT64_MAX, .inside_memory = 64u << 20,
 		.resume = fixture.engine.model.arch.layers, .module = take_module};
 	(void)state;
 	if (cwe_calibrate_run(&c, &err) != 0) {

@@ -94,7 +94,7 @@ static int attempt(struct journal *j)
 	struct cwb_err err = {0};
 	int gradients = (j->needs & CWP_STAT_GRAD_SQ) != 0;
 	struct cwe_calibration c = {.model = &j->s->model, .corpus = &j->s->corpus, .needs = j->needs, .scratch = folder,
-		.boundary_memory = j->memory, .checkpoint = 1, .resume = LAYERS, .arg = j, .module = module,
+		.boundary_memory = j->memory, .inside_memory = j->left >= 0 ? UINT64_MAX : 0, .checkpoint = 1, .resume = LAYERS, .arg = j, .module = module,
 		.layer_done = layer_done, .set_loss = j->loss, .boundary_done = boundary_done, .head_done = head_done,
 		.kept = (const char (*)[CWB_DIGEST_HEX])j->kept};
 	char kept[LAYERS + 1][CWB_DIGEST_HEX];
