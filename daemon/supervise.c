@@ -242,8 +242,8 @@ static int start_worker(struct cwd_supervision *s, struct cwb_err *err)
 	struct cwd_run_options options = {.job = s->text,
 		.events = {.status = on_status, .output = on_output, .ended = on_ended, .arg = s}};
 	char *program = cwd_settings_program(settings, "cwp-worker");
-	char size[CWB_QUANTITY_TEXT], age[CWB_QUANTITY_TEXT];
-	char **argv = calloc(22 + 2 * settings->plugins.n, sizeof *argv);
+	char size[CWB_QUANTITY_TEXT], age[CWB_QUANTITY_TEXT], memory[CWB_QUANTITY_TEXT];
+	char **argv = calloc(24 + 2 * settings->plugins.n, sizeof *argv);
 	size_t n = 0, i;
 	int rc;
 
@@ -269,6 +269,12 @@ static int start_worker(struct cwd_supervision *s, struct cwb_err *err)
 	if (s->cpus_text != NULL) {
 		add_argument(argv, &n, "--cpus");
 		add_argument(argv, &n, s->cpus_text);
+	}
+	if (s->job->resources.memory > 0) {
+		/* What was reserved for it. */
+		cwb_size_print(s->job->resources.memory, memory);
+		add_argument(argv, &n, "--memory");
+		add_argument(argv, &n, memory);
 	}
 	if (settings->cache != NULL) {
 		cwb_size_print(settings->cache_size, size);

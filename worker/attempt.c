@@ -111,7 +111,7 @@ int cwk_plan(const struct cwj_sweep *sweep, const struct cwk_options *o, int jso
 	json_t *plan = NULL;
 	int r = set_up(&b, most_threads(sweep), job->seed, o, &err);
 	if (r == 0) {
-		struct cwe_pipeline p = {.job = job, .host = &b.host, .registry = b.registry, .gpu = o->gpu};
+		struct cwe_pipeline p = {.job = job, .host = &b.host, .registry = b.registry, .gpu = o->gpu, .memory = o->memory};
 		r = sweep->n_keys > 0 ? cwe_sweep_plan(&p, sweep, &plan, &err) : cwe_pipeline_plan(&p, &plan, &err);
 	}
 	if (r == 0) {
@@ -179,7 +179,8 @@ int cwk_attempt(const struct cwj_job *job, const struct cwk_options *o)
 	if (r == 0) {
 		b.host.log = cwk_status_log;
 		b.host.log_arg = &status;
-		struct cwe_pipeline p = {.job = job, .host = &b.host, .registry = b.registry, .gpu = o->gpu, .scratch = scratch, .arg = &status,
+		struct cwe_pipeline p = {.job = job, .host = &b.host, .registry = b.registry, .gpu = o->gpu, .memory = o->memory,
+			.scratch = scratch, .arg = &status,
 			.cache = o->cache, .cache_size = o->cache_size, .cache_age = o->cache_age,
 			.progress = cwk_status_progress, .checkpoint = cwk_status_checkpoint,
 			.finished_is_done = o->status_fd >= 0 || o->finished_is_done};

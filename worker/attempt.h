@@ -22,6 +22,7 @@ struct cwk_options {
 	uint32_t threads;       /* 0: as the job says */
 	const cpu_set_t *cpus;  /* processors of this job alone, which the process has taken; NULL: none */
 	const char *gpu;        /* UUIDs of those that this job has, commas between them; "none"; NULL: as the job says */
+	uint64_t memory;        /* bytes that a job without limits.memory may come to for speed alone; 0: a quarter of the machine's */
 	size_t control_length;  /* bytes after the job's text that were read with it */
 	const char *control;
 };

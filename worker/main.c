@@ -26,11 +26,12 @@
 
 static const char help[] =
 	"usage: cwp-worker run JOB.yaml [--scratch DIR] [--plugin-dir DIR]... [--threads N] [--cpus LIST]\n"
-	"                 [--gpu UUID[,UUID]...|none] [--cache DIR [--cache-size SIZE] [--cache-age TIME]]\n"
-	"       cwp-worker plan JOB.yaml [--plugin-dir DIR]... [--gpu UUID[,UUID]...|none]\n"
+	"                 [--gpu UUID[,UUID]...|none] [--memory SIZE] [--cache DIR [--cache-size SIZE] [--cache-age TIME]]\n"
+	"       cwp-worker plan JOB.yaml [--plugin-dir DIR]... [--gpu UUID[,UUID]...|none] [--memory SIZE]\n"
 	"       cwp-worker attempt --job-fd 0 --status-fd 3 --scratch DIR --directory DIR [--plugin-dir DIR]...\n"
 	"                 [--cache DIR [--cache-size SIZE] [--cache-age TIME]] [--cpus LIST] [--gpu UUID[,UUID]...|none]\n"
-	"       cwp-worker plan --job-fd 0 --directory DIR [--plugin-dir DIR]... [--gpu UUID[,UUID]...|none]\n"
+	"                 [--memory SIZE]\n"
+	"       cwp-worker plan --job-fd 0 --directory DIR [--plugin-dir DIR]... [--gpu UUID[,UUID]...|none] [--memory SIZE]\n"
 	"       cwp-worker gate OUTPUT --with FILE | --job-fd 0\n"
 	"       cwp-worker compare OUTPUT OUTPUT...\n"
 	"\n"
@@ -38,13 +39,15 @@ static const char help[] =
 	"for a daemon (attempt). Judges a finished output anew by the gate in FILE (gate), or puts several side by side\n"
 	"(compare), from what they keep of every item. Exit: 0 done, 1 failed, 2 rejected by its gate, 64 usage, 65 bad input.\n";
 
-enum { OPT_SCRATCH = 256, OPT_CACHE, OPT_CACHE_SIZE, OPT_CACHE_AGE, OPT_PLUGIN_DIR, OPT_THREADS, OPT_CPUS, OPT_GPU, OPT_JOB_FD, OPT_STATUS_FD, OPT_DIRECTORY, OPT_WITH, OPT_HELP, OPT_VERSION };
+enum { OPT_SCRATCH = 256, OPT_CACHE, OPT_CACHE_SIZE, OPT_CACHE_AGE, OPT_PLUGIN_DIR, OPT_THREADS, OPT_CPUS, OPT_GPU, OPT_MEMORY, OPT_JOB_FD,
+	OPT_STATUS_FD, OPT_DIRECTORY, OPT_WITH, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {{"scratch", required_argument, NULL, OPT_SCRATCH},
 	{"cache", required_argument, NULL, OPT_CACHE}, {"cache-size", required_argument, NULL, OPT_CACHE_SIZE},
 	{"cache-age", required_argument, NULL, OPT_CACHE_AGE},
 	{"plugin-dir", required_argument, NULL, OPT_PLUGIN_DIR}, {"threads", required_argument, NULL, OPT_THREADS},
 	{"cpus", required_argument, NULL, OPT_CPUS}, {"gpu", required_argument, NULL, OPT_GPU},
+	{"memory", required_argument, NULL, OPT_MEMORY},
 	{"job-fd", required_argument, NULL, OPT_JOB_FD}, {"status-fd", required_argument, NULL, OPT_STATUS_FD},
 	{"directory", required_argument, NULL, OPT_DIRECTORY}, {"with", required_argument, NULL, OPT_WITH}, {"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION}, {NULL, 0, NULL, 0}};
@@ -144,6 +147,8 @@ static int take_option(struct arguments *a, int option)
 	case OPT_GPU:
 		a->options.gpu = optarg;
 		return check_gpus(optarg);
+	case OPT_MEMORY:
+		return quantity(optarg, cwb_size_parse, "size such as 20GiB", &a->options.memory);
 	case OPT_JOB_FD:
 		return number(optarg, 0, 1 << 20, &a->job_fd);
 	case OPT_STATUS_FD:

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/quantity.h"
 #include "daemon/ctl/present.h"
 #include "daemon/ctl/submit_p.h"
 #include "daemon/log.h"
@@ -142,16 +143,19 @@ static int start_plan(struct cwd_submit *submit)
 	struct cwd_daemon *daemon = submit->daemon;
 	const struct cwd_settings *settings = daemon->settings;
 	char *program = cwd_settings_program(settings, "cwp-worker");
-	const char **argv = calloc(10 + 2 * settings->plugins.n, sizeof *argv);
+	const char **argv = calloc(12 + 2 * settings->plugins.n, sizeof *argv);
 	char *gpus = cwd_submit_gpu_list(submit->daemon);
 	struct cwd_child_options options = {.input = submit->text,
 		.output_max = PLAN_MAX,
 		.timeout_ms = plan_seconds(submit) * 1000,
 		.done = on_planned,
 		.arg = submit};
+	char memory[CWB_QUANTITY_TEXT];
 	size_t n = 0, i;
 	int rc = -ENOMEM;
 
+	/* As much may stay free, for the files that jobs read and write. */
+	cwb_size_print(settings->memory / 2 / (settings->running > 0 ? settings->running : 1), memory);
 	if (program != NULL && argv != NULL) {
 		argv[n++] = program;
 		argv[n++] = "plan";
@@ -163,6 +167,8 @@ static int start_plan(struct cwd_submit *submit)
 			argv[n++] = "--gpu";
 			argv[n++] = gpus;
 		}
+		argv[n++] = "--memory";
+		argv[n++] = memory;
 		for (i = 0; i < settings->plugins.n; i++) {
 			argv[n++] = "--plugin-dir";
 			argv[n++] = settings->plugins.items[i];

@@ -7,12 +7,24 @@
 #include "engine/pipeline/device.h"
 #include "engine/pipeline/several.h"
 
-/* What boundaries that have no room on a GPU take of the host's memory at most, before they go to scratch. */
+/* What boundaries that have no room on a GPU take of the host's memory at most, before they go to scratch; what a job without
+ * a limit takes of it for speed. */
 #define HOST_PART 4u
 
 static const char *precision_name(enum cwj_precision precision)
 {
 	return precision == CWJ_PRECISION_BF16 ? "bf16" : "f32";
+}
+
+static uint64_t all_memory(void)
+{
+	return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t cwe_run_memory_most(const struct cwe_run *run)
+{
+	uint64_t limit = run->job->limits.memory;
+	return limit > 0 ? limit : run->p->memory > 0 ? run->p->memory : all_memory() / HOST_PART;
 }
 
 int cwe_run_device_open(struct cwe_run *run, struct cwb_err *err)
@@ -23,7 +35,7 @@ int cwe_run_device_open(struct cwe_run *run, struct cwb_err *err)
 	int r = cwe_device_open(run->p->registry, run->p->host, &choice, &run->device, err);
 	run->boundary_memory = CWE_BOUNDARY_MEMORY;
 	if (r == 0 && cwe_device_remote(&run->device)) {
-		uint64_t limit = run->job->limits.memory, all = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+		uint64_t limit = run->job->limits.memory, all = all_memory();
 		uint64_t part = (limit > 0 && limit < all ? limit : all) / HOST_PART;
 		run->boundary_memory = part > CWE_BOUNDARY_MEMORY ? part : CWE_BOUNDARY_MEMORY;
 	}

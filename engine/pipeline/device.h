@@ -18,6 +18,10 @@ json_t *cwe_run_device_json(const struct cwe_run *run);
 /* One line for the log where it is not the CPU. */
 void cwe_run_device_log(const struct cwe_run *run);
 
+/* Bytes of the host's memory up to which the job may take more than it needs, for speed: limits.memory, else what the program was
+ * told, else a quarter of what the machine has. */
+uint64_t cwe_run_memory_most(const struct cwe_run *run);
+
 /* Bytes that a stage takes at most. */
 struct cwe_need {
 	uint64_t host;       /* memory of the host, but boundaries, and but `device` where that is the host's too */

@@ -29,6 +29,7 @@ struct cwe_pipeline {
 	struct cwe_host *host;         /* with its pool; setting host->cancelled ends the run with CWP_ECANCELLED */
 	struct cwe_registry *registry;
 	const char *gpu;               /* UUIDs of those that this job may have, commas between them; "none"; NULL: whichever there are */
+	uint64_t memory;               /* bytes that a job without limits.memory may come to for speed alone; 0: a part of the machine's */
 	const char *cache;             /* folder of scores that jobs share, NULL: none */
 	uint64_t cache_size, cache_age; /* bytes of it at most, 0: none; seconds that an entry stays unused, 0: for ever */
 	const char *scratch;           /* folder of this job alone; exists; what lies there is reused or removed */

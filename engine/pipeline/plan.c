@@ -266,6 +266,14 @@ static int plan_gpu(struct cwe_run *run, struct cwe_need *need, size_t n, struct
 		"%" PRIu64 " bytes that this takes there", there) : r;
 }
 
+/* Where a layer's inside waits for the backward pass it is not computed twice: what the job may take beyond its need goes there. */
+static uint64_t inside_memory(const struct cwe_run *run, uint64_t need)
+{
+	uint64_t most = cwe_run_memory_most(run), room = most > need ? most - need : 0;
+	uint64_t wish = run->scorer != NULL ? cwe_calibration_insides(&run->model, &run->corpus, run->needs) : 0;
+	return wish < room ? wish : room;
+}
+
 int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *err)
 {
 	enum { SCORE, SUPER, SEQUENTIAL, EVALUATION, NEEDS };
@@ -287,6 +295,9 @@ int cwe_run_bounds(struct cwe_run *run, struct cwe_bounds *ret, struct cwb_err *
 		most = i != SEQUENTIAL ? max_u64(most, cwe_need_memory(run, &need[i])) : most;
 	}
 	b.memory = cwe_run_base_memory(run) + max_u64(most, host_memory(run, &need[SEQUENTIAL]));
+	uint64_t scoring = cwe_run_base_memory(run) + cwe_need_memory(run, &need[SCORE]);
+	run->inside_memory = inside_memory(run, scoring);
+	b.memory = max_u64(b.memory, scoring + run->inside_memory);
 	eval_scratch += cwe_need_spills(run, need[EVALUATION].boundaries) ? need[EVALUATION].boundaries : 0;
 	b.scratch = max_u64(score_scratch(run, &score, &need[SCORE]), max_u64(eval_scratch + cwe_plain_bytes(run),
 		cwe_run_sequential_scratch(run, need[SEQUENTIAL].boundaries)) + (run->scorer != NULL ? tile_bytes(run) : 0));

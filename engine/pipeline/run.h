@@ -168,6 +168,7 @@ struct cwe_run {
 	int quantizes_there;    /* modules are quantized on the GPU (quantize_device.h), as planned */
 	struct cwe_run_several several;
 	uint64_t boundary_memory; /* bytes of boundaries that stay in the host's memory; more goes to scratch */
+	uint64_t inside_memory; /* bytes of the host's memory for what is needed once more in a backward pass */
 	uint64_t piece;         /* tokens of a piece of the samples at most */
 	uint64_t beside;        /* bytes of texts beside the run's own: those of the model under test while a judge is at work */
 	struct cwe_stage_record record[CWE_STAGES];

@@ -10,6 +10,7 @@
 
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/checkpoint.h"
+#include "engine/calibrate/room.h"
 #include "engine/pipeline/cache.h"
 #include "engine/pipeline/candidates.h"
 #include "engine/pipeline/importance.h"
@@ -202,6 +203,13 @@ static int open_pilot(struct scoring *sc, int anew, struct cwb_err *err)
 	return r == 0 && anew ? cwe_candidates_restart(&sc->candidates, err) : r;
 }
 
+/* Others may have taken memory since the job was planned. */
+static uint64_t inside_memory(const struct cwe_run *run)
+{
+	uint64_t available = cwe_room_available() / 2;
+	return run->inside_memory < available ? run->inside_memory : available;
+}
+
 static int calibrate(struct scoring *sc, struct cwb_err *err)
 {
 	struct cwe_run *run = sc->run;
@@ -223,7 +231,8 @@ static int calibrate(struct scoring *sc, struct cwb_err *err)
 			: sc->tiles.head_loss[s];
 	}
 	struct cwe_calibration c = {.model = &run->model, .corpus = &run->corpus, .needs = run->needs,
-		.scratch = run->p->scratch, .boundary_memory = run->boundary_memory, .checkpoint = 1, .arg = sc,
+		.scratch = run->p->scratch, .boundary_memory = run->boundary_memory, .inside_memory = inside_memory(run), .checkpoint = 1,
+		.arg = sc,
 		.checkpoint_pause = cwe_device_remote(&run->device) ? CHECKPOINT_PAUSE : 0,
 		.module = take_module, .layer_done = layer_done, .boundary_done = boundary_done, .head_done = head_done,
 		.progress = progress, .set_loss = run->set_loss, .more = run->several.open.list, .n_more = run->several.open.n};

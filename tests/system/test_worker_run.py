@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs in the foreground on small models: every quantizer, scorer, carrier and format; what their outputs hold, that
 the engine computes with exactly the values of the dense form, that threads change no byte, that bounds hold."""
+import json
 import math
 import os
 import resource
@@ -352,6 +353,35 @@ class Run(worker_test.WorkerTest):
             self.assertGreater(watch.scratch, 0)
             self.assertLessEqual(watch.scratch, report["bounds"]["scratch"])
             self.assertEqual(os.listdir(scratch), [])
+
+    def test_memory_for_speed(self):
+        """What a job may take beyond its need is planned, kept to, and changes no byte."""
+        critical = self.samples("long.jsonl", 40, 100)
+        parts = {"calibrate": {"critical": [{"name": "s", "data": "samples", "path": critical}]}, "score": {"plugin": "fisher"},
+            "protect": {"fraction": 0.05}}
+        job, output = self.job("llama31", **parts)
+        least, some, most = (self.bound(job, *m) for m in (("--memory", "1B"), ("--memory", "1GiB"), ()))
+        self.assertGreater(some, least + (1 << 20))
+        self.assertEqual(some, most)
+        self.assertEqual(self.bound(job, "--memory", "%dB" % (least + 4096)), least + 4096)
+        # A limit is the job's own.
+        limits = {"memory": "%dB" % (least + (1 << 20))}
+        limited, within = self.job("llama31", output=self.path("limited"), limits=limits, **parts)
+        self.assertEqual(self.bound(limited, "--memory", "1GiB"), least + (1 << 20))
+        exact, tight = self.job("llama31", output=self.path("tight"), limits={"memory": "%dB" % least}, **parts)
+        self.assertEqual(self.bound(exact), least)
+        self.run_job(job)
+        self.run_job(limited)
+        self.run_job(exact)
+        frugal, small = self.job("llama31", output=self.path("frugal"), **parts)
+        self.run_job(frugal, "--memory", "1B")
+        self.assertEqual(len({self.digest(o) for o in (output, within, tight, small)}), 1)
+        self.assertEqual(self.worker("plan", job, "--memory", "much").returncode, 64)
+
+    def bound(self, job, *more):
+        plan = self.worker("plan", job, *more)
+        self.assertEqual(plan.returncode, 0, plan.stderr)
+        return json.loads(plan.stdout)["bounds"]["memory"]
 
     def test_plan(self):
         job, output = self.job(**self.protecting())
