@@ -1,18 +1,21 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Rows that several threads read: all of them once, with any number of threads; the first error in the order of parts and rows,
- * whoever is first; nothing is begun behind one. */
+ * whoever is first; nothing is begun behind one. And numbers that are none. */
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include <cmocka.h>
 
+#include "engine/model/model_p.h"
 #include "engine/model/reading.h"
 
 enum { ROW = 3, PARTS = 3, MOST = 1100 };
@@ -125,8 +128,54 @@ static void errors(void **state)
 	assert_int_equal(cwe_reading_run(&r, &err), -ENOMEM);
 }
 
+static int check(const void *x, uint32_t dtype, uint64_t n, struct cwb_err *err)
+{
+	static char path[] = "here";
+	struct cwe_source source = {.path = path};
+	const struct cwe_model m = {.source = &source};
+	const struct cwe_tensor t = {.name = "w", .dtype = dtype, .rank = 2, .shape = {100, 7}};
+	*err = (struct cwb_err){0};
+	return cwe_model_check_finite(&m, &t, 10, x, dtype, n, err);
+}
+
+/* Every number of 16 bits, alone and beside the largest; every place of short and long rows. */
+static void no_numbers(void **state)
+{
+	static const uint32_t types[] = {CWP_BF16, CWP_F16};
+	static const uint16_t largest[] = {0x7f7f, 0x7bff}, exponent[] = {0x7f80, 0x7c00};
+	struct cwb_err err;
+	(void)state;
+	for (int k = 0; k < 2; k++) {
+		for (uint32_t v = 0; v < 65536; v++) {
+			uint16_t x[19];
+			for (int i = 0; i < 19; i++) {
+				x[i] = (uint16_t)(largest[k] | (i & 1) << 15);
+			}
+			x[v % 19] = (uint16_t)v;
+			int bad = (v & exponent[k]) == exponent[k];
+			assert_int_equal(check(x, types[k], 19, &err), bad ? CWP_ENUMBER : 0);
+			assert_int_equal(check(&x[v % 19], types[k], 1, &err), bad ? CWP_ENUMBER : 0);
+		}
+	}
+	for (uint64_t n = 1; n < 70; n++) {
+		for (uint64_t i = 0; i < n; i++) {
+			float x[70];
+			char text[100];
+			for (uint64_t j = 0; j < n; j++) {
+				x[j] = j & 1 ? -3.4028234e38F : 1e-45F;
+			}
+			assert_int_equal(check(x, CWP_F32, n, &err), 0);
+			x[i] = i % 3 == 0 ? NAN : i % 3 == 1 ? INFINITY : -INFINITY;
+			assert_int_equal(check(x, CWP_F32, n, &err), CWP_ENUMBER);
+			(void)snprintf(text, sizeof text, "here: tensor w holds %f at element %u; repair", (double)x[i], (unsigned)(70 + i));
+			assert_non_null(strstr(err.message, text));
+		}
+		assert_int_equal(check(NULL, CWP_F32, 0, &err), 0);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(all_once), cmocka_unit_test(errors)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(all_once), cmocka_unit_test(errors), cmocka_unit_test(no_numbers)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
