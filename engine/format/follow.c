@@ -1,7 +1,8 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Threads that take the next piece of a file with bytes to read: each reads its own while another one is hashed, and pieces
- * enter the digest in their order. */
+/* Threads that take the next piece of a file with bytes to read. Pieces enter the digest in their order; the thread that finds the
+ * next one ready hashes it and all that others have made ready meanwhile, so that hashing waits for nobody as long as reading is
+ * ahead of it. */
 #include "engine/format/follow.h"
 
 #include <errno.h>
@@ -13,17 +14,26 @@
 #include "base/file.h"
 
 enum { PIECE = 256 << 10, BEHIND = 8 << 20, MOST_THREADS = 8, MANY = 4 /* processors, enough for a second thread beside others */ };
+enum { EACH = 2 /* pieces that a thread brings */ };
 
 struct file {
 	int fd;
 	const char *name;
 	uint64_t size, whole;
 	uint64_t taken;  /* bytes that threads have read, or read now */
-	uint64_t at;     /* bytes that the digest has: it is for the thread whose piece begins there */
-	uint64_t behind; /* bytes that are on their way to the disk; that thread's too */
+	uint64_t at;     /* bytes that the digest has */
+	uint64_t behind; /* bytes that are on their way to the disk */
+	int hashing;     /* a thread does: the digest is its own */
 	int again;
 	struct cwb_digest digest;
 	char hex[CWB_DIGEST_HEX];
+};
+
+struct piece {
+	struct file *file; /* NULL when free */
+	uint64_t at, n;
+	int ready;
+	uint8_t *buffer; /* [PIECE] */
 };
 
 struct cwe_follow {
@@ -34,6 +44,8 @@ struct cwe_follow {
 	pthread_t thread[MOST_THREADS];
 	unsigned threads, processors;
 	cpu_set_t cpus; /* of the thread that began: one of a pool, which may start threads too, has one only */
+	struct piece piece[EACH * (MOST_THREADS + 1)]; /* of the threads, and of the one that waits for the end */
+	size_t pieces;
 	int last; /* all bytes are there: threads end when nothing is left */
 	int stop;
 	int failed;
@@ -87,81 +99,158 @@ static int add(struct file *one, uint64_t at, uint64_t n, const uint8_t *buffer,
 	return 0;
 }
 
-/* A file with bytes to read, or NULL. */
-static struct file *take(struct cwe_follow *f)
+/* The piece that comes next in a file's digest, when it has been read. */
+static struct piece *next_of(struct cwe_follow *f, const struct file *one)
+{
+	size_t i;
+
+	for (i = 0; i < f->pieces; i++)
+		if (f->piece[i].file == one && f->piece[i].ready && f->piece[i].at == one->at)
+			return &f->piece[i];
+	return NULL;
+}
+
+static struct piece *free_piece(struct cwe_follow *f)
+{
+	size_t i;
+
+	for (i = 0; i < f->pieces; i++)
+		if (!f->piece[i].file)
+			return &f->piece[i];
+	return NULL;
+}
+
+/* The first file with bytes to hash that no thread hashes; as the next two, the number of files where there is none. */
+static size_t to_hash(struct cwe_follow *f)
+{
+	size_t i;
+
+	for (i = 0; i < f->count; i++)
+		if (!f->file[i].hashing && next_of(f, &f->file[i]))
+			return i;
+	return i;
+}
+
+/* Of which enough is hashed, or all, to have it go to the disk. */
+static size_t to_send(struct cwe_follow *f)
+{
+	size_t i;
+
+	for (i = 0; i < f->count; i++) {
+		uint64_t n = f->file[i].at - f->file[i].behind;
+
+		if (n >= BEHIND || (n && f->file[i].at == f->file[i].size))
+			return i;
+	}
+	return i;
+}
+
+/* With bytes to read. */
+static size_t to_read(struct cwe_follow *f)
 {
 	size_t i;
 
 	for (i = 0; i < f->count; i++)
 		if (f->file[i].taken < f->file[i].whole)
-			return &f->file[i];
-	return NULL;
+			return i;
+	return i;
 }
 
-/* What the digest has goes to the disk, many pieces at a time or at the end. Under the lock, which it leaves meanwhile. */
+/* All of a file that is ready. Under the lock, as are the next two; they leave it while they work. */
+static int hash(struct cwe_follow *f, struct file *one, struct cwb_err *err)
+{
+	struct piece *p;
+	int rc = 0;
+
+	one->hashing = 1;
+	while (!rc && !f->stop && !f->failed && (p = next_of(f, one))) {
+		pthread_mutex_unlock(&f->lock);
+		rc = add(one, p->at, p->n, p->buffer, err);
+		pthread_mutex_lock(&f->lock);
+		one->at += rc ? 0 : p->n;
+		p->file = NULL;
+		pthread_cond_broadcast(&f->wake);
+	}
+	one->hashing = 0;
+	return rc;
+}
+
 static void send(struct cwe_follow *f, struct file *one)
 {
 	uint64_t from = one->behind, n = one->at - from;
 
-	if (n < BEHIND && one->at < one->size)
-		return;
 	one->behind = one->at;
 	pthread_mutex_unlock(&f->lock);
 	cwb_file_write_behind(one->fd, from, n);
 	pthread_mutex_lock(&f->lock);
 }
 
-/* A piece read, and hashed when those before it are. Under the lock, which it leaves meanwhile. */
-static int do_piece(struct cwe_follow *f, struct file *one, uint8_t *buffer, struct cwb_err *err)
+static int fill(struct cwe_follow *f, struct file *one, struct piece *p, struct cwb_err *err)
 {
-	uint64_t at = one->taken, n = one->whole - at < PIECE ? one->whole - at : PIECE;
+	uint64_t left = one->whole - one->taken;
 	int rc;
 
-	one->taken += n;
+	*p = (struct piece){.file = one, .at = one->taken, .n = left < PIECE ? left : PIECE, .buffer = p->buffer};
+	one->taken += p->n;
 	pthread_mutex_unlock(&f->lock);
-	rc = buffer ? cwb_file_pread(one->fd, buffer, n, at, one->name, err) :
-		      cwb_err_set(err, -ENOMEM, "%s: no memory to read it", one->name);
+	rc = cwb_file_pread(one->fd, p->buffer, p->n, p->at, one->name, err);
 	pthread_mutex_lock(&f->lock);
-	while (!rc && one->at != at && !f->stop && !f->failed)
-		pthread_cond_wait(&f->wake, &f->lock);
-	if (rc || one->at != at)
-		return rc;
-	pthread_mutex_unlock(&f->lock);
-	rc = add(one, at, n, buffer, err);
-	pthread_mutex_lock(&f->lock);
-	if (rc)
-		return rc;
-	one->at += n;
-	pthread_cond_broadcast(&f->wake);
-	send(f, one);
-	return 0;
+	p->ready = 1;
+	return rc;
+}
+
+/* Pieces of this thread's: none where memory is short, as long as others have some. Under the lock. */
+static int bring(struct cwe_follow *f, struct cwb_err *err)
+{
+	int i;
+
+	for (i = 0; i < EACH; i++) {
+		uint8_t *buffer = malloc(PIECE);
+
+		if (buffer)
+			f->piece[f->pieces++].buffer = buffer;
+	}
+	return f->pieces ? 0 : cwb_err_set(err, -ENOMEM, "%s: no memory to read it", f->count ? f->file[0].name : "digests");
+}
+
+/* One step: 1 where there was none to take. */
+static int step(struct cwe_follow *f, struct cwb_err *err)
+{
+	size_t i = to_hash(f);
+	struct piece *p;
+
+	if (i < f->count)
+		return hash(f, &f->file[i], err);
+	i = to_send(f);
+	if (i < f->count) {
+		send(f, &f->file[i]);
+		return 0;
+	}
+	i = to_read(f);
+	p = i < f->count ? free_piece(f) : NULL;
+	return p ? fill(f, &f->file[i], p, err) : 1;
 }
 
 static void work(struct cwe_follow *f)
 {
-	uint8_t *buffer = malloc(PIECE);
 	struct cwb_err err = {0};
-	struct file *one;
 	int rc;
 
 	pthread_mutex_lock(&f->lock);
-	while (!f->stop && !f->failed) {
-		one = take(f);
-		if (!one && f->last)
+	rc = bring(f, &err);
+	while (rc >= 0 && !f->stop && !f->failed) {
+		rc = step(f, &err);
+		if (rc > 0 && f->last && to_read(f) == f->count)
 			break;
-		if (!one) {
+		if (rc > 0)
 			pthread_cond_wait(&f->wake, &f->lock);
-			continue;
-		}
-		rc = do_piece(f, one, buffer, &err);
-		if (rc && !f->failed) {
-			f->failed = rc;
-			f->err = err;
-			pthread_cond_broadcast(&f->wake);
-		}
+	}
+	if (rc < 0 && !f->failed) {
+		f->failed = rc;
+		f->err = err;
+		pthread_cond_broadcast(&f->wake);
 	}
 	pthread_mutex_unlock(&f->lock);
-	free(buffer);
 }
 
 static void *thread_main(void *arg)
@@ -270,6 +359,8 @@ void cwe_follow_free(struct cwe_follow *f)
 	join(f);
 	for (i = 0; i < f->count; i++)
 		cwb_digest_cancel(&f->file[i].digest);
+	for (i = 0; i < f->pieces; i++)
+		free(f->piece[i].buffer);
 	pthread_cond_destroy(&f->wake);
 	pthread_mutex_destroy(&f->lock);
 	free(f->file);
