@@ -218,7 +218,7 @@ static void to_bf16(unsigned char *p, const float *src, size_t n)
 	}
 }
 
-static void from_bf16(float *dst, const unsigned char *p, size_t n)
+static inline __attribute__((always_inline)) void widen_bf16(float *dst, const unsigned char *p, size_t n)
 {
 	size_t i = 0;
 	uint16_t h;
@@ -235,6 +235,25 @@ static void from_bf16(float *dst, const unsigned char *p, size_t n)
 		memcpy(&h, p + 2 * i, 2);
 		dst[i] = cwe_f32_from_bf16(h);
 	}
+}
+
+#if defined(__x86_64__)
+/* The same with registers that hold all lanes: most weights come this way. */
+__attribute__((target("avx2"))) static void widen_bf16_avx2(float *dst, const unsigned char *p, size_t n)
+{
+	widen_bf16(dst, p, n);
+}
+#endif
+
+static void from_bf16(float *dst, const unsigned char *p, size_t n)
+{
+#if defined(__x86_64__)
+	if (__builtin_cpu_supports("avx2")) {
+		widen_bf16_avx2(dst, p, n);
+		return;
+	}
+#endif
+	widen_bf16(dst, p, n);
 }
 
 /* As cwe_f32_from_f16, with all three cases computed and one chosen. */
