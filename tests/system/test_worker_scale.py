@@ -2,6 +2,7 @@
 # SPDX-FileCopyrightText: cwpd developers
 # SPDX-License-Identifier: Apache-2.0
 """Jobs at scale: the control scorer, for which no sample is run, and jobs whose boundaries do not fit into memory."""
+import json
 import os
 import sys
 import unittest
@@ -117,7 +118,8 @@ class Memory(WorkerTest):
         bounds = {}
         for threads in (1, 8):
             job, output = self.job("smollm2", limits={"threads": threads}, **parts)
-            bounds[threads] = self.inspect("plan", job, "--threads", str(threads))[0]["bounds"]["memory"]
+            plan = self.worker("plan", job, "--memory", "1B")  # the need alone
+            bounds[threads] = json.loads(plan.stdout)["bounds"]["memory"]
         self.assertGreater(bounds[8], bounds[1])
         middle = (bounds[1] + bounds[8]) // 2
         job, output = self.job("smollm2", limits={"memory": "%dKiB" % (middle // 1024)}, **parts)
