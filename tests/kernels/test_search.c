@@ -225,7 +225,7 @@ static int by_size(const void *a, const void *b)
 
 static struct found by_rank(const struct scale_rule *rule, const float *w, uint64_t n)
 {
-	float sorted[LONGEST];
+	float sorted[LONGEST] = {0};
 	uint64_t rank = (uint64_t)ceil(rule->percentile / 100 * (double)n);
 
 	rank = rank < 1 ? 1 : rank;

@@ -126,7 +126,7 @@ static void check_module(struct toy_world *x, const struct cwe_overlay *o, const
 
 static void same_bytes(double fraction, int carrier, const char *file)
 {
-	struct cwe_overlay *o;
+	struct cwe_overlay *o = NULL;
 	struct toy_world x;
 	char *one[2], *all[2];
 	size_t n[2], m[2], i;
