@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/format/writer_state.h"
+#include "engine/plugin/pool.h"
 
 enum { BLOCK = 64, NEAR = 64 << 10 /* bytes of exact values at a time */ };
 
@@ -165,7 +166,7 @@ static int put_all(struct piece *p, struct cwb_err *err)
 		return cwb_err_set(err, -ENOMEM, "module \"%s\": out of memory", p->u->module);
 	p->positions = starts + (escapes ? starts : 0);
 	p->values = p->positions + (all->kind == CWE_OVERLAY_ROWS ? all->gaps : all->rows * ((all->cols + 7) / 8));
-	rc = cwe_writer_share(p->w, p->blocks, put_block, p, err);
+	rc = cwe_pool_try(p->w->pool, p->blocks, put_block, p, err);
 	rc = rc ? rc : put(p, p->start, starts, 0, err);
 	return rc || !escapes ? rc : put(p, p->escaped, starts, starts, err);
 }
@@ -183,7 +184,7 @@ int cwe_writer_put_piece(struct cwe_writer *w, struct cwe_writer_unit *u, const 
 	}
 	p.blocks = (size_t)((rows + BLOCK - 1) / BLOCK);
 	p.plan = calloc(p.blocks + 1, sizeof *p.plan);
-	rc = p.plan ? cwe_writer_share(w, p.blocks, measure_block, &p, err)
+	rc = p.plan ? cwe_pool_try(w->pool, p.blocks, measure_block, &p, err)
 		    : cwb_err_set(err, -ENOMEM, "module \"%s\": out of memory", u->module);
 	if (!rc) {
 		u->overlay = sum(&p);

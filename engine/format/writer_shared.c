@@ -1,54 +1,10 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
 /* Work on one module that threads share by its rows. */
-#include <pthread.h>
-
 #include "engine/format/writer_state.h"
 #include "engine/plugin/pool.h"
 
 enum { STRIP = 64 };
-
-struct shared {
-	int (*task)(void *arg, size_t i, struct cwb_err *err);
-	void *arg;
-	pthread_mutex_t lock; /* of what follows */
-	size_t bad;           /* the first one that failed */
-	struct cwb_err err;
-};
-
-static void take(void *arg, size_t i)
-{
-	struct shared *s = arg;
-	struct cwb_err err = {0};
-	int rc = s->task(s->arg, i, &err);
-
-	if (!rc)
-		return;
-	pthread_mutex_lock(&s->lock);
-	if (!s->err.code || i < s->bad) {
-		s->bad = i;
-		s->err = err;
-		s->err.code = rc;
-	}
-	pthread_mutex_unlock(&s->lock);
-}
-
-int cwe_writer_share(struct cwe_writer *w, size_t n, int (*task)(void *arg, size_t i, struct cwb_err *err), void *arg, struct cwb_err *err)
-{
-	struct shared s = {.task = task, .arg = arg};
-	size_t i;
-
-	pthread_mutex_init(&s.lock, NULL);
-	if (w->pool)
-		cwe_pool_run(w->pool, n, take, &s);
-	else
-		for (i = 0; i < n && !s.err.code; i++)
-			take(&s, i);
-	pthread_mutex_destroy(&s.lock);
-	if (s.err.code && err)
-		*err = s.err;
-	return s.err.code;
-}
 
 struct encoding {
 	struct cwe_writer *w;
@@ -96,5 +52,5 @@ int cwe_writer_encode_all(struct cwe_writer *w, const struct cwe_writer_unit *u,
 	struct encoding e = {w, u, values, strip_rows(w, u)};
 	size_t n = e.step ? (size_t)((u->source->shape[0] + e.step - 1) / e.step) : 0;
 
-	return cwe_writer_share(w, n, encode_strip, &e, err);
+	return cwe_pool_try(w->pool, n, encode_strip, &e, err);
 }

@@ -79,9 +79,7 @@ int cwe_writer_journal_begin(struct cwe_writer *w, int resume, struct cwb_err *e
 int cwe_writer_journal_module(struct cwe_writer *w, struct cwe_writer_unit *u, struct cwb_err *err);
 int cwe_writer_journal_end(struct cwe_writer *w, struct cwb_err *err);
 
-/* writer_shared.c: n tasks, each with an error of its own, on the writer's threads; the first error. */
-int cwe_writer_share(struct cwe_writer *w, size_t n, int (*task)(void *arg, size_t i, struct cwb_err *err), void *arg, struct cwb_err *err);
-/* A module in the format's own tensors: by rows where the format allows it. */
+/* writer_shared.c: a module in the format's own tensors: by rows where the format allows it. */
 int cwe_writer_encode_all(struct cwe_writer *w, const struct cwe_writer_unit *u, const struct cwe_format_values *values, struct cwb_err *err);
 
 /* writer_positions.c: measures a mask into u->overlay and, where it protects anything, writes the module's piece at u->piece. */

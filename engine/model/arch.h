@@ -76,7 +76,7 @@ struct cwe_arch {
 };
 
 /* Reads a config.json object. CWP_EUNKNOWN for an architecture that is not known, CWP_EVALUE for a known one with a key
- * that changes the arithmetic in a way that is not implemented, CWP_EMISSING for a key without a safe default: each
+ * that asks for arithmetic that no family here has, CWP_EMISSING for a key without a safe default: each
  * names the key and its value. Old (rope_theta, rope_scaling) and new (rope_parameters) spellings are read. Strings of
  * *ret are static. */
 int cwe_arch_read(const json_t *config, struct cwe_arch *ret, struct cwb_err *err);

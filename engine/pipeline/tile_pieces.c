@@ -3,7 +3,6 @@
 /* Numbers to and from a tile by pieces of its file, which threads share. Pieces begin at multiples of a fixed size, whatever is
  * asked for at a time, so that the digest over their digests depends on the bytes alone. */
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,20 +24,7 @@ struct moving {
 	size_t count;
 	uint8_t (*digest)[CWB_DIGEST_SIZE]; /* [count] of pieces that end here */
 	struct cwb_digest begun, open;      /* of the first piece, by what came before; of the last one, when more will come */
-	pthread_mutex_t lock; /* of what follows */
-	size_t bad;     /* the first piece that failed */
-	struct cwb_err err;
 };
-
-static void fail(struct moving *m, size_t i, int code, const struct cwb_err *err)
-{
-	pthread_mutex_lock(&m->lock);
-	if (m->err.code == 0 || i < m->bad) {
-		m->bad = i;
-		(void)cwb_err_set(&m->err, code, "%s", err->message);
-	}
-	pthread_mutex_unlock(&m->lock);
-}
 
 static void update(const struct moving *m, struct cwb_digest *digest, const void *data, uint64_t bytes)
 {
@@ -90,10 +76,9 @@ static int transfer(const struct moving *m, uint64_t at, uint64_t end, struct cw
 	return r;
 }
 
-static void take_piece(void *arg, size_t i)
+static int take_piece(void *arg, size_t i, struct cwb_err *err)
 {
 	struct moving *m = arg;
-	struct cwb_err err = {0};
 	struct cwb_digest digest = i == 0 ? m->begun : (struct cwb_digest){0};
 	uint64_t begin = (m->first + i) * PIECE, end = begin + PIECE;
 	int ends = end <= m->to, r = 0;
@@ -102,16 +87,16 @@ static void take_piece(void *arg, size_t i)
 	if (m->tile->digesting && digest.ctx == NULL) {
 		r = cwb_digest_begin(&digest);
 	}
-	r = r == 0 ? transfer(m, begin, end, &digest, &err) : cwb_err_set(&err, r, "scratch: no memory for the digest of %s", m->tile->name);
+	r = r == 0 ? transfer(m, begin, end, &digest, err) : cwb_err_set(err, r, "scratch: no memory for the digest of %s", m->tile->name);
 	if (r == 0 && m->tile->digesting && ends && cwb_digest_end(&digest, m->digest[i]) != 0) {
-		r = cwb_err_set(&err, -ENOMEM, "scratch: no memory for the digest of %s", m->tile->name);
+		r = cwb_err_set(err, -ENOMEM, "scratch: no memory for the digest of %s", m->tile->name);
 	}
 	if (r != 0) {
-		fail(m, i, r, &err);
 		cwb_digest_cancel(&digest);
 	} else if (m->tile->digesting && !ends) {
 		m->open = digest;
 	}
+	return r;
 }
 
 /* Digests of pieces that are complete, in their order. */
@@ -137,25 +122,16 @@ static int move(struct cwe_tile *tile, float *x, int write, uint64_t bytes, stru
 		return cwb_err_set(err, -ENOMEM, "scratch: no memory for the digest of %s", tile->name);
 	}
 	tile->piece = (struct cwb_digest){0};
-	pthread_mutex_init(&m.lock, NULL);
-	if (tile->pool != NULL) {
-		cwe_pool_run(tile->pool, m.count, take_piece, &m);
-	} else {
-		for (size_t i = 0; i < m.count; i++) {
-			take_piece(&m, i);
-		}
-	}
-	pthread_mutex_destroy(&m.lock);
-	if (m.err.code == 0) {
+	int r = cwe_pool_try(tile->pool, m.count, take_piece, &m, err);
+	if (r == 0) {
 		add_digests(tile, &m);
 		tile->piece = m.open;
 		tile->at = m.to;
 	} else {
 		cwb_digest_cancel(&m.open);
-		(void)cwb_err_set(err, m.err.code, "%s", m.err.message);
 	}
 	free(m.digest);
-	return m.err.code;
+	return r;
 }
 
 static uint64_t size_of(const struct cwe_tile *tile, uint64_t n)

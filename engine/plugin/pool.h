@@ -29,3 +29,6 @@ void cwe_pool_apart(void);
 
 /* body(arg, i) once for each i in [0, n), then returns. Called from one thread at a time; not nested. */
 void cwe_pool_run(struct cwe_pool *pool, size_t n, void (*body)(void *arg, size_t i), void *arg);
+/* The same with tasks that may fail: 0, or the code that the first of them, by number, returned, which told err what; err may be
+ * NULL. pool NULL: one after another, up to the first that fails. Otherwise all are run. */
+int cwe_pool_try(struct cwe_pool *pool, size_t n, int (*task)(void *arg, size_t i, struct cwb_err *err), void *arg, struct cwb_err *err);

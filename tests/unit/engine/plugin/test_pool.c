@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -326,6 +327,32 @@ static void test_host_errors(void **state)
 	assert_int_equal(strlen(host.failure), sizeof(host.failure) - 1);
 }
 
+/* Fails where i is a multiple of *arg, but for 0. */
+static int fail_at(void *arg, size_t i, struct cwb_err *err)
+{
+	const size_t *every = arg;
+	return i > 0 && i % *every == 0 ? cwb_err_set(err, -ENODEV, "number %zu", i) : 0;
+}
+
+/* Of several failures the first one by number is told, whoever was first. */
+static void test_try(void **state)
+{
+	size_t every = 7, never = 1000;
+	struct cwe_pool *pool;
+	(void)state;
+	assert_int_equal(cwe_pool_new(4, &pool, NULL), 0);
+	for (int round = 0; round < 100; round++) {
+		struct cwb_err err = {0};
+		assert_int_equal(cwe_pool_try(round & 1 ? pool : NULL, 200, fail_at, &never, &err), 0);
+		assert_int_equal(err.code, 0);
+		assert_int_equal(cwe_pool_try(round & 1 ? pool : NULL, 200, fail_at, &every, &err), -ENODEV);
+		assert_int_equal(err.code, -ENODEV);
+		assert_string_equal(err.message, "number 7");
+		assert_int_equal(cwe_pool_try(pool, 200, fail_at, &every, NULL), -ENODEV);
+	}
+	cwe_pool_free(pool);
+}
+
 static void test_random(void **state)
 {
 	uint64_t seen[3000] = {0};
@@ -363,6 +390,7 @@ int main(void)
 		cmocka_unit_test(test_not_pinned),
 		cmocka_unit_test(test_host_table),
 		cmocka_unit_test(test_host_errors),
+		cmocka_unit_test(test_try),
 		cmocka_unit_test(test_random),
 	};
 
