@@ -9,6 +9,7 @@
  * then the whole panel for all that is below. */
 #include <math.h>
 
+#include "plugins/backends/cuda/bytes.h"
 #include "plugins/backends/cuda/cuda.h"
 #include "plugins/backends/cuda/ops_base.h"
 #include "plugins/backends/cuda/ops_gptq.h"
@@ -20,18 +21,6 @@ struct layout {
 	uint64_t first, second, bytes; /* where the second array begins; behind the flag and the first one */
 };
 
-static uint64_t plus(uint64_t a, uint64_t b)
-{
-	uint64_t sum = 0;
-	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
-}
-
-static uint64_t times(uint64_t a, uint64_t b)
-{
-	uint64_t product = 0;
-	return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
-}
-
 static uint64_t rounded(uint64_t bytes)
 {
 	return bytes > UINT64_MAX - ALIGN ? UINT64_MAX : (bytes + ALIGN - 1) / ALIGN * ALIGN;
@@ -40,8 +29,8 @@ static uint64_t rounded(uint64_t bytes)
 /* A flag and two arrays, each aligned; d_work itself need not be. */
 static struct layout lay_out(uint64_t one, uint64_t two)
 {
-	struct layout l = {.first = ALIGN, .second = plus(ALIGN, rounded(one))};
-	l.bytes = plus(plus(l.second, rounded(two)), ALIGN);
+	struct layout l = {.first = ALIGN, .second = cuda_bytes_plus(ALIGN, rounded(one))};
+	l.bytes = cuda_bytes_plus(cuda_bytes_plus(l.second, rounded(two)), ALIGN);
 	return l;
 }
 
@@ -53,12 +42,14 @@ static uint64_t distance(uint64_t n)
 
 static struct layout of_factor(uint64_t n)
 {
-	return lay_out(times(times(n, distance(n)), sizeof(double)), times(times(n, GPTQ_PANEL), sizeof(double)));
+	return lay_out(cuda_bytes_times(cuda_bytes_times(n, distance(n)), sizeof(double)),
+		cuda_bytes_times(cuda_bytes_times(n, GPTQ_PANEL), sizeof(double)));
 }
 
 static struct layout of_round(uint64_t rows, uint64_t cols)
 {
-	return lay_out(times(times(rows, cols), sizeof(float)), times(times(rows, GPTQ_COLUMNS), sizeof(float)));
+	return lay_out(cuda_bytes_times(cuda_bytes_times(rows, cols), sizeof(float)),
+		cuda_bytes_times(cuda_bytes_times(rows, GPTQ_COLUMNS), sizeof(float)));
 }
 
 uint64_t cuda_gptq_work(void *b, uint64_t rows, uint64_t cols)
