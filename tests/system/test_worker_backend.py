@@ -11,24 +11,13 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import worker_test
 from byte_tokenizer import write_tokenizer
-from worker_test import BUILD, INSPECT, PLUGINS, WORKER, ZOO, golden
+from worker_test import BUILD, FAKE, INSPECT, PLUGINS, WORKER, ZOO, golden
 
-FAKE = os.path.join(BUILD, "tests", "plugins", "fake", ".libs", "cuda.so")
 DEAF = os.path.join(BUILD, "tests", "plugins", "deaf", ".libs", "cuda.so")
 MISSING, NO_MEMORY = "-1009", "-12"
 
 
-class Backends(worker_test.WorkerTest):
-    def setUp(self):
-        super().setUp()
-        self.plugins = self.path("plugins")
-        os.mkdir(self.plugins)
-        for name in ("cpu", "fisher", "static"):
-            shutil.copy(os.path.join(PLUGINS, name + ".so"), self.plugins)
-
-    def have(self, file):
-        shutil.copy(file, os.path.join(self.plugins, "cuda.so"))
-
+class Backends(worker_test.OwnPluginsTest):
     def plan(self, *arguments, code=None, text=None, status=0, **keys):
         """Plans a job; returns the plan, or what was said."""
         job, out = self.job(**dict(self.protecting(), **keys))

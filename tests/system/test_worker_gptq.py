@@ -11,23 +11,16 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import worker_test
-from worker_test import BUILD, PLUGINS, WORKER, read_folder
+from worker_test import FAKE, WORKER, read_folder
 
-FAKE = os.path.join(BUILD, "tests", "plugins", "fake", ".libs", "cuda.so")
 FOUR = {"bits": 4, "granularity": "group", "group": 32}
 LAYERS, INPUTS, MODULES = 2, 4, 7  # of a model, of a layer: distinct inputs, matrices
 # Of codes and scales, what may differ where sums of f64 are added in another order.
 SHARE = 1e-3
 
 
-class Gptq(worker_test.WorkerTest):
-    def setUp(self):
-        super().setUp()
-        self.plugins = self.path("plugins")
-        os.mkdir(self.plugins)
-        for name in ("cpu", "fisher", "static"):
-            shutil.copy(os.path.join(PLUGINS, name + ".so"), self.plugins)
-        shutil.copy(FAKE, os.path.join(self.plugins, "cuda.so"))
+class Gptq(worker_test.OwnPluginsTest):
+    gpu_plugin = FAKE
 
     def model(self, change=None):
         return worker_test.make_model(self.path("model"), layers=LAYERS, hidden=128, wide=256, change=change)

@@ -4,24 +4,16 @@
 """Jobs on several GPUs of a host (limits.gpus): planned, refused, divided. The GPUs are a plugin of the tests."""
 import json
 import os
-import shutil
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import worker_test
-from worker_test import BUILD, PLUGINS, WORKER
-
-FAKE = os.path.join(BUILD, "tests", "plugins", "fake", ".libs", "cuda.so")
+from worker_test import FAKE, WORKER
 
 
-class Gpus(worker_test.WorkerTest):
-    def setUp(self):
-        super().setUp()
-        self.plugins = self.path("plugins")
-        os.mkdir(self.plugins)
-        for name in ("cpu", "fisher", "static", "wanda"):
-            shutil.copy(os.path.join(PLUGINS, name + ".so"), self.plugins)
-        shutil.copy(FAKE, os.path.join(self.plugins, "cuda.so"))
+class Gpus(worker_test.OwnPluginsTest):
+    own = ("cpu", "fisher", "static", "wanda")
+    gpu_plugin = FAKE
 
     def host(self, devices="GPU-a,GPU-b", **variables):
         return dict(os.environ, CWP_FAKE_DEVICES=devices, **variables)

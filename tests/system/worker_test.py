@@ -20,6 +20,7 @@ WORKER = os.path.join(BUILD, "cwp-worker")
 INSPECT = os.path.join(BUILD, "cwp-inspect")
 PLUGINS = os.environ.get("CWP_PLUGIN_DIR", os.path.join(BUILD, "plugins", ".libs"))
 ZOO = os.path.join(BUILD, "tests", "plugins", "zoo", ".libs")
+FAKE = os.path.join(BUILD, "tests", "plugins", "fake", ".libs", "cuda.so")  # the checking GPU
 CACHE = os.environ.get("CWP_CACHE") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cwp")
 GGUF = os.environ.get("CWP_SMOLLM2_GGUF") or os.path.join(CACHE, "smollm2.gguf")
@@ -229,16 +230,30 @@ class WorkerTest(unittest.TestCase):
         self.assertEqual(left, [])
 
 
-class MockTest(WorkerTest):
-    """Jobs with mock plugins, beside those of the project that such jobs need."""
-    mocks = ()  # names of files in ZOO
+class OwnPluginsTest(WorkerTest):
+    """Jobs with a folder of plugins of their own: some of the project's, and another one in the place of a GPU's."""
+    own = ("cpu", "fisher", "static")
+    gpu_plugin = None
 
     def setUp(self):
         super().setUp()
         self.plugins = self.path("plugins")
         os.mkdir(self.plugins)
-        for name in ("cpu", "fisher", "static"):
+        for name in self.own:
             shutil.copy(os.path.join(PLUGINS, name + ".so"), self.plugins)
+        if self.gpu_plugin is not None:
+            self.have(self.gpu_plugin)
+
+    def have(self, gpu):
+        shutil.copy(gpu, os.path.join(self.plugins, "cuda.so"))
+
+
+class MockTest(OwnPluginsTest):
+    """Jobs with mock plugins, beside those of the project that such jobs need."""
+    mocks = ()  # names of files in ZOO
+
+    def setUp(self):
+        super().setUp()
         for name in self.mocks:
             shutil.copy(os.path.join(ZOO, name + ".so"), os.path.join(self.plugins, name.replace("_", "-") + ".so"))
 

@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,37 +32,13 @@ static const struct cwe_safetensors_plan shapes[] = {
 	{"model.norm.weight", CWE_DTYPE_BF16, 1, {64}},
 };
 
-static void write_model(const char *folder)
-{
-	static const char config[] = "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\"}";
-	struct cwe_safetensors_writer *w;
-	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint64_t state = 3, k;
-	size_t i;
-
-	assert_int_equal(cwe_safetensors_writer_new(fd, "model.safetensors", 0, shapes, MODULES + 1, NULL, 0, &w, NULL, NULL), 0);
-	for (i = 0; i <= MODULES; i++) {
-		uint64_t n = shapes[i].shape[0] * (shapes[i].rank == 2 ? shapes[i].shape[1] : 1);
-		uint16_t *value = malloc(n * sizeof *value);
-
-		for (k = 0; k < n; k++)
-			value[k] = cwe_bf16_from_f32(toy_normal(&state));
-		assert_int_equal(cwe_safetensors_writer_write(w, i, 0, value, n * 2, NULL), 0);
-		free(value);
-	}
-	assert_int_equal(cwe_safetensors_writer_publish(w, NULL), 0);
-	cwe_safetensors_writer_free(w);
-	assert_int_equal(cwb_file_replace(fd, "config.json", config, strlen(config), 0644, NULL), 0);
-	close(fd);
-}
-
 static void begin(struct toy_world *x, const struct cwp_grid *grid, uint64_t shard)
 {
 	static const char *const modules[MODULES] = {
 		"model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj"};
 
 	x->model = toy_folder();
-	write_model(x->model);
+	toy_weights(x->model, shapes, MODULES + 1, 3);
 	toy_begin_modules(x, modules, MODULES, grid, 0, CWJ_CARRIER_NONE);
 	x->options.shard = shard;
 }

@@ -9,14 +9,12 @@
 
 #include <cmocka.h>
 
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "engine/format/checkpoint.h"
 #include "engine/format/overlay.h"
 #include "engine/plugin/pool.h"
@@ -35,36 +33,12 @@ static const char *const modules[MODULES] = {
 
 static struct cwe_pool *pool;
 
-static void write_model(const char *folder)
-{
-	static const char config[] = "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\"}";
-	struct cwe_safetensors_writer *w;
-	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint64_t state = 7, k;
-	size_t i;
-
-	assert_int_equal(cwe_safetensors_writer_new(fd, "model.safetensors", 0, shapes, MODULES, NULL, 0, &w, NULL, NULL), 0);
-	for (i = 0; i < MODULES; i++) {
-		uint64_t n = shapes[i].shape[0] * shapes[i].shape[1];
-		uint16_t *value = malloc(n * sizeof *value);
-
-		for (k = 0; k < n; k++)
-			value[k] = cwe_bf16_from_f32(toy_normal(&state));
-		assert_int_equal(cwe_safetensors_writer_write(w, i, 0, value, n * 2, NULL), 0);
-		free(value);
-	}
-	assert_int_equal(cwe_safetensors_writer_publish(w, NULL), 0);
-	cwe_safetensors_writer_free(w);
-	assert_int_equal(cwb_file_replace(fd, "config.json", config, strlen(config), 0644, NULL), 0);
-	close(fd);
-}
-
 static void begin(struct toy_world *x, double fraction, int carrier)
 {
 	const struct cwp_grid grid = toy_grid(CWP_CODE_INT, 4, 0, 0, CWP_ACT_NONE);
 
 	x->model = toy_folder();
-	write_model(x->model);
+	toy_weights(x->model, shapes, MODULES, 7);
 	toy_begin_modules(x, modules, MODULES, &grid, fraction, carrier);
 }
 

@@ -180,6 +180,31 @@ void toy_model(const char *folder, uint32_t dtype)
 	close(fd);
 }
 
+void toy_weights(const char *folder, const struct cwe_safetensors_plan *plan, size_t n, uint64_t seed)
+{
+	static const char config[] = "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\"}";
+	struct cwe_safetensors_writer *w;
+	struct cwb_err err = {0};
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t k;
+	size_t i;
+
+	MUST(!cwe_safetensors_writer_new(fd, "model.safetensors", 0, plan, n, NULL, 0, &w, NULL, &err), err);
+	for (i = 0; i < n; i++) {
+		uint64_t length = plan[i].shape[0] * (plan[i].rank == 2 ? plan[i].shape[1] : 1);
+		uint16_t *value = malloc(length * sizeof *value);
+
+		for (k = 0; k < length; k++)
+			value[k] = cwe_bf16_from_f32(toy_normal(&seed));
+		MUST(!cwe_safetensors_writer_write(w, i, 0, value, length * sizeof *value, &err), err);
+		free(value);
+	}
+	MUST(!cwe_safetensors_writer_publish(w, &err), err);
+	cwe_safetensors_writer_free(w);
+	put_text(fd, "config.json", config);
+	close(fd);
+}
+
 struct cwp_grid toy_grid(uint32_t code, uint32_t bits, uint32_t symmetric, uint32_t group, uint32_t activation)
 {
 	return (struct cwp_grid){.size = sizeof(struct cwp_grid), .code = code, .bits = bits, .symmetric = symmetric,

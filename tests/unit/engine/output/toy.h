@@ -37,6 +37,8 @@ void toy_put_parts(const char *folder, const char *file, const struct cwe_safete
 
 /* Writes a model of two layers below folder: weights of this dtype, config.json, tokenizer and generation files. */
 void toy_model(const char *folder, uint32_t dtype);
+/* A checkpoint of n BF16 tensors, and no more of its configuration than the family. */
+void toy_weights(const char *folder, const struct cwe_safetensors_plan *plan, size_t n, uint64_t seed);
 extern const char *const toy_modules[];
 extern const size_t toy_n_modules;
 
