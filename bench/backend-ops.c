@@ -17,9 +17,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench/device.h"
 #include "bench/ops-layer.h"
-#include "engine/plugin/places.h"
-#include "engine/model/device.h"
 
 struct shape {
 	const char *name;
@@ -33,10 +32,7 @@ enum { SLICE = 16384, MOST_SAMPLES = 4096, PRODUCT = 8192 };
 
 /* What the operations work on: one array of each kind, large enough for the widest use. */
 struct bench {
-	struct cwe_pool *pool;
-	struct cwe_host host;
-	struct cwe_registry *registry;
-	struct cwe_device device;
+	struct bench_device on;
 	const struct cwp_backend *ops;
 	void *b;
 	const struct shape *s;
@@ -214,7 +210,7 @@ static int one(struct bench *b, const struct job *j)
 	}
 	double t = measure(b, j);
 	if (t < 0) {
-		(void)fprintf(stderr, "backend-ops-run: %s: code %.0f: %s\n", j->name, t, b->host.failure);
+		(void)fprintf(stderr, "backend-ops-run: %s: code %.0f: %s\n", j->name, t, b->on.host.failure);
 		return 1;
 	}
 	double by_bytes = b->copy > 0 ? j->bytes / b->copy : 0, by_flop = b->product > 0 ? j->flop / b->product : 0;
@@ -287,7 +283,7 @@ static int layer(struct bench *b)
 	}
 	double t = ops_layer(b->ops, b->b, &shape, &b->attention.sequences, b->d_y, b->d_w, b->d_index, b->d_stats, b->rounds);
 	if (t < 0) {
-		(void)fprintf(stderr, "backend-ops-run: a layer: code %.0f: %s\n", t, b->host.failure);
+		(void)fprintf(stderr, "backend-ops-run: a layer: code %.0f: %s\n", t, b->on.host.failure);
 		return 1;
 	}
 	double weights = (double)(s->hidden * (s->heads + s->kv_heads) * s->head_dim * 2 + 3 * s->hidden * s->inner);
@@ -307,7 +303,7 @@ static int limits(struct bench *b)
 		n /= 2;
 	}
 	if (t < 0 || u < 0) {
-		(void)fprintf(stderr, "backend-ops-run: code %.0f: %s\n", t < 0 ? t : u, b->host.failure);
+		(void)fprintf(stderr, "backend-ops-run: code %.0f: %s\n", t < 0 ? t : u, b->on.host.failure);
 		return 1;
 	}
 	b->copy = 8 * (double)b->tokens * (double)b->s->inner / t;
@@ -323,7 +319,7 @@ static float *filled(struct bench *b, uint64_t n, float scale, struct cwb_err *e
 	static float host[CHUNK];
 	float *d = NULL;
 	uint64_t state = n;
-	int r = cwe_device_floats(&b->device, n, &d, err);
+	int r = cwe_device_floats(&b->on.device, n, &d, err);
 	for (size_t i = 0; i < CHUNK; i++) {
 		uint64_t z = cwe_random(1, state, i);
 		/* About normal: what products draw in power depends on the numbers. */
@@ -331,7 +327,7 @@ static float *filled(struct bench *b, uint64_t n, float scale, struct cwb_err *e
 	}
 	for (uint64_t at = 0; r == 0 && at < n; at += CHUNK) {
 		uint64_t m = n - at < CHUNK ? n - at : CHUNK;
-		r = cwe_device_check(&b->device, "upload", b->ops->upload(b->b, d + at, host, m * sizeof *host), err);
+		r = cwe_device_check(&b->on.device, "upload", b->ops->upload(b->b, d + at, host, m * sizeof *host), err);
 	}
 	return r == 0 ? d : NULL;
 }
@@ -357,28 +353,19 @@ static int make_arrays(struct bench *b, uint64_t length, struct cwb_err *err)
 	if ((b->d_w = filled(b, widest * s->hidden, 0.02F, err)) == NULL || (b->d_stats = filled(b, widest * s->hidden, 0.02F, err)) == NULL ||
 		(b->d_row = filled(b, b->tokens * (s->heads + 3), 1.0F, err)) == NULL ||
 		(b->d_double = (double *)(void *)filled(b, 2 * (b->tokens > widest ? b->tokens : widest), 1.0F, err)) == NULL ||
-		cwe_device_bytes(&b->device, 8 * b->tokens, &index, err) != 0) {
+		cwe_device_bytes(&b->on.device, 8 * b->tokens, &index, err) != 0) {
 		return -1;
 	}
 	b->d_index = index;
-	return cwe_device_check(&b->device, "zero", b->ops->zero(b->b, index, 8 * b->tokens), err);
+	return cwe_device_check(&b->on.device, "zero", b->ops->zero(b->b, index, 8 * b->tokens), err);
 }
 
 static int open_all(struct bench *b, const char *backend, const char *precision, struct cwb_err *err)
 {
-	char *folder = NULL;
-	const char *plugins = getenv("CWP_PLUGIN_DIR");
-	const struct cwe_device_choice choice = {.backend = backend,
-		.precision = strcmp(precision, "bf16") == 0 ? CWJ_PRECISION_BF16 : CWJ_PRECISION_F32};
-	int r = cwe_pool_new(0, &b->pool, err);
-	r = r == 0 && plugins == NULL ? cwe_plugin_folder(&folder, err) : r;
-	plugins = plugins != NULL ? plugins : folder;
-	cwe_host_init(&b->host, b->pool, 0);
-	r = r == 0 ? cwe_registry_new(&plugins, 1, CWE_REGISTRY_ANY_OWNER, &b->registry, err) : r;
-	free(folder);
-	r = r == 0 ? cwe_device_open(b->registry, &b->host, &choice, &b->device, err) : r;
-	b->ops = b->device.ops;
-	b->b = b->device.b;
+	int r = bench_device_prepare(&b->on, 0, err);
+	r = r == 0 ? bench_device_open(&b->on, backend, precision, err) : r;
+	b->ops = b->on.device.ops;
+	b->b = b->on.device.b;
 	return r;
 }
 
@@ -430,8 +417,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
 		b.ops->free(b.b, all[i]);
 	}
-	cwe_device_close(&b.device);
-	cwe_registry_free(b.registry);
-	cwe_pool_free(b.pool);
+	bench_device_close(&b.on);
 	return failed;
 }

@@ -22,12 +22,12 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "bench/device.h"
 #include "bench/trace.h"
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/corpus.h"
 #include "engine/calibrate/share.h"
 #include "engine/model/companions.h"
-#include "engine/plugin/places.h"
 
 struct options {
 	const char *model, *backend, *precision, *values;
@@ -39,10 +39,7 @@ struct options {
 
 struct bench {
 	struct options o;
-	struct cwe_pool *pool;
-	struct cwe_host host;
-	struct cwe_registry *registry;
-	struct cwe_device device;
+	struct bench_device on;
 	struct cwe_source *source;
 	struct cwe_model model;
 	struct cwe_companions others; /* devices beside the first one */
@@ -147,16 +144,14 @@ static int make_samples(struct bench *b, struct cwb_err *err)
 			s->weight[t] = t > 0 ? 1.0F / (float)(o->length - 1) : 0;
 		}
 	}
-	return cwe_corpus_new(&b->set, 1, cwe_device_remote(&b->device) ? 4096 : 0, &b->corpus, err);
+	return cwe_corpus_new(&b->set, 1, cwe_device_remote(&b->on.device) ? 4096 : 0, &b->corpus, err);
 }
 
 static int open_device(struct bench *b, struct cwb_err *err)
 {
-	struct cwe_device *d = &b->device;
-	const struct cwe_device_choice choice = {.backend = b->o.backend,
-		.precision = strcmp(b->o.precision, "bf16") == 0 ? CWJ_PRECISION_BF16 : CWJ_PRECISION_F32};
+	struct cwe_device *d = &b->on.device;
 	double from = now();
-	int r = cwe_device_open(b->registry, &b->host, &choice, d, err);
+	int r = bench_device_open(&b->on, b->o.backend, b->o.precision, err);
 	if (r == 0 && b->o.trace) {
 		d->ops = trace_wrap(d->ops);
 		trace_begin(b->o.trace_least);
@@ -216,7 +211,7 @@ static int print_plan(struct bench *b, struct cwb_err *err)
 	if (r == 0) {
 		(void)printf("{\"backend\": \"%s\", \"layers\": %u, \"tokens\": %" PRIu64 ", \"limit\": %" PRIu64 ", \"device\": %" PRIu64
 			", \"own\": %" PRIu64 ", \"boundaries\": %" PRIu64 ", \"boundaries_there\": %" PRIu64 ", \"host\": %" PRIu64 "}\n",
-			b->device.ops->describe(b->device.b), b->model.arch.layers, b->corpus.tokens, p.limit, p.bounds.device, p.own,
+			b->on.device.ops->describe(b->on.device.b), b->model.arch.layers, b->corpus.tokens, p.limit, p.bounds.device, p.own,
 			p.bounds.boundaries, p.room, p.bounds.host);
 	}
 	return r;
@@ -225,7 +220,7 @@ static int print_plan(struct bench *b, struct cwb_err *err)
 static int reserve(struct bench *b, struct cwb_err *err)
 {
 	int r = 0;
-	for (uint32_t k = 0; r == 0 && cwe_device_remote(&b->device) && k <= b->others.n; k++) {
+	for (uint32_t k = 0; r == 0 && cwe_device_remote(&b->on.device) && k <= b->others.n; k++) {
 		r = reserve_one(b, k == b->others.n ? &b->model : &b->others.model[k], cwe_share_tokens(&b->corpus, b->o.gpus), err);
 	}
 	return r;
@@ -233,24 +228,15 @@ static int reserve(struct bench *b, struct cwb_err *err)
 
 static int open_all(struct bench *b, struct cwb_err *err)
 {
-	char *folder = NULL;
-	const char *plugins = getenv("CWP_PLUGIN_DIR");
-	int r = cwe_pool_new(b->o.threads, &b->pool, err);
-	r = r == 0 && plugins == NULL ? cwe_plugin_folder(&folder, err) : r;
-	if (r == 0) {
-		plugins = plugins != NULL ? plugins : folder;
-		cwe_host_init(&b->host, b->pool, 0);
-		r = cwe_registry_new(&plugins, 1, CWE_REGISTRY_ANY_OWNER, &b->registry, err);
-	}
-	free(folder);
+	int r = bench_device_prepare(&b->on, b->o.threads, err);
 	r = r == 0 ? open_device(b, err) : r;
 	r = r == 0 ? cwe_source_open(b->o.model, 0, &b->source, err) : r;
-	r = r == 0 ? cwe_model_open(b->source, NULL, &b->device, &b->model, err) : r;
+	r = r == 0 ? cwe_model_open(b->source, NULL, &b->on.device, &b->model, err) : r;
 	r = r == 0 ? make_samples(b, err) : r;
 	if (r == 0 && b->o.gpus > 1) {
 		struct cwp_backend_device found[CWE_LANES_MAX];
-		r = cwe_companions_find(&b->device, NULL, b->o.gpus - 1, found, err);
-		r = r == 0 ? cwe_companions_open(b->registry, &b->model, found, b->o.gpus - 1, &b->others, err) : r;
+		r = cwe_companions_find(&b->on.device, NULL, b->o.gpus - 1, found, err);
+		r = r == 0 ? cwe_companions_open(b->on.registry, &b->model, found, b->o.gpus - 1, &b->others, err) : r;
 	}
 	return r == 0 && !b->o.plan ? reserve(b, err) : r;
 }
@@ -269,9 +255,7 @@ static void close_all(struct bench *b)
 	cwe_corpus_free(&b->corpus);
 	cwe_companions_close(&b->others);
 	cwe_source_close(b->source);
-	cwe_device_close(&b->device);
-	cwe_registry_free(b->registry);
-	cwe_pool_free(b->pool);
+	bench_device_close(&b->on);
 }
 
 /* f32 numbers of the last round; those in f64 rounded. */
@@ -322,7 +306,7 @@ static int take_module(void *arg, uint32_t layer, uint32_t set, uint32_t linear,
 static void look_at_memory(struct bench *b)
 {
 	uint64_t total, left;
-	if (b->device.ops->memory(b->device.b, &total, &left) == 0 && left < b->least) {
+	if (b->on.device.ops->memory(b->on.device.b, &total, &left) == 0 && left < b->least) {
 		b->least = left;
 	}
 }
@@ -342,7 +326,7 @@ static void take_progress(void *arg, uint64_t done, uint64_t total)
 	struct bench *b = arg;
 	(void)total;
 	if (done == b->forward_work && b->forward_end == 0) {
-		(void)b->device.ops->sync(b->device.b);
+		(void)b->on.device.ops->sync(b->on.device.b);
 		b->forward_end = now();
 		look_at_memory(b);
 	}
@@ -402,9 +386,9 @@ static void print_round(const struct bench *b, double seconds)
 	(void)printf("%s\"backend\": \"%s\", \"gpus\": %u, \"precision\": \"%s\", \"layers\": %u, \"tokens\": %.0f, \"seconds\": %.4f, \"forward\": %.4f, "
 		"\"head\": %.4f, \"backward_layer\": %.5f, \"tokens_per_second\": %.1f, \"flop_per_token\": %.6g, \"head_flop_per_token\": %.6g, "
 		"\"tflops\": %.3f, \"device_total\": %" PRIu64 ", \"device_taken\": %" PRIu64 ", \"allocated\": %zu, \"resident\": %" PRIu64 "}\n",
-		b->printed ? "}, " : "{", b->device.ops->describe(b->device.b), b->o.gpus, b->o.precision, a->layers, tokens, seconds, forward, last > 0 ? last : 0,
+		b->printed ? "}, " : "{", b->on.device.ops->describe(b->on.device.b), b->o.gpus, b->o.precision, a->layers, tokens, seconds, forward, last > 0 ? last : 0,
 		gradients ? layer : 0, tokens / seconds, layers + head, head, tokens * (layers + head) / seconds * 1e-12, b->total,
-		b->total - b->least, b->device.peak, (uint64_t)use.ru_maxrss * 1024);
+		b->total - b->least, b->on.device.peak, (uint64_t)use.ru_maxrss * 1024);
 	(void)fflush(stdout);
 }
 
@@ -421,7 +405,7 @@ static int run(struct bench *b, struct cwb_err *err)
 	}
 	b->begin = now();
 	int r = cwe_calibrate_run(&c, err);
-	r = r == 0 ? cwe_device_check(&b->device, "sync", b->device.ops->sync(b->device.b), err) : r;
+	r = r == 0 ? cwe_device_check(&b->on.device, "sync", b->on.device.ops->sync(b->on.device.b), err) : r;
 	if (r == 0 && b->values == NULL) {
 		print_round(b, now() - b->begin);
 	}

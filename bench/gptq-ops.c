@@ -12,14 +12,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "engine/model/device.h"
-#include "engine/plugin/places.h"
+#include "bench/device.h"
 
 struct bench {
-	struct cwe_pool *pool;
-	struct cwe_host host;
-	struct cwe_registry *registry;
-	struct cwe_device device;
+	struct bench_device on;
 	const struct cwp_backend *ops;
 	void *b;
 	uint64_t tokens, rows, cols, group;
@@ -107,7 +103,7 @@ static int one(const struct bench *b, const char *what, int (*run)(const struct 
 {
 	double t = measure(b, run);
 	if (t < 0) {
-		(void)fprintf(stderr, "gptq-ops-run: %s: code %.0f: %s\n", what, t, b->host.failure);
+		(void)fprintf(stderr, "gptq-ops-run: %s: code %.0f: %s\n", what, t, b->on.host.failure);
 		return 1;
 	}
 	(void)printf("| %llu x %llu | %s | %.2f | %.1f |\n", (unsigned long long)b->rows, (unsigned long long)b->cols, what, 1e3 * t,
@@ -121,23 +117,23 @@ static int allocate(struct bench *b, struct cwb_err *err)
 	void *order = NULL, *codes = NULL;
 	uint32_t *list = malloc(n * sizeof *list);
 	int r = list != NULL ? 0 : -1;
-	r = r ? r : cwe_device_floats(&b->device, b->tokens * n, &b->d_x, err);
-	r = r ? r : cwe_device_floats(&b->device, n * n, &b->d_gram, err);
-	r = r ? r : cwe_device_floats(&b->device, n * n, &b->d_u, err);
-	r = r ? r : cwe_device_floats(&b->device, b->rows * n, &b->d_weight, err);
-	r = r ? r : cwe_device_floats(&b->device, b->rows * n, &b->d_scales, err);
-	r = r ? r : cwe_device_bytes(&b->device, n * sizeof *list, &order, err);
-	r = r ? r : cwe_device_bytes(&b->device, b->rows * n, &codes, err);
-	r = r ? r : cwe_device_bytes(&b->device, work, &b->d_work, err);
+	r = r ? r : cwe_device_floats(&b->on.device, b->tokens * n, &b->d_x, err);
+	r = r ? r : cwe_device_floats(&b->on.device, n * n, &b->d_gram, err);
+	r = r ? r : cwe_device_floats(&b->on.device, n * n, &b->d_u, err);
+	r = r ? r : cwe_device_floats(&b->on.device, b->rows * n, &b->d_weight, err);
+	r = r ? r : cwe_device_floats(&b->on.device, b->rows * n, &b->d_scales, err);
+	r = r ? r : cwe_device_bytes(&b->on.device, n * sizeof *list, &order, err);
+	r = r ? r : cwe_device_bytes(&b->on.device, b->rows * n, &codes, err);
+	r = r ? r : cwe_device_bytes(&b->on.device, work, &b->d_work, err);
 	for (uint64_t i = 0; r == 0 && i < n; i++) {
 		/* Far from the order in memory; 7919 is a prime that divides no width of a model. */
 		list[i] = (uint32_t)(i * 7919 % n);
 	}
 	b->d_order = order;
 	b->d_codes = codes;
-	r = r ? r : cwe_device_check(&b->device, "upload", b->ops->upload(b->b, order, list, n * sizeof *list), err);
-	r = r ? r : cwe_device_check(&b->device, "upload", fill(b, b->d_x, b->tokens * n, 1.0F), err);
-	r = r ? r : cwe_device_check(&b->device, "upload", fill(b, b->d_weight, b->rows * n, 0.02F), err);
+	r = r ? r : cwe_device_check(&b->on.device, "upload", b->ops->upload(b->b, order, list, n * sizeof *list), err);
+	r = r ? r : cwe_device_check(&b->on.device, "upload", fill(b, b->d_x, b->tokens * n, 1.0F), err);
+	r = r ? r : cwe_device_check(&b->on.device, "upload", fill(b, b->d_weight, b->rows * n, 0.02F), err);
 	free(list);
 	return r;
 }
@@ -180,19 +176,10 @@ static int shape(struct bench *b, uint64_t rows, uint64_t cols)
 
 static int open_all(struct bench *b, const char *backend, const char *precision, struct cwb_err *err)
 {
-	char *folder = NULL;
-	const char *plugins = getenv("CWP_PLUGIN_DIR");
-	const struct cwe_device_choice choice = {.backend = backend,
-		.precision = strcmp(precision, "bf16") == 0 ? CWJ_PRECISION_BF16 : CWJ_PRECISION_F32};
-	int r = cwe_pool_new(0, &b->pool, err);
-	r = r == 0 && plugins == NULL ? cwe_plugin_folder(&folder, err) : r;
-	plugins = plugins != NULL ? plugins : folder;
-	cwe_host_init(&b->host, b->pool, 0);
-	r = r == 0 ? cwe_registry_new(&plugins, 1, CWE_REGISTRY_ANY_OWNER, &b->registry, err) : r;
-	free(folder);
-	r = r == 0 ? cwe_device_open(b->registry, &b->host, &choice, &b->device, err) : r;
-	b->ops = b->device.ops;
-	b->b = b->device.b;
+	int r = bench_device_prepare(&b->on, 0, err);
+	r = r == 0 ? bench_device_open(&b->on, backend, precision, err) : r;
+	b->ops = b->on.device.ops;
+	b->b = b->on.device.b;
 	return r;
 }
 
@@ -234,8 +221,6 @@ int main(int argc, char **argv)
 			(unsigned long long)b.tokens);
 		failed = shape(&b, inner, hidden) || shape(&b, hidden, inner);
 	}
-	cwe_device_close(&b.device);
-	cwe_registry_free(b.registry);
-	cwe_pool_free(b.pool);
+	bench_device_close(&b.on);
 	return failed ? 1 : 0;
 }
