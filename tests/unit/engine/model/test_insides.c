@@ -15,66 +15,46 @@
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/insides.h"
 #include "engine/calibrate/room.h"
+#include "tests/unit/engine/model/numbers.h"
 #include "tests/unit/engine/model/synthetic.h"
 
 #define NEEDS \
 	(CWP_STAT_GRAD_SUM | CWP_STAT_GRAD_ABS | CWP_STAT_GRAD_SQ | CWP_STAT_ACT_SUM | CWP_STAT_ACT_SQ | CWP_STAT_ACT_ABSMAX | \
 		CWP_STAT_ACT_ABS | CWP_STAT_GRAM | CWP_STAT_ACT_HISTOGRAM | CWP_STAT_ACT_RANGE)
 
-/* What a run gave, one after another. */
-struct numbers {
+struct kept {
+	struct numbers n; /* first: it is what modules are kept in */
 	const struct cwe_arch *arch;
-	char *data;
-	size_t count;
 };
-
-static void keep(struct numbers *n, const void *data, size_t bytes)
-{
-	n->data = realloc(n->data, n->count + bytes + 1);
-	assert_non_null(n->data);
-	memcpy(n->data + n->count, data, bytes);
-	n->count += bytes;
-}
 
 static int keep_module(void *arg, uint32_t layer, uint32_t set, uint32_t linear, const struct cwe_module_statistics *s,
 	struct cwb_err *err)
 {
-	const uint64_t head[] = {layer, set, linear, s->rows, s->cols, s->samples, s->tokens};
-	uint64_t n = s->rows * s->cols;
-	(void)err;
-	keep(arg, head, sizeof head);
-	keep(arg, s->grad_sum, n * sizeof *s->grad_sum);
-	keep(arg, s->grad_abs, n * sizeof *s->grad_abs);
-	keep(arg, s->grad_sq, n * sizeof *s->grad_sq);
-	keep(arg, s->act_sum, s->cols * sizeof *s->act_sum);
-	keep(arg, s->act_sq, s->cols * sizeof *s->act_sq);
-	keep(arg, s->act_abs, s->cols * sizeof *s->act_abs);
-	keep(arg, s->act_absmax, s->cols * sizeof *s->act_absmax);
-	if (s->gram != NULL) {
-		keep(arg, s->gram, s->cols * s->cols * sizeof *s->gram);
-		keep(arg, s->act_histogram, CWP_HISTOGRAM_BINS * sizeof *s->act_histogram);
-		keep(arg, s->act_least, s->cols * sizeof *s->act_least);
-		keep(arg, s->act_greatest, s->cols * sizeof *s->act_greatest);
+	struct kept *k = arg;
+	const void *all[] = {s->grad_sum, s->grad_abs, s->grad_sq, s->act_sum, s->act_sq, s->act_abs, s->act_absmax};
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+		assert_non_null(all[i]);
 	}
-	return 0;
+	return numbers_keep_module(&k->n, layer, set, linear, s, err);
 }
 
 static int keep_norm(void *arg, uint32_t layer, uint32_t set, enum cwe_norm which, const float *dw, uint64_t samples, struct cwb_err *err)
 {
 	const uint64_t head[] = {layer, set, which, samples};
-	const struct numbers *n = arg;
+	struct kept *k = arg;
 	(void)err;
-	keep(arg, head, sizeof head);
-	keep(arg, dw, samples * cwe_norm_width(n->arch, which) * sizeof *dw);
+	numbers_keep(&k->n, head, sizeof head);
+	numbers_keep(&k->n, dw, samples * cwe_norm_width(k->arch, which) * sizeof *dw);
 	return 0;
 }
 
 static int keep_embedding(void *arg, struct cwe_boundary *gradient, struct cwb_err *err)
 {
+	struct kept *k = arg;
 	float *x = malloc(gradient->floats * sizeof *x);
 	assert_non_null(x);
 	int r = cwe_boundary_read(gradient, 0, 0, x, gradient->floats, err);
-	keep(arg, x, gradient->floats * sizeof *x);
+	numbers_keep(&k->n, x, gradient->floats * sizeof *x);
 	free(x);
 	return r;
 }
@@ -126,22 +106,22 @@ static void open_model(struct synthetic *s, struct cwe_corpus *corpus, const cha
 
 static struct numbers measure(struct synthetic *s, const struct cwe_corpus *corpus, uint64_t memory)
 {
-	struct numbers n = {.arch = &s->model.arch};
+	struct kept k = {.arch = &s->model.arch};
 	struct cwb_err err = {0};
 	double loss[2] = {0, 0};
 	struct cwe_head_trace trace = {0};
 	struct cwe_calibration c = {.model = &s->model, .corpus = corpus, .needs = NEEDS, .boundary_memory = UINT64_MAX,
-		.inside_memory = memory, .resume = s->model.arch.layers, .arg = &n, .module = keep_module, .set_loss = loss, .trace = &trace,
+		.inside_memory = memory, .resume = s->model.arch.layers, .arg = &k, .module = keep_module, .set_loss = loss, .trace = &trace,
 		.norm = keep_norm, .embedding = keep_embedding};
 	if (cwe_calibrate_run(&c, &err) != 0) {
 		fail_msg("%s", err.message);
 	}
-	keep(&n, loss, sizeof loss);
-	keep(&n, trace.hidden, trace.rows * s->model.arch.hidden * sizeof *trace.hidden);
-	keep(&n, trace.lse, trace.rows * sizeof *trace.lse);
+	numbers_keep(&k.n, loss, sizeof loss);
+	numbers_keep(&k.n, trace.hidden, trace.rows * s->model.arch.hidden * sizeof *trace.hidden);
+	numbers_keep(&k.n, trace.lse, trace.rows * sizeof *trace.lse);
 	cwe_head_trace_free(&trace);
 	assert_int_equal(s->device.allocated, 0);
-	return n;
+	return k.n;
 }
 
 static void any_memory(void **state)

@@ -19,27 +19,14 @@
 #include "engine/calibrate/loglik.h"
 #include "engine/calibrate/parameters.h"
 #include "engine/format/dtype.h"
+#include "tests/unit/engine/model/numbers.h"
 #include "tests/unit/engine/model/synthetic.h"
-
-/* What a run gave, one after another. */
-struct numbers {
-	char *data;
-	size_t count;
-};
-
-static void keep(struct numbers *n, const void *data, size_t bytes)
-{
-	n->data = realloc(n->data, n->count + bytes + 1);
-	assert_non_null(n->data);
-	memcpy(n->data + n->count, data, bytes);
-	n->count += bytes;
-}
 
 static int keep_parameter(void *arg, const char *name, uint64_t rows, uint64_t cols, const float *value, struct cwb_err *err)
 {
 	(void)err;
-	keep(arg, name, strlen(name));
-	keep(arg, value, rows * (cols > 0 ? cols : 1) * sizeof *value);
+	numbers_keep(arg, name, strlen(name));
+	numbers_keep(arg, value, rows * (cols > 0 ? cols : 1) * sizeof *value);
 	return 0;
 }
 
@@ -63,40 +50,10 @@ static void open_on(struct synthetic *s, const char *config, const char *precisi
 	assert_true(s->corpus.pieces > 2);
 }
 
-static void keep_array(struct numbers *n, const void *p, size_t bytes)
-{
-	keep(n, p != NULL ? "+" : "-", 1);
-	if (p != NULL) {
-		keep(n, p, bytes);
-	}
-}
-
-static int keep_module(void *arg, uint32_t layer, uint32_t set, uint32_t linear, const struct cwe_module_statistics *s,
-	struct cwb_err *err)
-{
-	const uint64_t head[] = {layer, set, linear, s->rows, s->cols, s->samples, s->tokens};
-	uint64_t n = s->rows * s->cols;
-	(void)err;
-	keep(arg, head, sizeof head);
-	keep_array(arg, s->weight, n * sizeof *s->weight);
-	keep_array(arg, s->grad_sum, n * sizeof *s->grad_sum);
-	keep_array(arg, s->grad_abs, n * sizeof *s->grad_abs);
-	keep_array(arg, s->grad_sq, n * sizeof *s->grad_sq);
-	keep_array(arg, s->act_sum, s->cols * sizeof *s->act_sum);
-	keep_array(arg, s->act_sq, s->cols * sizeof *s->act_sq);
-	keep_array(arg, s->act_abs, s->cols * sizeof *s->act_abs);
-	keep_array(arg, s->act_absmax, s->cols * sizeof *s->act_absmax);
-	keep_array(arg, s->gram, s->cols * s->cols * sizeof *s->gram);
-	keep_array(arg, s->act_histogram, CWP_HISTOGRAM_BINS * sizeof *s->act_histogram);
-	keep_array(arg, s->act_least, s->cols * sizeof *s->act_least);
-	keep_array(arg, s->act_greatest, s->cols * sizeof *s->act_greatest);
-	return 0;
-}
-
 static int keep_layer(void *arg, uint32_t layer, const char *digest, struct cwb_err *err)
 {
 	(void)err, (void)digest;
-	keep(arg, &layer, sizeof layer);
+	numbers_keep(arg, &layer, sizeof layer);
 	return 0;
 }
 
@@ -109,7 +66,7 @@ static void calibrate(struct numbers *n, struct synthetic *s, uint32_t needs, ui
 	struct cwe_calibration_bounds bounds;
 	assert_int_equal(cwe_corpus_new((const struct cwe_sample_set[]){s->set, s->set}, 2, 50, &corpus, &err), 0);
 	struct cwe_calibration c = {.model = &s->model, .corpus = &corpus, .needs = needs, .scratch = scratch,
-		.boundary_memory = scratch != NULL ? 0 : UINT64_MAX, .resume = s->model.arch.layers, .arg = n, .module = keep_module,
+		.boundary_memory = scratch != NULL ? 0 : UINT64_MAX, .resume = s->model.arch.layers, .arg = n, .module = numbers_keep_module,
 		.layer_done = keep_layer, .set_loss = loss};
 	cwe_calibration_bounds(&s->model, corpus.tokens, corpus.widest, corpus.longest, needs, &bounds);
 	s->device.boundary_room = room < bounds.boundaries ? room : bounds.boundaries;
@@ -119,7 +76,7 @@ static void calibrate(struct numbers *n, struct synthetic *s, uint32_t needs, ui
 		fail_msg("%s", err.message);
 	}
 	assert_true(s->device.peak > 0 && s->device.peak <= most);
-	keep(n, loss, sizeof loss);
+	numbers_keep(n, loss, sizeof loss);
 	cwe_corpus_free(&corpus);
 }
 
@@ -143,8 +100,8 @@ static struct numbers measure(const char *config, const char *precision, uint64_
 	if (cwe_loglik_run(&s.model, &s.corpus, &o, &score, &err) != 0) {
 		fail_msg("%s", err.message);
 	}
-	keep(&n, score.nll, s.corpus.tokens * sizeof *score.nll);
-	keep(&n, score.greedy, s.corpus.tokens);
+	numbers_keep(&n, score.nll, s.corpus.tokens * sizeof *score.nll);
+	numbers_keep(&n, score.greedy, s.corpus.tokens);
 	free(score.nll);
 	free(score.greedy);
 	assert_int_equal(s.device.allocated, 0);
