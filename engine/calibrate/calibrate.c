@@ -262,6 +262,8 @@ static int backward_layer(struct run *r, uint32_t l, struct cwb_err *err)
 		}
 		e = e == 0 ? cwe_emission_set(&r->emission, l, set, err) : e;
 	}
+	/* A boundary that was lost is made again in the workspace's own memory. */
+	cwe_workspace_inside(c->model, &r->pass.ws, l, 0, NULL);
 	cwe_insides_drop(&r->insides, l);
 	char digest[65] = "";
 	if (e == 0 && l > 0 && cwe_calibration_due(c)) {

@@ -32,7 +32,7 @@
 struct journal {
 	struct synthetic *s;
 	uint32_t needs;
-	uint64_t memory;
+	uint64_t memory, inside_memory;
 	double pause;
 	char kept[LAYERS + 1][CWB_DIGEST_HEX], gradient[LAYERS + 1][CWB_DIGEST_HEX];
 	int done[LAYERS];
@@ -94,8 +94,8 @@ static int attempt(struct journal *j)
 	struct cwb_err err = {0};
 	int gradients = (j->needs & CWP_STAT_GRAD_SQ) != 0;
 	struct cwe_calibration c = {.model = &j->s->model, .corpus = &j->s->corpus, .needs = j->needs, .scratch = folder,
-		.boundary_memory = j->memory, .inside_memory = j->left >= 0 ? UINT64_MAX : 0, .checkpoint = 1, .resume = LAYERS, .arg = j, .module = module,
-		.layer_done = layer_done, .set_loss = j->loss, .boundary_done = boundary_done, .head_done = head_done,
+		.boundary_memory = j->memory, .inside_memory = j->inside_memory, .checkpoint = 1, .resume = LAYERS, .arg = j,
+		.module = module, .layer_done = layer_done, .set_loss = j->loss, .boundary_done = boundary_done, .head_done = head_done,
 		.kept = (const char (*)[CWB_DIGEST_HEX])j->kept};
 	char kept[LAYERS + 1][CWB_DIGEST_HEX];
 	while (gradients && c.resume > 0 && j->done[c.resume - 1]) {
@@ -197,8 +197,10 @@ static void check(uint32_t needs, uint64_t memory)
 	for (;; n++) {
 		struct journal *j = start(&s, needs, memory);
 		j->left = n;
+		j->inside_memory = UINT64_MAX;
 		int r = attempt(j);
 		j->left = -1;
+		j->inside_memory = 0;
 		r = r != 0 ? attempt(j) : 1;
 		assert_memory_equal(j->value, whole->value, sizeof j->value);
 		assert_memory_equal(j->loss, whole->loss, sizeof j->loss);
@@ -212,6 +214,7 @@ static void check(uint32_t needs, uint64_t memory)
 	/* Broken off again and again. */
 	struct journal *j = start(&s, needs, memory);
 	int r, attempts = 0;
+	j->inside_memory = UINT64_MAX;
 	do {
 		j->left = 2 * 7;
 		r = attempt(j);
@@ -267,7 +270,6 @@ static void damage(uint32_t layer, enum damage how)
 	(void)close(fd);
 }
 
-/* Boundaries that are not what was kept: one in the middle costs its layer, the lowest ones more. */
 /* Hardly a checkpoint, and one now and then: broken off again and again, the same numbers. */
 static void pauses(void **state)
 {
@@ -282,6 +284,7 @@ static void pauses(void **state)
 		for (int first = 3; first < 60; first += 8) {
 			struct journal *j = start(&s, needs, whole->memory);
 			int r, left = first;
+			j->inside_memory = UINT64_MAX;
 			do {
 				j->pause = c & 4 ? 1e-3 : 1e9;
 				j->left = left;
@@ -298,6 +301,7 @@ static void pauses(void **state)
 	synthetic_close(&s);
 }
 
+/* Boundaries that are not what was kept: one in the middle costs its layer, the lowest ones more. */
 static void damaged(void **state)
 {
 	struct synthetic s;
@@ -331,9 +335,36 @@ static void damaged(void **state)
 	synthetic_close(&s);
 }
 
+/* The last layer's inside waits while the layers below, whose boundaries are lost, are gone through once more. */
+static void damaged_below_insides(void **state)
+{
+	struct synthetic s;
+	(void)state;
+	open_model(&s);
+	struct journal *whole = start(&s, CWP_STAT_GRAD_SQ, UINT64_MAX);
+	assert_int_equal(attempt(whole), 0);
+	assert_int_equal(cwb_file_remove_tree(AT_FDCWD, folder, NULL), 0);
+	struct journal *j = start(&s, CWP_STAT_GRAD_SQ, UINT64_MAX);
+	j->left = LAYERS - 2; /* with the input of the last layer */
+	assert_int_equal(attempt(j), CWP_ECANCELLED);
+	j->left = -1;
+	j->inside_memory = UINT64_MAX;
+	damage(1, GONE);
+	damage(2, GONE);
+	assert_int_equal(attempt(j), 0);
+	assert_memory_equal(j->value, whole->value, sizeof j->value);
+	assert_memory_equal(j->loss, whole->loss, sizeof j->loss);
+	assert_int_equal(j->passes, whole->passes + 2);
+	finish(j);
+	free(whole);
+	assert_int_equal(s.device.allocated, 0);
+	synthetic_close(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_in_memory), cmocka_unit_test(gradients_on_disk),
-		cmocka_unit_test(inputs_in_memory), cmocka_unit_test(inputs_on_disk), cmocka_unit_test(damaged), cmocka_unit_test(pauses)};
+		cmocka_unit_test(inputs_in_memory), cmocka_unit_test(inputs_on_disk), cmocka_unit_test(damaged),
+		cmocka_unit_test(damaged_below_insides), cmocka_unit_test(pauses)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
