@@ -168,6 +168,20 @@ static int read_number(const json_t *one, const char *key, double *ret)
 	return text != NULL && end != text && *end == '\0' ? 0 : -1;
 }
 
+/* Bytes of a tile of an entry, -1 where it is not whole. */
+static json_int_t tile_bytes(const struct cwe_run *run, const struct cwe_tiles *tiles, uint32_t layer, uint32_t set)
+{
+	char name[64];
+	struct stat st;
+	json_int_t bytes = 0;
+	for (int i = 0; bytes >= 0 && i < cwe_tile_stripes(tiles, set); i++) {
+		cwe_tile_stripe_name(tiles, layer, set, i, name, sizeof name);
+		int there = fstatat(run->cache.entry, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+		bytes = there ? bytes + (json_int_t)st.st_size : -1;
+	}
+	return bytes;
+}
+
 /* The tiles that the list of an entry names, checked against the files that are there. */
 static int read_layer(const struct cwe_run *run, const json_t *line, const struct cwe_tiles *tiles, uint32_t layer)
 {
@@ -179,13 +193,9 @@ static int read_layer(const struct cwe_run *run, const json_t *line, const struc
 	for (uint32_t s = 0; s < run->sets; s++) {
 		const json_t *one = json_array_get(sets, s), *bytes = json_object_get(one, "bytes");
 		const char *digest = json_string_value(json_object_get(one, "digest"));
-		char name[64];
-		struct stat st;
-		cwe_tile_name(tiles, layer, s, name, sizeof name);
 		if (digest == NULL || !cwb_digest_is_hex(digest) || read_number(one, "sum", &ret->sum[s]) != 0 ||
 			ret->sum[s] - ret->sum[s] != 0 || read_number(one, "loss", &ret->loss[s]) != 0 || !json_is_integer(bytes) ||
-			fstatat(run->cache.entry, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode) ||
-			(json_int_t)st.st_size != json_integer_value(bytes)) {
+			tile_bytes(run, tiles, layer, s) != json_integer_value(bytes)) {
 			return -1;
 		}
 		memcpy(ret->digest[s], digest, 65);
@@ -222,14 +232,24 @@ static int read_list(struct cwe_run *run, struct cwe_tiles *tiles)
 	return ok ? 0 : -1;
 }
 
+static int bring_tile(struct cwe_run *run, const struct cwe_tiles *tiles, uint32_t layer, uint32_t set, int from, int to,
+	struct cwb_err *err)
+{
+	char name[64];
+	int r = 0;
+	for (int i = 0; r == 0 && i < cwe_tile_stripes(tiles, set); i++) {
+		cwe_tile_stripe_name(tiles, layer, set, i, name, sizeof name);
+		r = bring(run, from, to, name, err);
+	}
+	return r;
+}
+
 static int bring_tiles(struct cwe_run *run, const struct cwe_tiles *tiles, int from, int to, struct cwb_err *err)
 {
 	int r = 0;
 	for (uint32_t l = 0; r == 0 && l < tiles->layers; l++) {
 		for (uint32_t s = 0; r == 0 && s < tiles->sets; s++) {
-			char name[64];
-			cwe_tile_name(tiles, l, s, name, sizeof name);
-			r = bring(run, from, to, name, err);
+			r = bring_tile(run, tiles, l, s, from, to, err);
 		}
 	}
 	return r;

@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Candidates to disk and back. */
+/* Candidates from disk, and anew without those that fell below the floor. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -18,7 +18,7 @@ static void name_of(uint32_t layer, uint32_t generation, char *name, size_t size
 	(void)snprintf(name, size, "candidates-%" PRIu32 "-%" PRIu32, layer, generation);
 }
 
-static int open_file(const struct cwe_candidates *c, uint32_t layer, uint32_t generation, int flags, struct cwe_tile *ret,
+int cwe_candidate_file_open(const struct cwe_candidates *c, uint32_t layer, uint32_t generation, int flags, struct cwe_tile *ret,
 	struct cwb_err *err)
 {
 	char name[64];
@@ -37,7 +37,7 @@ void cwe_candidate_file_remove(const struct cwe_candidates *c, uint32_t layer, u
 
 /* A file being written: pairs are gathered in pieces. */
 struct sink {
-	struct cwe_candidates *c;
+	const struct cwe_candidates *c;
 	struct cwe_candidate_layer *layer;
 	struct cwe_tile tile;
 	struct cwe_candidate *piece;
@@ -64,7 +64,7 @@ static int begin(struct sink *s, uint32_t layer, struct cwb_err *err)
 	if (s->piece == NULL) {
 		return cwb_err_set(err, -ENOMEM, "no memory for candidates");
 	}
-	return open_file(s->c, layer, s->layer->generation, O_RDWR | O_CREAT | O_TRUNC, &s->tile, err);
+	return cwe_candidate_file_open(s->c, layer, s->layer->generation, O_RDWR | O_CREAT | O_TRUNC, &s->tile, err);
 }
 
 static int end(struct sink *s, int r, struct cwb_err *err)
@@ -76,44 +76,6 @@ static int end(struct sink *s, int r, struct cwb_err *err)
 	}
 	free(s->piece);
 	return r;
-}
-
-/* What is not above zero is never protected, so that ties at zero cannot fill the disk. */
-static int reaches(float score, float floor)
-{
-	return score > 0 && score >= floor;
-}
-
-/* The finished scores of one module. */
-static int take_module(void *arg, const struct cwe_run_module *m, const float *score, uint64_t n, struct cwb_err *err)
-{
-	struct sink *s = arg;
-	uint64_t count = 0;
-	for (uint64_t i = 0; i < n; i++) {
-		if (score[i] > 0) {
-			cwe_floor_feed(&s->c->floor, &score[i], 1);
-		}
-	}
-	float floor = cwe_floor_value(&s->c->floor);
-	for (uint64_t i = 0; i < n; i++) {
-		count += (uint64_t)reaches(score[i], floor);
-	}
-	(void)m;
-	int r = cwe_tile_write_bytes(&s->tile, &count, sizeof count, err);
-	for (uint64_t i = 0; r == 0 && i < n; i++) {
-		if (reaches(score[i], floor)) {
-			r = add(s, (struct cwe_candidate){(uint32_t)i, score[i]}, err);
-		}
-	}
-	return r == 0 ? flush(s, err) : r;
-}
-
-int cwe_candidate_file_write(struct cwe_candidates *c, uint32_t layer, const struct cwe_combine *combine, struct cwb_err *err)
-{
-	struct sink s = {.c = c, .layer = &c->layer[layer], .tile.fd = -1};
-	int r = begin(&s, layer, err);
-	r = r == 0 ? cwe_run_combine_layer(c->run, c->tiles, combine, layer, take_module, &s, &s.layer->nonpositive, err) : r;
-	return end(&s, r, err);
 }
 
 static int damaged(const struct cwe_tile *tile, struct cwb_err *err)
@@ -166,7 +128,7 @@ static int walk_module(struct cwe_tile *tile, uint64_t n, struct cwe_candidate *
 static int open_checked(const struct cwe_candidates *c, uint32_t layer, struct cwe_tile *ret, struct cwb_err *err)
 {
 	struct cwb_err opening = {0};
-	int r = open_file(c, layer, c->layer[layer].generation, O_RDONLY, ret, &opening);
+	int r = cwe_candidate_file_open(c, layer, c->layer[layer].generation, O_RDONLY, ret, &opening);
 	return r == 0 ? 0 : cwb_err_set(err, r == -ENOENT ? CWP_EDIGEST : r, "%s", opening.message);
 }
 
@@ -200,7 +162,7 @@ static int count_staying(void *arg, const struct cwe_candidate *c, size_t n)
 {
 	struct copy *copy = arg;
 	for (size_t i = 0; i < n; i++) {
-		copy->count += (uint64_t)reaches(c[i].score, copy->floor);
+		copy->count += (uint64_t)cwe_candidate_reaches(c[i].score, copy->floor);
 	}
 	return 0;
 }
@@ -210,7 +172,7 @@ static int copy_staying(void *arg, const struct cwe_candidate *c, size_t n)
 	struct copy *copy = arg;
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < n; i++) {
-		r = reaches(c[i].score, copy->floor) ? add(copy->sink, c[i], copy->err) : 0;
+		r = cwe_candidate_reaches(c[i].score, copy->floor) ? add(copy->sink, c[i], copy->err) : 0;
 	}
 	return r;
 }
@@ -218,7 +180,8 @@ static int copy_staying(void *arg, const struct cwe_candidate *c, size_t n)
 static int renew_module(struct cwe_tile *in, uint64_t n, struct cwe_candidate *piece, struct copy *copy, struct cwb_err *err)
 {
 	struct cwe_tile first = *in; /* counting leaves no trace in the digest */
-	first.digest = (struct cwb_digest){0};
+	first.digest = first.piece = (struct cwb_digest){0};
+	first.digesting = 0;
 	copy->count = 0;
 	int r = walk_module(&first, n, piece, count_staying, copy, err);
 	r = r == 0 ? cwe_tile_write_bytes(&copy->sink->tile, &copy->count, sizeof copy->count, err) : r;
@@ -226,7 +189,8 @@ static int renew_module(struct cwe_tile *in, uint64_t n, struct cwe_candidate *p
 	return r == 0 ? flush(copy->sink, err) : r;
 }
 
-int cwe_candidate_file_renew(struct cwe_candidates *c, uint32_t layer, float floor, struct cwb_err *err)
+int cwe_candidate_file_renew(const struct cwe_candidates *c, uint32_t layer, float floor, struct cwe_candidate_layer *ret,
+	struct cwb_err *err)
 {
 	struct cwe_candidate_layer next = c->layer[layer];
 	struct sink s = {.c = c, .layer = &next, .tile.fd = -1};
@@ -249,7 +213,7 @@ int cwe_candidate_file_renew(struct cwe_candidates *c, uint32_t layer, float flo
 	r = end(&s, r, err);
 	free(piece);
 	if (r == 0) {
-		c->layer[layer] = next;
+		*ret = next;
 	}
 	return r;
 }

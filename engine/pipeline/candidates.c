@@ -3,11 +3,13 @@
 /* Which layers have candidates, what the journal says of them, and when files are written anew. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/pipeline/candidate_file.h"
 #include "engine/pipeline/candidates.h"
+#include "engine/plugin/pool.h"
 
 /* Beyond the k largest, at most an eighth of k in the floor's own bin, and a quarter of k below the floor. */
 static uint64_t most_kept(uint64_t k)
@@ -46,9 +48,12 @@ uint64_t cwe_candidates_bytes(const struct cwe_run *run)
 	return kept * sizeof(struct cwe_candidate) + run->modules * sizeof(uint64_t) + pairs + (tiles > pairs ? tiles : pairs);
 }
 
-uint64_t cwe_candidates_memory(void)
+/* Files are read and written anew by all threads, each with a piece to read and one to write. */
+uint64_t cwe_candidates_memory(const struct cwe_run *run)
 {
-	return CWE_RANK_BYTES + CWE_CANDIDATE_PIECE * sizeof(struct cwe_candidate);
+	uint64_t pieces = 2 * (uint64_t)CWE_CANDIDATE_PIECE * cwe_pool_threads(run->p->host->pool);
+	uint64_t parts = run->model.arch.layers * sizeof(struct cwe_threshold_part);
+	return CWE_RANK_BYTES + (CWE_CANDIDATE_BLOCK + pieces) * sizeof(struct cwe_candidate) + parts;
 }
 
 /* The note of a line: {"candidates": {"generation", "count", "nonpositive", "digest"}}. */
@@ -78,13 +83,42 @@ static int make_note(struct cwe_candidates *c, uint32_t layer, struct cwb_err *e
 		? 0 : cwb_err_set(err, -ENOMEM, "no memory for the journal");
 }
 
-static int feed_floor(void *arg, const struct cwe_candidate *c, size_t n)
+/* A layer's file, which one thread reads. */
+struct walk {
+	const struct cwe_candidates *c;
+	const struct cwe_threshold *threshold;
+	struct cwe_threshold_part *part; /* [layers] */
+	atomic_uint_least64_t counted;
+};
+
+static int count_for_floor(void *arg, const struct cwe_candidate *c, size_t n)
 {
-	struct cwe_floor *f = arg;
+	struct walk *w = arg;
+	uint64_t counted = 0;
 	for (size_t i = 0; i < n; i++) {
-		cwe_floor_feed(f, &c[i].score, 1);
+		counted += cwe_floor_count(&w->c->floor, &c[i].score, 1);
 	}
+	(void)atomic_fetch_add(&w->counted, counted);
 	return 0;
+}
+
+static int walk_for_floor(void *arg, size_t layer, struct cwb_err *err)
+{
+	struct walk *w = arg;
+	return w->c->layer[layer].done ? cwe_candidate_file_walk(w->c, (uint32_t)layer, count_for_floor, w, err) : 0;
+}
+
+/* What the journal says of the layers that are done. */
+static int take_notes(struct cwe_candidates *c, struct cwb_err *err)
+{
+	int r = 0;
+	for (uint32_t l = 0; r == 0 && l < c->tiles->layers; l++) {
+		if (c->tiles->layer[l].done && (r = take_note(&c->layer[l], c->tiles->layer[l].note)) != 0) {
+			(void)cwb_err_set(err, r, "scratch: the journal lacks the candidates of layer %" PRIu32 "; run the job again", l);
+		}
+		c->total += c->layer[l].count;
+	}
+	return r;
 }
 
 int cwe_candidates_open(struct cwe_run *run, struct cwe_tiles *tiles, struct cwe_candidates *ret, struct cwb_err *err)
@@ -93,19 +127,14 @@ int cwe_candidates_open(struct cwe_run *run, struct cwe_tiles *tiles, struct cwe
 	c.layer = calloc(tiles->layers, sizeof *c.layer);
 	int r = c.layer != NULL ? cwe_floor_begin(&c.floor, budget(run), err)
 				: cwb_err_set(err, -ENOMEM, "no memory for the list of candidates");
-	for (uint32_t l = 0; r == 0 && l < tiles->layers; l++) {
-		if (!tiles->layer[l].done) {
-			continue;
-		}
-		r = take_note(&c.layer[l], tiles->layer[l].note);
-		r = r == 0 ? cwe_candidate_file_walk(&c, l, feed_floor, &c.floor, err)
-			   : cwb_err_set(err, r, "scratch: the journal lacks the candidates of layer %" PRIu32 "; run the job again", l);
-		c.total += c.layer[l].count;
-	}
+	struct walk walk = {.c = &c};
+	r = r == 0 ? take_notes(&c, err) : r;
+	r = r == 0 ? cwe_pool_try(tiles->pool, tiles->layers, walk_for_floor, &walk, err) : r;
 	if (r != 0) {
 		cwe_candidates_close(&c);
 		return r;
 	}
+	cwe_floor_raise(&c.floor, atomic_load(&walk.counted));
 	*ret = c;
 	return 0;
 }
@@ -113,6 +142,7 @@ int cwe_candidates_open(struct cwe_run *run, struct cwe_tiles *tiles, struct cwe
 void cwe_candidates_close(struct cwe_candidates *c)
 {
 	cwe_floor_end(&c->floor);
+	cwe_combining_free(&c->combining);
 	free(c->layer);
 	memset(c, 0, sizeof *c);
 }
@@ -131,14 +161,25 @@ int cwe_candidates_restart(struct cwe_candidates *c, struct cwb_err *err)
 	return cwe_floor_begin(&c->floor, budget(c->run), err);
 }
 
+struct layer_tiles {
+	const struct cwe_tiles *tiles;
+	uint32_t layer;
+};
+
+static int remove_tile(void *arg, size_t set, struct cwb_err *err)
+{
+	const struct layer_tiles *t = arg;
+	return cwe_tile_remove(t->tiles, t->layer, (uint32_t)set, err);
+}
+
 int cwe_candidates_take(struct cwe_candidates *c, uint32_t layer, const struct cwe_combine *combine, struct cwb_err *err)
 {
 	struct cwe_candidate_layer *l = &c->layer[layer];
+	struct layer_tiles tiles = {c->tiles, layer};
 	*l = (struct cwe_candidate_layer){0};
-	int r = cwe_candidate_file_write(c, layer, combine, err);
-	for (uint32_t s = 0; r == 0 && s < c->tiles->sets; s++) {
-		r = cwe_tile_remove(c->tiles, layer, s, err);
-	}
+	int r = c->combining.score == NULL ? cwe_combining_new(c->run, c->tiles, combine, NULL, &c->combining, err) : 0;
+	r = r == 0 ? cwe_candidate_file_write(c, layer, combine, err) : r;
+	r = r == 0 ? cwe_pool_try(c->tiles->pool, c->tiles->sets, remove_tile, &tiles, err) : r;
 	r = r == 0 ? make_note(c, layer, err) : r;
 	if (r == 0) {
 		l->done = 1;
@@ -147,50 +188,101 @@ int cwe_candidates_take(struct cwe_candidates *c, uint32_t layer, const struct c
 	return r;
 }
 
-/* One layer's file in its next generation. */
-static int renew(struct cwe_candidates *c, uint32_t layer, struct cwb_err *err)
+/* Layers [first, first + n) in their next generation. */
+struct renewal {
+	const struct cwe_candidates *c;
+	uint32_t first, n;
+	struct cwe_candidate_layer *next; /* [layers] */
+};
+
+static int renew(void *arg, size_t i, struct cwb_err *err)
+{
+	const struct renewal *w = arg;
+	uint32_t layer = w->first + (uint32_t)i;
+	const struct cwe_candidate_layer *l = &w->c->layer[layer];
+	w->next[layer] = *l;
+	return l->done && l->count > 0 ? cwe_candidate_file_renew(w->c, layer, cwe_floor_value(&w->c->floor), &w->next[layer], err) : 0;
+}
+
+/* The new file's line, and only then the old file goes. */
+static int replace(struct cwe_candidates *c, uint32_t layer, const struct cwe_candidate_layer *next, struct cwb_err *err)
 {
 	struct cwe_candidate_layer old = c->layer[layer];
-	int r = cwe_candidate_file_renew(c, layer, cwe_floor_value(&c->floor), err);
-	r = r == 0 ? make_note(c, layer, err) : r;
+	if (next->generation == old.generation) {
+		return 0;
+	}
+	c->layer[layer] = *next;
+	int r = make_note(c, layer, err);
 	r = r == 0 ? cwe_tiles_commit(c->tiles, layer, err) : r;
 	if (r == 0) {
 		cwe_candidate_file_remove(c, layer, old.generation);
-		c->total -= old.count - c->layer[layer].count;
+		c->total -= old.count - next->count;
 	}
+	return r;
+}
+
+/* All layers, as many at a time as take no more room than the largest one when it is new. */
+static int renew_all(struct cwe_candidates *c, struct cwb_err *err)
+{
+	uint32_t layers = c->tiles->layers;
+	uint64_t room = largest_layer(c->run);
+	struct renewal w = {.c = c, .next = calloc(layers, sizeof *w.next)};
+	int r = w.next != NULL ? 0 : cwb_err_set(err, -ENOMEM, "no memory for the list of candidates");
+	for (; r == 0 && w.first < layers; w.first += w.n) {
+		uint64_t count = c->layer[w.first].count;
+		for (w.n = 1; w.first + w.n < layers && count + c->layer[w.first + w.n].count <= room; w.n++) {
+			count += c->layer[w.first + w.n].count;
+		}
+		r = cwe_pool_try(c->tiles->pool, w.n, renew, &w, err);
+		for (uint32_t l = w.first; r == 0 && l < w.first + w.n; l++) {
+			r = replace(c, l, &w.next[l], err);
+		}
+	}
+	free(w.next);
 	return r;
 }
 
 int cwe_candidates_compact(struct cwe_candidates *c, struct cwb_err *err)
 {
 	uint64_t k = c->floor.k;
-	int r = 0;
 	if (c->floor.kept > most_kept(k)) {
 		return cwb_err_set(err, CWP_EVALUE, "score.scale: pilot keeps only the weights that may still be protected, but %" PRIu64
 			" weights share the score of the last one, about %g, where %" PRIu64 " are to be protected: use score.scale: exact, or "
 			"another fraction", c->floor.count[c->floor.bin], (double)cwe_floor_value(&c->floor), k);
 	}
 	/* Every layer at once: the floor rises slowly once many layers are through. */
-	for (uint32_t l = 0, due = c->total > c->floor.kept + most_waste(k); due && r == 0 && l < c->tiles->layers; l++) {
-		r = c->layer[l].done && c->layer[l].count > 0 ? renew(c, l, err) : 0;
-	}
-	return r;
+	return c->total > c->floor.kept + most_waste(k) ? renew_all(c, err) : 0;
 }
 
-static int feed_threshold(void *arg, const struct cwe_candidate *c, size_t n)
+struct counting {
+	const struct cwe_threshold *threshold;
+	struct cwe_threshold_part *part;
+};
+
+static int count_for_threshold(void *arg, const struct cwe_candidate *c, size_t n)
 {
-	struct cwe_threshold *t = arg;
+	const struct counting *of = arg;
 	for (size_t i = 0; i < n; i++) {
-		cwe_threshold_feed(t, &c[i].score, 1);
+		cwe_threshold_count(of->threshold, &c[i].score, 1, of->part);
 	}
 	return 0;
 }
 
+static int walk_for_threshold(void *arg, size_t layer, struct cwb_err *err)
+{
+	const struct walk *w = arg;
+	struct counting of = {w->threshold, &w->part[layer]};
+	return cwe_candidate_file_walk(w->c, (uint32_t)layer, count_for_threshold, &of, err);
+}
+
 int cwe_candidates_feed(const struct cwe_candidates *c, struct cwe_threshold *t, struct cwb_err *err)
 {
-	int r = 0;
+	struct walk walk = {.c = c, .threshold = t, .part = calloc(c->tiles->layers, sizeof *walk.part)};
+	int r = walk.part != NULL ? cwe_pool_try(c->tiles->pool, c->tiles->layers, walk_for_threshold, &walk, err)
+		: cwb_err_set(err, -ENOMEM, "no memory for counting candidates");
 	for (uint32_t l = 0; r == 0 && l < c->tiles->layers; l++) {
-		r = cwe_candidate_file_walk(c, l, feed_threshold, t, err);
+		cwe_threshold_add(t, &walk.part[l]);
 	}
+	free(walk.part);
 	return r;
 }

@@ -10,6 +10,7 @@
  * the next generation: file, line, and only then the old file goes. */
 #pragma once
 
+#include "engine/pipeline/combining.h"
 #include "engine/pipeline/run.h"
 #include "engine/pipeline/tiles.h"
 
@@ -27,12 +28,13 @@ struct cwe_candidates {
 	struct cwe_floor floor;
 	struct cwe_candidate_layer *layer; /* [layers] */
 	uint64_t total;                    /* candidates in all files */
+	struct cwe_combining combining;    /* from the first layer that is taken on */
 };
 
 /* Bytes on scratch at most: candidates, and the largest layer's set tiles or its files while they are written. */
 uint64_t cwe_candidates_bytes(const struct cwe_run *run);
 /* Memory beside the combination's. */
-uint64_t cwe_candidates_memory(void);
+uint64_t cwe_candidates_memory(const struct cwe_run *run);
 
 /* What the journal has of them, every file read and checked. tiles outlives it. CWP_EDIGEST: a file is damaged or gone. */
 int cwe_candidates_open(struct cwe_run *run, struct cwe_tiles *tiles, struct cwe_candidates *ret, struct cwb_err *err);

@@ -216,61 +216,11 @@ static int is_content(const char *name)
 	return strcmp(name, MARK) != 0;
 }
 
-/* What cwb_file_temp_open leaves when its process is killed. */
-static int is_temporary(const char *name)
-{
-	return name[0] == '.' && strstr(name, ".tmp-") != NULL;
-}
-
-/* The same in the output, where the writer's unfinished files have such names too and are gone on with. */
+/* What was left by a process that was killed, but the writer's unfinished files, which have such names too and are gone on with. */
 static int is_left_over(const char *name)
 {
 	const char *end = strrchr(name, '.');
-	return is_temporary(name) && strcmp(end, ".tmp-partial") != 0;
-}
-
-static int starts(const char *name, const char *with)
-{
-	return strncmp(name, with, strlen(with)) == 0;
-}
-
-/* Everything that a run puts into its scratch folder. */
-static int is_scratch(const char *name)
-{
-	return is_temporary(name) || strcmp(name, "journal") == 0 || starts(name, "score-") || starts(name, "combined-") ||
-		starts(name, "candidates-") || starts(name, "gradient-") || starts(name, "boundary-") || starts(name, "super-") ||
-		starts(name, "sequence") || starts(name, "forward-") || starts(name, "answers-");
-}
-
-static int is_scratch_temporary(const char *name)
-{
-	return is_temporary(name) || starts(name, "boundary-");
-}
-
-static void clean_scratch(const struct cwe_run *run, int (*wanted)(const char *name))
-{
-	int folder = run->p->scratch != NULL ? open(run->p->scratch, O_DIRECTORY | O_RDONLY | O_CLOEXEC) : -1;
-	if (folder >= 0) {
-		(void)cwb_file_remove_matching(folder, wanted, "scratch folder", NULL);
-		(void)close(folder);
-	}
-}
-
-void cwe_run_scratch_clear(const struct cwe_run *run)
-{
-	clean_scratch(run, is_scratch);
-}
-
-/* Two jobs in one scratch folder would take each other's files. */
-static int lock_scratch(struct cwe_run *run, struct cwb_err *err)
-{
-	const char *path = run->p->scratch;
-	run->scratch_fd = open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
-	if (run->scratch_fd < 0) {
-		return cwb_err_errno(err, "scratch folder %s", path);
-	}
-	return flock(run->scratch_fd, LOCK_EX | LOCK_NB) == 0 ? 0
-		: cwb_err_set(err, -EAGAIN, "scratch folder %s is in use by another worker; give each job a folder of its own", path);
+	return cwe_run_is_temporary(name) && strcmp(end, ".tmp-partial") != 0;
 }
 
 int cwe_run_output_open(struct cwe_run *run, struct cwb_err *err)
@@ -283,13 +233,13 @@ int cwe_run_output_open(struct cwe_run *run, struct cwb_err *err)
 		return folder;
 	}
 	r = judge(run, folder, mine, err);
-	r = r == 0 ? lock_scratch(run, err) : r;
+	r = r == 0 ? cwe_run_scratch_lock(run, err) : r;
 	if (r == 0 && !run->ended) {
 		/* Files made from other inputs, or by another backend, are not gone on with. */
 		int same = read_mark(folder, &mark) && strcmp(mark.identity, run->identity) == 0;
 		r = cwb_file_remove_matching(folder, same ? is_left_over : is_content, "output", err);
 		r = r == 0 && !same ? write_mark(folder, mine, run->identity, err) : r;
-		clean_scratch(run, is_scratch_temporary);
+		cwe_run_scratch_tidy(run);
 	}
 	if (r != 0) {
 		(void)close(folder);
@@ -325,9 +275,9 @@ static int withhold(struct cwe_run *run, struct cwb_err *err)
 
 int cwe_run_output_end(struct cwe_run *run, struct cwb_err *err)
 {
-	clean_scratch(run, is_scratch);
+	cwe_run_scratch_clear(run);
 	/* A kill between the manifest and the removal of the writer's journal leaves it to the run that ends this one. */
-	int r = cwb_file_remove_matching(run->output_fd, is_temporary, "output", err);
+	int r = cwb_file_remove_matching(run->output_fd, cwe_run_is_temporary, "output", err);
 	if (r == 0 && run->rejected) {
 		return withhold(run, err);
 	}
@@ -342,7 +292,7 @@ void cwe_run_output_abandon(struct cwe_run *run, int code)
 		return;
 	}
 	if (bad_input) {
-		clean_scratch(run, is_scratch);
+		cwe_run_scratch_clear(run);
 	}
 	if (bad_input || is_empty(run->output_fd)) {
 		(void)cwb_file_remove_tree(AT_FDCWD, run->job->output, NULL);

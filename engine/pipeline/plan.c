@@ -82,7 +82,7 @@ static uint64_t rank_memory(const struct cwe_run *run)
 static uint64_t combine_memory(const struct cwe_run *run)
 {
 	return run->largest * sizeof(float) * (run->sets + 3) + run->widest * sizeof(double) + rank_memory(run) +
-		(run->job->scale_pilot ? cwe_candidates_memory() : 0);
+		(run->job->scale_pilot ? cwe_candidates_memory(run) : 0);
 }
 
 /* Calibration and scoring. */

@@ -199,17 +199,15 @@ int cwe_run_inputs(struct cwe_run *run, struct cwb_err *err);                  /
 int cwe_run_output_open(struct cwe_run *run, struct cwb_err *err);             /* folder.c */
 int cwe_run_output_check(struct cwe_run *run, struct cwb_err *err);            /* folder.c */
 int cwe_run_output_end(struct cwe_run *run, struct cwb_err *err);              /* folder.c: CWP_EGATE where rejected */
-void cwe_run_scratch_clear(const struct cwe_run *run);                         /* folder.c: everything of a run's */
+int cwe_run_scratch_lock(struct cwe_run *run, struct cwb_err *err);            /* scratch.c: two jobs in one would take each other's files */
+void cwe_run_scratch_clear(const struct cwe_run *run);                         /* scratch.c: everything of a run's goes */
+void cwe_run_scratch_tidy(const struct cwe_run *run);                          /* scratch.c: what no later attempt goes on with */
+int cwe_run_is_temporary(const char *name);                                    /* scratch.c: a file that was never finished */
 void cwe_run_output_abandon(struct cwe_run *run, int code);                    /* folder.c: after an error */
 int cwe_run_score(struct cwe_run *run, struct cwb_err *err);                   /* score.c: calibrate and score */
 int cwe_run_select(struct cwe_run *run, struct cwb_err *err);                  /* selection.c */
-/* One layer's set tiles into combined scores, each quantized module's handed over as it is done; their digests are checked.
- * *nonpositive grows by the scores <= 0. For unit weight. */
-struct cwe_tiles;
-int cwe_run_combine_layer(struct cwe_run *run, struct cwe_tiles *tiles, const struct cwe_combine *combine, uint32_t layer,
-	int (*take)(void *arg, const struct cwe_run_module *m, const float *score, uint64_t n, struct cwb_err *err), void *arg,
-	uint64_t *nonpositive, struct cwb_err *err); /* selection.c */
 /* The run's tiles on scratch. */
+struct cwe_tiles;
 int cwe_run_tiles(const struct cwe_run *run, struct cwe_tiles *ret, struct cwb_err *err); /* score.c */
 /* Counts the ranks of all sets that have a part in the score. buffer: [largest module]. */
 int cwe_run_ranks(struct cwe_run *run, struct cwe_tiles *tiles, struct cwe_combine *c, float *buffer, struct cwb_err *err); /* ranks.c */

@@ -23,6 +23,9 @@
 
 /* Seconds between checkpoints on a backend that is through a layer before its checkpoint would be written. */
 #define CHECKPOINT_PAUSE 60
+/* Weights of a layer, on the average, from which on a set's scores of it lie in several files, and sets up to which. */
+#define STRIPED_FROM (64u << 20)
+#define STRIPED_SETS 32
 
 struct scoring {
 	struct cwe_run *run;
@@ -244,10 +247,17 @@ static int calibrate(struct scoring *sc, struct cwb_err *err)
 	return r;
 }
 
+/* Whether the tiles are large enough to be written by several threads at a time, and the descriptors not too many. */
+static int is_striped(const struct cwe_run *run)
+{
+	return run->weights / run->model.arch.layers >= STRIPED_FROM && run->sets <= STRIPED_SETS;
+}
+
 int cwe_run_tiles(const struct cwe_run *run, struct cwe_tiles *ret, struct cwb_err *err)
 {
 	struct cwe_tiles_key key = {.scratch = run->p->scratch, .identity = run->identity, .sets = (uint32_t)run->sets,
-		.layers = run->model.arch.layers, .bf16 = run->job->store_bf16, .pool = run->p->host->pool};
+		.layers = run->model.arch.layers, .bf16 = run->job->store_bf16, .striped = is_striped(run),
+		.pool = run->p->host->pool};
 	return cwe_tiles_open(&key, ret, err);
 }
 

@@ -110,24 +110,6 @@ static int all_layers(struct selection *s, struct cwb_err *err)
 	return r == 0 && scope == CWJ_SCOPE_GLOBAL ? finish_threshold(s, 0, layers, err) : r;
 }
 
-int cwe_run_combine_layer(struct cwe_run *run, struct cwe_tiles *tiles, const struct cwe_combine *combine, uint32_t layer,
-	int (*take)(void *arg, const struct cwe_run_module *m, const float *score, uint64_t n, struct cwb_err *err), void *arg,
-	uint64_t *nonpositive, struct cwb_err *err)
-{
-	struct cwe_combining c;
-	uint64_t before = run->nonpositive;
-	int r = cwe_combining_new(run, tiles, combine, NULL, &c, err);
-	if (r != 0) {
-		return r;
-	}
-	c.take = take;
-	c.arg = arg;
-	r = cwe_combining_layer(&c, layer, err);
-	*nonpositive += run->nonpositive - before;
-	cwe_combining_free(&c);
-	return r;
-}
-
 /* With score.scale: pilot: the threshold among what was kept when the layers were scored. */
 static int select_candidates(struct selection *s, struct cwb_err *err)
 {

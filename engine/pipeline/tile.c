@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "engine/pipeline/tiles.h"
+#include "engine/plugin/pool.h"
 
 int cwe_tile_open_named(const struct cwe_tiles *t, const char *name, int flags, struct cwe_tile *ret, struct cwb_err *err)
 {
@@ -33,19 +35,16 @@ int cwe_tile_open_named(const struct cwe_tiles *t, const char *name, int flags, 
 	return 0;
 }
 
-/* The further files of a combined tile: its name and a number each. */
-static int open_others(const struct cwe_tiles *t, int flags, struct cwe_tile *tile, struct cwb_err *err)
+/* The files of a tile after the first one. */
+static int open_others(const struct cwe_tiles *t, uint32_t layer, uint32_t set, int flags, struct cwe_tile *tile, struct cwb_err *err)
 {
-	char name[sizeof tile->name + 8];
+	char name[sizeof tile->name];
 	int r = 0;
-	for (int i = 1; r == 0 && i < CWE_TILE_STRIPES; i++) {
-		(void)snprintf(name, sizeof name, "%s.%d", tile->name, i);
+	for (int i = 1; r == 0 && i < cwe_tile_stripes(t, set); i++) {
+		cwe_tile_stripe_name(t, layer, set, i, name, sizeof name);
 		char *path = cwe_tiles_path(t, name);
 		if (path == NULL) {
 			return cwb_err_set(err, -ENOMEM, "no memory for a path");
-		}
-		if (flags & O_CREAT) {
-			(void)unlink(path); /* most often there is none */
 		}
 		int fd = open(path, flags | O_CLOEXEC, 0600);
 		r = fd >= 0 ? 0 : cwb_err_errno(err, "scratch: %s", path);
@@ -61,18 +60,19 @@ static int open_tile(struct cwe_tiles *t, uint32_t layer, uint32_t set, int flag
 	struct cwb_err *err)
 {
 	char name[64];
-	cwe_tile_name(t, layer, set, name, sizeof name);
+	cwe_tile_stripe_name(t, layer, set, 0, name, sizeof name);
 	int r = cwe_tile_open_named(t, name, flags, ret, err);
-	if (r == 0) {
-		ret->bf16 = t->bf16 && set != CWE_TILE_COMBINED;
+	if (r != 0) {
+		return r;
 	}
-	if (r == 0 && set == CWE_TILE_COMBINED) {
+	ret->bf16 = t->bf16 && set != CWE_TILE_COMBINED;
+	if (set == CWE_TILE_COMBINED) {
 		cwb_digest_cancel(&ret->digest);
 		ret->digesting = 0;
-		r = open_others(t, flags, ret, err);
-		if (r != 0) {
-			cwe_tile_abort(ret);
-		}
+	}
+	r = open_others(t, layer, set, flags, ret, err);
+	if (r != 0) {
+		cwe_tile_abort(ret);
 	}
 	return r;
 }
@@ -80,25 +80,22 @@ static int open_tile(struct cwe_tiles *t, uint32_t layer, uint32_t set, int flag
 int cwe_tile_remove(const struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwb_err *err)
 {
 	char name[64];
-	cwe_tile_name(t, layer, set, name, sizeof name);
-	char *path = cwe_tiles_path(t, name);
-	int r = path == NULL ? cwb_err_set(err, -ENOMEM, "no memory for a path")
-		: unlink(path) == 0 || errno == ENOENT ? 0 : cwb_err_errno(err, "scratch: %s", path);
-	free(path);
+	int r = 0;
+	for (int i = 0; r == 0 && i < cwe_tile_stripes(t, set); i++) {
+		cwe_tile_stripe_name(t, layer, set, i, name, sizeof name);
+		char *path = cwe_tiles_path(t, name);
+		r = path == NULL ? cwb_err_set(err, -ENOMEM, "no memory for a path")
+			: unlink(path) == 0 || errno == ENOENT ? 0 : cwb_err_errno(err, "scratch: %s", path);
+		free(path);
+	}
 	return r;
 }
 
 /* A file of this name may be a link to what the cache keeps: it is replaced, never written to. */
 int cwe_tile_create(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err)
 {
-	char name[64];
-	cwe_tile_name(t, layer, set, name, sizeof name);
-	char *path = cwe_tiles_path(t, name);
-	if (path != NULL) {
-		(void)unlink(path); /* most often there is none */
-	}
-	free(path);
-	return open_tile(t, layer, set, O_RDWR | O_CREAT | O_EXCL, ret, err);
+	int r = cwe_tile_remove(t, layer, set, err); /* most often there is none */
+	return r == 0 ? open_tile(t, layer, set, O_RDWR | O_CREAT | O_EXCL, ret, err) : r;
 }
 
 int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_tile *ret, struct cwb_err *err)
@@ -106,24 +103,9 @@ int cwe_tile_open(struct cwe_tiles *t, uint32_t layer, uint32_t set, struct cwe_
 	return open_tile(t, layer, set, O_RDONLY, ret, err);
 }
 
-int cwe_tile_write_bytes(struct cwe_tile *tile, const void *data, uint64_t bytes, struct cwb_err *err)
+static int file_of(const struct cwe_tile *tile, size_t i)
 {
-	int r = cwb_file_pwrite(tile->fd, data, bytes, tile->at, tile->name, err);
-	if (r == 0 && tile->digesting) {
-		cwb_digest_update(&tile->digest, data, bytes);
-	}
-	tile->at += r == 0 ? bytes : 0;
-	return r;
-}
-
-int cwe_tile_read_bytes(struct cwe_tile *tile, void *data, uint64_t bytes, struct cwb_err *err)
-{
-	int r = cwb_file_pread(tile->fd, data, bytes, tile->at, tile->name, err);
-	if (r == 0 && tile->digesting) {
-		cwb_digest_update(&tile->digest, data, bytes);
-	}
-	tile->at += r == 0 ? bytes : 0;
-	return r;
+	return i == 0 ? tile->fd : tile->others[i - 1];
 }
 
 int cwe_tile_file(const struct cwe_tile *tile, uint64_t at, uint64_t *ret_at, uint64_t *ret_left)
@@ -131,7 +113,33 @@ int cwe_tile_file(const struct cwe_tile *tile, uint64_t at, uint64_t *ret_at, ui
 	uint64_t files = (uint64_t)tile->n_others + 1, piece = at / CWE_TILE_PIECE, within = at % CWE_TILE_PIECE, k = piece % files;
 	*ret_at = files == 1 ? at : piece / files * CWE_TILE_PIECE + within;
 	*ret_left = files == 1 ? UINT64_MAX : CWE_TILE_PIECE - within;
-	return k == 0 ? tile->fd : tile->others[k - 1];
+	return file_of(tile, k);
+}
+
+void cwe_tile_hint(const struct cwe_tile *tile, uint64_t at, uint64_t bytes, void (*hint)(int fd, uint64_t offset, uint64_t length))
+{
+	uint64_t files = (uint64_t)tile->n_others + 1, round = files * CWE_TILE_PIECE;
+	uint64_t begin = at / round * CWE_TILE_PIECE, end = (at + bytes + round - 1) / round * CWE_TILE_PIECE;
+	if (files == 1) {
+		hint(tile->fd, at, bytes);
+		return;
+	}
+	for (size_t i = 0; i < files; i++) {
+		hint(file_of(tile, i), begin, end - begin);
+	}
+}
+
+int cwe_tile_bytes(const struct cwe_tile *tile, uint64_t *ret, struct cwb_err *err)
+{
+	struct stat st;
+	*ret = 0;
+	for (size_t i = 0; i <= (size_t)tile->n_others; i++) {
+		if (fstat(file_of(tile, i), &st) != 0) {
+			return cwb_err_errno(err, "scratch: %s", tile->name);
+		}
+		*ret += (uint64_t)st.st_size;
+	}
+	return 0;
 }
 
 /* Bytes at a place of a tile, from file to file. */
@@ -163,6 +171,12 @@ int cwe_tile_skip(struct cwe_tile *tile, uint64_t n)
 	return 0;
 }
 
+static int sync_file(void *arg, size_t i, struct cwb_err *err)
+{
+	const struct cwe_tile *tile = arg;
+	return fdatasync(file_of(tile, i)) == 0 ? 0 : cwb_err_errno(err, "scratch: writing %s", tile->name);
+}
+
 int cwe_tile_finish(struct cwe_tile *tile, int sync, char *ret_digest, struct cwb_err *err)
 {
 	char hex[65];
@@ -173,8 +187,8 @@ int cwe_tile_finish(struct cwe_tile *tile, int sync, char *ret_digest, struct cw
 	}
 	if (r != 0) {
 		cwb_err_set(err, r, "scratch: digest of %s", tile->name);
-	} else if (sync && fdatasync(tile->fd) != 0) {
-		r = cwb_err_errno(err, "scratch: writing %s", tile->name);
+	} else if (sync) {
+		r = cwe_pool_try(tile->pool, (size_t)tile->n_others + 1, sync_file, tile, err);
 	}
 	if (r == 0 && ret_digest != NULL) {
 		memcpy(ret_digest, hex, sizeof hex);

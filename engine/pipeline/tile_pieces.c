@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/file.h"
 #include "engine/format/dtype.h"
@@ -18,7 +17,7 @@
 
 struct moving {
 	const struct cwe_tile *tile;
-	float *x;       /* NULL: read for the digest alone */
+	void *x;        /* numbers; what is not of bf16 is moved as it is. NULL: read for the digest alone */
 	int write;
 	uint64_t from, to, first; /* bytes of the file; number of the first piece */
 	size_t count;
@@ -56,11 +55,10 @@ static int some_bytes(const struct moving *m, uint64_t at, uint64_t bytes, float
 static int transfer(const struct moving *m, uint64_t at, uint64_t end, struct cwb_digest *digest, struct cwb_err *err)
 {
 	const struct cwe_tile *t = m->tile;
-	uint64_t size = t->bf16 ? sizeof(uint16_t) : sizeof(float), n;
-	float *x = m->x != NULL ? m->x + (at - m->from) / size : NULL;
 	int r = 0;
-	if (!t->bf16 && x != NULL) {
+	if (!t->bf16 && m->x != NULL) {
 		uint64_t place;
+		uint8_t *x = (uint8_t *)m->x + (at - m->from);
 		int fd = cwe_tile_file(t, at, &place, &(uint64_t){0});
 		r = m->write ? cwb_file_pwrite(fd, x, end - at, place, t->name, err) : cwb_file_pread(fd, x, end - at, place, t->name, err);
 		if (r == 0) {
@@ -68,6 +66,8 @@ static int transfer(const struct moving *m, uint64_t at, uint64_t end, struct cw
 		}
 		return r;
 	}
+	uint64_t size = sizeof(uint16_t), n;
+	float *x = m->x != NULL ? (float *)m->x + (at - m->from) / size : NULL;
 	for (; r == 0 && at < end; at += n) {
 		n = end - at < SOME * sizeof(uint16_t) ? end - at : SOME * sizeof(uint16_t);
 		r = some_bytes(m, at, n, x, digest, err);
@@ -109,7 +109,7 @@ static void add_digests(struct cwe_tile *tile, const struct moving *m)
 	}
 }
 
-static int move(struct cwe_tile *tile, float *x, int write, uint64_t bytes, struct cwb_err *err)
+static int move(struct cwe_tile *tile, void *x, int write, uint64_t bytes, struct cwb_err *err)
 {
 	struct moving m = {.tile = tile, .x = x, .write = write, .from = tile->at, .to = tile->at + bytes, .first = tile->at / PIECE,
 		.begun = tile->piece};
@@ -142,9 +142,9 @@ static uint64_t size_of(const struct cwe_tile *tile, uint64_t n)
 int cwe_tile_write(struct cwe_tile *tile, const float *x, uint64_t n, struct cwb_err *err)
 {
 	uint64_t from = tile->at;
-	int r = move(tile, (float *)(uintptr_t)x, 1, size_of(tile, n), err);
+	int r = move(tile, (void *)(uintptr_t)x, 1, size_of(tile, n), err);
 	if (r == 0) {
-		cwb_file_write_behind(tile->fd, from, tile->at - from);
+		cwe_tile_hint(tile, from, tile->at - from, cwb_file_write_behind);
 	}
 	return r;
 }
@@ -154,18 +154,26 @@ int cwe_tile_read(struct cwe_tile *tile, float *x, uint64_t n, struct cwb_err *e
 	uint64_t from = tile->at;
 	int r = move(tile, x, 0, size_of(tile, n), err);
 	if (r == 0) {
-		cwb_file_read_ahead(tile->fd, tile->at, tile->at - from);
+		cwe_tile_hint(tile, tile->at, tile->at - from, cwb_file_read_ahead);
 	}
 	return r;
 }
 
+int cwe_tile_write_bytes(struct cwe_tile *tile, const void *data, uint64_t bytes, struct cwb_err *err)
+{
+	return move(tile, (void *)(uintptr_t)data, 1, bytes, err);
+}
+
+int cwe_tile_read_bytes(struct cwe_tile *tile, void *data, uint64_t bytes, struct cwb_err *err)
+{
+	return move(tile, data, 0, bytes, err);
+}
+
 int cwe_tile_drain(struct cwe_tile *tile, struct cwb_err *err)
 {
-	struct stat st;
-	if (fstat(tile->fd, &st) != 0) {
-		return cwb_err_errno(err, "scratch: %s", tile->name);
-	}
-	return (uint64_t)st.st_size > tile->at ? move(tile, NULL, 0, (uint64_t)st.st_size - tile->at, err) : 0;
+	uint64_t bytes;
+	int r = cwe_tile_bytes(tile, &bytes, err);
+	return r == 0 && bytes > tile->at ? move(tile, NULL, 0, bytes - tile->at, err) : r;
 }
 
 int cwe_tile_last_piece(struct cwe_tile *tile)

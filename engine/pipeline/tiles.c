@@ -24,29 +24,36 @@ char *cwe_tiles_path(const struct cwe_tiles *t, const char *name)
 	return asprintf(&path, "%s/%s", t->scratch, name) < 0 ? NULL : path;
 }
 
-static void tile_name(uint32_t layer, uint32_t set, int bf16, char *name, size_t size)
+int cwe_tile_stripes(const struct cwe_tiles *t, uint32_t set)
 {
+	return set == CWE_TILE_COMBINED || t->striped ? CWE_TILE_STRIPES : 1;
+}
+
+void cwe_tile_stripe_name(const struct cwe_tiles *t, uint32_t layer, uint32_t set, int stripe, char *name, size_t size)
+{
+	char number[16] = "";
+	if (stripe > 0) {
+		(void)snprintf(number, sizeof number, ".%d", stripe);
+	}
 	if (set == CWE_TILE_COMBINED) {
-		(void)snprintf(name, size, "combined-%" PRIu32 ".f32", layer);
+		(void)snprintf(name, size, "combined-%" PRIu32 ".f32%s", layer, number);
 	} else {
-		(void)snprintf(name, size, "score-%" PRIu32 "-%" PRIu32 ".%s", set, layer, bf16 ? "bf16" : "f32");
+		(void)snprintf(name, size, "score-%" PRIu32 "-%" PRIu32 ".%s%s", set, layer, t->bf16 ? "bf16" : "f32", number);
 	}
 }
 
-void cwe_tile_name(const struct cwe_tiles *t, uint32_t layer, uint32_t set, char *name, size_t size)
-{
-	tile_name(layer, set, t->bf16, name, size);
-}
-
-/* Bytes of a tile file, -1 when there is none. */
+/* Bytes of a tile, -1 when there is none or a file of it is missing. */
 static json_int_t tile_bytes(const struct cwe_tiles *t, uint32_t layer, uint32_t set)
 {
 	char name[64];
 	struct stat st;
-	tile_name(layer, set, t->bf16, name, sizeof name);
-	char *path = cwe_tiles_path(t, name);
-	json_int_t bytes = path != NULL && stat(path, &st) == 0 ? (json_int_t)st.st_size : -1;
-	free(path);
+	json_int_t bytes = 0;
+	for (int i = 0; bytes >= 0 && i < cwe_tile_stripes(t, set); i++) {
+		cwe_tile_stripe_name(t, layer, set, i, name, sizeof name);
+		char *path = cwe_tiles_path(t, name);
+		bytes = path != NULL && stat(path, &st) == 0 ? bytes + (json_int_t)st.st_size : -1;
+		free(path);
+	}
 	return bytes;
 }
 
@@ -161,10 +168,11 @@ static int allocate(struct cwe_tiles *t)
 	return t->layer != NULL ? 0 : -ENOMEM;
 }
 
-/* Of any shape: candidates.h, calibrate/kept.h, calibrate/checkpoint.h. */
+/* Of any shape and form, since another job had others: tiles, candidates.h, calibrate/kept.h, calibrate/checkpoint.h. */
 static int is_of_a_calibration(const char *name)
 {
-	return strncmp(name, "candidates-", 11) == 0 || strncmp(name, "forward-", 8) == 0 || strncmp(name, "gradient-", 9) == 0;
+	return strncmp(name, "score-", 6) == 0 || strncmp(name, "candidates-", 11) == 0 || strncmp(name, "forward-", 8) == 0 ||
+		strncmp(name, "gradient-", 9) == 0;
 }
 
 /* A scratch folder of another job, or one without a journal, starts empty. */
@@ -174,7 +182,6 @@ static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
 	if (folder < 0) {
 		return cwb_err_errno(err, "scratch folder %s", t->scratch);
 	}
-	char name[64];
 	int r = cwb_file_remove_tree(folder, JOURNAL, err);
 	r = r == 0 ? cwb_file_remove_matching(folder, is_of_a_calibration, "scratch folder", err) : r;
 	json_decref(t->note);
@@ -183,13 +190,6 @@ static int start(struct cwe_tiles *t, const char *identity, struct cwb_err *err)
 	t->head[0] = '\0';
 	t->passes = 0;
 	for (uint32_t l = 0; r == 0 && l < t->layers; l++) {
-		for (uint32_t s = 0; r == 0 && s < t->sets; s++) {
-			/* In either form: the other job may have stored its scores otherwise. */
-			for (int bf16 = 0; r == 0 && bf16 < 2; bf16++) {
-				tile_name(l, s, bf16, name, sizeof name);
-				r = cwb_file_remove_tree(folder, name, err);
-			}
-		}
 		t->layer[l].done = t->layer[l].cached = 0;
 		t->layer[l].next[0] = '\0';
 		json_decref(t->layer[l].note);
@@ -218,7 +218,7 @@ int cwe_tiles_open(const struct cwe_tiles_key *key, struct cwe_tiles *ret, struc
 {
 	const char *scratch = key->scratch, *identity = key->identity;
 	struct cwe_tiles t = {.scratch = strdup(scratch), .sets = key->sets, .layers = key->layers, .bf16 = key->bf16,
-		.pool = key->pool, .journal = -1};
+		.striped = key->striped, .pool = key->pool, .journal = -1};
 	int r = t.scratch != NULL ? allocate(&t) : -ENOMEM;
 	if (r != 0) {
 		cwe_tiles_close(&t);

@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: cwpd developers
  * SPDX-License-Identifier: Apache-2.0 */
-/* Score tiles on scratch: per layer and set one file of f32 or bf16 with a digest, and a journal that says which are
+/* Score tiles on scratch: per layer and set a file of f32 or bf16, or several, with a digest, and a journal that says which are
  * complete. They are the checkpoint for resume and the input of the exact selection. */
 #pragma once
 
@@ -14,7 +14,7 @@
 struct cwe_pool;
 
 /* How their digests are made of their bytes; to be raised when that changes. */
-#define CWE_TILES_FORM 2
+#define CWE_TILES_FORM 3
 
 struct cwe_tile_layer {
 	int done;
@@ -32,13 +32,14 @@ struct cwe_tiles_key {
 	const char *identity; /* a job's, its score.store included */
 	uint32_t sets, layers;
 	int bf16;             /* the sets' tiles are; combined ones are f32 always */
+	int striped;          /* the sets' tiles lie in several files each; combined ones always do */
 	struct cwe_pool *pool; /* whose threads write and read them; NULL: the caller alone */
 };
 
 struct cwe_tiles {
 	char *scratch;
 	uint32_t sets, layers;
-	int bf16;
+	int bf16, striped;
 	struct cwe_pool *pool;
 	struct cwe_tile_layer *layer; /* [layers] */
 	char (*boundary)[65]; /* [layers + 1] digests of the inputs of layers that are kept (calibrate/kept.h), "": none */
@@ -58,13 +59,14 @@ int cwe_tiles_restart(struct cwe_tiles *t, const char *identity, struct cwb_err 
 
 /* Path of a file on scratch, to be freed; NULL: no memory. */
 char *cwe_tiles_path(const struct cwe_tiles *t, const char *name);
-/* Name of a tile's file. */
-void cwe_tile_name(const struct cwe_tiles *t, uint32_t layer, uint32_t set, char *name, size_t size);
+/* How many files a tile lies in, and the name of each from 0 on. */
+int cwe_tile_stripes(const struct cwe_tiles *t, uint32_t set);
+void cwe_tile_stripe_name(const struct cwe_tiles *t, uint32_t layer, uint32_t set, int stripe, char *name, size_t size);
 /* What the journal says of a layer's sets: [{digest, sum, loss, bytes}, ..]; NULL when memory ran out. */
 json_t *cwe_tiles_sets_json(const struct cwe_tiles *t, uint32_t layer);
 
-/* A tile file being written, or read with its digest. A combined one lies in several, of which a piece after the other holds the
- * next numbers: a file system lets one thread at a time write to a file. */
+/* A tile being written, or read with its digest. Where it lies in several files, a piece of one after the other holds the next
+ * numbers: a file system lets one thread at a time write to a file. */
 #define CWE_TILE_STRIPES 8
 struct cwe_tile {
 	int fd;
@@ -74,7 +76,7 @@ struct cwe_tile {
 	uint64_t at; /* bytes */
 	int bf16;
 	struct cwe_pool *pool;
-	struct cwb_digest digest; /* of the digests of pieces, or of bytes */
+	struct cwb_digest digest; /* of the digests of pieces */
 	struct cwb_digest piece;  /* of the piece at hand, where it has begun */
 	int digesting;
 };
@@ -95,7 +97,11 @@ int cwe_tile_drain(struct cwe_tile *tile, struct cwb_err *err);
 int cwe_tile_last_piece(struct cwe_tile *tile);
 /* The descriptor of the file with a tile's byte `at`, the place there, and how many follow in a row. */
 int cwe_tile_file(const struct cwe_tile *tile, uint64_t at, uint64_t *ret_at, uint64_t *ret_left);
-/* A file of another name and form, and bytes to and from it, with their digest, which is plain. flags: of open(2). */
+/* Tells the system of bytes of a tile, at least, in all files that they are in. */
+void cwe_tile_hint(const struct cwe_tile *tile, uint64_t at, uint64_t bytes, void (*hint)(int fd, uint64_t offset, uint64_t length));
+/* Bytes of all files. */
+int cwe_tile_bytes(const struct cwe_tile *tile, uint64_t *ret, struct cwb_err *err);
+/* A file of another name and form, and bytes to and from it, likewise by pieces. flags: of open(2). */
 int cwe_tile_open_named(const struct cwe_tiles *t, const char *name, int flags, struct cwe_tile *ret, struct cwb_err *err);
 int cwe_tile_write_bytes(struct cwe_tile *tile, const void *data, uint64_t bytes, struct cwb_err *err);
 int cwe_tile_read_bytes(struct cwe_tile *tile, void *data, uint64_t bytes, struct cwb_err *err);

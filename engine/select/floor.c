@@ -20,17 +20,22 @@ int cwe_floor_begin(struct cwe_floor *ret, uint64_t k, struct cwb_err *err)
 	return 0;
 }
 
-void cwe_floor_feed(struct cwe_floor *f, const float *score, uint64_t n)
+uint64_t cwe_floor_count(const struct cwe_floor *f, const float *score, uint64_t n)
 {
 	uint64_t counted = 0;
 	for (uint64_t i = 0; i < n; i++) {
 		uint32_t bin = cwe_key_of(score[i]) >> LOW_BITS;
 		/* What lies below is of no interest any more, for the floor only rises. */
 		if (bin >= f->bin) {
-			f->count[bin]++;
+			(void)atomic_fetch_add_explicit(&f->count[bin], 1, memory_order_relaxed);
 			counted++;
 		}
 	}
+	return counted;
+}
+
+void cwe_floor_raise(struct cwe_floor *f, uint64_t counted)
+{
 	f->kept += counted;
 	while (f->kept - f->count[f->bin] >= f->k) {
 		f->kept -= f->count[f->bin];

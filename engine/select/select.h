@@ -4,6 +4,7 @@
  * scored modules at a time, never all scores in memory. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -89,16 +90,19 @@ void cwe_threshold_end(struct cwe_threshold *t);
 
 /* A lower bound of the k-th largest of all scores while they come, layer by layer: the lower edge of the bin (as those of
  * ranks) that holds the k-th largest so far. It only rises, and depends on the scores alone, not on their order. Usage: begin,
- * then feed and ask as often as needed, end. */
+ * then count, raise and ask as often as needed, end. */
 struct cwe_floor {
 	uint64_t k;
 	uint32_t bin;    /* of the k-th largest so far */
 	uint64_t kept;   /* scores in it and above */
-	uint64_t *count; /* [2^20] */
+	atomic_uint_least64_t *count; /* [2^20] */
 };
 int cwe_floor_begin(struct cwe_floor *ret, uint64_t k, struct cwb_err *err);
-/* Finite scores; those below an earlier floor may be left out. Not concurrently. */
-void cwe_floor_feed(struct cwe_floor *f, const float *score, uint64_t n);
+/* Counts finite scores, of which those below an earlier floor may be left out; returns how many took part. The floor stays.
+ * [any-thread] */
+uint64_t cwe_floor_count(const struct cwe_floor *f, const float *score, uint64_t n);
+/* Takes in what was counted since the last time, so many that took part. Not beside anything else. */
+void cwe_floor_raise(struct cwe_floor *f, uint64_t counted);
 /* -INFINITY before k scores were fed. */
 float cwe_floor_value(const struct cwe_floor *f);
 void cwe_floor_end(struct cwe_floor *f);

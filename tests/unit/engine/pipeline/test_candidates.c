@@ -58,7 +58,7 @@ static int exists(const char *name)
 
 static void open_tiles(struct cwe_tiles *t)
 {
-	struct cwe_tiles_key key = {folder, identity, 1, LAYERS, 0, NULL};
+	struct cwe_tiles_key key = {folder, identity, 1, LAYERS, 0, 0, NULL};
 	assert_int_equal(cwe_tiles_open(&key, t, NULL), 0);
 }
 
@@ -276,7 +276,7 @@ static void another_job(void **state)
 	open_tiles(&t);
 	assert_string_equal(json_string_value(json_array_get(json_object_get(t.note, "pilot"), 0)), "0x1p+3");
 	cwe_tiles_close(&t);
-	struct cwe_tiles_key key = {folder, "another", 1, LAYERS, 0, NULL};
+	struct cwe_tiles_key key = {folder, "another", 1, LAYERS, 0, 0, NULL};
 	assert_int_equal(cwe_tiles_open(&key, &t, NULL), 0);
 	assert_null(t.note);
 	assert_false(exists("candidates-1-0"));

@@ -40,7 +40,7 @@ static int tear_down(void **state)
 static void open_tiles(const char *identity, struct cwe_tiles *t)
 {
 	struct cwb_err err = {0};
-	if (cwe_tiles_open(&(struct cwe_tiles_key){folder, identity, SETS, LAYERS, 0, NULL}, t, &err) != 0) {
+	if (cwe_tiles_open(&(struct cwe_tiles_key){folder, identity, SETS, LAYERS, 0, 0, NULL}, t, &err) != 0) {
 		fail_msg("%s", err.message);
 	}
 }
@@ -285,7 +285,7 @@ static void test_no_folder(void **state)
 	(void)state;
 	struct cwe_tiles t;
 	struct cwb_err err = {0};
-	assert_int_equal(cwe_tiles_open(&(struct cwe_tiles_key){"/nowhere/at/all", "one", 1, 1, 0, NULL}, &t, &err), -2);
+	assert_int_equal(cwe_tiles_open(&(struct cwe_tiles_key){"/nowhere/at/all", "one", 1, 1, 0, 0, NULL}, &t, &err), -2);
 	assert_non_null(strstr(err.message, "/nowhere/at/all"));
 }
 

@@ -26,6 +26,7 @@ static char folder[64];
 static const char identity[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 static float *x, *y;
 static struct cwe_pool *pool;
+static int striped;
 
 static int set_up(void **state)
 {
@@ -50,7 +51,7 @@ static int tear_down(void **state)
 
 static void open_tiles(struct cwe_tiles *t, int bf16, struct cwe_pool *with)
 {
-	const struct cwe_tiles_key key = {folder, identity, 1, 2, bf16, with};
+	const struct cwe_tiles_key key = {folder, identity, 1, 2, bf16, striped, with};
 	assert_int_equal(cwe_tiles_open(&key, t, NULL), 0);
 }
 
@@ -77,27 +78,40 @@ static void read_tile(struct cwe_tiles *t, uint32_t layer, uint64_t step, char d
 	assert_int_equal(cwe_tile_finish(&tile, 0, digest, NULL), 0);
 }
 
-/* The digest over those of a file's pieces. */
+static char *stripe_path(const struct cwe_tiles *t, uint32_t layer, int stripe)
+{
+	char name[64];
+	cwe_tile_stripe_name(t, layer, 0, stripe, name, sizeof name);
+	return cwe_tiles_path(t, name);
+}
+
+/* The digest over those of a tile's pieces, which go round its files. */
 static void digest_file(const struct cwe_tiles *t, uint32_t layer, char ret[65])
 {
 	struct cwb_digest all, one;
 	uint8_t digest[CWB_DIGEST_SIZE];
-	char name[64], *path, *text;
-	size_t length;
-	cwe_tile_name(t, layer, 0, name, sizeof name);
-	path = cwe_tiles_path(t, name);
-	assert_int_equal(cwb_file_read(path, 64u << 20, &text, &length, NULL), 0);
-	assert_int_equal(length, N * (t->bf16 ? 2 : 4));
+	char *text[CWE_TILE_STRIPES] = {0};
+	size_t length[CWE_TILE_STRIPES] = {0}, n = (size_t)cwe_tile_stripes(t, 0), sum = 0;
+	assert_int_equal(n, striped ? CWE_TILE_STRIPES : 1);
+	for (size_t i = 0; i < n; i++) {
+		char *path = stripe_path(t, layer, (int)i);
+		assert_int_equal(cwb_file_read(path, 64u << 20, &text[i], &length[i], NULL), 0);
+		free(path);
+		sum += length[i];
+	}
+	assert_int_equal(sum, N * (t->bf16 ? 2 : 4));
 	assert_int_equal(cwb_digest_begin(&all), 0);
-	for (size_t at = 0; at < length; at += PIECE) {
+	for (size_t k = 0; k * PIECE < sum; k++) {
+		size_t at = k / n * PIECE, left = length[k % n] - at;
 		assert_int_equal(cwb_digest_begin(&one), 0);
-		cwb_digest_update(&one, text + at, length - at < PIECE ? length - at : PIECE);
+		cwb_digest_update(&one, text[k % n] + at, left < PIECE ? left : PIECE);
 		assert_int_equal(cwb_digest_end(&one, digest), 0);
 		cwb_digest_update(&all, digest, sizeof digest);
 	}
 	assert_int_equal(cwb_digest_end_hex(&all, ret), 0);
-	free(text);
-	free(path);
+	for (size_t i = 0; i < n; i++) {
+		free(text[i]);
+	}
 }
 
 static void in_any_cut(int bf16)
@@ -175,7 +189,7 @@ static void fails(void **state)
 		open_tiles(&t, bf16, pool);
 		write_tile(&t, 1, N, digest);
 		char name[64];
-		cwe_tile_name(&t, 1, 0, name, sizeof name);
+		cwe_tile_stripe_name(&t, 1, 0, 0, name, sizeof name);
 		char *path = cwe_tiles_path(&t, name);
 		assert_int_equal(truncate(path, PIECE + 3), 0);
 		free(path);
@@ -245,9 +259,94 @@ static void round_files(void **state)
 	cwe_tiles_close(&t);
 }
 
+static int set_up_stripes(void **state)
+{
+	striped = 1;
+	return set_up(state);
+}
+
+static int tear_down_stripes(void **state)
+{
+	striped = 0;
+	return tear_down(state);
+}
+
+/* A byte of any file of a tile that changed is seen; what is left of it is read for its digest. */
+static void damaged_stripes(void **state)
+{
+	char digest[65], other[65];
+	struct cwe_tiles t;
+	struct cwe_tile tile;
+	(void)state;
+	open_tiles(&t, 1, pool);
+	write_tile(&t, 0, N, digest);
+	assert_int_equal(cwe_tile_open(&t, 0, 0, &tile, NULL), 0);
+	assert_int_equal(cwe_tile_read(&tile, y, 300000, NULL), 0);
+	assert_int_equal(cwe_tile_drain(&tile, NULL), 0);
+	assert_int_equal(cwe_tile_finish(&tile, 0, other, NULL), 0);
+	assert_string_equal(digest, other);
+	for (int i = 0; (uint64_t)i * PIECE < N * 2; i++) {
+		uint8_t byte;
+		char *path = stripe_path(&t, 0, i);
+		int fd = open(path, O_RDWR);
+		assert_int_equal(pread(fd, &byte, 1, 5), 1);
+		byte ^= 1;
+		assert_int_equal(pwrite(fd, &byte, 1, 5), 1);
+		assert_int_equal(cwe_tile_open(&t, 0, 0, &tile, NULL), 0);
+		assert_int_equal(cwe_tile_read(&tile, y, N, NULL), 0);
+		assert_int_equal(cwe_tile_finish_checked(&tile, digest, 0, NULL), CWP_EDIGEST);
+		byte ^= 1;
+		assert_int_equal(pwrite(fd, &byte, 1, 5), 1);
+		(void)close(fd);
+		free(path);
+	}
+	cwe_tiles_close(&t);
+}
+
+/* A layer is gone on from when all files of its tiles are there and whole, whichever it is. */
+static void journal_of_stripes(void **state)
+{
+	struct cwe_tiles t;
+	(void)state;
+	for (int i = -1; i < CWE_TILE_STRIPES; i++) {
+		for (int shorter = 0; shorter < 2; shorter++) {
+			open_tiles(&t, 0, pool);
+			write_tile(&t, 1, N, t.layer[1].digest[0]);
+			assert_int_equal(cwe_tiles_commit(&t, 1, NULL), 0);
+			char *path = i >= 0 ? stripe_path(&t, 1, i) : NULL;
+			struct stat st = {0};
+			assert_int_equal(path != NULL ? stat(path, &st) : 0, 0);
+			if (path != NULL && (!shorter || st.st_size == 0)) {
+				assert_int_equal(unlink(path), 0);
+			} else if (path != NULL) {
+				assert_int_equal(truncate(path, st.st_size - 1), 0);
+			}
+			free(path);
+			cwe_tiles_close(&t);
+			open_tiles(&t, 0, pool);
+			assert_int_equal(t.layer[1].done, i < 0);
+			for (int k = 0; k < CWE_TILE_STRIPES; k++) {
+				path = stripe_path(&t, 1, k);
+				assert_int_equal(access(path, F_OK), i < 0 ? 0 : -1); /* nothing of it stays */
+				free(path);
+			}
+			assert_int_equal(cwe_tile_remove(&t, 1, 0, NULL), 0);
+			path = stripe_path(&t, 1, CWE_TILE_STRIPES - 1);
+			assert_int_equal(access(path, F_OK), -1);
+			free(path);
+			assert_int_equal(cwe_tiles_restart(&t, identity, NULL), 0);
+			cwe_tiles_close(&t);
+		}
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(singles, set_up, tear_down),
+	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(singles, set_up_stripes, tear_down_stripes),
+		cmocka_unit_test_setup_teardown(halves, set_up_stripes, tear_down_stripes),
+		cmocka_unit_test_setup_teardown(damaged_stripes, set_up_stripes, tear_down_stripes),
+		cmocka_unit_test_setup_teardown(journal_of_stripes, set_up_stripes, tear_down_stripes),
+		cmocka_unit_test_setup_teardown(singles, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(halves, set_up, tear_down), cmocka_unit_test_setup_teardown(damaged, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(fails, set_up, tear_down), cmocka_unit_test_setup_teardown(round_files, set_up, tear_down)};
 	return cmocka_run_group_tests(tests, NULL, NULL);

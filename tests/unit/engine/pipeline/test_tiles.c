@@ -48,7 +48,7 @@ static const char *path(const char *name)
 static void open_tiles(struct cwe_tiles *t, const char *whose)
 {
 	struct cwb_err err = {0};
-	if (cwe_tiles_open(&(struct cwe_tiles_key){folder, whose, SETS, LAYERS, 0, NULL}, t, &err) != 0) {
+	if (cwe_tiles_open(&(struct cwe_tiles_key){folder, whose, SETS, LAYERS, 0, 0, NULL}, t, &err) != 0) {
 		fail_msg("%s", err.message);
 	}
 }
@@ -181,7 +181,7 @@ static void halves(void **state)
 	static float x[N], y[N];
 	const float tie[4] = {1.00390625f, 1.01171875f, -1.00390625f, 3.3961775e38f};
 	const float even[4] = {1.0f, 1.015625f, -1.0f, INFINITY};
-	struct cwe_tiles_key key = {folder, identity, SETS, LAYERS, 1, NULL};
+	struct cwe_tiles_key key = {folder, identity, SETS, LAYERS, 1, 0, NULL};
 	struct cwe_tiles t;
 	struct cwe_tile tile;
 	struct cwb_err err = {0};

@@ -281,10 +281,10 @@ static void test_floor(void **state)
 		assert_int_equal(cwe_floor_begin(&g, k, NULL), 0);
 		for (uint64_t at = 0; at < N; at += STEP) {
 			uint64_t n = N - at < STEP ? N - at : STEP, reach = 0;
-			cwe_floor_feed(&f, x + at, n);
+			cwe_floor_raise(&f, cwe_floor_count(&f, x + at, n));
 			for (uint64_t i = at; i < at + n; i++) {
 				if (x[i] >= last) { /* what a caller would have kept */
-					cwe_floor_feed(&g, &x[i], 1);
+					cwe_floor_raise(&g, cwe_floor_count(&g, &x[i], 1));
 				}
 			}
 			float floor = cwe_floor_value(&f);
