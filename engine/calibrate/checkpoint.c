@@ -11,8 +11,11 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "engine/calibrate/checkpoint.h"
+#include "engine/plugin/pool.h"
 
-#define CHUNK (1u << 18) /* floats */
+/* Floats of a piece, which one thread writes and digests, and pieces at a time. */
+#define PIECE (1u << 18)
+#define PIECES 8u
 
 static int open_folder(const char *scratch, struct cwb_err *err)
 {
@@ -20,31 +23,63 @@ static int open_folder(const char *scratch, struct cwb_err *err)
 	return fd >= 0 ? fd : cwb_err_errno(err, "scratch folder %s", scratch);
 }
 
-/* Streams a slot through a buffer to or from a file, with its digest. */
+/* Floats [at, at + n) of a slot, on their way. */
+struct streaming {
+	int fd, save;
+	const char *name;
+	float *buffer; /* [PIECES] of [PIECE] */
+	uint64_t at, n;
+	uint8_t digest[PIECES][CWB_DIGEST_SIZE];
+};
+
+static int take_piece(void *arg, size_t i, struct cwb_err *err)
+{
+	struct streaming *s = arg;
+	uint64_t from = i * PIECE, n = s->n - from < PIECE ? s->n - from : PIECE, bytes = n * sizeof *s->buffer;
+	float *x = s->buffer + from;
+	int r = s->save ? cwb_file_pwrite(s->fd, x, bytes, (s->at + from) * sizeof *x, s->name, err)
+		: cwb_file_pread(s->fd, x, bytes, (s->at + from) * sizeof *x, s->name, err);
+	struct cwb_digest digest;
+	if (r != 0) {
+		return r;
+	}
+	r = cwb_digest_begin(&digest);
+	if (r == 0) {
+		cwb_digest_update(&digest, x, bytes);
+		r = cwb_digest_end(&digest, s->digest[i]);
+	}
+	return r != 0 ? cwb_err_set(err, r, "no memory for the digest of %s", s->name) : 0;
+}
+
+/* Some pieces by all threads; their digests are added in order. */
+static int stream_some(struct streaming *s, struct cwe_boundary *b, uint32_t slot, struct cwb_digest *digest, struct cwb_err *err)
+{
+	size_t pieces = (size_t)((s->n + PIECE - 1) / PIECE);
+	int r = s->save ? cwe_boundary_read(b, slot, s->at, s->buffer, s->n, err) : 0;
+	r = r == 0 ? cwe_pool_try(b->device->host->pool, pieces, take_piece, s, err) : r;
+	r = r == 0 && !s->save ? cwe_boundary_write(b, slot, s->at, s->buffer, s->n, err) : r;
+	if (r == 0) {
+		cwb_digest_update(digest, s->digest, pieces * sizeof s->digest[0]);
+	}
+	return r;
+}
+
+/* Streams a slot through a buffer to or from a file, with the digest over those of its pieces. */
 static int stream(int fd, const char *name, struct cwe_boundary *b, uint32_t slot, int save, char ret_digest[65],
 	struct cwb_err *err)
 {
+	struct streaming s = {.fd = fd, .save = save, .name = name, .buffer = malloc(PIECES * PIECE * sizeof *s.buffer)};
 	struct cwb_digest digest;
-	float *buffer = malloc(CHUNK * sizeof *buffer);
-	int r = buffer != NULL ? cwb_digest_begin(&digest) : -ENOMEM;
+	int r = s.buffer != NULL ? cwb_digest_begin(&digest) : -ENOMEM;
 	if (r != 0) {
-		free(buffer);
+		free(s.buffer);
 		return cwb_err_set(err, -ENOMEM, "no memory for a checkpoint");
 	}
-	for (uint64_t at = 0; r == 0 && at < b->floats; at += CHUNK) {
-		uint64_t n = b->floats - at < CHUNK ? b->floats - at : CHUNK;
-		if (save) {
-			r = cwe_boundary_read(b, slot, at, buffer, n, err);
-			r = r == 0 ? cwb_file_pwrite(fd, buffer, n * sizeof *buffer, at * sizeof *buffer, name, err) : r;
-		} else {
-			r = cwb_file_pread(fd, buffer, n * sizeof *buffer, at * sizeof *buffer, name, err);
-			r = r == 0 ? cwe_boundary_write(b, slot, at, buffer, n, err) : r;
-		}
-		if (r == 0) {
-			cwb_digest_update(&digest, buffer, n * sizeof *buffer);
-		}
+	for (; r == 0 && s.at < b->floats; s.at += s.n) {
+		s.n = b->floats - s.at < PIECES * PIECE ? b->floats - s.at : PIECES * PIECE;
+		r = stream_some(&s, b, slot, &digest, err);
 	}
-	free(buffer);
+	free(s.buffer);
 	if (r != 0) {
 		cwb_digest_cancel(&digest);
 		return r;

@@ -5,7 +5,8 @@
 
 #include "engine/calibrate/boundary.h"
 
-/* Writes one slot of a boundary to a file of this name, whole (fsync, rename). ret_digest: SHA-256 of it. */
+/* Writes one slot of a boundary to a file of this name, whole (fsync, rename). ret_digest: SHA-256 over
+ * those of its pieces of 1 MiB, which the threads of the device's host share. */
 int cwe_checkpoint_save(const char *scratch, const char *name, struct cwe_boundary *b, uint32_t slot, char ret_digest[65],
 	struct cwb_err *err);
 /* CWP_EDIGEST when the file is missing, short, or not the one that was saved. */

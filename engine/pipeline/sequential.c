@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/pass.h"
@@ -16,6 +17,11 @@
 /* Host memory of a module that is quantized on the device, a column. */
 #define COLUMN_BYTES 64u
 
+/* On a GPU, which may be through a layer before its output is written: seconds between checkpoints for each byte of one, thirty times
+ * what writing it takes at a gigabyte a second, and at most. */
+#define PAUSE_BYTE 30e-9
+#define PAUSE_MOST 60.0
+
 struct sequential {
 	struct cwe_run *run;
 	struct cwe_quantizing *q;
@@ -24,7 +30,9 @@ struct sequential {
 	struct cwe_pass pass; /* two slots, used in turn */
 	struct cwe_statistics statistics;
 	struct cwe_mask_reader masks;
-	struct cwe_sequential sequence;
+	struct cwe_sequential sequence; /* what an attempt after this one would go on from */
+	double kept;                    /* when that was written */
+	uint32_t layer;                 /* the next one */
 	/* Of the module that was prepared last, in this layer. */
 	void *state;
 	struct cwe_linear linear;
@@ -209,6 +217,37 @@ static int smooth(struct sequential *s, uint32_t layer, struct cwb_err *err)
 	return r == 0 && s->plain == NULL ? cwe_smoothing_save(s->q->smoothing, layer, err) : r;
 }
 
+static double now(void)
+{
+	struct timespec t;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double pause_of(const struct cwe_run *run)
+{
+	uint64_t floats = run->corpus.tokens * run->model.arch.hidden;
+	double pause = (double)(floats * sizeof(float)) * PAUSE_BYTE;
+	return !cwe_device_remote(&run->device) ? 0 : pause < PAUSE_MOST ? pause : PAUSE_MOST;
+}
+
+/* What the next layers build on must not be lost where the layers up to here count as done. */
+static int keep(struct sequential *s, struct cwb_err *err)
+{
+	struct cwe_run *run = s->run;
+	int last = s->layer == run->model.arch.layers;
+	if (!last && now() < s->kept + pause_of(run)) {
+		return 0;
+	}
+	int r = cwe_writer_sync(s->writer, err);
+	r = r == 0 ? cwe_sequential_advance(run, &s->sequence, s->layer, last ? NULL : &s->pass.boundary, s->layer & 1, err) : r;
+	s->kept = now();
+	if (r == 0 && run->p->checkpoint != NULL) {
+		run->p->checkpoint(run->p->arg);
+	}
+	return r;
+}
+
 static int take_layer(struct sequential *s, uint32_t layer, struct cwb_err *err)
 {
 	struct cwe_run *run = s->run;
@@ -223,17 +262,8 @@ static int take_layer(struct sequential *s, uint32_t layer, struct cwb_err *err)
 	r = r == 0 && s->q->smoothing != NULL ? smooth(s, layer, err) : r;
 	r = r == 0 ? take_modules(s, layer, 0, err) : r;
 	r = r == 0 && !last ? run_pieces(s, layer, NULL, err) : r;
-	if (s->plain != NULL) {
-		s->sequence.layer++;
-		return r;
-	}
-	/* What the next layers build on must not be lost where this layer counts as done. */
-	r = r == 0 ? cwe_writer_sync(s->writer, err) : r;
-	r = r == 0 ? cwe_sequential_advance(run, &s->sequence, last ? NULL : &s->pass.boundary, (layer + 1) & 1, err) : r;
-	if (r == 0 && run->p->checkpoint != NULL) {
-		run->p->checkpoint(run->p->arg);
-	}
-	return r;
+	s->layer = layer + 1;
+	return r == 0 && s->plain == NULL ? keep(s, err) : r;
 }
 
 /* Everything below the layer that an earlier attempt came to must be in the output. */
@@ -290,8 +320,10 @@ static int take_layers(struct sequential *s, struct cwb_err *err)
 	for (uint32_t l = 0; r == 0 && l < s->sequence.layer; l++) {
 		r = take_modules(s, l, 1, err);
 	}
-	while (r == 0 && s->sequence.layer < s->run->model.arch.layers) {
-		r = take_layer(s, s->sequence.layer, err);
+	s->layer = s->sequence.layer;
+	s->kept = now();
+	while (r == 0 && s->layer < s->run->model.arch.layers) {
+		r = take_layer(s, s->layer, err);
 	}
 	return r;
 }

@@ -9,7 +9,7 @@
 #include "engine/pipeline/quantize.h"
 
 /* Quantizes all modules and gives them to the writer, those apart that are there already. Each layer's end is a place to go
- * on from. [worker] */
+ * on from; on a GPU not each, where they are large. [worker] */
 int cwe_run_sequential(struct cwe_quantizing *q, struct cwe_writer *writer, struct cwb_err *err);
 /* The same with nothing protected, into a file for an evaluation; made anew by each attempt. [worker] */
 int cwe_run_sequential_plain(struct cwe_run *run, struct cwe_plain *plain, struct cwb_err *err);
@@ -32,8 +32,8 @@ void cwe_sequential_close(struct cwe_sequential *s);
 /* The input of the layer that an earlier attempt came to -> slot. CWP_EDIGEST: it is not there. */
 int cwe_sequential_load(const struct cwe_run *run, const struct cwe_sequential *s, struct cwe_boundary *b, uint32_t slot,
 	struct cwb_err *err);
-/* A layer is done: b's slot holds its output, NULL where nobody needs it. Durable on return. */
-int cwe_sequential_advance(const struct cwe_run *run, struct cwe_sequential *s, struct cwe_boundary *b, uint32_t slot,
+/* The layers below `layer` are done: b's slot holds its input, NULL where nobody needs it. Durable on return. */
+int cwe_sequential_advance(const struct cwe_run *run, struct cwe_sequential *s, uint32_t layer, struct cwe_boundary *b, uint32_t slot,
 	struct cwb_err *err);
 /* A module's note, kept with the next advance. */
 int cwe_sequential_note(struct cwe_sequential *s, const char *module, const char *note, struct cwb_err *err);

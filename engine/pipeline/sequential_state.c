@@ -83,12 +83,12 @@ int cwe_sequential_load(const struct cwe_run *run, const struct cwe_sequential *
 	return cwe_checkpoint_load(run->p->scratch, boundary_name(s->layer, name), s->digest, b, slot, err);
 }
 
-int cwe_sequential_advance(const struct cwe_run *run, struct cwe_sequential *s, struct cwe_boundary *b, uint32_t slot,
+int cwe_sequential_advance(const struct cwe_run *run, struct cwe_sequential *s, uint32_t layer, struct cwe_boundary *b, uint32_t slot,
 	struct cwb_err *err)
 {
 	char name[32], digest[65] = "";
-	int r = b != NULL ? cwe_checkpoint_save(run->p->scratch, boundary_name(s->layer + 1, name), b, slot, digest, err) : 0;
-	json_t *all = r == 0 ? json_pack("{s:s,s:I,s:s,s:O}", "identity", run->identity, "layer", (json_int_t)s->layer + 1, "digest",
+	int r = b != NULL ? cwe_checkpoint_save(run->p->scratch, boundary_name(layer, name), b, slot, digest, err) : 0;
+	json_t *all = r == 0 ? json_pack("{s:s,s:I,s:s,s:O}", "identity", run->identity, "layer", (json_int_t)layer, "digest",
 		digest, "notes", s->notes) : NULL;
 	size_t length = 0;
 	char *text = all != NULL ? cwb_json_dump(all, &length) : NULL;
@@ -99,7 +99,7 @@ int cwe_sequential_advance(const struct cwe_run *run, struct cwe_sequential *s, 
 	free(text);
 	if (r == 0) {
 		cwe_checkpoint_remove(run->p->scratch, boundary_name(s->layer, name));
-		s->layer++;
+		s->layer = layer;
 		memcpy(s->digest, digest, sizeof digest);
 	}
 	return r;

@@ -147,7 +147,10 @@ static void cached(void **state)
 static void gradients(void **state)
 {
 	float x[1000], y[1000];
-	struct cwe_boundary b = {.slots = 1, .floats = 1000, .dtype = CWP_F32, .width = sizeof *x, .fd = -1, .memory = (char *)x};
+	struct cwe_host host = {.pool = NULL};
+	struct cwe_device device = {.host = &host};
+	struct cwe_boundary b = {.device = &device, .slots = 1, .floats = 1000, .dtype = CWP_F32, .width = sizeof *x, .fd = -1,
+		.memory = (char *)x};
 	struct cwb_err err = {0};
 	char digest[65];
 	(void)state;
@@ -172,6 +175,58 @@ static void gradients(void **state)
 	cwe_gradient_remove(folder, 4);
 	assert_int_equal(access(path("gradient-4"), F_OK), -1);
 	cwe_gradient_remove(folder, 4);
+}
+
+/* One of many pieces, by several threads: each byte of it counts, and its digest is over those of its pieces. */
+static void large_gradient(void **state)
+{
+	enum { N = 9 * (1 << 18) + 5, STEP = 1 << 20 };
+	float *x = malloc(N * sizeof *x), *y = calloc(N, sizeof *y);
+	struct cwe_host host;
+	struct cwe_device device = {.host = &host};
+	struct cwe_pool *pool;
+	struct cwb_err err = {0};
+	struct cwb_digest all, one;
+	uint8_t piece[CWB_DIGEST_SIZE];
+	char digest[65], want[65];
+	(void)state;
+	assert_true(x != NULL && y != NULL);
+	for (int i = 0; i < N; i++) {
+		x[i] = (float)i * 0.3f;
+	}
+	assert_int_equal(cwe_pool_new(3, &pool, NULL), 0);
+	cwe_host_init(&host, pool, 0);
+	struct cwe_boundary b = {.device = &device, .slots = 1, .floats = N, .dtype = CWP_F32, .width = sizeof *x, .fd = -1,
+		.memory = (char *)x};
+	assert_int_equal(cwe_gradient_save(folder, 2, &b, digest, &err), 0);
+	assert_int_equal(cwb_digest_begin(&all), 0);
+	for (size_t at = 0; at < N * sizeof *x; at += STEP) {
+		assert_int_equal(cwb_digest_begin(&one), 0);
+		cwb_digest_update(&one, (char *)x + at, N * sizeof *x - at < STEP ? N * sizeof *x - at : STEP);
+		assert_int_equal(cwb_digest_end(&one, piece), 0);
+		cwb_digest_update(&all, piece, sizeof piece);
+	}
+	assert_int_equal(cwb_digest_end_hex(&all, want), 0);
+	assert_string_equal(digest, want);
+	b.memory = (char *)y;
+	assert_int_equal(cwe_gradient_load(folder, 2, digest, &b, &err), 0);
+	assert_memory_equal(x, y, N * sizeof *x);
+	for (off_t at = 100; at < (off_t)(N * sizeof *x); at += STEP) {
+		int fd = open(path("gradient-2"), O_RDWR);
+		char byte;
+		assert_int_equal(pread(fd, &byte, 1, at), 1);
+		byte ^= 4;
+		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+		assert_int_equal(cwe_gradient_load(folder, 2, digest, &b, &err), CWP_EDIGEST);
+		cwb_err_clear(&err);
+		byte ^= 4;
+		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+		(void)close(fd);
+	}
+	cwe_gradient_remove(folder, 2);
+	cwe_pool_free(pool);
+	free(x);
+	free(y);
 }
 
 /* Tiles of bf16: half the bytes, values rounded to nearest with ties to even, combined scores as they are. */
@@ -241,6 +296,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(comes_back, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(cached, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(gradients, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(large_gradient, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(halves, set_up, tear_down)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
