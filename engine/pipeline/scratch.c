@@ -49,10 +49,10 @@ struct removal {
 static void remove_one(void *arg, size_t i)
 {
 	const struct removal *m = arg;
-	(void)unlinkat(m->folder, m->name[i], 0); /* what is in the way is told by the one that removes the rest */
+	(void)unlinkat(m->folder, m->name[i], 0);
 }
 
-/* Giving back what large files take is most of the work: threads share it. */
+/* Giving back what large files take is most of the work: threads share it. What they leave goes with the rest. */
 static void remove_files(const struct cwe_run *run, int folder, int (*wanted)(const char *name))
 {
 	int fd = openat(folder, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC);

@@ -20,6 +20,7 @@
 #include "engine/pipeline/candidate_file.h"
 #include "engine/plugin/host.h"
 #include "engine/plugin/registry.h"
+#include "tests/unit/engine/pipeline/candidate_threshold.h"
 
 /* More weights than a block has candidates, and no whole number of shares. */
 #define ROWS 1300
@@ -162,20 +163,6 @@ static float kth(uint64_t k)
 	assert_true(k <= n);
 	float value = all[k - 1];
 	free(all);
-	return value;
-}
-
-static float threshold_of(const struct cwe_candidates *c, uint64_t k)
-{
-	struct cwe_threshold t;
-	int r;
-	assert_int_equal(cwe_threshold_begin(&t, k, NULL), 0);
-	do {
-		assert_int_equal(cwe_candidates_feed(c, &t, NULL), 0);
-	} while ((r = cwe_threshold_next(&t, NULL)) == 1);
-	assert_int_equal(r, 0);
-	float value = cwe_threshold_value(&t, NULL, NULL);
-	cwe_threshold_end(&t);
 	return value;
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/file.h"
 #include "engine/pipeline/candidate_file.h"
+#include "tests/unit/engine/pipeline/candidate_threshold.h"
 
 /* Two layers of two matrices each, of which one is not quantized. */
 #define ROWS 40
@@ -97,20 +98,6 @@ static int descending(const void *a, const void *b)
 {
 	float x = *(const float *)a, y = *(const float *)b;
 	return (x < y) - (x > y);
-}
-
-static float threshold_of(struct cwe_candidates *c, uint64_t k)
-{
-	struct cwe_threshold t;
-	int r;
-	assert_int_equal(cwe_threshold_begin(&t, k, NULL), 0);
-	do {
-		assert_int_equal(cwe_candidates_feed(c, &t, NULL), 0);
-	} while ((r = cwe_threshold_next(&t, NULL)) == 1);
-	assert_int_equal(r, 0);
-	float value = cwe_threshold_value(&t, NULL, NULL);
-	cwe_threshold_end(&t);
-	return value;
 }
 
 static void kept_and_renewed(void **state)
