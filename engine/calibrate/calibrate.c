@@ -3,8 +3,8 @@
 /* The passes over the layers. */
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/checkpoint.h"
 #include "engine/calibrate/emission.h"
@@ -30,21 +30,14 @@ struct run {
 	uint64_t done, total;
 };
 
-static double now(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 int cwe_calibration_due(const struct cwe_calibration *c)
 {
-	return c->checkpoint && (c->checkpoint_pause <= 0 || now() >= c->checkpoint_last + c->checkpoint_pause);
+	return c->checkpoint && (c->checkpoint_pause <= 0 || cwb_clock_now() >= c->checkpoint_last + c->checkpoint_pause);
 }
 
 void cwe_calibration_kept(struct cwe_calibration *c)
 {
-	c->checkpoint_last = now();
+	c->checkpoint_last = cwb_clock_now();
 }
 
 static void advance(struct run *r, uint64_t tokens, unsigned weight)

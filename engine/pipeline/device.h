@@ -22,6 +22,9 @@ void cwe_run_device_log(const struct cwe_run *run);
  * told, else a quarter of what the machine has. */
 uint64_t cwe_run_memory_most(const struct cwe_run *run);
 
+/* Seconds between checkpoints at most, on a GPU, which is through a layer before its checkpoint would be written. */
+#define CWE_CHECKPOINT_PAUSE 60
+
 /* Bytes that a stage takes at most. */
 struct cwe_need {
 	uint64_t host;       /* memory of the host, but boundaries, and but `device` where that is the host's too */

@@ -6,8 +6,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "engine/model/linears.h"
 #include "engine/model/ops.h"
 #include "engine/pipeline/evaluate.h"
@@ -34,13 +34,6 @@ int cwe_evaluation_shares(const struct cwe_run *run, const struct cwe_sample_set
 	return cwe_model_divisible(&run->model, cwe_shared_longest(set)) && !quantizes_by_sequence(run);
 }
 
-static double now(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Floating-point operations a second in products of so many rows. */
 static int measure(struct cwe_run *run, uint64_t rows, double *ret, struct cwb_err *err)
 {
@@ -56,11 +49,11 @@ static int measure(struct cwe_run *run, uint64_t rows, double *ret, struct cwb_e
 	}
 	/* The first one may make its kernel. */
 	for (uint64_t i = 0; r == 0 && seconds < MEASURE; i++) {
-		start = i == 1 ? now() : start;
+		start = i == 1 ? cwb_clock_now() : start;
 		r = CWE_OP(dev, matmul, 0, 1, rows, n, k, d_x, k, d_w, k, 0, d_y, n);
 		r = r == 0 ? CWE_OP(dev, sync) : r;
 		times = i;
-		seconds = i > 0 ? now() - start : 0;
+		seconds = i > 0 ? cwb_clock_now() - start : 0;
 	}
 	cwe_device_free(dev, d_y, rows * n * sizeof(float));
 	cwe_device_free(dev, d_w, n * k * sizeof(float));

@@ -13,6 +13,7 @@
 #include "engine/calibrate/room.h"
 #include "engine/pipeline/cache.h"
 #include "engine/pipeline/candidates.h"
+#include "engine/pipeline/device.h"
 #include "engine/pipeline/importance.h"
 #include "engine/pipeline/pilot.h"
 #include "engine/pipeline/run.h"
@@ -21,8 +22,6 @@
 #include "engine/pipeline/tiles.h"
 #include "engine/pipeline/unseen.h"
 
-/* Seconds between checkpoints on a backend that is through a layer before its checkpoint would be written. */
-#define CHECKPOINT_PAUSE 60
 /* Weights of a layer, on the average, from which on a set's scores of it lie in several files, and sets up to which. */
 #define STRIPED_FROM (64u << 20)
 #define STRIPED_SETS 32
@@ -236,7 +235,7 @@ static int calibrate(struct scoring *sc, struct cwb_err *err)
 	struct cwe_calibration c = {.model = &run->model, .corpus = &run->corpus, .needs = run->needs,
 		.scratch = run->p->scratch, .boundary_memory = run->boundary_memory, .inside_memory = inside_memory(run), .checkpoint = 1,
 		.arg = sc,
-		.checkpoint_pause = cwe_device_remote(&run->device) ? CHECKPOINT_PAUSE : 0,
+		.checkpoint_pause = cwe_device_remote(&run->device) ? CWE_CHECKPOINT_PAUSE : 0,
 		.module = take_module, .layer_done = layer_done, .boundary_done = boundary_done, .head_done = head_done,
 		.progress = progress, .set_loss = run->set_loss, .more = run->several.open.list, .n_more = run->several.open.n};
 	go_on(sc, gradients, &c);

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/pass.h"
 #include "engine/model/ops.h"
@@ -17,10 +17,8 @@
 /* Host memory of a module that is quantized on the device, a column. */
 #define COLUMN_BYTES 64u
 
-/* On a GPU, which may be through a layer before its output is written: seconds between checkpoints for each byte of one, thirty times
- * what writing it takes at a gigabyte a second, and at most. */
+/* Seconds between checkpoints for each byte of one, on a GPU: thirty times what writing it takes at a gigabyte a second. */
 #define PAUSE_BYTE 30e-9
-#define PAUSE_MOST 60.0
 
 struct sequential {
 	struct cwe_run *run;
@@ -217,18 +215,11 @@ static int smooth(struct sequential *s, uint32_t layer, struct cwb_err *err)
 	return r == 0 && s->plain == NULL ? cwe_smoothing_save(s->q->smoothing, layer, err) : r;
 }
 
-static double now(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static double pause_of(const struct cwe_run *run)
 {
 	uint64_t floats = run->corpus.tokens * run->model.arch.hidden;
 	double pause = (double)(floats * sizeof(float)) * PAUSE_BYTE;
-	return !cwe_device_remote(&run->device) ? 0 : pause < PAUSE_MOST ? pause : PAUSE_MOST;
+	return !cwe_device_remote(&run->device) ? 0 : pause < CWE_CHECKPOINT_PAUSE ? pause : CWE_CHECKPOINT_PAUSE;
 }
 
 /* What the next layers build on must not be lost where the layers up to here count as done. */
@@ -236,12 +227,12 @@ static int keep(struct sequential *s, struct cwb_err *err)
 {
 	struct cwe_run *run = s->run;
 	int last = s->layer == run->model.arch.layers;
-	if (!last && now() < s->kept + pause_of(run)) {
+	if (!last && cwb_clock_now() < s->kept + pause_of(run)) {
 		return 0;
 	}
 	int r = cwe_writer_sync(s->writer, err);
 	r = r == 0 ? cwe_sequential_advance(run, &s->sequence, s->layer, last ? NULL : &s->pass.boundary, s->layer & 1, err) : r;
-	s->kept = now();
+	s->kept = cwb_clock_now();
 	if (r == 0 && run->p->checkpoint != NULL) {
 		run->p->checkpoint(run->p->arg);
 	}
@@ -321,7 +312,7 @@ static int take_layers(struct sequential *s, struct cwb_err *err)
 		r = take_modules(s, l, 1, err);
 	}
 	s->layer = s->sequence.layer;
-	s->kept = now();
+	s->kept = cwb_clock_now();
 	while (r == 0 && s->layer < s->run->model.arch.layers) {
 		r = take_layer(s, s->layer, err);
 	}

@@ -11,9 +11,9 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "engine/plugin/guard.h"
 
 enum { MAX_RESULT = 1 << 20 };
@@ -24,14 +24,6 @@ struct child {
 	char *text;
 	size_t length;
 };
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 /* This process's handlers would act in the child as if they were here. */
 static void reset_signals(void)
@@ -122,12 +114,12 @@ static int has_ended(pid_t pid)
  * the plugin started holds it open: so the child is asked for now and then as well. */
 static int watch(struct child *c, double seconds)
 {
-	const double deadline = now() + seconds;
+	const double deadline = cwb_clock_now() + seconds;
 	int slice_ms = 50;
 
 	while (!has_ended(c->pid)) {
 		struct pollfd p = {.fd = c->fd, .events = POLLIN};
-		if (now() >= deadline) {
+		if (cwb_clock_now() >= deadline) {
 			return 1;
 		}
 		if (poll(&p, c->fd >= 0 ? 1 : 0, slice_ms) > 0) {
