@@ -83,17 +83,15 @@ static int make_note(struct cwe_candidates *c, uint32_t layer, struct cwb_err *e
 		? 0 : cwb_err_set(err, -ENOMEM, "no memory for the journal");
 }
 
-/* A layer's file, which one thread reads. */
-struct walk {
+/* All layers' scores for the floor; a layer's file is read by one thread. */
+struct floor_walk {
 	const struct cwe_candidates *c;
-	const struct cwe_threshold *threshold;
-	struct cwe_threshold_part *part; /* [layers] */
 	atomic_uint_least64_t counted;
 };
 
 static int count_for_floor(void *arg, const struct cwe_candidate *c, size_t n)
 {
-	struct walk *w = arg;
+	struct floor_walk *w = arg;
 	uint64_t counted = 0;
 	for (size_t i = 0; i < n; i++) {
 		counted += cwe_floor_count(&w->c->floor, &c[i].score, 1);
@@ -104,7 +102,7 @@ static int count_for_floor(void *arg, const struct cwe_candidate *c, size_t n)
 
 static int walk_for_floor(void *arg, size_t layer, struct cwb_err *err)
 {
-	struct walk *w = arg;
+	struct floor_walk *w = arg;
 	return w->c->layer[layer].done ? cwe_candidate_file_walk(w->c, (uint32_t)layer, count_for_floor, w, err) : 0;
 }
 
@@ -127,7 +125,7 @@ int cwe_candidates_open(struct cwe_run *run, struct cwe_tiles *tiles, struct cwe
 	c.layer = calloc(tiles->layers, sizeof *c.layer);
 	int r = c.layer != NULL ? cwe_floor_begin(&c.floor, budget(run), err)
 				: cwb_err_set(err, -ENOMEM, "no memory for the list of candidates");
-	struct walk walk = {.c = &c};
+	struct floor_walk walk = {.c = &c};
 	r = r == 0 ? take_notes(&c, err) : r;
 	r = r == 0 ? cwe_pool_try(tiles->pool, tiles->layers, walk_for_floor, &walk, err) : r;
 	if (r != 0) {
@@ -254,6 +252,13 @@ int cwe_candidates_compact(struct cwe_candidates *c, struct cwb_err *err)
 	return c->total > c->floor.kept + most_waste(k) ? renew_all(c, err) : 0;
 }
 
+/* The same for the threshold, and one layer of it. */
+struct threshold_walk {
+	const struct cwe_candidates *c;
+	const struct cwe_threshold *threshold;
+	struct cwe_threshold_part *part; /* [layers] */
+};
+
 struct counting {
 	const struct cwe_threshold *threshold;
 	struct cwe_threshold_part *part;
@@ -270,14 +275,14 @@ static int count_for_threshold(void *arg, const struct cwe_candidate *c, size_t 
 
 static int walk_for_threshold(void *arg, size_t layer, struct cwb_err *err)
 {
-	const struct walk *w = arg;
+	const struct threshold_walk *w = arg;
 	struct counting of = {w->threshold, &w->part[layer]};
 	return cwe_candidate_file_walk(w->c, (uint32_t)layer, count_for_threshold, &of, err);
 }
 
 int cwe_candidates_feed(const struct cwe_candidates *c, struct cwe_threshold *t, struct cwb_err *err)
 {
-	struct walk walk = {.c = c, .threshold = t, .part = calloc(c->tiles->layers, sizeof *walk.part)};
+	struct threshold_walk walk = {.c = c, .threshold = t, .part = calloc(c->tiles->layers, sizeof *walk.part)};
 	int r = walk.part != NULL ? cwe_pool_try(c->tiles->pool, c->tiles->layers, walk_for_threshold, &walk, err)
 		: cwb_err_set(err, -ENOMEM, "no memory for counting candidates");
 	for (uint32_t l = 0; r == 0 && l < c->tiles->layers; l++) {

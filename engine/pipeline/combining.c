@@ -14,27 +14,18 @@ static uint64_t share_at(const struct cwe_run_module *m, size_t i)
 	return m->rows * i / CWE_SHARES * m->cols;
 }
 
-static void read_weights(void *arg, size_t i)
+static int read_weights(void *arg, size_t i, struct cwb_err *err)
 {
 	struct cwe_combining *c = arg;
 	const struct cwe_run_module *m = c->m;
 	uint64_t at = share_at(m, i), row = at / m->cols, rows = share_at(m, i + 1) / m->cols - row;
-	if (rows > 0) {
-		(void)cwe_run_module_read(c->run, m, row, rows, c->weight + at, &c->error[i]);
-	}
+	return rows > 0 ? cwe_run_module_read(c->run, m, row, rows, c->weight + at, err) : 0;
 }
 
-/* n tasks of which each has an error of its own; the first of them. */
-static int share_out(struct cwe_combining *c, size_t n, void (*body)(void *arg, size_t i), struct cwb_err *err)
+/* Each share of the module at hand by some thread. */
+static int share_out(struct cwe_combining *c, int (*task)(void *arg, size_t i, struct cwb_err *err), struct cwb_err *err)
 {
-	memset(c->error, 0, n * sizeof *c->error);
-	cwe_pool_run(c->run->p->host->pool, n, body, c);
-	for (size_t i = 0; i < n; i++) {
-		if (c->error[i].code != 0) {
-			return cwb_err_set(err, c->error[i].code, "%s", c->error[i].message);
-		}
-	}
-	return 0;
+	return cwe_pool_try(c->run->p->host->pool, CWE_SHARES, task, c, err);
 }
 
 /* One tile of rows: combination, and what the scorer adds that belongs to no set. */
@@ -67,7 +58,7 @@ static void combine_rows(void *arg, size_t i)
 }
 
 /* Scores <= 0 of a share; one that is no number stands out. */
-static void look_at(void *arg, size_t i)
+static int look_at(void *arg, size_t i, struct cwb_err *err)
 {
 	struct cwe_combining *c = arg;
 	uint64_t n = 0;
@@ -77,10 +68,8 @@ static void look_at(void *arg, size_t i)
 		bad += c->score[k] - c->score[k];
 	}
 	c->nonpositive[i] = n;
-	if (bad != 0) {
-		(void)cwb_err_set(&c->error[i], CWP_ENUMBER, "%s: a combined score is not a finite number; leave out the set whose "
-			"importances are largest, or use score.combine: mean", c->m->name);
-	}
+	return bad == 0 ? 0 : cwb_err_set(err, CWP_ENUMBER, "%s: a combined score is not a finite number; leave out the set whose "
+		"importances are largest, or use score.combine: mean", c->m->name);
 }
 
 static void count(struct cwe_combining *c, size_t i, uint64_t at, uint64_t n)
@@ -98,21 +87,23 @@ static void add_counts(struct cwe_combining *c)
 	}
 }
 
-static void write_share(void *arg, size_t i)
+static int write_share(void *arg, size_t i, struct cwb_err *err)
 {
 	struct cwe_combining *c = arg;
 	uint64_t at = share_at(c->m, i), n = share_at(c->m, i + 1) - at;
 	count(c, i, at, n);
-	(void)cwe_tile_write_at(&c->scores, c->score + at, at, n, &c->error[i]);
+	return cwe_tile_write_at(&c->scores, c->score + at, at, n, err);
 }
 
-static void read_share(void *arg, size_t i)
+static int read_share(void *arg, size_t i, struct cwb_err *err)
 {
 	struct cwe_combining *c = arg;
 	uint64_t at = share_at(c->m, i), n = share_at(c->m, i + 1) - at;
-	if (cwe_tile_read_at(&c->scores, c->score + at, at, n, &c->error[i]) == 0) {
+	int r = cwe_tile_read_at(&c->scores, c->score + at, at, n, err);
+	if (r == 0) {
 		count(c, i, at, n);
 	}
+	return r;
 }
 
 /* The finished scores of a module: counted, and written for the later passes and for the mask. */
@@ -122,29 +113,29 @@ static int keep(struct cwe_combining *c, struct cwb_err *err)
 	if (c->take != NULL) {
 		return c->take(c->arg, c->m, c->score, n, err);
 	}
-	int r = share_out(c, CWE_SHARES, write_share, err);
+	int r = share_out(c, write_share, err);
 	add_counts(c);
 	return r == 0 ? cwe_tile_skip(&c->scores, n) : r;
 }
 
 /* A budget for each row is found by the places that scores have in theirs. */
-static void find_places(void *arg, size_t i)
+static int find_places(void *arg, size_t i, struct cwb_err *err)
 {
 	struct cwe_combining *c = arg;
 	uint64_t at = share_at(c->m, i), n = share_at(c->m, i + 1) - at;
 	float *spare = malloc(c->m->cols * sizeof *spare);
 	if (spare == NULL) {
-		(void)cwb_err_set(&c->error[i], -ENOMEM, "no memory for the order of a row");
-		return;
+		return cwb_err_set(err, -ENOMEM, "no memory for the order of a row");
 	}
 	cwe_row_places(c->score + at, n / c->m->cols, c->m->cols, spare);
 	free(spare);
+	return 0;
 }
 
 static int keep_places(struct cwe_combining *c, struct cwb_err *err)
 {
 	int rows = c->run->budget.total > 0 && c->run->job->scope == CWJ_SCOPE_ROW;
-	int r = rows ? share_out(c, CWE_SHARES, find_places, err) : 0;
+	int r = rows ? share_out(c, find_places, err) : 0;
 	return r == 0 ? keep(c, err) : r;
 }
 
@@ -156,7 +147,7 @@ static int combine_module(struct cwe_combining *c, struct cwb_err *err)
 	for (size_t k = 0; r == 0 && k < run->sets; k++) {
 		r = cwe_tile_read(&c->tile[k], c->importance[k], m->rows * m->cols, err);
 	}
-	r = r == 0 && c->weight != NULL ? share_out(c, CWE_SHARES, read_weights, err) : r;
+	r = r == 0 && c->weight != NULL ? share_out(c, read_weights, err) : r;
 	if (r != 0) {
 		return r;
 	}
@@ -167,7 +158,7 @@ static int combine_module(struct cwe_combining *c, struct cwb_err *err)
 			return cwe_host_error(run->p->host, run->job->score.plugin, m->name, c->code[i], err);
 		}
 	}
-	if ((r = share_out(c, CWE_SHARES, look_at, err)) != 0) {
+	if ((r = share_out(c, look_at, err)) != 0) {
 		return r;
 	}
 	for (size_t i = 0; i < CWE_SHARES; i++) {
@@ -251,7 +242,7 @@ int cwe_combining_again(struct cwe_combining *c, uint32_t layer, struct cwb_err 
 	int r = cwe_tile_open(c->tiles, layer, CWE_TILE_COMBINED, &c->scores, err);
 	for (size_t i = c->run->layer_at[layer]; r == 0 && i < c->run->layer_at[layer + 1]; i++) {
 		c->m = &c->run->module[i];
-		if (c->m->quantized && (r = share_out(c, CWE_SHARES, read_share, err)) == 0) {
+		if (c->m->quantized && (r = share_out(c, read_share, err)) == 0) {
 			add_counts(c);
 			r = cwe_tile_skip(&c->scores, c->m->rows * c->m->cols);
 		}
@@ -270,13 +261,12 @@ int cwe_combining_new(struct cwe_run *run, struct cwe_tiles *tiles, const struct
 	c.score = malloc(run->largest * sizeof *c.score);
 	c.weight = wants_error ? malloc(run->largest * sizeof *c.weight) : NULL;
 	c.code = calloc(run->tallest / CWE_ROW_TILE + 1, sizeof *c.code);
-	c.error = calloc(CWE_SHARES, sizeof *c.error);
 	c.column = malloc(run->widest * sizeof *c.column);
 	c.module = calloc(cwe_linears_most(&run->model.arch), sizeof *c.module);
 	c.part = calloc(CWE_SHARES, sizeof *c.part);
 	c.nonpositive = calloc(CWE_SHARES, sizeof *c.nonpositive);
 	int ok = c.tile != NULL && c.importance != NULL && c.score != NULL && (!wants_error || c.weight != NULL) && c.code != NULL &&
-		c.error != NULL && c.column != NULL && c.module != NULL && c.part != NULL && c.nonpositive != NULL;
+		c.column != NULL && c.module != NULL && c.part != NULL && c.nonpositive != NULL;
 	for (size_t k = 0; ok && k < run->sets; k++) {
 		ok = (c.importance[k] = malloc(run->largest * sizeof(float))) != NULL;
 	}
@@ -298,7 +288,6 @@ void cwe_combining_free(struct cwe_combining *c)
 	free(c->score);
 	free(c->weight);
 	free(c->code);
-	free(c->error);
 	free(c->column);
 	free(c->module);
 	free(c->part);

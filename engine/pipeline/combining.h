@@ -26,7 +26,6 @@ struct cwe_combining {
 	struct cwe_tile scores; /* its combined scores */
 	const struct cwe_run_module *m; /* at hand */
 	int *code;              /* [row tiles] */
-	struct cwb_err *error;  /* [CWE_SHARES] of readers and writers */
 	double *column;         /* [widest module] */
 	double *module;         /* [modules of the largest layer] sums, with unit module */
 	struct cwe_threshold_part *part; /* [CWE_SHARES] */
