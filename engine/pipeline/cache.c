@@ -168,20 +168,6 @@ static int read_number(const json_t *one, const char *key, double *ret)
 	return text != NULL && end != text && *end == '\0' ? 0 : -1;
 }
 
-/* Bytes of a tile of an entry, -1 where it is not whole. */
-static json_int_t tile_bytes(const struct cwe_run *run, const struct cwe_tiles *tiles, uint32_t layer, uint32_t set)
-{
-	char name[64];
-	struct stat st;
-	json_int_t bytes = 0;
-	for (int i = 0; bytes >= 0 && i < cwe_tile_stripes(tiles, set); i++) {
-		cwe_tile_stripe_name(tiles, layer, set, i, name, sizeof name);
-		int there = fstatat(run->cache.entry, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
-		bytes = there ? bytes + (json_int_t)st.st_size : -1;
-	}
-	return bytes;
-}
-
 /* The tiles that the list of an entry names, checked against the files that are there. */
 static int read_layer(const struct cwe_run *run, const json_t *line, const struct cwe_tiles *tiles, uint32_t layer)
 {
@@ -195,7 +181,7 @@ static int read_layer(const struct cwe_run *run, const json_t *line, const struc
 		const char *digest = json_string_value(json_object_get(one, "digest"));
 		if (digest == NULL || !cwb_digest_is_hex(digest) || read_number(one, "sum", &ret->sum[s]) != 0 ||
 			ret->sum[s] - ret->sum[s] != 0 || read_number(one, "loss", &ret->loss[s]) != 0 || !json_is_integer(bytes) ||
-			tile_bytes(run, tiles, layer, s) != json_integer_value(bytes)) {
+			cwe_tile_bytes_in(tiles, run->cache.entry, layer, s) != json_integer_value(bytes)) {
 			return -1;
 		}
 		memcpy(ret->digest[s], digest, 65);

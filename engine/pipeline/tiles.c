@@ -42,17 +42,26 @@ void cwe_tile_stripe_name(const struct cwe_tiles *t, uint32_t layer, uint32_t se
 	}
 }
 
-/* Bytes of a tile, -1 when there is none or a file of it is missing. */
-static json_int_t tile_bytes(const struct cwe_tiles *t, uint32_t layer, uint32_t set)
+json_int_t cwe_tile_bytes_in(const struct cwe_tiles *t, int folder, uint32_t layer, uint32_t set)
 {
 	char name[64];
 	struct stat st;
 	json_int_t bytes = 0;
 	for (int i = 0; bytes >= 0 && i < cwe_tile_stripes(t, set); i++) {
 		cwe_tile_stripe_name(t, layer, set, i, name, sizeof name);
-		char *path = cwe_tiles_path(t, name);
-		bytes = path != NULL && stat(path, &st) == 0 ? bytes + (json_int_t)st.st_size : -1;
-		free(path);
+		int there = fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+		bytes = there ? bytes + (json_int_t)st.st_size : -1;
+	}
+	return bytes;
+}
+
+/* The same on scratch. */
+static json_int_t tile_bytes(const struct cwe_tiles *t, uint32_t layer, uint32_t set)
+{
+	int folder = open(t->scratch, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	json_int_t bytes = folder >= 0 ? cwe_tile_bytes_in(t, folder, layer, set) : -1;
+	if (folder >= 0) {
+		(void)close(folder);
 	}
 	return bytes;
 }

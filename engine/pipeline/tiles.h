@@ -62,6 +62,8 @@ char *cwe_tiles_path(const struct cwe_tiles *t, const char *name);
 /* How many files a tile lies in, and the name of each from 0 on. */
 int cwe_tile_stripes(const struct cwe_tiles *t, uint32_t set);
 void cwe_tile_stripe_name(const struct cwe_tiles *t, uint32_t layer, uint32_t set, int stripe, char *name, size_t size);
+/* Bytes of a tile in an open folder, -1 when there is none or a file of it is missing. */
+json_int_t cwe_tile_bytes_in(const struct cwe_tiles *t, int folder, uint32_t layer, uint32_t set);
 /* What the journal says of a layer's sets: [{digest, sum, loss, bytes}, ..]; NULL when memory ran out. */
 json_t *cwe_tiles_sets_json(const struct cwe_tiles *t, uint32_t layer);
 

@@ -144,14 +144,23 @@ static void halves(void **state)
 	in_any_cut(1);
 }
 
-/* What is left of a tile is read for its digest, and one byte that changed is seen in any piece. */
-static void damaged(void **state)
+static void flip_byte(const char *path, uint64_t at)
+{
+	uint8_t byte;
+	int fd = open(path, O_RDWR);
+	assert_int_equal(pread(fd, &byte, 1, (off_t)at), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+	(void)close(fd);
+}
+
+/* What is left of a tile is read for its digest, and one byte that changed is seen in any piece, in whichever file it is. */
+static void damaged_form(int bf16)
 {
 	char digest[65], other[65];
 	struct cwe_tiles t;
 	struct cwe_tile tile;
-	(void)state;
-	open_tiles(&t, 0, pool);
+	open_tiles(&t, bf16, pool);
 	write_tile(&t, 0, N, digest);
 	assert_int_equal(cwe_tile_open(&t, 0, 0, &tile, NULL), 0);
 	assert_int_equal(cwe_tile_read(&tile, y, 300000, NULL), 0);
@@ -159,22 +168,24 @@ static void damaged(void **state)
 	assert_int_equal(cwe_tile_drain(&tile, NULL), 0); /* nothing is left */
 	assert_int_equal(cwe_tile_finish(&tile, 0, other, NULL), 0);
 	assert_string_equal(digest, other);
-	char *path = cwe_tiles_path(&t, "score-0-0.f32");
-	int fd = open(path, O_RDWR);
-	for (uint64_t at = 5; at < N * sizeof *x; at += PIECE) {
-		uint8_t byte;
-		assert_int_equal(pread(fd, &byte, 1, (off_t)at), 1);
-		byte ^= 1;
-		assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+	for (uint64_t piece = 0, files = (uint64_t)cwe_tile_stripes(&t, 0); piece * PIECE + 5 < N * (bf16 ? 2 : 4); piece++) {
+		uint64_t at = piece / files * PIECE + 5;
+		char *path = stripe_path(&t, 0, (int)(piece % files));
+		flip_byte(path, at);
 		assert_int_equal(cwe_tile_open(&t, 0, 0, &tile, NULL), 0);
 		assert_int_equal(cwe_tile_read(&tile, y, N, NULL), 0);
 		assert_int_equal(cwe_tile_finish_checked(&tile, digest, 0, NULL), CWP_EDIGEST);
-		byte ^= 1;
-		assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+		flip_byte(path, at);
+		free(path);
 	}
-	(void)close(fd);
-	free(path);
 	cwe_tiles_close(&t);
+}
+
+static void damaged(void **state)
+{
+	(void)state;
+	damaged_form(0);
+	damaged_form(1);
 }
 
 /* A file that is too short, and one that cannot be written: the first piece that failed tells, and nothing is counted. */
@@ -271,38 +282,6 @@ static int tear_down_stripes(void **state)
 	return tear_down(state);
 }
 
-/* A byte of any file of a tile that changed is seen; what is left of it is read for its digest. */
-static void damaged_stripes(void **state)
-{
-	char digest[65], other[65];
-	struct cwe_tiles t;
-	struct cwe_tile tile;
-	(void)state;
-	open_tiles(&t, 1, pool);
-	write_tile(&t, 0, N, digest);
-	assert_int_equal(cwe_tile_open(&t, 0, 0, &tile, NULL), 0);
-	assert_int_equal(cwe_tile_read(&tile, y, 300000, NULL), 0);
-	assert_int_equal(cwe_tile_drain(&tile, NULL), 0);
-	assert_int_equal(cwe_tile_finish(&tile, 0, other, NULL), 0);
-	assert_string_equal(digest, other);
-	for (int i = 0; (uint64_t)i * PIECE < N * 2; i++) {
-		uint8_t byte;
-		char *path = stripe_path(&t, 0, i);
-		int fd = open(path, O_RDWR);
-		assert_int_equal(pread(fd, &byte, 1, 5), 1);
-		byte ^= 1;
-		assert_int_equal(pwrite(fd, &byte, 1, 5), 1);
-		assert_int_equal(cwe_tile_open(&t, 0, 0, &tile, NULL), 0);
-		assert_int_equal(cwe_tile_read(&tile, y, N, NULL), 0);
-		assert_int_equal(cwe_tile_finish_checked(&tile, digest, 0, NULL), CWP_EDIGEST);
-		byte ^= 1;
-		assert_int_equal(pwrite(fd, &byte, 1, 5), 1);
-		(void)close(fd);
-		free(path);
-	}
-	cwe_tiles_close(&t);
-}
-
 /* A layer is gone on from when all files of its tiles are there and whole, whichever it is. */
 static void journal_of_stripes(void **state)
 {
@@ -344,7 +323,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(singles, set_up_stripes, tear_down_stripes),
 		cmocka_unit_test_setup_teardown(halves, set_up_stripes, tear_down_stripes),
-		cmocka_unit_test_setup_teardown(damaged_stripes, set_up_stripes, tear_down_stripes),
+		cmocka_unit_test_setup_teardown(damaged, set_up_stripes, tear_down_stripes),
 		cmocka_unit_test_setup_teardown(journal_of_stripes, set_up_stripes, tear_down_stripes),
 		cmocka_unit_test_setup_teardown(singles, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(halves, set_up, tear_down), cmocka_unit_test_setup_teardown(damaged, set_up, tear_down),
